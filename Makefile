@@ -1,0 +1,54 @@
+# make report   the whole way on virtual women; prints the path of the report
+# make test     linters, types, unit tests, the whole chain at smoke size, browser tests
+# make lab      JupyterLab on the notebooks
+# Each makes its own environment from the lock when there is none.
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PIP_FLAGS ?=
+PRESET ?= quick
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: report test unit lint lab env lock wheelhouse clean
+
+report: env
+	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
+
+test: lint
+	$(BIN)/python -m pytest
+
+unit: env
+	$(BIN)/python -m pytest -m "not chain and not browser"
+
+lint: env
+	$(BIN)/ruff format --check deepqct tests notebooks
+	$(BIN)/ruff check deepqct tests notebooks
+	$(BIN)/mypy
+
+lab: env
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+# The environment remembers the lock that it was made from and the checkout that it serves.
+env:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    || { echo "deepqct needs Python 3.11 to 3.13, and $(PYTHON) is another; give one with PYTHON=."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@cmp -s requirements.lock $(VENV)/installed.lock || { echo "Installing the locked packages (8 GB, some minutes)"; \
+	    $(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock && cp requirements.lock $(VENV)/installed.lock; }
+	@{ echo $(CURDIR); cat pyproject.toml; } | cmp -s - $(VENV)/installed.checkout \
+	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
+	    && { echo $(CURDIR); cat pyproject.toml; } > $(VENV)/installed.checkout; }
+
+# Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
+lock:
+	$(PYTHON) -m pip install --quiet uv
+	uv pip compile --universal --python-version 3.11 --all-extras --quiet \
+	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+# For machines without internet: make this folder elsewhere, on the same system and Python, and carry it over.
+wheelhouse: env
+	$(PIP) download --dest wheelhouse -r requirements.lock hatchling editables
+
+clean:
+	rm -rf $(VENV)

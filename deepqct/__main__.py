@@ -1,0 +1,5 @@
+"""`python -m deepqct` is the command line."""
+
+from deepqct.cli import main
+
+main()

@@ -1,0 +1,168 @@
+"""The command line: run, check, inspect, cohort new.
+
+Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(
+    help="From HR-pQCT scans to a fragility-fracture risk, for every bone of its own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+cohort_app = typer.Typer(help="Make cohorts.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+
+@app.command()
+def run(
+    cohort: Annotated[str, typer.Argument(help="The cohort folder, or 'virtual' for virtual women made on the spot.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Parameters, such as epochs=20 or bone=radius."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; reports/<preset> if not given.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke, quick, paper, or a YAML file.")] = "quick",
+    cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 2,
+) -> None:
+    """Take a cohort through every notebook to a report.
+
+    A second call does only what is out of date. Example: deepqct run data/ours epochs=20 --preset paper
+    """
+    from deepqct.run import execute, plan_run
+
+    folder = out or Path("reports") / Path(preset).stem
+    if "=" in cohort:
+        settings = [cohort, *(settings or [])]
+        cohort = ""
+    plan = plan_run(cohort, out=folder, preset=preset, overrides=settings or [])
+    if not cohort:
+        raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
+    report = execute(plan, cores=cores)
+    console.print(f"Report: {report}", highlight=False)
+
+
+@app.command()
+def check(
+    cohort: Annotated[Path, typer.Argument(help="The cohort folder.")],
+    outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
+) -> None:
+    """Find every fault of a cohort folder before any long work."""
+    from deepqct.cohort import check_cohort
+
+    checked, faults = check_cohort(cohort, outcome=outcome)
+    if checked is None:
+        for fault in faults:
+            errors.print(f"• {fault}", markup=False, highlight=False)
+        errors.print(f"{len(faults)} fault{'' if len(faults) == 1 else 's'}; nothing was run.", highlight=False)
+        raise typer.Exit(2)
+    table = Table(title=cohort.resolve().name, show_header=False)
+    people, scans = checked.participants, checked.scans
+    events = int(people[outcome].sum())
+    table.add_row("patients", f"{len(people)} ({events} with {outcome}, {len(people) - events} without)")
+    for site, part in scans.groupby("site"):
+        size = sum((cohort / file).stat().st_size for file in part["file"])
+        table.add_row(f"{site} scans", f"{len(part)} ({size / 1e6:.0f} MB)")
+    without = len(set(people["participant_id"]) - set(scans["participant_id"]))
+    table.add_row("patients without a scan", str(without))
+    table.add_row("virtual", "no" if checked.virtual is None else f"yes, scenario {checked.virtual.get('scenario')}")
+    console.print(table)
+    console.print("No faults.")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A scan: AIM.")],
+    unit: Annotated[str | None, typer.Option(help="density, for a file without a calibration of its own.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Where the middle slice goes; deepqct-slice.png if not given.")
+    ] = None,
+) -> None:
+    """Show a scan without a word about the patient: size, voxel, calibration, densities, and its middle slice."""
+    import numpy as np
+
+    from deepqct import plots
+    from deepqct.scan import read_scan
+
+    scan = read_scan(file, unit=unit)
+    density = scan.density
+    table = Table(title="Scan", show_header=False)
+    table.add_row("voxels (z, y, x)", " × ".join(str(n) for n in density.shape))
+    table.add_row("voxel (z, y, x)", " × ".join(f"{v:.4f}" for v in scan.voxel_mm) + " mm")
+    table.add_row("site, side", f"{scan.site or 'not stated'}, {scan.side or 'not stated'}")
+    table.add_row("calibration", f"density = {scan.slope:.6g} × native {scan.intercept:+.6g} mgHA/cm³")
+    low, middle, high = np.percentile(density, [1, 50, 99])
+    table.add_row("density", f"mean {density.mean(dtype=float):.1f}, SD {density.std(dtype=float):.1f} mgHA/cm³")
+    table.add_row("1 %, 50 %, 99 %", f"{low:.0f}, {middle:.0f}, {high:.0f} mgHA/cm³")
+    console.print(table)
+    counts, edges = np.histogram(density, bins=16)
+    bars = Table(title="Density histogram", show_header=True)
+    bars.add_column("mgHA/cm³", justify="right")
+    bars.add_column("share", justify="right")
+    bars.add_column("")
+    for count, left, right in zip(counts, edges, edges[1:], strict=False):
+        bars.add_row(
+            f"{left:.0f} to {right:.0f}", f"{100 * count / density.size:.1f} %", "█" * round(40 * count / counts.max())
+        )
+    console.print(bars)
+    target = png or Path("deepqct-slice.png")
+    plots.save_slice(density, target, voxel_mm=scan.voxel_mm)
+    console.print(f"Middle slice: {target}", highlight=False)
+
+
+@cohort_app.command("new")
+def cohort_new(
+    out: Annotated[Path, typer.Argument(help="Receives cohort/, as a hospital would have it, and truth/.")],
+    scenario: Annotated[str, typer.Option(help="null, literature or deepqct-like.")] = "literature",
+    n: Annotated[int, typer.Option(min=2, help="Number of women.")] = 60,
+    voxel: Annotated[float, typer.Option(help="Voxel edge in mm; 0.0607 is XtremeCT II's.")] = 0.12,
+    slices: Annotated[int, typer.Option(min=3, help="Slices a scan.")] = 24,
+    prevalence: Annotated[float, typer.Option(help="Share of women with a fragility fracture.")] = 0.33,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
+    workers: Annotated[int, typer.Option(min=1, help="Scans made side by side.")] = 2,
+) -> None:
+    """Make a cohort of virtual women."""
+    from deepqct.virtual import new_cohort
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("scans", total=2 * n)
+        new_cohort(
+            out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, seed=seed,
+            workers=workers,            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"Cohort: {out / 'cohort'}", highlight=False)
+
+
+@app.command(hidden=True)
+def job(run_folder: Path, name: str) -> None:
+    """Execute one job of a run; the workflow calls this."""
+    from deepqct.folder import Run
+    from deepqct.run import run_job
+
+    if not run_job(Run(run_folder), name):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; a known error is one sentence, not a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        errors.print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except RuntimeError as error:
+        errors.print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,454 @@
+"""A cohort folder: its tables, checked in one go, and the one table of splits that every later stage reads.
+
+A hospital's folder and a virtual one have the same form: participants.tsv with participants.json, its data dictionary
+in the style of BIDS, scans.tsv, and the scans.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.errors
+import pandera.pandas as pa
+
+from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
+
+ROLES = ("id", "clinical", "bmd", "outcome", "other")
+PROTOCOLS = ("all", "as-published")
+
+# Column: (lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
+_KNOWN: dict[str, tuple[float, float, str, str]] = {
+    "age": (18, 110, "years", "clinical"),
+    "height_cm": (100, 220, "cm", "other"),
+    "weight_kg": (25, 250, "kg", "other"),
+    "bmi": (10, 80, "kg/m²", "clinical"),
+    "parental_hip_fracture": (0, 1, "0 or 1", "clinical"),
+    "smoking": (0, 1, "0 or 1", "clinical"),
+    "glucocorticoids": (0, 1, "0 or 1", "clinical"),
+    "rheumatoid_arthritis": (0, 1, "0 or 1", "clinical"),
+    "alcohol": (0, 1, "0 or 1", "clinical"),
+    "bmd_lumbar_spine": (0.2, 2.5, "g/cm²", "bmd"),
+    "bmd_femoral_neck": (0.2, 2.0, "g/cm²", "bmd"),
+    "bmd_total_hip": (0.2, 2.0, "g/cm²", "bmd"),
+    "t_lumbar_spine": (-8, 8, "T-score", "other"),
+    "t_femoral_neck": (-8, 8, "T-score", "other"),
+    "t_total_hip": (-8, 8, "T-score", "other"),
+}
+_ID = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # ids become file names
+_BINARY = [name for name, (low, high, _, _) in _KNOWN.items() if (low, high) == (0, 1)]
+
+
+class CohortError(ValueError):
+    """A cohort folder that cannot be used as it is; the message names every fault."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A checked cohort.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    participants : DataFrame
+        One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1.
+    scans : DataFrame
+        One row a scan: participant_id, site, side, file, motion_grade.
+    dictionary : dict
+        The data dictionary of participants.json.
+    outcome : str
+        The target column.
+    """
+
+    folder: Path
+    participants: pd.DataFrame
+    scans: pd.DataFrame
+    dictionary: dict[str, Any]
+    outcome: str
+
+    @property
+    def virtual(self) -> dict[str, Any] | None:
+        """Scenario and attainable AUC of a virtual cohort; None for real patients."""
+        return self.dictionary.get("virtual")
+
+
+def load_cohort(folder: str | Path, *, outcome: str = "fracture") -> Cohort:
+    """Read and check a cohort folder; a relative path starts at the project root.
+
+    Raises
+    ------
+    CohortError
+        With every fault, one a line, if there is any.
+    """
+    cohort, faults = check_cohort(resolve(folder), outcome=outcome)
+    if cohort is None:
+        raise CohortError("\n".join(faults))
+    return cohort
+
+
+def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | None, list[str]]:
+    """Find every fault of a cohort folder at once.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    outcome : str
+        The target column, 0 or 1 in every row.
+
+    Returns
+    -------
+    Cohort or None
+        None if there are faults.
+    list of str
+        One sentence a fault: file, row (the header is row 1), value, what to do.
+    """
+    if not folder.is_dir():
+        return None, [f"{folder} is not a folder; give the cohort folder, which holds participants.tsv and scans.tsv."]
+    faults: list[str] = []
+    participants = _read(folder / "participants.tsv", ("participant_id",), faults)
+    scans = _read(folder / "scans.tsv", ("participant_id", "site", "side", "file"), faults)
+    dictionary = _read_dictionary(folder / "participants.json", faults)
+    known = None if participants is None else set(participants["participant_id"])
+    if participants is not None:
+        participants = _check_participants(participants, dictionary=dictionary, outcome=outcome, faults=faults)
+    if scans is not None:
+        scans = _check_scans(scans, folder=folder, known=known, faults=faults)
+    if faults or participants is None or scans is None:
+        return None, faults
+    return Cohort(
+        folder, participants, scans, complete_dictionary(dictionary, participants, outcome=outcome), outcome
+    ), []
+
+
+def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
+    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1."""
+    table = table_one(cohort)
+    write_table(run.participants, cohort.participants)
+    write_json(run.dictionary, cohort.dictionary)
+    write_table(run.table_one, table)
+    return table
+
+
+def run_outcome(run: Run) -> pd.Series:
+    """The outcome of every patient of a run: 0 or 1, indexed by participant_id, named after its column."""
+    name = columns_by_role(read_json(run.require(run.dictionary, written_by="01_data_curation")), "outcome")[0]
+    return read_table(run.participants).set_index("participant_id")[name].astype(int)
+
+
+def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:
+    """The columns that play `role` (id, clinical, bmd, outcome or other) in a completed data dictionary."""
+    return [name for name, entry in dictionary.items() if name != "virtual" and entry.get("Role") == role]
+
+
+def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, *, outcome: str) -> dict[str, Any]:
+    """The data dictionary with an entry and a role for every column; the usual columns have one without being told."""
+    complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
+    for name in participants.columns:
+        _, _, unit, role = _KNOWN.get(name, (0, 0, "", "other"))
+        entry = {"Description": name.replace("_", " "), "Role": role} | ({"Units": unit} if unit else {})
+        entry |= dictionary.get(name, {})
+        if name == "participant_id":
+            entry["Role"] = "id"
+        elif name == outcome:
+            entry["Role"] = "outcome"
+        elif entry["Role"] == "outcome":
+            entry["Role"] = "other"  # another possible target must not become a predictor of this one
+        complete[name] = entry
+    return complete
+
+
+def _read(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
+    """A tab-separated table as text, or None with the reason in `faults`."""
+    if not path.exists():
+        faults.append(f"{path.name} is missing from the cohort folder; see the README for its form.")
+        return None
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, na_values=["", "n/a"], encoding="utf-8-sig"
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+        faults.append(f"{path.name} is not a tab-separated UTF-8 table; save it again as tab-separated text.")
+        return None
+    missing = [name for name in required if name not in table.columns]
+    for name in missing:
+        close = difflib.get_close_matches(name, table.columns, n=1)
+        hint = f"rename {close[0]!r}" if close else "add it"
+        faults.append(f"{path.name} has no column {name!r}; {hint}.")
+    if not missing and table.empty:
+        faults.append(f"{path.name} has no rows; list the patients, one a row.")
+        return None
+    return None if missing else table
+
+
+def _read_dictionary(path: Path, faults: list[str]) -> dict[str, Any]:
+    """The data dictionary; an empty one if the file is absent, since the usual columns explain themselves."""
+    if not path.exists():
+        return {}
+    try:
+        dictionary = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "an encoding other than UTF-8"
+        faults.append(f"{path.name} is not valid JSON ({where}); correct it or remove the file.")
+        return {}
+    if not isinstance(dictionary, dict) or not all(isinstance(entry, dict) for entry in dictionary.values()):
+        faults.append(f'{path.name} must map each column to an object such as {{"Role": "clinical"}}; correct it.')
+        return {}
+    for name, entry in dictionary.items():
+        if name != "virtual" and entry.get("Role", "other") not in ROLES:
+            faults.append(f"{path.name}: the Role of {name!r} is {entry['Role']!r}; use one of {', '.join(ROLES)}.")
+    return dictionary
+
+
+def _check_participants(
+    table: pd.DataFrame, *, dictionary: dict[str, Any], outcome: str, faults: list[str]
+) -> pd.DataFrame | None:
+    """The typed participants table; faults are appended by row."""
+    if outcome not in table.columns:
+        close = difflib.get_close_matches(outcome, table.columns, n=1)
+        hint = (
+            f"did you mean {close[0]!r}?" if close else f"add it, or name another column by outcome=… ({_some(table)})."
+        )
+        faults.append(f"participants.tsv has no outcome column {outcome!r}; {hint}")
+        return None
+    columns = {
+        "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
+        outcome: pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False),
+    }
+    for name, (low, high, _, _) in _KNOWN.items():
+        if name != outcome:
+            check = pa.Check.isin([0.0, 1.0]) if name in _BINARY else pa.Check.in_range(low, high)
+            columns[name] = pa.Column(float, check, nullable=True, required=False)
+    for name, entry in dictionary.items():
+        if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "bmd"):
+            columns[name] = pa.Column(float, nullable=True)
+    return _validate(table, pa.DataFrameSchema(columns), file="participants.tsv", outcome=outcome, faults=faults)
+
+
+def _check_scans(
+    table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str]
+) -> pd.DataFrame | None:
+    """The typed scans table; faults are appended by row."""
+    schema = pa.DataFrameSchema(
+        {
+            "participant_id": pa.Column(str),
+            "site": pa.Column(str, pa.Check.isin(list(SITES))),
+            "side": pa.Column(str, pa.Check.isin(["left", "right"])),
+            "file": pa.Column(str, unique=True, report_duplicates="exclude_first"),
+            "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
+        }
+    )
+    typed = _validate(table, schema, file="scans.tsv", outcome=None, faults=faults)
+    for row, scan in zip(table.index + 2, table.to_dict("records"), strict=True):
+        person, file = scan["participant_id"], scan["file"]
+        if known is not None and isinstance(person, str) and person not in known:
+            faults.append(
+                f"scans.tsv, row {row}: {person!r} is not in participants.tsv; add her there or remove the row."
+            )
+        if not isinstance(file, str):
+            continue
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            faults.append(
+                f"scans.tsv, row {row} ({person}): file {file!r} leaves the cohort folder; give a path within it."
+            )
+        elif not (folder / file).exists():
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} does not exist; copy the scan there or remove the row."
+            )
+    repeated = table[table.duplicated(["participant_id", "site"], keep="first")]
+    for row, scan in zip(repeated.index + 2, repeated.to_dict("records"), strict=True):
+        faults.append(
+            f"scans.tsv, row {row} ({scan['participant_id']}): a second {scan['site']} scan; "
+            "keep one scan a site and patient."
+        )
+    return typed
+
+
+def _validate(
+    table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, outcome: str | None, faults: list[str]
+) -> pd.DataFrame | None:
+    """The table with its numbers as numbers, every failing value said as one sentence; None if there is any."""
+    typed = table.copy()
+    said = set()
+    for name, column in schema.columns.items():
+        if name in table.columns and column.dtype.type == np.float64:
+            typed[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+            for row in np.flatnonzero(table[name].notna() & typed[name].isna()):
+                said.add((int(row), name))
+                faults.append(_sentence(table, file, int(row), name, "number", outcome))
+    try:
+        schema.validate(typed, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        for name, check, row in errors.failure_cases[["column", "check", "index"]].itertuples(index=False):
+            if (int(row), name) not in said:
+                said.add((int(row), name))
+                faults.append(_sentence(table, file, int(row), name, str(check), outcome))
+    return None if said else typed
+
+
+def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str, outcome: str | None) -> str:
+    """One fault as one sentence: what, where, what to do."""
+    value = table[column].iloc[row]
+    person = table["participant_id"].iloc[row]
+    where = f"{file}, row {row + 2}" + (
+        f" ({person})" if isinstance(person, str) and column != "participant_id" else ""
+    )
+    if pd.isna(value):
+        mend = "enter 0 or 1, or remove the patient" if column == outcome else "fill it in"
+        return f"{where}: {column} is missing; {mend}."
+    if check == "field_uniqueness":
+        first = int(np.flatnonzero(table[column] == value)[0]) + 2
+        return f"{where}: {column} {value!r} stands already in row {first}; keep one row each."
+    mend = "correct it" if column in ("participant_id", "site", "side", outcome) else "correct it or leave it empty"
+    if check == "number":
+        return f"{where}: {column} is {value!r}, not a number; {mend}."
+    if column == "participant_id":
+        return f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens; {mend}."
+    if column in _KNOWN and column not in _BINARY and column != outcome:
+        low, high, unit, _ = _KNOWN[column]
+        return f"{where}: {column} is {value}, outside {low:g}–{high:g} {unit}; {mend}."
+    allowed = {"site": ", ".join(SITES), "side": "left, right", "motion_grade": "1 to 5"}.get(column, "0, 1")
+    return f"{where}: {column} is {value!r}, not one of {allowed}; {mend}."
+
+
+def _some(table: pd.DataFrame) -> str:
+    """The first few column names, for a hint."""
+    names = [str(name) for name in table.columns if name != "participant_id"]
+    return "it has " + ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def make_splits(
+    outcome: pd.Series,
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    folds: int = 6,
+    repeats: int = 1,
+    test_fraction: float = 0.1,
+    seed: int = 7,
+) -> pd.DataFrame:
+    """The one table of splits: by patient, stratified by outcome.
+
+    Parameters
+    ----------
+    outcome : Series of 0 and 1
+        Indexed by participant_id; its order does not matter.
+    protocols : tuple of str
+        ``all``: folds over everybody. ``as-published``: a test set first, folds over the rest (Chen 2024: 10 %, 6).
+    folds, repeats : int
+        Number of folds, and how often they are drawn anew.
+    test_fraction : float
+        Share of the test set of ``as-published``.
+    seed : int
+        Each protocol and repeat derives its own.
+
+    Returns
+    -------
+    DataFrame
+        protocol, repeat, participant_id, fold ("0" … or "test").
+
+    Raises
+    ------
+    ValueError
+        If a fold could not hold both outcomes.
+
+    References
+    ----------
+    Chen F et al. (2024), medRxiv 2024.04.01.24305147.
+    """
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    labels = outcome.astype(int).sort_index()
+    fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
+    if fewest < folds:
+        raise ValueError(
+            f"{folds} folds need at least {folds} patients of each outcome, "
+            f"and the rarer one has {fewest}; lower folds."
+        )
+    tables = []
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"Unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}.")
+        for repeat in range(repeats):
+            draw = int(np.random.SeedSequence([seed, PROTOCOLS.index(protocol), repeat]).generate_state(1)[0])
+            fold = pd.Series("test", index=labels.index)
+            rest = labels
+            if protocol == "as-published":
+                # Rounded down, as the preprint's 21 of 216; at least one patient of each outcome.
+                size = max(int(test_fraction * len(labels)), 2)
+                kept, _ = train_test_split(labels.index, test_size=size, stratify=labels, random_state=draw)
+                rest = labels.loc[sorted(kept)]
+            if int(rest.value_counts().min()) < folds:
+                raise ValueError(f"{folds} folds are too many beside the test set of {protocol!r}; lower folds.")
+            parts = StratifiedKFold(folds, shuffle=True, random_state=draw).split(np.zeros(len(rest)), rest)
+            for number, (_, held_out) in enumerate(parts):
+                fold.loc[rest.index[held_out]] = str(number)
+            tables.append(
+                pd.DataFrame(
+                    {"protocol": protocol, "repeat": repeat, "participant_id": fold.index, "fold": fold.to_numpy()}
+                )
+            )
+    return pd.concat(tables, ignore_index=True)
+
+
+def keep_splits(
+    cohort: Cohort, run: Run, *, protocols: str, folds: int, repeats: int, test_fraction: float, seed: int
+) -> pd.DataFrame:
+    """Draw the splits of a cohort, write splits.csv, and count them.
+
+    Returns
+    -------
+    DataFrame
+        protocol, repeat, fold, patients, events.
+    """
+    outcome = cohort.participants.set_index("participant_id")[cohort.outcome]
+    splits = make_splits(
+        outcome, protocols=[name.strip() for name in protocols.split(",")], folds=folds, repeats=repeats,
+        test_fraction=test_fraction, seed=seed,
+    )  # fmt: skip
+    write_table(run.splits, splits)
+    counted = splits.assign(event=splits["participant_id"].map(outcome)).groupby(["protocol", "repeat", "fold"])[
+        "event"
+    ]
+    return counted.agg(patients="size", events="sum").astype(int).reset_index()
+
+
+def table_one(cohort: Cohort) -> pd.DataFrame:
+    """The cohort by outcome: mean (SD) or n (%), with the number of missing values.
+
+    Returns
+    -------
+    DataFrame
+        variable, all, without, with, missing; the first row counts the patients.
+    """
+    table, outcome = cohort.participants, cohort.outcome
+    event = table[outcome] == 1
+    groups = {"all": table, f"no {outcome}": table[~event], outcome: table[event]}
+    rows = [{"variable": "n"} | {name: str(len(group)) for name, group in groups.items()} | {"missing": ""}]
+    for column in table.columns:
+        entry = cohort.dictionary[column]
+        if entry["Role"] in ("id", "outcome") or not pd.api.types.is_numeric_dtype(table[column]):
+            continue
+        binary = set(table[column].dropna().unique()) <= {0.0, 1.0}
+        unit = "n (%)" if binary else entry.get("Units", "")
+        row = {"variable": f"{entry['Description']}{f', {unit}' if unit else ''}"}
+        row |= {name: _cell(group[column].dropna(), binary=binary) for name, group in groups.items()}
+        rows.append(row | {"missing": str(int(table[column].isna().sum()))})
+    return pd.DataFrame(rows)
+
+
+def _cell(values: pd.Series, *, binary: bool) -> str:
+    """One cell of Table 1."""
+    if values.empty:
+        return "–"
+    if binary:
+        return f"{int(values.sum())} ({100 * values.mean():.0f} %)"
+    digits = 2 if values.abs().max() < 10 else 1
+    spread = f" ({values.std():.{digits}f})" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"

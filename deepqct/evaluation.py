@@ -1,0 +1,180 @@
+"""Discrimination and calibration with their uncertainty: arrays in, tables out.
+
+A number comes with n, events and an interval; from fewer than 5 events or non-events nothing is estimated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+FEWEST = 5  # events, and non-events, below which no figure is given; our choice
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval and what it rests on; NaN where it is not estimable.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The figure and its interval.
+    n, events : int
+        Patients, and those with the outcome.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    events: int
+
+    @property
+    def estimable(self) -> bool:
+        """True if there were enough events and non-events."""
+        return bool(np.isfinite(self.value))
+
+    def __str__(self) -> str:
+        """The figure in words, such as 0.71 (95 % 0.64–0.78; n 216, 71 events)."""
+        basis = f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
+        if not self.estimable:
+            return f"not estimable ({basis})"
+        return f"{self.value:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {basis})"
+
+
+def auc_interval(outcome: ArrayLike, score: ArrayLike) -> Estimate:
+    """Area under the ROC curve with a 95 % interval for one fixed score.
+
+    Parameters
+    ----------
+    outcome : (n,) of 0 and 1
+        The outcome.
+    score : (n,) float
+        Higher means more risk; patients without a score are left out.
+
+    Returns
+    -------
+    Estimate
+        The interval is DeLong's, on the logit scale, so that it stays within 0 and 1 (our choice). Where the AUC is 0 or 1
+        DeLong's variance is 0; half a pair then counts as misplaced.
+
+    Raises
+    ------
+    ValueError
+        If the outcome holds anything but 0 and 1.
+
+    References
+    ----------
+    DeLong ER et al. (1988), Biometrics 44:837. Sun X, Xu W (2014), IEEE Signal Process Lett 21:1389.
+    """
+    y, s = _scored(outcome, score)
+    events, none = int(y.sum()), int((~y).sum())
+    if min(events, none) < FEWEST:
+        return Estimate(np.nan, np.nan, np.nan, len(y), events)
+    ranks, of_events, of_none = stats.rankdata(s), stats.rankdata(s[y]), stats.rankdata(s[~y])
+    above = (ranks[y] - of_events) / none  # for each event, the share of non-events below her
+    below = 1 - (ranks[~y] - of_none) / events
+    area = float(above.mean())
+    variance = above.var(ddof=1) / events + below.var(ddof=1) / none
+    half_pair = 0.5 / (events * none)
+    inner = min(max(area, half_pair), 1 - half_pair)
+    if variance == 0:
+        variance = inner * (1 - inner) / min(events, none)
+    half = stats.norm.ppf(0.975) * np.sqrt(variance) / (inner * (1 - inner))
+    low, high = special.expit(special.logit(inner) + np.array([-half, half]))
+    return Estimate(area, float(min(low, area)), float(max(high, area)), len(y), events)
+
+
+def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: int = 0) -> pd.DataFrame:
+    """The ROC curve on a grid, with a pointwise 95 % band.
+
+    Parameters
+    ----------
+    outcome, score
+        As in `auc_interval`.
+    draws : int
+        Bootstrap samples of patients, drawn within each outcome.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        false_positive_rate (101 steps from 0 to 1), true_positive_rate, low, high; empty if not estimable.
+    """
+    from sklearn.metrics import roc_curve
+
+    y, s = _scored(outcome, score)
+    grid = np.linspace(0, 1, 101)
+    if min(y.sum(), (~y).sum()) < FEWEST:
+        return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "low", "high"], dtype=float)
+
+    def curve(event: NDArray[np.floating], none: NDArray[np.floating]) -> NDArray[np.floating]:
+        labels = np.r_[np.ones(len(event)), np.zeros(len(none))]
+        false, true, _ = roc_curve(labels, np.r_[event, none])
+        return np.asarray(np.interp(grid, false, true))
+
+    rng = np.random.default_rng(seed)
+    event, none = s[y], s[~y]
+    drawn = np.array([curve(rng.choice(event, len(event)), rng.choice(none, len(none))) for _ in range(draws)])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    columns = {"false_positive_rate": grid, "true_positive_rate": curve(event, none), "low": low, "high": high}
+    return pd.DataFrame(columns)
+
+
+def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.DataFrame:
+    """Turn scores into risks by maps that never saw the patients they are applied to.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        protocol, repeat, participant_id, fold, split (out-of-fold, test), score (a logit).
+    outcome : Series of 0 and 1
+        Indexed by participant_id.
+
+    Returns
+    -------
+    DataFrame
+        `scores` with ``risk``: for each fold by a logistic map fitted on the out-of-fold scores of the other folds, for
+        the test set by one fitted on all of them.
+
+    References
+    ----------
+    Platt J (1999), Advances in Large Margin Classifiers, 61.
+    """
+    parts = []
+    for _, part in scores.groupby(["protocol", "repeat"]):
+        known = part[part["split"] == "out-of-fold"]
+        risk = pd.Series(np.nan, index=part.index)
+        for fold in part["fold"].unique():
+            rows = part["fold"] == fold
+            fitted_on = known[known["fold"] != fold]
+            labels = outcome.reindex(fitted_on["participant_id"]).to_numpy()
+            risk[rows] = _platt(fitted_on["score"].to_numpy(), labels, part.loc[rows, "score"].to_numpy())
+        parts.append(part.assign(risk=risk))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _platt(score: NDArray[np.floating], label: NDArray[np.integer], new: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Logistic map from score to risk; the share of events where only one outcome is known."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(label)) < 2:
+        return np.full(len(new), label.mean() if len(label) else np.nan)
+    # The scale makes the slight penalty, our choice, the same for scores of any spread.
+    centre, scale = score.mean(), score.std() or 1.0
+    model = LogisticRegression(C=100.0).fit(((score - centre) / scale)[:, None], label)
+    return np.asarray(model.predict_proba(((new - centre) / scale)[:, None])[:, 1])
+
+
+def _scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+    """Outcome and score of the patients who have a score."""
+    y, s = np.asarray(outcome, dtype=float), np.asarray(score, dtype=float)
+    if y.shape != s.shape or not np.isin(y, (0, 1)).all():
+        raise ValueError("The outcome must be 0 or 1 for every score; leave out patients whose outcome is not known.")
+    there = np.isfinite(s)
+    return y[there] == 1, s[there]

@@ -1,0 +1,455 @@
+"""fastai data and ResNet34 learners for one bone: folds, out-of-fold scores, weights as safetensors.
+
+The paper's abstract names a ResNet34 for each bone (Chen 2024); image size, slabs, augmentation and schedule are our
+choice. Patients are split before anything else, and nothing is chosen on the fold that is scored: the number of epochs
+is fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import URLError
+
+import fastai.callback.schedule  # noqa: F401 - it gives Learner its one-cycle schedules
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.progress import ProgressCallback
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import IndexSplitter, Normalize
+from fastai.learner import Learner
+from fastai.losses import BCEWithLogitsLossFlat
+from fastai.torch_core import TensorImage, default_device, set_seed
+from fastai.vision.augment import aug_transforms
+from fastai.vision.learner import vision_learner
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torchvision import models
+
+from deepqct import __version__
+from deepqct.cohort import run_outcome
+from deepqct.evaluation import calibrate_out_of_fold
+from deepqct.folder import Run, file_hash, read_json, read_table, say, write_json, write_table, write_whole
+
+WEIGHTS = ("imagenet", "none")
+# Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
+_MEAN, _SD = [0.4] * 3, [0.25] * 3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a network learns; written beside its weights. All defaults are our choice.
+
+    Parameters
+    ----------
+    arch : str
+        A torchvision model by name; the paper's is resnet34.
+    weights : str
+        ``imagenet``, torchvision's, from its cache or the internet; ``none``, random.
+    epochs, batch_size : int
+        Length of the one-cycle schedule; images a step.
+    lr : float
+        Its highest learning rate.
+    images : int
+        Images cut from each stack; each has three slabs as channels.
+    low, high : float, mgHA/cm³
+        The fixed density window.
+    background : str
+        ``remove``: voxels outside the bone become 0 mgHA/cm³; ``keep``.
+    seed : int
+        Each protocol, repeat and fold derives its own.
+    """
+
+    arch: str = "resnet34"
+    weights: str = "none"
+    epochs: int = 8
+    batch_size: int = 16
+    lr: float = 1e-3
+    images: int = 2
+    low: float = -400.0
+    high: float = 1400.0
+    background: str = "remove"
+    seed: int = 7
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        """The recipe among a notebook's parameters."""
+        return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameter, its value and what it may be.
+        """
+        if self.weights not in WEIGHTS:
+            raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}.")
+        if self.background not in ("remove", "keep"):
+            raise ValueError(f"background is {self.background!r}; use remove or keep.")
+        if self.arch not in models.list_models(module=models):
+            raise ValueError(f"arch is {self.arch!r}, which torchvision does not have; the paper's is resnet34.")
+        if min(self.epochs, self.batch_size, self.images) < 1 or self.lr <= 0 or self.low >= self.high:
+            raise ValueError("epochs, batch_size and images must be 1 or more, lr above 0, and low below high.")
+
+
+class BoneImage(TensorImage):
+    """Three slabs of one bone: (3, y, x), 0 and 1 at the edges of the density window."""
+
+    @classmethod
+    def of(cls, item: Any, *, run: Run, bone: str, recipe: Recipe) -> Self:
+        """The image that one row of the items table names."""
+        stack = np.load(run.stack(item.participant_id, bone), mmap_mode="r")
+        part = np.array_split(np.arange(stack.shape[0]), recipe.images)[item.image]
+        density = stack[part].astype(np.float32)
+        if recipe.background == "remove":
+            density[np.load(run.stack_mask(item.participant_id, bone), mmap_mode="r")[part] == 0] = 0.0
+        slabs = np.stack([slab.mean(axis=0) for slab in np.array_split(density, 3)])
+        window = (slabs - recipe.low) / (recipe.high - recipe.low)
+        return cls(torch.from_numpy(np.clip(window, 0.0, 1.0)))
+
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        """Draw the middle slab in grey."""
+        return TensorImage(self[1:2]).show(ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1} | kwargs)
+
+
+def use_device(name: str = "auto") -> str:
+    """Make the learners of this process use a device: auto, cuda, mps or cpu.
+
+    Returns
+    -------
+    str
+        The device; auto takes CUDA, then MPS, then the processor.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name != "auto" and not there.get(name, False):
+        raise ValueError(f"device is {name!r}; this machine has {', '.join(d for d, ok in there.items() if ok)}.")
+    chosen = next(device for device, ok in there.items() if ok) if name == "auto" else name
+    return str(default_device(chosen != "cpu"))
+
+
+def bone_dataloaders(
+    run: Run,
+    *,
+    bone: str,
+    fold: int | str,
+    protocol: str = "all",
+    repeat: int = 0,
+    recipe: Recipe | None = None,
+    workers: int = 0,
+) -> DataLoaders:
+    """Training images of every other fold, and the held-out fold as the validation set.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run with its splits.
+    bone : str
+        radius, ulna, tibia or fibula.
+    fold : int or str
+        The fold that is held out.
+    protocol, repeat : str, int
+        Which rows of splits.csv.
+    recipe : Recipe, optional
+        Images and batch size.
+    workers : int
+        Processes that load images; the batches do not depend on it.
+
+    Returns
+    -------
+    fastai DataLoaders
+        Batches of (batch, 3, y, x) and the outcome.
+
+    Raises
+    ------
+    ValueError
+        If the fold does not exist, or leaves no patient on one side.
+    """
+    recipe = recipe or Recipe()
+    items = _items(run, bone=bone, protocol=protocol, repeat=repeat, images=recipe.images)
+    items = items[items["fold"] != "test"].reset_index(drop=True)
+    held_out = np.flatnonzero(items["fold"] == str(fold))
+    if held_out.size in (0, len(items)):
+        raise ValueError(
+            f"Fold {fold} of protocol {protocol!r}, repeat {repeat}, holds {held_out.size} of {len(items)} images "
+            f"of the {bone}; choose one of the folds in splits.csv."
+        )
+    name = run_outcome(run).name
+    block = DataBlock(
+        blocks=(
+            TransformBlock(type_tfms=partial(BoneImage.of, run=run, bone=bone, recipe=recipe)),
+            CategoryBlock(vocab=[f"no {name}", str(name)]),
+        ),
+        get_y=lambda item: str(name) if item.outcome else f"no {name}",
+        splitter=IndexSplitter(held_out),
+        batch_tfms=[
+            # Rotation, mirroring and a slight scale leave density as it is; lighting and warping would not.
+            *aug_transforms(
+                max_rotate=15.0, min_zoom=0.95, max_zoom=1.05, max_lighting=0, max_warp=0, pad_mode="border"
+            ),
+            Normalize.from_stats(_MEAN, _SD),
+        ],
+    )
+    training = len(items) - held_out.size
+    return block.dataloaders(items, bs=min(recipe.batch_size, training), num_workers=workers, device=default_device())
+
+
+def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "none", progress: bool = False) -> Learner:
+    """A fastai learner with one logit as its output.
+
+    Parameters
+    ----------
+    dls : fastai DataLoaders
+        From `bone_dataloaders`.
+    arch, weights : str
+        As in `Recipe`.
+    progress : bool
+        Bars for a person; otherwise a line an epoch.
+
+    Raises
+    ------
+    RuntimeError
+        If ImageNet weights can neither be found nor fetched.
+    """
+    try:
+        learner = vision_learner(
+            dls,
+            getattr(models, arch),
+            pretrained=weights == "imagenet",
+            n_out=1,
+            normalize=False,
+            loss_func=BCEWithLogitsLossFlat(),
+        )
+    except URLError as error:
+        raise RuntimeError(
+            f"The ImageNet weights of {arch} are not on this machine and cannot be fetched ({error.reason}); copy them "
+            f"into {Path(torch.hub.get_dir()) / 'checkpoints'} or set weights=none."
+        ) from error
+    if not progress:
+        learner.remove_cb(ProgressCallback)
+    if dls.device.type == "cuda":
+        learner.add_cb(MixedPrecision())
+    return learner
+
+
+def train_fold(
+    run: Run,
+    *,
+    bone: str,
+    fold: int | str,
+    protocol: str = "all",
+    repeat: int = 0,
+    recipe: Recipe | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train on the other folds and score the patients of this one, and those of the test set if there is one.
+
+    A fold whose files were made by the same recipe from the same images is not trained again.
+
+    Parameters
+    ----------
+    run, bone, fold, protocol, repeat, recipe, workers
+        As in `bone_dataloaders`.
+    progress : bool
+        Bars for a person; otherwise a line an epoch.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, split (out-of-fold, test), score: her mean logit over her images.
+    """
+    recipe = recipe or Recipe()
+    files = _FoldFiles(run.models(bone) / protocol / f"repeat{repeat}", str(fold))
+    items = _items(run, bone=bone, protocol=protocol, repeat=repeat, images=recipe.images)
+    made_from = {
+        "recipe": asdict(recipe),
+        "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold),
+        "data": _data_hash(items, run=run, bone=bone),
+        "code": file_hash(Path(__file__)),
+        "device": str(default_device()),
+        "versions": {"deepqct": __version__, "torch": torch.__version__},
+    }  # fmt: skip
+    if files.done(made_from):
+        say(f"{bone} · {protocol} · repeat {repeat} · fold {fold}: trained before, kept")
+        return read_table(files.scores)
+    say(f"{bone} · {protocol} · repeat {repeat} · fold {fold}")
+    set_seed(_fold_seed(recipe.seed, bone, protocol, repeat, str(fold)), reproducible=True)
+    dls = bone_dataloaders(run, bone=bone, fold=fold, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers)
+    learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
+    if recipe.weights == "imagenet":
+        learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
+    else:
+        learner.fit_one_cycle(recipe.epochs, recipe.lr)
+    losses = pd.DataFrame(
+        [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
+    )
+    held_out = _patient_logits(learner, items[items["fold"] == str(fold)]).assign(split="out-of-fold")
+    test = _patient_logits(learner, items[items["fold"] == "test"]).assign(split="test")
+    scores = pd.concat([held_out, test], ignore_index=True)[["participant_id", "split", "score"]]
+    files.write(learner.model, scores=scores, history=losses, made_from=made_from)
+    return scores
+
+
+def cross_validate(
+    run: Run, *, bone: str, recipe: Recipe | None = None, workers: int = 0, progress: bool = False
+) -> pd.DataFrame:
+    """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv.
+
+    Parameters
+    ----------
+    run, bone, recipe, workers, progress
+        As in `train_fold`.
+
+    Returns
+    -------
+    DataFrame
+        protocol, repeat, participant_id, fold, split, score, risk. A test patient's score is the mean over the folds'
+        networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
+    """
+    splits = read_table(run.require(run.splits, written_by="01_data_curation"))
+    tables = []
+    for protocol, repeat, fold in splits[["protocol", "repeat", "fold"]].drop_duplicates().itertuples(index=False):
+        if fold != "test":
+            place: dict[str, Any] = {"protocol": str(protocol), "repeat": int(repeat), "fold": str(fold)}
+            scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)
+            tables.append(scored.assign(**place))
+    table = pd.concat(tables, ignore_index=True)
+    table["fold"] = table["fold"].mask(table["split"] == "test", "test")
+    keys = ["protocol", "repeat", "participant_id", "fold", "split"]
+    mean = table.groupby(keys)["score"].mean().reset_index()
+    scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
+    write_table(run.scores(bone), scores)
+    return scores
+
+
+def training_history(run: Run, *, bone: str) -> pd.DataFrame:
+    """The losses of every fold and epoch: protocol, repeat, fold, epoch, train_loss, valid_loss."""
+    tables = [
+        read_table(path).assign(
+            protocol=path.parent.parent.name,
+            repeat=int(path.parent.name.removeprefix("repeat")),
+            fold=path.name.removeprefix("fold").removesuffix("_history.csv"),
+        )
+        for path in sorted(run.models(bone).glob("*/repeat*/fold*_history.csv"))
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def first_fold(run: Run) -> dict[str, Any]:
+    """protocol, repeat and fold of the first row of splits.csv that is no test patient."""
+    splits = read_table(run.require(run.splits, written_by="01_data_curation")).query("fold != 'test'")
+    return {name: splits[name].iloc[0] for name in ("protocol", "repeat", "fold")}
+
+
+def show_images(dls: DataLoaders, *, most: int = 9) -> NDArray[Any]:
+    """Fastai's own view of a training batch; returns the Axes."""
+    dls.show_batch(max_n=most)
+    return np.array(plt.gcf().axes)
+
+
+def with_outcome(run: Run, scores: pd.DataFrame) -> pd.DataFrame:
+    """`scores` with each patient's outcome, 0 or 1, as a column of that name."""
+    return scores.assign(outcome=scores["participant_id"].map(run_outcome(run)).astype(int))
+
+
+def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> pd.DataFrame:
+    """The patients whom the out-of-fold risk of protocol ``all`` gets most wrong.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, the outcome, risk, loss (cross-entropy in nats), worst first.
+    """
+    outcome = run_outcome(run)
+    table = scores[(scores["split"] == "out-of-fold") & (scores["protocol"] == scores["protocol"].iloc[0])]
+    risk = table.groupby("participant_id")["risk"].mean().clip(1e-6, 1 - 1e-6)
+    target = outcome.reindex(risk.index)
+    loss = -(target * np.log(risk) + (1 - target) * np.log1p(-risk))
+    worst = pd.DataFrame({str(outcome.name): target, "risk": risk, "loss": loss}).nlargest(most, "loss")
+    return worst.rename_axis("participant_id").reset_index()
+
+
+def _items(run: Run, *, bone: str, protocol: str, repeat: int, images: int) -> pd.DataFrame:
+    """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out."""
+    splits = read_table(run.require(run.splits, written_by="01_data_curation"))
+    part = splits[(splits["protocol"] == protocol) & (splits["repeat"] == repeat)]
+    part = part[[run.stack_record(person, bone).exists() for person in part["participant_id"]]]
+    if part.empty:
+        raise ValueError(
+            f"No stack of the {bone} for protocol {protocol!r}, repeat {repeat}; see curation.csv "
+            "for the scans that failed."
+        )
+    outcome = part["participant_id"].map(run_outcome(run)).to_numpy()
+    people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
+    return people.merge(pd.DataFrame({"image": range(images)}), how="cross")
+
+
+def _patient_logits(learner: Learner, items: pd.DataFrame) -> pd.DataFrame:
+    """Mean logit of each patient over her images."""
+    if items.empty:
+        return pd.DataFrame({"participant_id": pd.Series(dtype="string"), "score": pd.Series(dtype=float)})
+    loader = learner.dls.test_dl(items.reset_index(drop=True))
+    learner.model.eval()
+    with torch.no_grad(), learner.no_bar():
+        logits, _ = learner.get_preds(dl=loader, act=torch.nn.Identity())
+    scored = items.assign(score=logits.float().numpy().reshape(-1))
+    return scored.groupby("participant_id")["score"].mean().reset_index()
+
+
+def _fold_seed(seed: int, *place: object) -> int:
+    """A seed of its own for each fold, so that no fold depends on which were trained before it."""
+    digest = hashlib.sha256(json.dumps([seed, *map(str, place)]).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _data_hash(items: pd.DataFrame, *, run: Run, bone: str) -> str:
+    """A hash of the images and of who is in which fold with which outcome."""
+    digest = hashlib.sha256(items.to_csv(index=False).encode())
+    for person in items["participant_id"].unique():
+        digest.update(json.dumps(read_json(run.stack_record(person, bone))["recipe"], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _FoldFiles:
+    """The files of one trained fold; the record is written last and makes the others count."""
+
+    folder: Path
+    fold: str
+
+    def _file(self, ending: str) -> Path:
+        return self.folder / f"fold{self.fold}{ending}"
+
+    @property
+    def scores(self) -> Path:
+        return self._file("_scores.csv")
+
+    def done(self, made_from: dict[str, Any]) -> bool:
+        record = self._file(".json")
+        return record.exists() and read_json(record) == made_from
+
+    def write(
+        self, model: torch.nn.Module, *, scores: pd.DataFrame, history: pd.DataFrame, made_from: dict[str, Any]
+    ) -> None:
+        self._file(".json").unlink(missing_ok=True)
+        with write_whole(self._file(".safetensors")) as part:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, part)
+        write_table(self.scores, scores)
+        write_table(self._file("_history.csv"), history)
+        write_json(self._file(".json"), made_from)

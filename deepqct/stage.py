@@ -1,0 +1,277 @@
+"""What every notebook does first and last: check and show its parameters, keep its figures, list what it wrote."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from deepqct import __version__
+from deepqct.folder import Run, project_root, read_json, resolve, say
+
+STAGES = ("00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering")
+PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
+_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+class ParameterError(ValueError):
+    """A parameter that a notebook does not have, or a value that it cannot take."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell.
+
+    Parameters
+    ----------
+    name, kind : str
+        Its name and its type: int, float, str or bool.
+    default : object
+        The literal in the cell.
+    note : str
+        The comment behind it; "one of a, b" and "some of a, b" limit the values.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    note: str
+
+    def parse(self, value: Any, *, stage: str) -> Any:
+        """`value`, or the value that this text stands for, checked against the type and the choices.
+
+        Raises
+        ------
+        ParameterError
+            Naming the parameter, the value and what it may be.
+        """
+        kind, given = _TYPES[self.kind], value
+        try:
+            if isinstance(value, str) and kind is not str:
+                value = ast.literal_eval(value.capitalize() if kind is bool else value)
+            if kind is float and type(value) is int:
+                value = float(value)
+            fits = type(value) is kind
+        except (ValueError, SyntaxError):
+            fits = False
+        if not fits:
+            raise ParameterError(f"{self.name} of {stage} is {given!r}, not {_article(self.kind)}; correct it.")
+        listed = re.search(r"\b(one|some) of ([\w, .-]+)", self.note)
+        if listed:
+            choices = [choice.strip() for choice in listed.group(2).split(",")]
+            chosen = [part.strip() for part in value.split(",")] if listed.group(1) == "some" else [value]
+            wrong = [str(part) for part in chosen if str(part) not in choices]
+            if wrong:
+                raise ParameterError(
+                    f"{self.name} of {stage} is {value!r}; use {listed.group(1)} of {', '.join(choices)}."
+                )
+        return value
+
+
+def notebook_source(stage: str) -> Path:
+    """The notebook of a stage: the project's own if it has one, else the one that deepqct was installed with.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    package = Path(__file__).parent
+    for folder in (project_root() / "notebooks", package.parent / "notebooks", package / "notebooks"):
+        if (folder / f"{stage}.ipynb").exists():
+            return folder / f"{stage}.ipynb"
+    raise FileNotFoundError(f"The notebook {stage}.ipynb is missing; install deepqct again or restore notebooks/.")
+
+
+def declared_parameters(stage: str) -> dict[str, Parameter]:
+    """The parameters of a stage, read from its notebook's parameters cell."""
+    notebook = nbformat.read(notebook_source(stage), as_version=4)
+    (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    lines = cell.source.splitlines()
+    found = {}
+    for node in ast.parse(cell.source).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+            raise ParameterError(
+                f"{stage}.ipynb: the parameters cell may hold only lines like 'folds: int = 3  # note'."
+            )
+        note = lines[node.lineno - 1].partition("#")[2].strip()
+        kind = ast.unparse(node.annotation)
+        found[node.target.id] = Parameter(node.target.id, kind, ast.literal_eval(node.value), note)
+    return found
+
+
+def unknown(name: str, known: Mapping[str, Any], *, where: str) -> ParameterError:
+    """The error for a parameter that nobody has, with the nearest one that exists."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}."
+    return ParameterError(f"Unknown parameter {name!r} for {where}; {hint}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running stage: its run folder, its effective parameters, and what it keeps.
+
+    Parameters
+    ----------
+    name, job : str
+        The notebook, and its job within the run: the same, or the notebook with the bone behind it.
+    run : Run
+        The run folder.
+    parameters : dict
+        The effective parameters.
+    started : float
+        Seconds since the epoch.
+    """
+
+    name: str
+    job: str
+    run: Run
+    parameters: dict[str, Any]
+    started: float
+
+    @property
+    def interactive(self) -> bool:
+        """True for a person in JupyterLab, False for a headless run."""
+        return bool(self.parameters["interactive"])
+
+    @property
+    def virtual(self) -> bool:
+        """True if no real patient is behind the numbers."""
+        if self.name == "00_virtual_cohort":
+            return True
+        return self.run.dictionary.exists() and "virtual" in read_json(self.run.dictionary)
+
+    def figure(self, axes: Any, *, name: str, title: str, caption: str) -> None:
+        """Keep a figure as PNG and SVG with its title and caption, mark virtual data, and show it.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of Axes
+            As the functions of `deepqct.plots` return them.
+        name : str
+            The file name, without ending.
+        title, caption : str
+            What is shown; what to look for.
+        """
+        from IPython.display import Image, Markdown, display
+
+        from deepqct import plots
+
+        folder = self.run.figures(self.job)
+        order = len(list(folder.glob("*.json")))
+        plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
+        display(Image(folder / f"{name}.png", alt=caption), Markdown(f"**{title}.** {caption}"))
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """A callback (done, total): a bar by hand, a line for each tenth headlessly."""
+        if self.interactive:
+            from tqdm.auto import tqdm
+
+            bar: Any = tqdm(desc=what)
+
+            def move(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+                if done == total:
+                    bar.close()
+
+            return move
+
+        began = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            if done == total or done * 10 // total > (done - 1) * 10 // total:
+                spent = time.monotonic() - began
+                say(f"{what}: {done}/{total}, {spent:.0f} s, about {spent / done * (total - done):.0f} s left")
+
+        return line
+
+    def finish(self) -> None:
+        """List what this stage wrote, and how long it took."""
+        from IPython.display import display
+
+        files = [f for f in sorted(self.run.folder.rglob("*")) if f.is_file() and f.stat().st_mtime >= self.started]
+        rows: dict[str, list[int]] = {}
+        for file in files:
+            parts = file.relative_to(self.run.folder).parts
+            if parts[0] in ("jobs", "notebooks", ".snakemake"):
+                continue
+            group = parts[0] if len(parts) == 1 else "/".join(parts[:2]) + ("/" if len(parts) > 2 else "")
+            group = f"{parts[0]}/" if parts[0] == "bones" else group
+            count = rows.setdefault(group, [0, 0])
+            count[0] += 1
+            count[1] += file.stat().st_size
+        written = [{"written": k, "files": n, "MB": round(size / 1e6, 2)} for k, (n, size) in rows.items()]
+        display(_plain(pd.DataFrame(written, columns=["written", "files", "MB"])))
+        say(f"{self.job}: {time.time() - self.started:.0f} s")
+
+
+def start(name: str, namespace: Mapping[str, Any]) -> Stage:
+    """Begin a notebook: check its parameters, fix the number of threads, show what is in force.
+
+    Parameters
+    ----------
+    name : str
+        The notebook's name without its ending.
+    namespace : mapping
+        The notebook's ``globals()``, which hold the values of its parameters cell.
+
+    Raises
+    ------
+    ParameterError
+        If a value has the wrong type or is not among the choices.
+    """
+    from IPython.display import display
+
+    declared = declared_parameters(name)
+    values = {key: parameter.parse(namespace[key], stage=name) for key, parameter in declared.items()}
+    _fix_threads(values.get("threads", 1))
+    run = Run(resolve(values["run_dir"]))
+    job = f"{name}_{values['bone']}" if "bone" in values else name
+    if run.figures(job).exists():
+        shutil.rmtree(run.figures(job))
+    table = pd.DataFrame(
+        {
+            "parameter": list(values),
+            "value": [str(value) for value in values.values()],
+            "note": [declared[key].note for key in values],
+        }
+    )
+    display(_plain(table))
+    say(" · ".join(f"{package} {number}" for package, number in versions().items()))
+    return Stage(name, job, run, values, time.time())
+
+
+def versions() -> dict[str, str]:
+    """The versions of deepqct, Python and the packages that results depend on."""
+    return {"deepqct": __version__, "Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def _plain(table: pd.DataFrame) -> Any:
+    """A table without its index, as a notebook shows it."""
+    return table.style.hide(axis="index").set_properties(subset=None, **{"text-align": "left"})
+
+
+def _fix_threads(threads: int) -> None:
+    """The same number of threads for every numerical library, whether it is loaded already or not."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    threadpool_limits(threads)
+
+
+def _article(kind: str) -> str:
+    """A type in words."""
+    return {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}[kind]

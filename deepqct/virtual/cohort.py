@@ -1,0 +1,157 @@
+"""The folder of a virtual cohort: the form of a hospital's, and beside it the truth that no stage reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepqct import __version__
+from deepqct.folder import SITES, read_json, write_json, write_table
+from deepqct.scan import Scan, write_aim
+from deepqct.virtual.anatomy import draw_limb
+from deepqct.virtual.population import attainable_auc, draw_women
+from deepqct.virtual.scanner import scan_limb
+
+_OF_THE_TRUTH = ("latent_risk", *(f"{bone} " for bones in SITES.values() for bone in bones))
+
+
+def draw_scan(woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float, slices: int, seed: int) -> Scan:
+    """Scan one virtual woman's wrist or ankle.
+
+    Parameters
+    ----------
+    woman : mapping
+        A row of `draw_women`.
+    site, side : str
+        wrist or ankle; left or right.
+    voxel_mm, slices : float, int
+        Edge of a voxel; slices along z.
+    seed : int
+        With her id and the site it decides every voxel, whoever is scanned before her.
+
+    Returns
+    -------
+    Scan
+    """
+    number = int(str(woman["participant_id"]).removeprefix("sub-"))
+    rng = np.random.default_rng([seed, number, list(SITES).index(site)])
+    density = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=slices, rng=rng)
+    return scan_limb(density, voxel_mm=voxel_mm, site=site, side=side, rng=rng)
+
+
+def new_cohort(
+    out: Path,
+    *,
+    scenario: str = "literature",
+    n: int = 60,
+    voxel_mm: float = 0.12,
+    slices: int = 24,
+    prevalence: float = 0.33,
+    seed: int = 7,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Make a cohort of virtual women; scans that are there already are kept.
+
+    Parameters
+    ----------
+    out : Path
+        Receives ``cohort/`` and ``truth/``.
+    scenario, n, prevalence, seed
+        As in `draw_women`.
+    voxel_mm, slices
+        As in `draw_scan`.
+    workers : int
+        Scans made side by side; the bytes do not depend on it.
+    progress : callable, optional
+        Called with the number done and the total.
+
+    Returns
+    -------
+    Path
+        The cohort folder.
+
+    Raises
+    ------
+    ValueError
+        If `out` holds a cohort that was made otherwise, or a parameter is out of range.
+    """
+    if n < 2 or voxel_mm <= 0 or slices < 3:
+        raise ValueError(
+            f"n is {n}, voxel_mm {voxel_mm}, slices {slices}; at least 2, above 0 and at least 3 are needed."
+        )
+    cohort, truth = out / "cohort", out / "truth"
+    recipe = {
+        "scenario": scenario, "n": n, "voxel_mm": voxel_mm, "slices": slices, "prevalence": prevalence, "seed": seed,
+        "deepqct": __version__,
+    }  # fmt: skip
+    record = truth / "truth.json"
+    content = {"recipe": recipe, "attainable_auc": attainable_auc(scenario)}
+    if record.exists() and read_json(record) != content:
+        raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
+    women = draw_women(n, scenario=scenario, prevalence=prevalence, seed=seed)
+    write_json(record, content)
+    write_table(truth / "women.csv", women)
+    left = np.random.default_rng([seed, 20]).random((n, len(SITES))) < 0.5
+    scans = pd.DataFrame(
+        [
+            {
+                "participant_id": person,
+                "site": site,
+                "side": "left" if left[i, j] else "right",
+                "file": f"scans/{person}_{site}.AIM",
+            }
+            for i, person in enumerate(women["participant_id"])
+            for j, site in enumerate(SITES)
+        ]
+    )
+    rows = women.set_index("participant_id", drop=False).to_dict("index")
+    todo = [(rows[s["participant_id"]], s) for s in scans.to_dict("records") if not (cohort / s["file"]).exists()]
+    write = partial(_write_scan, cohort=cohort, voxel_mm=voxel_mm, slices=slices, seed=seed)
+    there = len(scans) - len(todo)
+    for made, _ in enumerate(_each(write, todo, workers=workers), start=1):
+        if progress is not None:
+            progress(there + made, len(scans))
+    shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]
+    write_json(cohort / "participants.json", _dictionary(scenario))
+    write_table(cohort / "participants.tsv", women[shown])
+    write_table(cohort / "scans.tsv", scans)
+    return cohort
+
+
+def _each(write: Callable[[Any], None], todo: list[Any], *, workers: int) -> Iterable[None]:
+    """Write the missing scans, one after the other or side by side."""
+    if workers <= 1:
+        yield from map(write, todo)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(write, task) for task in todo]):
+            yield future.result()
+
+
+def _write_scan(
+    task: tuple[Mapping[str, Any], Mapping[str, str]], *, cohort: Path, voxel_mm: float, slices: int, seed: int
+) -> None:
+    """Make and write one scan."""
+    woman, row = task
+    scan = draw_scan(woman, site=row["site"], side=row["side"], voxel_mm=voxel_mm, slices=slices, seed=seed)
+    write_aim(cohort / row["file"], scan)
+
+
+def _dictionary(scenario: str) -> dict[str, Any]:
+    """participants.json: the usual columns explain themselves; the virtual ones say that they are."""
+    return {
+        "virtual": {"scenario": scenario, "attainable_auc": attainable_auc(scenario)},
+        "fracture": {
+            "Description": "fragility fracture in the past",
+            "Levels": {"0": "none", "1": "one or more"},
+            "Role": "outcome",
+        },
+    }

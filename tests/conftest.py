@@ -1,0 +1,53 @@
+"""Shared fixtures: a small cohort folder, and the order of the tests, quick ones first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests, then the chain, then the browser: what fails quickly fails first."""
+    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None) + (
+        item.get_closest_marker("chain") is not None
+    ))  # fmt: skip
+
+
+@pytest.fixture
+def make_cohort(tmp_path: Path):
+    """Write a cohort folder with `n` women and empty scan files; its tables can be spoilt by the test."""
+
+    def make(n: int = 8) -> Path:
+        folder = tmp_path / "cohort"
+        (folder / "scans").mkdir(parents=True)
+        people = [f"sub-{i:04d}\t{60 + i}\t{0.6 + i / 100}\t{i % 2}" for i in range(n)]
+        scans = [f"sub-{i:04d}\twrist\tleft\tscans/sub-{i:04d}_wrist.AIM" for i in range(n)]
+        for i in range(n):
+            (folder / "scans" / f"sub-{i:04d}_wrist.AIM").touch()
+        _write(folder / "participants.tsv", ["participant_id\tage\tbmd_total_hip\tfracture", *people])
+        _write(folder / "scans.tsv", ["participant_id\tsite\tside\tfile", *scans])
+        return folder
+
+    return make
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium; absent, the browser tests are skipped by hand and fail in CI."""
+    found = shutil.which("chromium")
+    if found is None:
+        assert not os.environ.get("CI"), "CI has no chromium; .ci/run installs it"
+        pytest.skip("chromium is not installed (Debian: apt install chromium)")
+    return found

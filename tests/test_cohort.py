@@ -1,0 +1,134 @@
+"""The cohort's checks, splits and Table 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepqct.cohort import (
+    CohortError,
+    check_cohort,
+    columns_by_role,
+    load_cohort,
+    make_splits,
+    table_one,
+)
+
+
+def edit(path: Path, row: int, column: str, value: str) -> None:
+    """Change one cell; row as a spreadsheet counts, the header being row 1."""
+    lines = path.read_text().splitlines()
+    cells = lines[row - 1].split("\t")
+    cells[lines[0].split("\t").index(column)] = value
+    lines[row - 1] = "\t".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_sound_cohort_has_no_faults(make_cohort):
+    """A false alarm would keep a good cohort out."""
+    cohort, faults = check_cohort(make_cohort())
+    assert faults == []
+    assert cohort is not None
+    assert cohort.participants["age"].tolist() == [60.0 + i for i in range(8)]
+    assert columns_by_role(cohort.dictionary, "bmd") == ["bmd_total_hip"]
+    assert columns_by_role(cohort.dictionary, "outcome") == ["fracture"]
+    assert cohort.virtual is None
+
+
+def test_six_planted_faults_are_all_named_at_once(make_cohort):
+    """A person mends a cohort in one go only if every fault is named by file, row and value."""
+    folder = make_cohort()
+    edit(folder / "participants.tsv", 2, "age", "212")
+    edit(folder / "participants.tsv", 3, "bmd_total_hip", "dense")
+    edit(folder / "participants.tsv", 5, "participant_id", "sub-0002")
+    edit(folder / "participants.tsv", 6, "fracture", "")
+    edit(folder / "scans.tsv", 9, "participant_id", "sub-0099")
+    (folder / "scans" / "sub-0001_wrist.AIM").unlink()
+    cohort, faults = check_cohort(folder)
+    assert cohort is None
+    text = "\n".join(faults)
+    assert "participants.tsv, row 2 (sub-0000): age is 212, outside 18–110 years; correct it or leave it empty." in text
+    assert "participants.tsv, row 3 (sub-0001): bmd_total_hip is 'dense', not a number" in text
+    assert "participants.tsv, row 5: participant_id 'sub-0002' stands already in row 4" in text
+    assert "participants.tsv, row 6 (sub-0004): fracture is missing" in text
+    assert "scans.tsv, row 9: 'sub-0099' is not in participants.tsv" in text
+    assert "scans.tsv, row 3 (sub-0001): scans/sub-0001_wrist.AIM does not exist" in text
+    # The overwritten id leaves its own scan unknown, which is a seventh fault of its own.
+    assert len(faults) == 7
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "column", "value", "sentence"),
+    [
+        ("scans.tsv", 2, "site", "wrst", "site is 'wrst', not one of wrist, ankle"),
+        ("scans.tsv", 2, "side", "L", "side is 'L', not one of left, right"),
+        ("scans.tsv", 2, "file", "../secret.AIM", "leaves the cohort folder"),
+        ("scans.tsv", 3, "participant_id", "sub-0000", "a second wrist scan"),
+        ("participants.tsv", 2, "fracture", "2", "fracture is '2', not one of 0, 1"),
+        ("participants.tsv", 2, "participant_id", "sub 0000/x", "characters other than letters"),
+    ],
+)
+def test_each_kind_of_fault_is_a_sentence(make_cohort, file, row, column, value, sentence):
+    """Each fault names the row and says what to do."""
+    folder = make_cohort()
+    edit(folder / file, row, column, value)
+    with pytest.raises(CohortError, match=r"row \d") as error:
+        load_cohort(folder)
+    assert sentence in str(error.value)
+
+
+def test_missing_files_and_columns_are_named(make_cohort):
+    """A folder that is no cohort yet must say what it lacks."""
+    folder = make_cohort()
+    (folder / "scans.tsv").unlink()
+    text = (folder / "participants.tsv").read_text()
+    (folder / "participants.tsv").write_text(text.replace("fracture", "fractures"))
+    _, faults = check_cohort(folder)
+    assert any("scans.tsv is missing" in fault for fault in faults)
+    assert any("did you mean 'fractures'?" in fault for fault in faults)
+    assert check_cohort(folder / "nowhere")[1][0].endswith("participants.tsv and scans.tsv.")
+
+
+def test_splits_are_by_patient_stratified_and_repeatable():
+    """One patient on two sides of a split would leak; folds without events cannot be scored."""
+    outcome = pd.Series([1] * 12 + [0] * 24, index=[f"sub-{i:04d}" for i in range(36)])
+    splits = make_splits(outcome, folds=3, repeats=2, seed=3)
+    for _, part in splits.groupby(["protocol", "repeat"]):
+        assert part["participant_id"].is_unique
+        assert set(part["participant_id"]) == set(outcome.index)
+        events = part.assign(event=part["participant_id"].map(outcome)).groupby("fold")["event"].sum()
+        assert (events >= 1).all()
+    folds_of_all = splits.query("protocol == 'all' and repeat == 0")["fold"]
+    assert "test" not in set(folds_of_all)
+    assert splits.query("protocol == 'as-published' and repeat == 0")["fold"].eq("test").sum() == 3
+    first, second = (
+        splits.query("protocol == 'all' and repeat == @r").set_index("participant_id")["fold"] for r in (0, 1)
+    )
+    assert (first != second).any()
+    again = make_splits(outcome.sample(frac=1, random_state=1), folds=3, repeats=2, seed=3)
+    pd.testing.assert_frame_equal(splits, again)
+
+
+def test_the_published_split_of_216_women_is_195_and_21():
+    """The preprint reports 195 for development and 21 for the test."""
+    outcome = pd.Series(np.arange(216) % 3 == 0, index=[f"sub-{i:04d}" for i in range(216)]).astype(int)
+    test = make_splits(outcome, protocols=["as-published"], seed=1)["fold"].eq("test").sum()
+    assert test == 21
+
+
+def test_too_many_folds_are_refused():
+    """A fold without an event would give no AUC; better said before the training than after."""
+    outcome = pd.Series([1, 1, 0, 0, 0, 0], index=list("abcdef"))
+    with pytest.raises(ValueError, match="the rarer one has 2; lower folds"):
+        make_splits(outcome, protocols=["all"], folds=3)
+
+
+def test_table_one_counts_by_outcome(make_cohort):
+    """Table 1 is what a reviewer checks first."""
+    table = table_one(load_cohort(make_cohort())).set_index("variable")
+    assert table.loc["n"].tolist()[:3] == ["8", "4", "4"]
+    assert table.loc["age, years", "all"] == "63.5 (2.4)"
+    assert table.loc["age, years", "fracture"].startswith("64.0")

@@ -1,0 +1,75 @@
+"""pyproject.toml, requirements.lock and environment.yml must agree."""
+
+from __future__ import annotations
+
+import tomllib
+
+import yaml
+from conftest import ROOT
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DECLARED = [
+    Requirement(text)
+    for text in PYPROJECT["project"]["dependencies"] + PYPROJECT["project"]["optional-dependencies"]["dev"]
+]
+
+
+def locked() -> list[Requirement]:
+    """Every pinned line of the lock."""
+    lines = (line.strip() for line in (ROOT / "requirements.lock").read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_the_lock_pins_exact_versions_that_pyproject_admits():
+    """A lock that is older than pyproject would install another toolkit than the one declared."""
+    pins = {}
+    for requirement in locked():
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        pins.setdefault(canonicalize_name(requirement.name), []).append(specifier.version)
+    for requirement in DECLARED:
+        versions = pins.get(canonicalize_name(requirement.name), [])
+        assert versions, f"{requirement.name} is not in requirements.lock; run make lock"
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_the_lock_serves_every_admitted_python_on_linux_and_macos():
+    """A marker that leaves torch out on macOS, or pandas out on 3.13, would only show on a user's machine."""
+    for python in ("3.11", "3.12", "3.13"):
+        assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains(python)
+        for platform in ("linux", "darwin"):
+            system = default_environment() | {
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+                "sys_platform": platform,
+                "platform_system": {"linux": "Linux", "darwin": "Darwin"}[platform],
+            }
+            served = {canonicalize_name(r.name) for r in locked() if r.marker is None or r.marker.evaluate(system)}
+            missing = {canonicalize_name(r.name) for r in DECLARED} - served
+            assert not missing, (python, platform, missing)
+
+
+def test_torch_and_torchvision_are_the_agreed_pair():
+    """These two are built for each other; another torchvision fails at import."""
+    pins = {r.name: str(r.specifier) for r in locked()}
+    assert (pins["torch"], pins["torchvision"]) == ("==2.14.1", "==0.29.1")
+
+
+def test_conda_takes_python_and_system_things_and_leaves_the_rest_to_the_lock():
+    """A package from conda beside the lock could be a second, different version of it."""
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = (entry["pip"] for entry in dependencies if isinstance(entry, dict))
+    assert pip == ["-r requirements.lock", "-e ."]
+    conda = {
+        Requirement(e.replace("=", "==", 1) if "==" not in e and ">=" not in e else e)
+        for e in dependencies
+        if isinstance(e, str)
+    }
+    assert {r.name for r in conda} == {"python", "pip", "make", "git"}
+    (python,) = (r for r in conda if r.name == "python")
+    (specifier,) = python.specifier
+    assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains(specifier.version)

@@ -1,0 +1,170 @@
+"""The three families: nothing fitted sees the held-out fold, and every model is there that the data allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from deepqct import fusion
+from deepqct.cohort import complete_dictionary, make_splits
+from deepqct.indices import wide_indices
+
+BONES = ("radius", "ulna", "tibia", "fibula")
+
+
+def data(n: int = 60, *, seed: int = 0, effect: float = 1.0):
+    """A cohort's tables with an effect of the latent risk on everything."""
+    rng = np.random.default_rng(seed)
+    people = [f"sub-{i:04d}" for i in range(n)]
+    risk = rng.standard_normal(n)
+    outcome = pd.Series((rng.permutation(n) < n // 3).astype(int), index=people, name="fracture")
+    risk = risk + effect * outcome.to_numpy()
+    participants = pd.DataFrame({"participant_id": people, "age": 70 + risk, "bmd_total_hip": 0.8 - 0.1 * risk})
+    participants.loc[3, "bmd_total_hip"] = np.nan
+    participants["fracture"] = outcome.to_numpy()
+    indices = pd.DataFrame(
+        [
+            {
+                "participant_id": p,
+                "bone": b,
+                "Tt.vBMD": 250 - 20 * r + 5 * rng.standard_normal(),
+                "Tt.Ar": rng.normal(200, 20),
+            }
+            for p, r in zip(people, risk, strict=True)
+            for b in BONES
+        ]
+    )
+    splits = make_splits(outcome, folds=3, seed=seed)
+    rows = splits.assign(split=np.where(splits["fold"] == "test", "test", "out-of-fold"))
+    scores = {
+        b: rows.assign(score=rng.normal(rows["participant_id"].map(dict(zip(people, risk, strict=True)))))
+        for b in BONES
+    }
+    scores = {b: table.assign(risk=1 / (1 + np.exp(-table["score"]))) for b, table in scores.items()}
+    dictionary = complete_dictionary({}, participants, outcome="fracture")
+    return {
+        "participants": participants, "indices": indices, "scores": scores, "splits": splits, "dictionary": dictionary,
+        "outcome": outcome,
+    }  # fmt: skip
+
+
+def predict(tables) -> pd.DataFrame:
+    """Predictions of every model."""
+    return fusion.predict_all(tables["participants"], **{k: v for k, v in tables.items() if k != "participants"})
+
+
+def test_every_model_predicts_every_patient_once():
+    """A patient left out of one model and not of another would spoil the comparison."""
+    tables = data()
+    predictions = predict(tables)
+    assert list(predictions["family"].unique()) == list(fusion.FAMILIES)
+    assert {"all four bones", "all four bones + clinical", "weight-bearing (tibia + fibula)"} <= set(
+        predictions["model"]
+    )
+    for _, part in predictions.groupby(["protocol", "repeat", "family", "model"]):
+        assert len(part) == 60
+        assert part["participant_id"].is_unique
+        assert part["score"].notna().all()
+    assert set(predictions.query("fold == 'test'")["split"]) == {"test"}
+
+
+def test_the_outcome_is_never_a_predictor():
+    """It would make any model perfect."""
+    for model in fusion.models_for(data()["dictionary"], indices=pd.DataFrame(), bones=list(BONES)):
+        assert "fracture" not in model.columns
+
+
+def held_out_spoilt(spoil) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Scores before and after spoiling one held-out patient's features, and the fold of each."""
+    tables = data()
+    fold = tables["splits"].query("protocol == 'all'").set_index("participant_id")["fold"]
+    features = tables["participants"].set_index("participant_id")[["age", "bmd_total_hip"]].reindex(fold.index)
+    outcome = tables["outcome"].reindex(fold.index)
+    before = fusion.cross_predict(features, outcome=outcome, fold=fold)
+    spoilt, turned = spoil(features.copy(), outcome.copy(), fold)
+    return before, fusion.cross_predict(spoilt, outcome=turned, fold=fold), fold
+
+
+def test_imputing_and_scaling_never_see_the_held_out_fold():
+    """An extreme value in fold 0 must not move the other patients of fold 0, whose model was fitted without it."""
+
+    def spoil(features, outcome, fold):
+        features.loc[fold[fold == "0"].index[0]] = 1e6
+        return features, outcome
+
+    before, after, fold = held_out_spoilt(spoil)
+    mine = fold[fold == "0"].index[1:]
+    np.testing.assert_array_equal(before[mine], after[mine])
+    others = fold[fold != "0"].index
+    assert (before[others] != after[others]).all(), "the other folds were fitted on the spoilt value: this guard guards"
+
+
+def test_regression_never_sees_the_held_out_outcomes():
+    """Turning round fold 0's outcomes must leave fold 0's scores, and change those of the other folds."""
+
+    def spoil(features, outcome, fold):
+        return features, outcome.where(fold != "0", 1 - outcome)
+
+    before, after, fold = held_out_spoilt(spoil)
+    np.testing.assert_array_equal(before[fold == "0"], after[fold == "0"])
+    assert (before[fold != "0"] != after[fold != "0"]).all()
+
+
+def test_late_fusion_never_sees_the_held_out_fold_or_the_test_set():
+    """The fusion of fold 0 is fitted on the other folds' scores alone."""
+    tables = data()
+    before = predict(tables)
+    fold = tables["splits"].query("protocol == 'as-published'").set_index("participant_id")["fold"]
+    turned = tables["outcome"].where(
+        ~tables["outcome"].index.isin(fold[fold.isin(["0", "test"])].index), 1 - tables["outcome"]
+    )
+    after = predict(tables | {"outcome": turned})
+    fused = "protocol == 'as-published' and family == 'DeepQCT' and model == 'all four bones'"
+    one, other = (t.query(fused).set_index("participant_id")["score"] for t in (before, after))
+    np.testing.assert_array_equal(one[fold == "0"], other[fold == "0"])
+    assert (one[fold == "1"] != other[fold == "1"]).all()
+
+
+def test_a_single_network_is_taken_as_it_is():
+    """Refitting one score could turn its sign on a small fold."""
+    tables = data()
+    predictions = predict(tables).query("family == 'DeepQCT' and model == 'ulna' and protocol == 'all'")
+    expected = tables["scores"]["ulna"].query("protocol == 'all'").set_index("participant_id")
+    pd.testing.assert_series_equal(
+        predictions.set_index("participant_id")["score"], expected["score"], check_names=False
+    )
+
+
+def test_random_outcomes_give_chance():
+    """Anything above 0.5 on average would be a leak."""
+    aucs = []
+    for seed in range(60):
+        tables = data(seed=seed, effect=0.0)
+        fold = tables["splits"].query("protocol == 'all'").set_index("participant_id")["fold"]
+        features, outcome = wide_indices(tables["indices"]).reindex(fold.index), tables["outcome"].reindex(fold.index)
+        aucs.append(roc_auc_score(outcome, fusion.cross_predict(features, outcome=outcome, fold=fold)))
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_summary_carries_n_events_and_an_interval():
+    """And no figure where the test set is too small for one."""
+    summary = fusion.summarise(predict(data()))
+    assert (summary["n"] > 0).all()
+    whole = summary.query("split == 'out-of-fold'")
+    assert whole[["value", "low", "high"]].notna().all(axis=None)
+    assert ((whole["low"] <= whole["value"]) & (whole["value"] <= whole["high"])).all()
+    assert summary.query("split == 'test'")["value"].isna().all()
+    strong = whole.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")["value"].item()
+    assert strong > 0.6
+
+
+def test_a_column_without_values_in_training_is_left_out():
+    """A hospital may have measured one bone density in a few women only."""
+    tables = data()
+    tables["participants"]["bmd_lumbar_spine"] = np.nan
+    tables["participants"].loc[0, "bmd_lumbar_spine"] = 0.9
+    tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
+    part = predict(tables).query("family == 'BMD'")
+    assert part["score"].notna().all()

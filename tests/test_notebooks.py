@@ -1,0 +1,58 @@
+"""The notebooks' anatomy: what makes them readable by hand and runnable headlessly."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from deepqct.stage import STAGES, declared_parameters
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_every_stage_has_its_notebook():
+    """A notebook that no stage names would never run."""
+    assert [path.stem for path in NOTEBOOKS] == list(STAGES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_anatomy(path):
+    """One H1, one parameters cell, the portable kernel, no outputs, nothing defined, short cells."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    headings = [line for c in notebook.cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+    assert sum(line.startswith("# ") for line in headings) == 1
+    assert notebook.cells[0].source.startswith("# ")
+    assert "**Reads**" in notebook.cells[0].source
+    assert "**Writes**" in notebook.cells[0].source
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.metadata.get("tags", []) for c in code].count(["parameters"]) == 1
+    assert code[0].metadata.tags == ["parameters"]
+    assert f'deepqct.start("{path.stem}", globals())' in code[1].source
+    assert code[-1].source == "stage.finish()"
+    for cell in code:
+        assert cell.outputs == []
+        assert cell.execution_count is None
+        assert len(cell.source.splitlines()) <= 20 if cell is code[0] else 15
+        assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_parameters_are_literals_with_types_and_notes(stage):
+    """The parameters cell is the interface of papermill, of the command line and of the person who reads it."""
+    parameters = declared_parameters(stage)
+    assert parameters["run_dir"].default == "reports/quick"
+    assert parameters["interactive"].default is True
+    for parameter in parameters.values():
+        assert parameter.note, parameter.name
+        assert parameter.parse(parameter.default, stage=stage) == parameter.default
+
+
+def test_the_defaults_by_hand_are_the_quick_preset():
+    """Whoever opens a notebook after `make report` must see what the report shows."""
+    for stage, values in yaml.safe_load((ROOT / "deepqct" / "presets" / "quick.yaml").read_text()).items():
+        defaults = {name: parameter.default for name, parameter in declared_parameters(stage).items()}
+        assert values == {name: defaults[name] for name in values}
