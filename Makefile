@@ -42,9 +42,10 @@ env:
 
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
 lock:
-	$(PYTHON) -m pip install --quiet uv
-	uv pip compile --universal --python-version 3.11 --all-extras --quiet \
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
+	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet \
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	rm -r .venv-lock
 
 # For machines without internet: make this folder elsewhere, on the same system and Python, and carry it over.
 wheelhouse: env

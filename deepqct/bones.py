@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from edt import edt
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -159,7 +160,7 @@ def _trabecular(
     smooth = ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm])
     core = np.zeros(total.shape, bool)
     for z, mask in enumerate(total):
-        depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=voxel_mm[1:])[1:-1, 1:-1]
+        depth = edt(np.pad(mask, 1), anisotropy=voxel_mm[1:])[1:-1, 1:-1]
         inside = depth > THINNEST_CORTEX_MM
         spongy = _open(inside & (smooth[z] < CORTEX_DENSITY), 2 * SMOOTHING_MM, voxel_mm[1:])
         core[z] = ndimage.binary_fill_holes(_close(spongy, CORE_CLOSING_MM, voxel_mm[1:])) & inside
@@ -198,6 +199,4 @@ def _open(mask: NDArray[np.bool_], radius_mm: float, pixel_mm: tuple[float, ...]
 
 def _dilate(mask: NDArray[np.bool_], radius_mm: float, pixel_mm: tuple[float, ...]) -> NDArray[np.bool_]:
     """Dilation of one slice with a disc, by distance, so that the radius need not be a whole number of pixels."""
-    if not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=pixel_mm) <= radius_mm)
+    return np.asarray(edt(~mask, anisotropy=pixel_mm) <= radius_mm)

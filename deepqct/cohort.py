@@ -23,26 +23,26 @@ from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_jso
 ROLES = ("id", "clinical", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
 
-# Column: (lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
-_KNOWN: dict[str, tuple[float, float, str, str]] = {
-    "age": (18, 110, "years", "clinical"),
-    "height_cm": (100, 220, "cm", "other"),
-    "weight_kg": (25, 250, "kg", "other"),
-    "bmi": (10, 80, "kg/m²", "clinical"),
-    "parental_hip_fracture": (0, 1, "0 or 1", "clinical"),
-    "smoking": (0, 1, "0 or 1", "clinical"),
-    "glucocorticoids": (0, 1, "0 or 1", "clinical"),
-    "rheumatoid_arthritis": (0, 1, "0 or 1", "clinical"),
-    "alcohol": (0, 1, "0 or 1", "clinical"),
-    "bmd_lumbar_spine": (0.2, 2.5, "g/cm²", "bmd"),
-    "bmd_femoral_neck": (0.2, 2.0, "g/cm²", "bmd"),
-    "bmd_total_hip": (0.2, 2.0, "g/cm²", "bmd"),
-    "t_lumbar_spine": (-8, 8, "T-score", "other"),
-    "t_femoral_neck": (-8, 8, "T-score", "other"),
-    "t_total_hip": (-8, 8, "T-score", "other"),
+# Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
+_KNOWN: dict[str, tuple[str, float, float, str, str]] = {
+    "age": ("age", 18, 110, "years", "clinical"),
+    "height_cm": ("height", 100, 220, "cm", "other"),
+    "weight_kg": ("weight", 25, 250, "kg", "other"),
+    "bmi": ("body mass index", 10, 80, "kg/m²", "clinical"),
+    "parental_hip_fracture": ("parental hip fracture", 0, 1, "", "clinical"),
+    "smoking": ("smoking", 0, 1, "", "clinical"),
+    "glucocorticoids": ("glucocorticoids", 0, 1, "", "clinical"),
+    "rheumatoid_arthritis": ("rheumatoid arthritis", 0, 1, "", "clinical"),
+    "alcohol": ("alcohol, 3 or more units a day", 0, 1, "", "clinical"),
+    "bmd_lumbar_spine": ("aBMD lumbar spine", 0.2, 2.5, "g/cm²", "bmd"),
+    "bmd_femoral_neck": ("aBMD femoral neck", 0.2, 2.0, "g/cm²", "bmd"),
+    "bmd_total_hip": ("aBMD total hip", 0.2, 2.0, "g/cm²", "bmd"),
+    "t_lumbar_spine": ("T-score lumbar spine", -8, 8, "", "other"),
+    "t_femoral_neck": ("T-score femoral neck", -8, 8, "", "other"),
+    "t_total_hip": ("T-score total hip", -8, 8, "", "other"),
 }
+_BINARY = [name for name, (_, low, high, _, _) in _KNOWN.items() if (low, high) == (0, 1)]
 _ID = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # ids become file names
-_BINARY = [name for name, (low, high, _, _) in _KNOWN.items() if (low, high) == (0, 1)]
 
 
 class CohortError(ValueError):
@@ -152,8 +152,8 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
     """The data dictionary with an entry and a role for every column; the usual columns have one without being told."""
     complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
     for name in participants.columns:
-        _, _, unit, role = _KNOWN.get(name, (0, 0, "", "other"))
-        entry = {"Description": name.replace("_", " "), "Role": role} | ({"Units": unit} if unit else {})
+        description, _, _, unit, role = _KNOWN.get(name, (name.replace("_", " "), 0, 0, "", "other"))
+        entry = {"Description": description, "Role": role} | ({"Units": unit} if unit else {})
         entry |= dictionary.get(name, {})
         if name == "participant_id":
             entry["Role"] = "id"
@@ -222,7 +222,7 @@ def _check_participants(
         "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
         outcome: pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False),
     }
-    for name, (low, high, _, _) in _KNOWN.items():
+    for name, (_, low, high, _, _) in _KNOWN.items():
         if name != outcome:
             check = pa.Check.isin([0.0, 1.0]) if name in _BINARY else pa.Check.in_range(low, high)
             columns[name] = pa.Column(float, check, nullable=True, required=False)
@@ -312,8 +312,8 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
     if column == "participant_id":
         return f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens; {mend}."
     if column in _KNOWN and column not in _BINARY and column != outcome:
-        low, high, unit, _ = _KNOWN[column]
-        return f"{where}: {column} is {value}, outside {low:g}–{high:g} {unit}; {mend}."
+        _, low, high, unit, _ = _KNOWN[column]
+        return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."
     allowed = {"site": ", ".join(SITES), "side": "left, right", "motion_grade": "1 to 5"}.get(column, "0, 1")
     return f"{where}: {column} is {value!r}, not one of {allowed}; {mend}."
 

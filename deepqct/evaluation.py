@@ -60,7 +60,9 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike) -> Estimate:
     -------
     Estimate
         The interval is DeLong's, on the logit scale, so that it stays within 0 and 1 (our choice). Where the AUC is 0 or 1
-        DeLong's variance is 0; half a pair then counts as misplaced.
+        DeLong's variance is 0: with k the fewer of events and non-events, k disjoint pairs are then all in the same order,
+        so that the far bound is that of k successes in k trials (our choice; it errs on the wide side). A score that is
+        the same for everybody has variance 0 too; 0.25 / k stands in for it.
 
     Raises
     ------
@@ -80,13 +82,14 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike) -> Estimate:
     below = 1 - (ranks[~y] - of_none) / events
     area = float(above.mean())
     variance = above.var(ddof=1) / events + below.var(ddof=1) / none
-    half_pair = 0.5 / (events * none)
-    inner = min(max(area, half_pair), 1 - half_pair)
-    if variance == 0:
-        variance = inner * (1 - inner) / min(events, none)
-    half = stats.norm.ppf(0.975) * np.sqrt(variance) / (inner * (1 - inner))
-    low, high = special.expit(special.logit(inner) + np.array([-half, half]))
-    return Estimate(area, float(min(low, area)), float(max(high, area)), len(y), events)
+    fewer = min(events, none)
+    if area in (0.0, 1.0):
+        far = 0.025 ** (1 / fewer)
+        low, high = (far, 1.0) if area == 1.0 else (0.0, 1 - far)
+    else:
+        half = stats.norm.ppf(0.975) * np.sqrt(variance or 0.25 / fewer) / (area * (1 - area))
+        low, high = special.expit(special.logit(area) + np.array([-half, half]))
+    return Estimate(area, float(low), float(high), len(y), events)
 
 
 def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: int = 0) -> pd.DataFrame:
@@ -106,23 +109,24 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
     DataFrame
         false_positive_rate (101 steps from 0 to 1), true_positive_rate, low, high; empty if not estimable.
     """
-    from sklearn.metrics import roc_curve
-
     y, s = _scored(outcome, score)
     grid = np.linspace(0, 1, 101)
     if min(y.sum(), (~y).sum()) < FEWEST:
         return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "low", "high"], dtype=float)
 
-    def curve(event: NDArray[np.floating], none: NDArray[np.floating]) -> NDArray[np.floating]:
-        labels = np.r_[np.ones(len(event)), np.zeros(len(none))]
-        false, true, _ = roc_curve(labels, np.r_[event, none])
-        return np.asarray(np.interp(grid, false, true))
-
+    # Patients by falling score, tied ones together; a bootstrap sample is how often each of them was drawn.
+    _, place = np.unique(-s, return_inverse=True)
     rng = np.random.default_rng(seed)
-    event, none = s[y], s[~y]
-    drawn = np.array([curve(rng.choice(event, len(event)), rng.choice(none, len(none))) for _ in range(draws)])
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    columns = {"false_positive_rate": grid, "true_positive_rate": curve(event, none), "low": low, "high": high}
+    rates = []
+    for group in (~y, y):
+        size = int(group.sum())
+        counts = np.vstack([np.ones(size, dtype=int), rng.multinomial(size, np.full(size, 1 / size), size=draws)])
+        at = np.zeros((place.max() + 2, draws + 1))
+        np.add.at(at, place[group] + 1, counts.T)
+        rates.append(at.cumsum(axis=0).T / size)
+    curves = np.array([np.interp(grid, false, true) for false, true in zip(*rates, strict=True)])
+    low, high = np.percentile(curves[1:], [2.5, 97.5], axis=0)
+    columns = {"false_positive_rate": grid, "true_positive_rate": curves[0], "low": low, "high": high}
     return pd.DataFrame(columns)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -24,7 +25,11 @@ from deepqct.indices import wide_indices
 
 FAMILIES = ("Clinical", "BMD", "pQCT-index", "DeepQCT")
 RIDGE_C = 0.1  # on standardised columns; our choice, fixed beforehand
-_PAIRS = {"non-weight-bearing (radius + ulna)": SITES["wrist"], "weight-bearing (tibia + fibula)": SITES["ankle"]}
+_PAIRS: dict[str, tuple[str, ...]] = {
+    "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
+    "non-weight-bearing (radius + ulna)": SITES["wrist"],
+    "weight-bearing (tibia + fibula)": SITES["ankle"],
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
     bmd = columns_by_role(dict(dictionary), "bmd")
     plus = " + clinical"
     models = [Model("Clinical", "clinical factors", clinical)] if clinical else []
-    models += [Model("BMD", dictionary[c]["Description"].removeprefix("bmd "), (c,)) for c in bmd]
+    # Named after the column, which is unique; two columns may share a description.
+    models += [Model("BMD", c.removeprefix("bmd_").replace("_", " "), (c,)) for c in bmd]
     if len(bmd) > 1:
         models.append(Model("BMD", "all sites", tuple(bmd)))
     if bmd and clinical:
@@ -85,8 +91,10 @@ def _over_bones(
             models.append(Model(family, name, sum((by_bone[bone] for bone in pair), ())))
     every = sum(by_bone.values(), ())
     if len(by_bone) > 1:
-        name = "all four bones" if len(by_bone) == len(BONES) else " + ".join(by_bone)
-        models.append(Model(family, name, every))
+        named = next((name for name, bones in _PAIRS.items() if bones == tuple(by_bone)), None)
+        name = "all four bones" if len(by_bone) == len(BONES) else named or " + ".join(by_bone)
+        if named is None:
+            models.append(Model(family, name, every))
         if clinical:
             models.append(Model(family, f"{name} + clinical", (*every, *clinical)))
     return models
@@ -121,7 +129,14 @@ def predict_all(
     Returns
     -------
     DataFrame
-        protocol, repeat, participant_id, fold, split, family, model, outcome, score, risk.
+        protocol, repeat, participant_id, fold, split, family, model, outcome, score, risk. A patient without any value in
+        a model's columns has no row for that model; a network's models are there for the protocols it was trained on.
+
+    Raises
+    ------
+    ValueError
+        If a patient of the splits is not in `participants`, or scores were made with other folds than `splits`: their
+        networks may then have seen the patients they score.
 
     Notes
     -----
@@ -130,20 +145,26 @@ def predict_all(
     """
     wide = wide_indices(indices)
     tabular = participants.set_index("participant_id").join(wide)
-    models = models_for(dictionary, indices=wide, bones=list(scores))
+    unknown = sorted(set(splits["participant_id"]) - set(tabular.index))
+    if unknown:
+        raise ValueError(f"splits.csv: {unknown[0]} is not in the participants; draw the splits again.")
     parts = []
     for (protocol, repeat), split in splits.groupby(["protocol", "repeat"]):
         fold = split.set_index("participant_id")["fold"]
         features, risks = tabular.reindex(fold.index), {}
         for bone, table in scores.items():
             mine = table[(table["protocol"] == protocol) & (table["repeat"] == repeat)].set_index("participant_id")
+            if mine.empty:
+                continue
+            _check_folds(mine["fold"], fold=fold, bone=bone, protocol=str(protocol))
             features[f"{bone} score"] = mine["score"]
             risks[f"{bone} score"] = mine["risk"]
         labels = outcome.reindex(fold.index)
-        for model in models:
+        trained = [bone for bone in scores if f"{bone} score" in features]
+        for model in models_for(dictionary, indices=wide, bones=trained):
             if model.fitted:
                 score = cross_predict(features[list(model.columns)].astype(float), outcome=labels, fold=fold)
-                risk = 1 / (1 + np.exp(-score))
+                risk = pd.Series(special.expit(score.to_numpy()), index=score.index)
             else:
                 (column,) = model.columns
                 score, risk = features[column], risks[column].reindex(fold.index)
@@ -161,9 +182,20 @@ def predict_all(
                         "score": score.to_numpy(),
                         "risk": risk.to_numpy(),
                     }
-                )
+                ).dropna(subset="score")
             )
     return pd.concat(parts, ignore_index=True)
+
+
+def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) -> None:
+    """Refuse scores that were made with other folds than the splits."""
+    expected = fold.reindex(used.index)
+    wrong = used.index[(used != expected) | expected.isna()]
+    if len(wrong):
+        raise ValueError(
+            f"scores_{bone}.csv: {wrong[0]} was scored in fold {used[wrong[0]]} of protocol {protocol!r}, where splits.csv "
+            f"has {expected[wrong[0]]}; run 02_train_bone for the {bone} again."
+        )
 
 
 def cross_predict(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series) -> pd.Series:
@@ -179,14 +211,18 @@ def cross_predict(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series
     Returns
     -------
     Series
-        A logit for every patient.
+        A logit for every patient with a value in any column, NaN for the others, who take no part in the fits. It is 0
+        where the training folds hold one outcome only, or none of the columns.
     """
     score = pd.Series(np.nan, index=features.index)
+    measured = features.notna().any(axis=1)
     for held_out in fold.unique():
-        train = (fold != held_out) & (fold != "test")
+        train = measured & (fold != held_out) & (fold != "test")
         # A column without any value in the training folds says nothing; the imputer could only invent it.
         known = features.columns[features[train].notna().any()]
-        rows = fold == held_out
+        rows = measured & (fold == held_out)
+        if not rows.any():
+            continue
         if known.empty or outcome[train].nunique() < 2:
             score[rows] = 0.0
             continue

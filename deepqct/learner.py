@@ -193,7 +193,7 @@ def bone_dataloaders(
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=partial(BoneImage.of, run=run, bone=bone, recipe=recipe)),
-            CategoryBlock(vocab=[f"no {name}", str(name)]),
+            CategoryBlock(vocab=[f"no {name}", str(name)], sort=False),  # the outcome is 1
         ),
         get_y=lambda item: str(name) if item.outcome else f"no {name}",
         splitter=IndexSplitter(held_out),
@@ -324,7 +324,8 @@ def cross_validate(
     """
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
     tables = []
-    for protocol, repeat, fold in splits[["protocol", "repeat", "fold"]].drop_duplicates().itertuples(index=False):
+    places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
+    for protocol, repeat, fold in places.itertuples(index=False):
         if fold != "test":
             place: dict[str, Any] = {"protocol": str(protocol), "repeat": int(repeat), "fold": str(fold)}
             scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)

@@ -48,7 +48,18 @@ class Groups:
         return (features[self.mean.index].fillna(self.median) - self.mean) / self.scale
 
     def assign(self, new_features: pd.DataFrame) -> pd.Series:
-        """The group whose centre is nearest to each new patient."""
+        """The group whose centre is nearest to each new patient.
+
+        Raises
+        ------
+        ValueError
+            If a column that the groups were found on is not there.
+        """
+        absent = [column for column in self.mean.index if column not in new_features]
+        if absent:
+            raise ValueError(
+                f"The new features lack {absent[0]!r}, which the groups were found on; add it, empty if unknown."
+            )
         z = self.standardise(new_features).to_numpy()
         distance = np.linalg.norm(z[:, None] - self.centres.to_numpy()[None], axis=2)
         return pd.Series(self.centres.index.to_numpy()[distance.argmin(axis=1)], index=new_features.index, name="group")
@@ -75,7 +86,7 @@ def find_groups(features: pd.DataFrame, *, groups: int = 2, max_groups: int = 6,
     Raises
     ------
     ValueError
-        If there are too few patients for the number of groups.
+        If there are too few patients for the number of groups, or too few that differ.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
@@ -86,6 +97,10 @@ def find_groups(features: pd.DataFrame, *, groups: int = 2, max_groups: int = 6,
             f"groups is {groups} for {len(features)} patients; at least 2, and fewer than patients, are needed."
         )
     z, median, mean, scale = _standardise(features)
+    different = len(z.drop_duplicates()) if len(z.columns) else 1
+    if different < groups:
+        raise ValueError(f"groups is {groups}, but only {different} of {len(z)} patients differ; check the indices.")
+    max_groups = min(max_groups, different)
     fits = {k: KMeans(k, n_init=20, random_state=seed).fit(z) for k in range(2, max_groups + 1)}
     silhouette = pd.Series({k: float(silhouette_score(z, fit.labels_)) for k, fit in fits.items()}, name="silhouette")
     centres = pd.DataFrame(fits[groups].cluster_centers_, columns=z.columns)
@@ -142,13 +157,14 @@ def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str
     table : DataFrame
         Variables by patient; those with only 0 and 1 are compared as shares.
     clustered : set of str
-        Columns that took part in the clustering; they get no p value, since they differ by construction.
+        Columns that took part in the clustering; they get neither p value nor interval, since they differ by construction.
 
     Returns
     -------
     DataFrame
         variable, one column a group (mean (SD) or n (%)), effect, low, high, kind (odds ratio; difference in SD), p, q, n.
-        Odds ratios by Woolf with Haldane's half; p by Fisher or Welch; q by Benjamini and Hochberg.
+        Odds ratios by Woolf with Haldane's half, none where nobody or everybody has it; p by Fisher or Welch; q by
+        Benjamini and Hochberg.
     """
     rows = []
     names = sorted(labels.unique())
@@ -163,7 +179,7 @@ def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str
         a, b = values[there & last], values[there & ~last]
         row |= _odds_ratio(a, b) if binary else _difference(a, b)
         if column in clustered:
-            row["p"] = np.nan
+            row |= {"low": np.nan, "high": np.nan, "p": np.nan}
         rows.append(row | {"n": int(there.sum())})
     result = pd.DataFrame(rows)
     tested = result["p"].notna()
@@ -190,7 +206,9 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     table = read_table(run.participants).set_index("participant_id")[roles].astype(float)
     table.insert(0, str(outcome.name), outcome.astype(float))
     predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    held_out = predictions[(predictions["split"] == "out-of-fold") & (predictions["family"] == "DeepQCT")]
+    # Without clinical factors, which are compared by themselves.
+    images = (predictions["family"] == "DeepQCT") & ~predictions["model"].str.endswith("+ clinical")
+    held_out = predictions[images & (predictions["split"] == "out-of-fold")]
     if not held_out.empty:
         fused = held_out[held_out["model"] == held_out["model"].iloc[-1]]
         first = fused[fused["protocol"] == fused["protocol"].iloc[0]]
@@ -204,7 +222,8 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
 def _standardise(features: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series, pd.Series]:
     """Features that vary, imputed by the median, with mean 0 and SD 1, in the order of the ids; and how to do it again."""
     table = features.sort_index()
-    table = table.loc[:, table.std() > 0]
+    # The SD of a constant column is not always 0 in floating point.
+    table = table.loc[:, table.std() > 1e-9 * table.abs().max()]
     median = table.median()
     filled = table.fillna(median)
     mean, scale = filled.mean(), filled.std()
@@ -223,6 +242,8 @@ def _in_words(values: pd.Series, *, binary: bool) -> str:
 def _odds_ratio(a: pd.Series, b: pd.Series) -> dict[str, Any]:
     """Odds ratio of `a` against `b` with its 95 % interval, and Fisher's p."""
     cells = np.array([[a.sum(), len(a) - a.sum()], [b.sum(), len(b) - b.sum()]])
+    if not (cells.sum(axis=0).all() and cells.sum(axis=1).all()):
+        return {"effect": np.nan, "low": np.nan, "high": np.nan, "kind": "odds ratio", "p": np.nan}
     (w, x), (y, z) = cells + 0.5
     half = stats.norm.ppf(0.975) * np.sqrt(1 / w + 1 / x + 1 / y + 1 / z)
     log = np.log(w * z / (x * y))

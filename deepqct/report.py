@@ -1,25 +1,32 @@
-"""The offline report of a run, and its executed notebooks as pages: nothing in them asks the network for anything."""
+"""The offline report of a run, and its executed notebooks as pages: nothing in them asks the network for anything.
+
+The report says what was run, what came out with n, events and interval, and what is missing; a part that failed is shown
+as failed, never left out. No absolute path of the machine gets into it.
+"""
 
 from __future__ import annotations
 
 import base64
+import datetime as dt
+import re
+import struct
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import nbformat
-import numpy as np
 import pandas as pd
 
 from deepqct.evaluation import FEWEST, Estimate
-from deepqct.folder import Run, read_json, read_table, write_text
+from deepqct.folder import BONES, Run, project_root, read_json, read_table, write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TITLES = {
     "00_virtual_cohort": "Virtual women",
     "01_data_curation": "Curation",
     "02_train_bone": "Network of the",
-    "03_fusion_and_baselines": "Three families",
+    "03_fusion_and_baselines": "Model families",
     "04_clustering": "Patient groups",
 }
 _TABLES = (
@@ -30,15 +37,21 @@ _TABLES = (
     "group_comparison.csv",
     "curation.csv",
 )
+# What a notebook's page shows of an output, the first that there is; neither scripts nor live widgets.
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
+_NOT_ESTIMABLE = "not estimable"
+_SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
+# Words for the ends of a wide interval; our choice, after the usual rules of thumb.
+_WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
 
 
 def write_report(run: Run) -> Path:
-    """Write index.html from what lies in the run folder; what is missing or failed is said.
+    """Write index.html, self-contained, from what lies in the run folder.
 
     Parameters
     ----------
     run : Run
-        With run.json; every other file may be missing.
+        With run.json; every other file may be missing, which the report then says.
 
     Returns
     -------
@@ -46,28 +59,30 @@ def write_report(run: Run) -> Path:
         The report.
     """
     record = read_json(run.record)
-    jobs = [_job(run, name, content) for name, content in record["stages"].items()]
+    jobs = [_job(run, name, record["stages"][name]) for name in sorted(record.get("stages", {}), key=_place)]
     performance = read_table(run.performance) if run.performance.exists() else pd.DataFrame()
-    curation = read_table(run.curation).fillna("") if run.curation.exists() else pd.DataFrame()
-    n, events, outcome = _counts(run)
+    curation = read_table(run.curation).fillna("") if run.curation.exists() else None
     attainable = _attainable(run)
+    people = _people(run)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html.j2").render(
-        record=record,
+        virtual=bool(record.get("virtual")),
+        scenario=record.get("scenario") or "unnamed",
+        facts=_facts(record, people),
         jobs=jobs,
-        n=n,
-        events=events,
-        outcome=outcome,
+        result=_result(performance, virtual=bool(record.get("virtual")), outcome=people[2], attainable=attainable),
         attainable=attainable,
-        alarms=_alarms(jobs, curation),
-        result=_result(performance, record=record, outcome=outcome, attainable=attainable),
-        table_one=_table_one(run),
-        flagged=_flagged(curation),
-        scans=len(curation),
+        curation=None if curation is None else _curation(curation, run),
+        table_one=_table(run.table_one),
         performance=_performance(performance),
-        files=[name for name in _TABLES if (run.folder / name).exists()],
+        comparison=_comparison(run.group_comparison),
+        started=_moment(record.get("started")),
+        finished=_moment(record.get("finished")),
+        versions=record.get("versions", {}),
+        inputs=record.get("inputs", {}),
+        files=[name for name in ("run.json", *_TABLES) if (run.folder / name).exists()],
     )
     return write_text(run.report, page)
 
@@ -75,10 +90,13 @@ def write_report(run: Run) -> Path:
 def notebook_page(notebook: Path, page: Path, *, virtual: str | None) -> Path:
     """Write an executed notebook, finished or not, as an HTML page that needs no network.
 
+    Widgets are shown by their static twins. Scripts and remote content in the outputs stay silent by the page's own
+    content policy.
+
     Parameters
     ----------
     notebook, page : Path
-        The .ipynb and the .html.
+        The .ipynb and the .html; the report is expected one folder above the page.
     virtual : str or None
         The scenario of a virtual cohort, for the banner.
 
@@ -88,9 +106,11 @@ def notebook_page(notebook: Path, page: Path, *, virtual: str | None) -> Path:
         `page`.
     """
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
-    exporter = HTMLExporter(template_name="page", extra_template_basedirs=[str(_TEMPLATES)])
-    content = nbformat.read(notebook, as_version=4)
+    config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}})
+    exporter = HTMLExporter(config=config, template_name="page", extra_template_basedirs=[str(_TEMPLATES)])
+    content = _offline(nbformat.read(notebook, as_version=4), page.parent.parent)
     body, _ = exporter.from_notebook_node(content, {"virtual": virtual, "metadata": {"name": notebook.stem}})
     return write_text(page, body)
 
@@ -99,28 +119,46 @@ def _job(run: Run, name: str, content: dict[str, Any]) -> dict[str, Any]:
     """One job as the report shows it, with its figures."""
     stage = next((stage for stage in _TITLES if name.startswith(stage)), name)
     bone = name.removeprefix(f"{stage}_") if name != stage else ""
-    records = sorted(run.figures(name).glob("*.json"), key=lambda path: read_json(path)["order"])
+    records = {path: read_json(path) for path in run.figures(name).glob("*.json") if path.with_suffix(".png").exists()}
     figures = [
-        read_json(path) | {"data": base64.b64encode(path.with_suffix(".png").read_bytes()).decode()} for path in records
+        {**words, **_picture(path.with_suffix(".png"))}
+        for path, words in sorted(records.items(), key=lambda item: (item[1].get("order", 0), item[0]))
     ]
-    seconds = content.get("seconds")
     return {
         "name": name,
+        "stage": stage,
         "title": f"{_TITLES.get(stage, stage)} {bone}".strip(),
-        "status": content["status"],
-        "error": content.get("error"),
-        "seconds": "–" if seconds is None else f"{seconds:.0f}",
-        "parameters": content["parameters"],
+        "status": content.get("status", "not run"),
+        "error": _without_path(str(content.get("error") or "no error was recorded"), run.folder),
+        "time": _duration(content.get("seconds")),
+        "parameters": content.get("parameters", {}),
         "figures": figures,
         "page": f"notebooks/{name}.html" if run.page(name).exists() else "",
     }
 
 
-def _counts(run: Run) -> tuple[int, int, str]:
-    """Patients, events, and the name of the outcome."""
-    outcome = read_json(run.settings)["outcome"]
+def _place(job: str) -> tuple[str, int]:
+    """The place of a job: by stage, then by bone."""
+    bone = job.rpartition("_")[2]
+    return (job.removesuffix(f"_{bone}"), BONES.index(bone)) if bone in BONES else (job, 0)
+
+
+def screen_size(png: Path) -> dict[str, int]:
+    """The width and height at which a kept figure has its own size on a screen, in pixels."""
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return {"width": round(width * _SCREEN), "height": round(height * _SCREEN)}
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    """A PNG as text, with its size on a screen."""
+    return {"data": base64.b64encode(path.read_bytes()).decode(), **screen_size(path)}
+
+
+def _people(run: Run) -> tuple[int | None, int | None, str]:
+    """Patients and events, None before the curation, and the name of the outcome."""
+    outcome = read_json(run.settings).get("outcome", "outcome") if run.settings.exists() else "outcome"
     if not run.participants.exists():
-        return 0, 0, outcome
+        return None, None, outcome
     table = read_table(run.participants)
     return len(table), int(table[outcome].sum()), outcome
 
@@ -128,100 +166,184 @@ def _counts(run: Run) -> tuple[int, int, str]:
 def _attainable(run: Run) -> float | None:
     """The AUC that nobody can exceed on a virtual cohort."""
     virtual = read_json(run.dictionary).get("virtual") if run.dictionary.exists() else None
-    return None if virtual is None else float(virtual["attainable_auc"]["all"])
+    value = (virtual or {}).get("attainable_auc", {}).get("all")
+    return None if value is None else float(value)
 
 
-def _alarms(jobs: list[dict[str, Any]], curation: pd.DataFrame) -> list[str]:
-    """What a reader must know before the numbers."""
-    lines = [f"{job['name']} failed: {job['error']}" for job in jobs if job["status"] == "failed"]
-    waiting = [job["name"] for job in jobs if job["status"] == "not run"]
-    if waiting:
-        lines.append(f"Not run: {', '.join(waiting)}.")
-    failed = 0 if curation.empty else int((curation["status"] == "failed").sum())
-    if failed:
-        lines.append(f"{failed} of {len(curation)} scans could not be curated; see “Scans to look at”.")
-    return lines
+def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -> dict[str, str]:
+    """What was run, in the few words of the report's head."""
+    n, events, outcome = people
+    return {
+        "Cohort": str(record.get("cohort", "unknown")),
+        "Women": "not known yet" if n is None else f"{n}, {events} with {outcome}",
+        "Preset": Path(str(record.get("preset", "unknown"))).name,
+        "Date": _moment(record.get("started"))[:10],
+        "Took": _duration(record.get("seconds")),
+        "Trained on": str(record.get("device", "unknown")),
+        "Seed": str(record.get("seed", "unknown")),
+        "deepqct": str(record.get("deepqct", "unknown")),
+    }
 
 
-def _result(performance: pd.DataFrame, *, record: dict[str, Any], outcome: str, attainable: float | None) -> list[str]:
-    """The result in words: the widest DeepQCT model of each protocol, with its interval."""
+def _result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainable: float | None) -> list[str]:
+    """The result in words: the fused DeepQCT score of every protocol with its interval, n and events."""
     if performance.empty:
-        return ["There is no result yet: the comparison of the families did not finish."]
-    women = "virtual women" if record["virtual"] else "women"
+        return ["There is no result yet: the comparison of the model families did not finish."]
+    auc = performance[performance["measure"] == "AUC"]
+    women = "virtual women" if virtual else "women"
     lines = []
-    for (protocol, split), part in performance[performance["measure"] == "AUC"].groupby(["protocol", "split"]):
-        if part[part["family"] == "DeepQCT"].empty:
+    for protocol, part in auc.groupby("protocol", sort=False):
+        held_out = _fused(part[part["split"] == "out-of-fold"], "DeepQCT")
+        if held_out is None:
             continue
-        row = part[part["family"] == "DeepQCT"].iloc[-1]
-        estimate = _estimate(row)
-        of = f"In {estimate.n} {women} ({estimate.events} with {outcome}; protocol “{protocol}”, {split})"
-        if not estimate.estimable:
-            lines.append(
-                f"{of} the AUC of DeepQCT, {row['model']}, is not estimable: fewer than {FEWEST} of one outcome."
+        name, e = held_out
+        line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score of {name} "
+        if e.estimable:
+            line += f"reached an out-of-fold AUC of {_figure(e)}"
+            line += (
+                "." if attainable is None else f"; the best that anyone could reach on these data is {attainable:.2f}."
             )
-            continue
-        line = f"{of} DeepQCT, {row['model']}, reached an AUC of {_with_interval(estimate)}."
-        others = [part[part["family"] == family] for family in ("pQCT-index", "BMD")]
-        lasts = [other.iloc[-1] for other in others if not other.empty]
-        compared = [f"{r['family']}, {r['model']}, {_with_interval(_estimate(r))}" for r in lasts]
-        line += f" On the same women: {'; '.join(compared)}." if compared else ""
-        if attainable is not None:
-            line += f" The attainable AUC is {attainable:.2f}."
-        if split == "test":
-            line += " A test set this small fits anything from weak to excellent."
-        lines.append(line)
-    return lines or ["No network was trained; see the table for the other families."]
+        else:
+            line += f"has no AUC: {_NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
+        for family in ("pQCT-index", "BMD"):
+            other = _fused(part[part["split"] == "out-of-fold"], family)
+            if other is not None and e.estimable:
+                line += f" {family}, {other[0]}: {_figure(other[1])}."
+        test = _fused(part[part["split"] == "test"], "DeepQCT")
+        lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
+    return lines or ["No network was scored; the table below shows the other model families."]
+
+
+def _fused(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
+    """The widest model of a family that takes images or measurements only, and its AUC."""
+    rows = part[(part["family"] == family) & ~part["model"].str.endswith("+ clinical")]
+    return None if rows.empty else (str(rows["model"].iloc[-1]), _estimate(rows.iloc[-1]))
+
+
+def _test_set(estimate: Estimate, protocol: str) -> str:
+    """A sentence on a test set, and how much its interval leaves open."""
+    what = f" The {estimate.n}-woman test set of “{protocol}” ({estimate.events} events)"
+    if not estimate.estimable:
+        return f"{what} is too small: its AUC is {_NOT_ESTIMABLE}."
+    low, high = (next(word for limit, word in _WORDS if end <= limit) for end in (estimate.low, estimate.high))
+    return f"{what} gave {_figure(estimate)}" + (f", which fits anything from {low} to {high}." if low != high else ".")
 
 
 def _estimate(row: pd.Series) -> Estimate:
     """One row of performance.csv."""
-    return Estimate(row["value"], row["low"], row["high"], int(row["n"]), int(row["events"]))
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["n"]), int(row["events"]))
 
 
-def _with_interval(estimate: Estimate) -> str:
-    """The figure and its interval, without n, where n stands beside it."""
+def _figure(estimate: Estimate) -> str:
+    """The figure and its interval, where n stands beside it."""
     if not estimate.estimable:
-        return "not estimable"
+        return _NOT_ESTIMABLE
     return f"{estimate.value:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"
 
 
-def _table_one(run: Run) -> dict[str, Any] | None:
-    """Table 1 as rows of text."""
-    if not run.table_one.exists():
+def _curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
+    """How many scans there were, and those that failed or carry flags."""
+    failed = table[table["status"] == "failed"]
+    flagged = table[(table["status"] != "failed") & (table["flags"] != "")]
+    rows = [
+        [r["participant_id"], r["site"], _without_path(f"failed: {r['reason']}", run.folder)]
+        for _, r in failed.iterrows()
+    ]
+    rows += [[r["participant_id"], r["site"], str(r["flags"])] for _, r in flagged.iterrows()]
+    return {"scans": len(table), "failed": len(failed), "flagged": len(flagged), "rows": rows}
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """A table as text, None if it was not written."""
+    if not path.exists():
         return None
-    table = pd.read_csv(run.table_one, dtype=str).fillna("")
+    table = pd.read_csv(path, dtype=str).fillna("")
     return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
 
 
-def _flagged(curation: pd.DataFrame) -> list[dict[str, str]]:
-    """Scans that failed or carry flags."""
-    if curation.empty:
-        return []
-    what = np.where(curation["status"] == "failed", "failed: " + curation["reason"], curation["flags"])
-    table = curation.assign(what=what)[["participant_id", "site", "what"]]
-    return [{str(k): str(v) for k, v in row.items()} for row in table[table["what"] != ""].to_dict("records")]
-
-
-def _performance(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """performance.csv as blocks by protocol and split, then by family."""
-    blocks: list[dict[str, Any]] = []
+def _performance(table: pd.DataFrame) -> dict[str, Any] | None:
+    """performance.csv as one table: models by family down, protocol and split across."""
     if table.empty:
-        return blocks
-    for (protocol, split), part in table.groupby(["protocol", "split"]):
-        families = []
-        for family in part["family"].unique():
-            rows = []
-            for _, row in part[part["family"] == family].iterrows():
-                estimate = _estimate(row)
-                rows.append(
-                    {
-                        "model": row["model"],
-                        "value": f"{estimate.value:.2f}" if estimate.estimable else "not estimable",
-                        "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
-                        "n": estimate.n,
-                        "events": estimate.events,
-                    }
-                )
-            families.append({"name": family, "rows": rows})
-        blocks.append({"protocol": protocol, "split": split, "families": families})
-    return blocks
+        return None
+    table = table[table["measure"] == "AUC"]
+    blocks = list(dict.fromkeys(table[["protocol", "split"]].itertuples(index=False, name=None)))
+    usual = {
+        block: part[["n", "events"]].value_counts().index[0]
+        for block in blocks
+        for part in [table[(table["protocol"] == block[0]) & (table["split"] == block[1])]]
+    }
+    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = {}
+    for _, row in table.iterrows():
+        estimate, block = _estimate(row), (row["protocol"], row["split"])
+        other = (estimate.n, estimate.events) != tuple(usual[block])
+        cells.setdefault((row["family"], row["model"]), {})[block] = {
+            "value": f"{estimate.value:.2f}" if estimate.estimable else _NOT_ESTIMABLE,
+            "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
+            "basis": f"n {estimate.n}, {estimate.events} events" if other else "",
+        }
+    none = {"value": "–", "interval": "", "basis": ""}
+    families: dict[str, list[dict[str, Any]]] = {}
+    for (family, model), found in cells.items():
+        families.setdefault(family, []).append({"model": model, "cells": [found.get(b, none) for b in blocks]})
+    heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
+    return {"heads": heads, "families": families}
+
+
+def _comparison(path: Path) -> dict[str, Any] | None:
+    """group_comparison.csv with its numbers rounded, None if it was not written."""
+    table = _table(path)
+    if table is None:
+        return None
+    numbers = {"effect", "low", "high", "p", "q"}
+    rows = [
+        [
+            f"{float(cell):.2g}" if name in numbers and cell else cell
+            for name, cell in zip(table["columns"], row, strict=True)
+        ]
+        for row in table["rows"]
+    ]
+    return table | {"rows": rows}
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds in words."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _moment(iso: str | None) -> str:
+    """Date and time to the minute."""
+    return "unknown" if not iso else dt.datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M")
+
+
+def _without_path(text: str, folder: Path) -> str:
+    """`text` without absolute paths: what lies in the run, the project or a package is named from there."""
+    packages = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+    places = [str(folder.resolve()), str(project_root()), str(Path(__file__).parent.parent), *packages]
+    for place in sorted(set(places), key=len, reverse=True):
+        text = text.replace(f"{place}/", "")
+    return re.sub(r"(?<![\w.~:/<…-])(?:[A-Z]:\\|/)(?:[^\s/\\'\"<>:;,()]+[/\\])+", "…/", text)
+
+
+def _offline(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """`notebook` without widget state or absolute paths in its outputs, and with a word where only a script would show."""
+    clean = nbformat.from_dict(notebook)
+    clean.metadata.pop("widgets", None)
+    for cell in clean.cells:
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = _without_path(output["text"], folder)
+            if "evalue" in output:
+                output["evalue"] = _without_path(output["evalue"], folder)
+                output["traceback"] = [_without_path(line, folder) for line in output["traceback"]]
+            data = output.get("data", {})
+            if "data" in output and not set(data) & set(_SHOWN):
+                data["text/plain"] = "(interactive; run the notebook to see it)"
+            for kind in {"text/plain", "text/html", "text/markdown"} & set(data):
+                data[kind] = _without_path(data[kind], folder)
+    return clean

@@ -155,7 +155,7 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             continue
         for bone in [b.strip() for b in bones.split(",")]:
             jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
-    return Plan(run, cohort, preset, jobs)
+    return Plan(run, cohort, Path(preset).stem, jobs)
 
 
 def execute(plan: Plan, *, cores: int = 2) -> Path:
@@ -231,14 +231,15 @@ def run_job(run: Run, job: str) -> bool:
             papermill.execute_notebook(
                 notebook_source(stage), run.notebook(job), parameters=parameters, kernel_name="python3",
                 cwd=str(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
+                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: a kernel warns of its own TCP ports
             )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
         trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
         say("\n".join([f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]))
     seconds = round(time.time() - began, 1)
-    banner = _scenario(run)
-    notebook_page(run.notebook(job), run.page(job), virtual=banner)
+    _forget_paths(run.notebook(job))
+    notebook_page(run.notebook(job), run.page(job), virtual=_scenario(run))
     status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": _now()}
     write_json(run.status(job), status)
     if error is None:
@@ -280,6 +281,14 @@ def _imported(code: str, package: Path) -> set[Path]:
             base = package.joinpath(*tail)
             files |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.exists()}
     return files
+
+
+def _forget_paths(notebook: Path) -> None:
+    """Leave only names in papermill's note of where the notebook lay: folders of a hospital do not travel."""
+    content = read_json(notebook)
+    noted = content["metadata"]["papermill"]
+    noted |= {key: Path(noted[key]).name for key in ("input_path", "output_path")}
+    write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _pairs(overrides: Iterable[str]) -> dict[str, str]:

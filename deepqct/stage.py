@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -169,11 +170,12 @@ class Stage:
         from IPython.display import Image, Markdown, display
 
         from deepqct import plots
+        from deepqct.report import screen_size
 
         folder = self.run.figures(self.job)
         order = len(list(folder.glob("*.json")))
-        plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
-        display(Image(folder / f"{name}.png", alt=caption), Markdown(f"**{title}.** {caption}"))
+        png = plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
+        display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
 
     def progress(self, what: str) -> Callable[[int, int], None]:
         """A callback (done, total): a bar by hand, a line for each tenth headlessly."""
@@ -239,6 +241,9 @@ def start(name: str, namespace: Mapping[str, Any]) -> Stage:
     declared = declared_parameters(name)
     values = {key: parameter.parse(namespace[key], stage=name) for key, parameter in declared.items()}
     _fix_threads(values.get("threads", 1))
+    # fastai still scripts two activations; its user can do nothing about it.
+    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     run = Run(resolve(values["run_dir"]))
     job = f"{name}_{values['bone']}" if "bone" in values else name
     if run.figures(job).exists():
@@ -262,7 +267,7 @@ def versions() -> dict[str, str]:
 
 def _plain(table: pd.DataFrame) -> Any:
     """A table without its index, as a notebook shows it."""
-    return table.style.hide(axis="index").set_properties(subset=None, **{"text-align": "left"})
+    return table.style.hide(axis="index").set_table_styles([{"selector": "th, td", "props": [("text-align", "left")]}])
 
 
 def _fix_threads(threads: int) -> None:

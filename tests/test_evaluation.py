@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepqct.evaluation import auc_interval, calibrate_out_of_fold, roc_points
 
@@ -45,10 +45,25 @@ def test_few_events_are_not_estimable():
 
 def test_perfect_separation_has_an_interval():
     """DeLong's variance is 0 there, and an interval of no width would be a lie."""
-    estimate = auc_interval(np.r_[np.zeros(10), np.ones(10)], np.arange(20.0))
-    assert estimate.value == 1.0
-    assert estimate.low < 0.95
-    assert estimate.high == 1.0
+    outcome, score = np.r_[np.zeros(10), np.ones(10)], np.arange(20.0)
+    estimate = auc_interval(outcome, score)
+    assert (estimate.value, estimate.high) == (1.0, 1.0)
+    assert estimate.low == pytest.approx(0.025**0.1)
+    turned = auc_interval(outcome, -score)
+    assert (turned.value, turned.low, turned.high) == (0.0, 0.0, pytest.approx(1 - 0.025**0.1))
+
+
+def test_the_interval_is_delongs_pair_by_pair():
+    """Midranks are a short cut; a slip in them gives a plausible interval that is not DeLong's."""
+    rng = np.random.default_rng(5)
+    outcome = rng.random(70) < 0.4
+    score = np.round(rng.normal(outcome), 1)
+    won = np.sign(score[outcome][:, None] - score[~outcome][None]) / 2 + 0.5
+    variance = won.mean(1).var(ddof=1) / won.shape[0] + won.mean(0).var(ddof=1) / won.shape[1]
+    half = 1.959964 * np.sqrt(variance) / (won.mean() * (1 - won.mean()))
+    estimate = auc_interval(outcome, score)
+    ends = np.log([estimate.low / (1 - estimate.low), estimate.high / (1 - estimate.high)])
+    np.testing.assert_allclose(ends, np.log(won.mean() / (1 - won.mean())) + np.array([-half, half]), rtol=1e-6)
 
 
 def test_missing_scores_are_left_out_and_counted():
@@ -68,6 +83,16 @@ def test_the_band_holds_the_curve():
     assert len(points) == 101
     assert (points["low"] <= points["true_positive_rate"] + 1e-9).mean() > 0.95
     assert points["true_positive_rate"].is_monotonic_increasing
+
+
+def test_the_curve_agrees_with_scikit_learn_ties_included():
+    """Tied patients move the curve together; one by one they would flatter it."""
+    rng = np.random.default_rng(6)
+    outcome = rng.random(80) < 0.4
+    score = np.round(rng.normal(outcome))
+    points = roc_points(outcome, score, draws=20)
+    false, true, _ = roc_curve(outcome, score)
+    np.testing.assert_allclose(points["true_positive_rate"], np.interp(points["false_positive_rate"], false, true))
 
 
 def frame(seed: int = 3, n: int = 90) -> tuple[pd.DataFrame, pd.Series]:

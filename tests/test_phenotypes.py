@@ -62,8 +62,34 @@ def test_what_was_clustered_is_not_tested():
     extra = pd.DataFrame({"fracture": truth.astype(float), "age": 70.0 + 5 * truth}, index=table.index)
     extra["age"] += np.random.default_rng(0).standard_normal(len(extra))
     result = compare_groups(labels, extra.join(table), clustered=set(table)).set_index("variable")
-    assert result.loc[list(table), ["p", "q"]].isna().all(axis=None)
+    assert result.loc[list(table), ["low", "high", "p", "q"]].isna().all(axis=None)
     assert result.loc[["fracture", "age"], "p"].lt(0.01).all()
     assert result.loc["fracture", "effect"] > 1
     assert result.loc["fracture", "low"] < result.loc["fracture", "effect"] < result.loc["fracture", "high"]
     assert result.loc["fracture", "kind"] == "odds ratio"
+
+
+def test_what_nobody_has_is_not_compared():
+    """A factor that is missing, or the same in all women, has no odds ratio and must not count in the q values."""
+    table, truth = two_clouds()
+    labels = pd.Series(np.where(truth, 2, 1), index=table.index)
+    extra = pd.DataFrame({"missing": np.nan, "smoking": 0.0, "fracture": truth * 1.0}, index=table.index)
+    result = compare_groups(labels, extra, clustered=set()).set_index("variable")
+    assert result.loc[["missing", "smoking"], ["effect", "low", "high", "p", "q"]].isna().all(axis=None)
+    assert result.loc["fracture", "q"] == result.loc["fracture", "p"]
+
+
+def test_constant_indices_make_no_groups():
+    """0.1 has a floating-point SD above 0; dividing by it would make noise a feature."""
+    table, _ = two_clouds(20)
+    constant = table.assign(**{"radius constant": 0.1})
+    assert "radius constant" not in find_groups(constant, seed=1).centres
+    with pytest.raises(ValueError, match="only 1 of 20 patients differ"):
+        find_groups(constant[["radius constant"]])
+
+
+def test_a_new_patient_needs_the_same_columns():
+    """A distance over other columns than the groups' own would be of something else."""
+    table, _ = two_clouds(20)
+    with pytest.raises(ValueError, match="lack 'radius 0'"):
+        find_groups(table, seed=1).assign(table.drop(columns="radius 0"))

@@ -101,14 +101,14 @@ def _draw_bone(
     distance, angle = np.hypot(dy, dx), np.arctan2(dy, dx)
     box = density[:, rows, columns]
     network = _band_passed(box.shape, frequency=0.6 * woman[f"{bone} Tb.N"], voxel_mm=voxel_mm, rng=rng)
-    lean, thick, thick2 = rng.uniform(0, 2 * np.pi, 3)
+    thick, thick2 = rng.uniform(0, 2 * np.pi, 2)
     shell = woman[f"{bone} Ct.Th"] * (1 + 0.25 * np.cos(angle - thick) + 0.12 * np.cos(2 * angle - thick2))
     shell = np.maximum(shell, 0.35)
+    edge, slope = _radius_at(angle, (*outline.terms, *own))
+    steepness = np.hypot(1, slope / edge)
     for z in range(box.shape[0]):
         along = z * voxel_mm  # mm towards the hand or foot, where the bone grows wider
-        edge, slope = _radius_at(angle + 0.004 * along * np.cos(lean), (*outline.terms, *own))
-        scale = radius * (1 + 0.004 * along)
-        depth = (scale * edge - distance) / np.hypot(1, slope / edge)
+        depth = (radius * (1 + 0.004 * along) * edge - distance) / steepness
         bone_part = np.clip(0.5 + depth / voxel_mm, 0, 1)
         core_part = np.clip(0.5 + (depth - shell) / voxel_mm, 0, 1)
         # Denser at the rim, sparser in the middle.

@@ -77,7 +77,7 @@ def draw_women(n: int, *, scenario: str = "literature", prevalence: float = 0.33
     ValueError
         If the scenario is unknown or the prevalence is not between 0 and 1.
     """
-    intercept, slope = _risk_line(scenario, prevalence)
+    slope = _slope(scenario, prevalence)
     rng = np.random.default_rng([seed, 2024])
     age = np.clip(rng.normal(*_AGE, n), 55, 90)
     age_z = (age - _AGE[0]) / _AGE[1]
@@ -104,7 +104,10 @@ def draw_women(n: int, *, scenario: str = "literature", prevalence: float = 0.33
         bmd = mean + sd * (z + np.sqrt(1 - 0.31) * rng.standard_normal(n))
         table[f"bmd_{site}"] = bmd.clip(0.3).round(3)
         table[f"t_{site}"] = ((bmd.clip(0.3) - peak) / peak_sd).round(1)
-    table["fracture"] = (rng.random(n) < special.expit(intercept + slope * risk)).astype(int)
+    # The logistic model as a liability: who is above the threshold has fractured. The threshold is that of these women,
+    # so that a small cohort has its share of events too.
+    liability = slope * risk + rng.logistic(size=n)
+    table["fracture"] = (stats.rankdata(-liability) <= max(round(prevalence * n), 1)).astype(int)
     table["latent_risk"] = risk
     for bone in BONES:
         for index, (mean, sd) in _STRUCTURE[bone].items():
@@ -134,8 +137,8 @@ def attainable_auc(scenario: str) -> dict[str, float]:
     return {"all": SCENARIOS[scenario]}
 
 
-def _risk_line(scenario: str, prevalence: float) -> tuple[float, float]:
-    """Intercept and slope on a standard normal risk that give the scenario's AUC and the prevalence."""
+def _slope(scenario: str, prevalence: float) -> float:
+    """The logistic slope on a standard normal risk that gives the scenario's AUC at this prevalence."""
     target = attainable_auc(scenario)["all"]
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence is {prevalence}; it must lie between 0 and 1.")
@@ -150,5 +153,4 @@ def _risk_line(scenario: str, prevalence: float) -> tuple[float, float]:
         event, none = density * p / prevalence, density * (1 - p) / (1 - prevalence)
         return float(event @ (np.cumsum(none) - none / 2)) - target
 
-    slope = 0.0 if target == 0.5 else float(optimize.brentq(excess, 0.0, 20.0))
-    return intercept(slope), slope
+    return 0.0 if target == 0.5 else float(optimize.brentq(excess, 0.0, 20.0))

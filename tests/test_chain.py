@@ -1,0 +1,128 @@
+"""The whole way at smoke size: from virtual women to the report, through papermill and snakemake."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from deepqct.folder import BONES, Run, read_json, read_table
+
+pytestmark = pytest.mark.chain
+
+JOBS = [
+    "00_virtual_cohort",
+    "01_data_curation",
+    *(f"02_train_bone_{bone}" for bone in BONES),
+    "03_fusion_and_baselines",
+    "04_clustering",
+]
+
+
+def deepqct_run(out: Path, *words: str, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
+    """Call `deepqct run virtual` on a run folder."""
+    command = [sys.executable, "-m", "deepqct", "run", "virtual", *words, "--preset", preset, "--out", str(out)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def started(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The jobs that a call executed."""
+    return set(re.findall(r"^(\S+): started$", done.stdout, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def run(smoke_run: Path) -> Run:
+    """The finished smoke run."""
+    return Run(smoke_run)
+
+
+def test_every_job_is_done_and_recorded(run):
+    """run.json is what a reader trusts: what was run, on what, with what."""
+    record = read_json(run.record)
+    assert {name: job["status"] for name, job in record["stages"].items()} == dict.fromkeys(JOBS, "done")
+    assert record["virtual"]
+    assert record["scenario"] == "literature"
+    assert record["seed"] == 7
+    assert {"torch", "fastai", "deepqct", "Python"} <= set(record["versions"])
+    assert len(record["inputs"]) == 3 + 2 * 20
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in record["inputs"].values())
+
+
+def test_the_tables_agree_with_each_other(run):
+    """Patients, folds and outcomes must be the same in every table of a run."""
+    people, splits, predictions = (read_table(p) for p in (run.participants, run.splits, run.predictions))
+    assert set(splits["protocol"]) == {"all", "as-published"}
+    assert len(read_table(run.indices)) == 4 * len(people)
+    fold = splits.set_index(["protocol", "repeat", "participant_id"])["fold"]
+    outcome = people.set_index("participant_id")["fracture"]
+    for table in [*(read_table(run.scores(bone)) for bone in BONES), predictions]:
+        keys = pd.MultiIndex.from_frame(table[["protocol", "repeat", "participant_id"]])
+        assert (fold.reindex(keys).to_numpy() == table["fold"].to_numpy()).all()
+        assert table["score"].notna().all()
+        assert table["risk"].between(0, 1).all()
+    assert (outcome.reindex(predictions["participant_id"]).to_numpy() == predictions["outcome"].to_numpy()).all()
+    assert set(read_table(run.phenotypes)["participant_id"]) == set(people["participant_id"])
+
+
+def test_every_page_says_that_the_women_are_virtual(run):
+    """Nobody may take a page of virtual data for one of patients."""
+    pages = [run.report, *(run.page(job) for job in JOBS)]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "no patient is behind any number on this page" in text, page.name
+        assert "Traceback" not in text
+    figures = list(run.folder.glob("figures/*/*.json"))
+    assert len(figures) > 20
+    for record in figures:
+        assert record.with_suffix(".png").exists()
+        assert "virtual cohort" in record.with_suffix(".svg").read_text(
+            encoding="utf-8"
+        ) or "<!-- virtual" in record.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+def test_the_executed_notebooks_are_small(run):
+    """An executed notebook that holds pictures twice, or widget state, is slow to open and to send."""
+    for job in JOBS:
+        assert run.notebook(job).stat().st_size < 3e6, job
+
+
+def test_a_second_run_recomputes_nothing(run):
+    """And takes less than 20 s."""
+    before = run.report.stat().st_mtime_ns
+    began = time.monotonic()
+    done = deepqct_run(run.folder)
+    assert time.monotonic() - began < 20
+    assert done.returncode == 0, done.stderr
+    assert started(done) == set()
+    assert run.report.stat().st_mtime_ns == before
+    assert done.stdout.strip().endswith("index.html")
+
+
+def test_one_changed_value_reruns_only_what_depends_on_it(run):
+    """Changing the number of groups must not train a network."""
+    done = deepqct_run(run.folder, "groups=3")
+    assert done.returncode == 0, done.stderr
+    assert started(done) == {"04_clustering"}
+    assert set(read_table(run.phenotypes)["group"]) == {1, 2, 3}
+
+
+def test_a_failed_stage_stops_only_what_depends_on_it(tmp_path):
+    """Its notebook is kept, the traceback's last lines are shown, and the report says so."""
+    run = Run(tmp_path / "run")
+    done = deepqct_run(run.folder, "n=6", "voxel_mm=0.4", "slices=3", "folds=5")
+    assert done.returncode == 1
+    assert started(done) == {"00_virtual_cohort", "01_data_curation"}
+    assert "5 folds need at least 5 patients of each outcome" in done.stdout
+    assert "01_data_curation failed" in done.stderr
+    assert run.notebook("01_data_curation").exists()
+    stages = read_json(run.record)["stages"]
+    assert stages["00_virtual_cohort"]["status"] == "done"
+    assert stages["01_data_curation"]["status"] == "failed"
+    assert stages["03_fusion_and_baselines"]["status"] == "not run"
+    assert "01_data_curation failed" in run.report.read_text(encoding="utf-8")

@@ -1,0 +1,105 @@
+"""The command line: helpful, exact exit codes, not a word about a patient."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, write_aim
+
+
+def deepqct(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "deepqct", *words], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_help_names_the_commands():
+    """Whoever types deepqct alone must see what it can do."""
+    done = deepqct("--help")
+    assert done.returncode == 0
+    for command in ("run", "check", "inspect", "cohort"):
+        assert command in done.stdout
+
+
+def test_a_misspelt_parameter_fails_at_once(tmp_path):
+    """Nothing may start, and nothing may be written, before every name is known."""
+    done = deepqct("run", "virtual", "bne=radius", "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "Unknown parameter 'bne' for any stage; did you mean 'bone'?" in done.stderr
+    assert not (tmp_path / "run").exists()
+    done = deepqct("run", "bne=radius")
+    assert done.returncode == 2
+    assert "did you mean 'bone'?" in done.stderr
+
+
+def test_check_says_every_fault_and_its_exit_code(make_cohort):
+    """Scripts rely on 0 and 2."""
+    folder = make_cohort()
+    done = deepqct("check", str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "8 (4 with fracture, 4 without)" in done.stdout
+    (folder / "scans" / "sub-0001_wrist.AIM").unlink()
+    text = (folder / "participants.tsv").read_text()
+    (folder / "participants.tsv").write_text(text.replace("\t62\t", "\t212\t"))
+    done = deepqct("check", str(folder))
+    assert done.returncode == 2
+    assert "age is 212" in done.stderr
+    assert "sub-0001_wrist.AIM does not exist" in done.stderr
+    assert "2 faults" in done.stderr
+
+
+def test_run_refuses_a_faulty_cohort_before_any_work(make_cohort, tmp_path):
+    """An hour of training on a table with a wrong age is an hour lost."""
+    folder = make_cohort()
+    (folder / "scans" / "sub-0001_wrist.AIM").unlink()
+    done = deepqct("run", str(folder), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "sub-0001_wrist.AIM does not exist" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_inspect_shows_a_scan_and_hides_its_patient(tmp_path):
+    """Its output goes into mails and tickets."""
+    scan = Scan(
+        np.arange(3000, dtype=np.int16).reshape(5, 20, 30),
+        SLOPE / MU_SCALING,
+        INTERCEPT,
+        (0.0607,) * 3,
+        "wrist",
+        "left",
+    )
+    path = write_aim(tmp_path / "a.AIM", scan)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"Created by                    deepqct", b"Patient Name                  Doe^Jane"))
+    done = deepqct("inspect", str(path), "--png", str(tmp_path / "slice.png"))
+    assert done.returncode == 0, done.stderr
+    assert "0.0607 × 0.0607 × 0.0607 mm" in done.stdout
+    assert "5 × 20 × 30" in done.stdout
+    assert "0.195742" in done.stdout
+    assert "Doe" not in done.stdout + done.stderr
+    png = (tmp_path / "slice.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert b"Doe" not in png
+    done = deepqct("inspect", str(tmp_path / "none.AIM"))
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+REAL = ROOT.parent / "shared" / "real" / "TRAB_1237.AIM"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real scanner files are not beside this checkout")
+def test_inspect_of_a_real_scan_names_nobody(tmp_path):
+    """The log of this file holds a study name, an index number and dates."""
+    done = deepqct("inspect", str(REAL), "--png", str(tmp_path / "slice.png"))
+    assert "mean 112.3" in done.stdout
+    for secret in ("DBQ", "1237", "5697", "2016", "2017", "d0005679"):
+        assert secret not in (done.stdout + done.stderr).replace(str(REAL), "")

@@ -1,0 +1,91 @@
+"""Curation: bones, stacks and indices of a cohort; failures are rows, reruns do only what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepqct import curation
+from deepqct.cohort import keep_cohort, keep_splits, load_cohort, run_outcome
+from deepqct.curation import FIELD_MM, curate, example_stacks, load_stack
+from deepqct.folder import Run, read_json, read_table
+from deepqct.virtual import new_cohort
+
+
+@pytest.fixture(scope="module")
+def cohort_folder(tmp_path_factory) -> Path:
+    """Five virtual women at coarse voxels."""
+    return new_cohort(tmp_path_factory.mktemp("virtual"), n=5, voxel_mm=0.3, slices=4, seed=4)
+
+
+def test_every_scan_becomes_two_stacks_and_two_rows(cohort_folder, tmp_path):
+    """What the networks and the index models read must be there for each bone, in the stated form."""
+    run, cohort = Run(tmp_path), load_cohort(cohort_folder)
+    table = curate(cohort, run, image_px=48)
+    assert table["status"].tolist() == ["curated"] * 10
+    assert len(read_table(run.indices)) == 20
+    density, mask, voxel_mm = load_stack(run, "sub-0003", "tibia")
+    assert density.shape == mask.shape == (4, 48, 48)
+    assert (density.dtype, mask.dtype) == (np.int16, np.uint8)
+    assert voxel_mm == pytest.approx((0.3, FIELD_MM["tibia"] / 48, FIELD_MM["tibia"] / 48))
+    area = (mask > 0).sum() / 4 * voxel_mm[1] * voxel_mm[2]
+    measured = read_table(run.indices).query("participant_id == 'sub-0003' and bone == 'tibia'")["Tt.Ar"].item()
+    assert area == pytest.approx(measured, rel=0.05)
+    assert set(example_stacks(run, bone="ulna", most=3)) == {"sub-0001", "sub-0002", "sub-0003"}
+
+
+def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_folder, tmp_path, monkeypatch):
+    """Two machines must agree, and a second call must cost nothing."""
+    cohort = load_cohort(cohort_folder)
+    one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
+    first = curate(cohort, one, image_px=32, workers=2)
+    curate(cohort, two, image_px=32)
+    assert one.indices.read_bytes() == two.indices.read_bytes()
+    monkeypatch.setattr(curation, "read_scan", lambda path: pytest.fail(f"{path} was read again"))
+    pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
+
+
+def test_a_failed_scan_is_a_row_with_its_reason_and_the_others_go_on(cohort_folder, tmp_path):
+    """One broken file must not cost a night's work, and its folder is nobody's business."""
+    cohort = load_cohort(cohort_folder)
+    broken = tmp_path / "broken"
+    (broken / "scans").mkdir(parents=True)
+    for file in cohort.scans["file"]:
+        (broken / file).write_bytes((cohort_folder / file).read_bytes())
+    scan = broken / "scans" / "sub-0002_ankle.AIM"
+    scan.write_bytes(scan.read_bytes()[:-5000])
+    run = Run(tmp_path / "run")
+    table = curate(
+        type(cohort)(broken, cohort.participants, cohort.scans, cohort.dictionary, "fracture"), run, image_px=32
+    )
+    failed = table.query("status == 'failed'")
+    assert len(failed) == 1
+    assert failed["reason"].item().startswith("sub-0002_ankle.AIM ends after 3 of 4 slices")
+    assert str(tmp_path) not in run.curation.read_text()
+    assert len(read_table(run.indices)) == 18
+
+
+def test_a_scan_of_the_wrong_site_is_refused(cohort_folder, tmp_path):
+    """A wrist filed as an ankle would put a radius among the tibias."""
+    cohort = load_cohort(cohort_folder)
+    scans = cohort.scans.head(1).assign(site="ankle")
+    wrong = type(cohort)(cohort_folder, cohort.participants, scans, cohort.dictionary, "fracture")
+    table = curate(wrong, Run(tmp_path), image_px=32)
+    assert "is a scan of the wrist, and scans.tsv says ankle" in table["reason"].item()
+
+
+def test_the_kept_tables_serve_the_later_stages(cohort_folder, tmp_path):
+    """Later stages read the run folder alone."""
+    run, cohort = Run(tmp_path), load_cohort(cohort_folder)
+    table = keep_cohort(cohort, run)
+    assert table["variable"].iloc[0] == "n"
+    assert read_json(run.dictionary)["virtual"]["scenario"] == "literature"
+    outcome = run_outcome(run)
+    assert outcome.name == "fracture"
+    assert outcome.tolist() == cohort.participants["fracture"].tolist()
+    counts = keep_splits(cohort, run, protocols="all", folds=2, repeats=1, test_fraction=0.1, seed=1)
+    assert counts["patients"].sum() == 5
+    assert len(read_table(run.splits)) == 5

@@ -1,0 +1,151 @@
+"""The networks: patients stay on their side, folds are repeatable, and nothing is trained twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deepqct import learner
+from deepqct.folder import BONES, Run, read_json, write_json, write_table
+
+RECIPE = learner.Recipe(epochs=1, images=2, batch_size=4, arch="resnet18")
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """Ten women with small random stacks of the radius; two are the test set of as-published."""
+    run, rng = Run(tmp_path), np.random.default_rng(0)
+    people = [f"sub-{i:04d}" for i in range(10)]
+    outcome = np.arange(10) % 2
+    run.bones.mkdir()
+    for person, event in zip(people, outcome, strict=True):
+        np.save(run.stack(person, "radius"), rng.integers(-100, 900 + 300 * event, (6, 32, 32)).astype(np.int16))
+        np.save(run.stack_mask(person, "radius"), np.ones((6, 32, 32), np.uint8))
+        write_json(run.stack_record(person, "radius"), {"recipe": person})
+    write_table(run.participants, pd.DataFrame({"participant_id": people, "fracture": outcome}))
+    write_json(run.dictionary, {"fracture": {"Role": "outcome"}})
+    fold = np.array(["0", "0", "1", "1"] * 2 + ["test"] * 2)
+    table = pd.DataFrame({"protocol": "as-published", "repeat": 0, "participant_id": people, "fold": fold})
+    every = table.assign(protocol="all", fold=np.array(["0", "0", "1", "1", "0"] * 2))
+    write_table(run.splits, pd.concat([table, every]))
+    return run
+
+
+def people_of(items: pd.DataFrame) -> set[str]:
+    """The patients of some images."""
+    return set(items["participant_id"])
+
+
+def test_no_patient_is_on_both_sides_of_a_fold(run):
+    """Slices of one woman in training and validation inflate every figure (Yagis 2021)."""
+    dls = learner.bone_dataloaders(run, bone="radius", fold=0, protocol="as-published", recipe=RECIPE)
+    train, valid = people_of(dls.train.items), people_of(dls.valid.items)
+    assert train.isdisjoint(valid)
+    assert len(dls.valid.items) == 2 * len(valid)
+    assert {"sub-0008", "sub-0009"}.isdisjoint(train | valid), "test patients must not be trained on or watched"
+    x, y = dls.one_batch()
+    assert x.shape == (4, 3, 32, 32)
+    assert set(y.tolist()) <= {0, 1}
+
+
+def test_a_high_score_means_the_outcome(run):
+    """Categories that are sorted by name would turn every score round: "fracture" comes before "no fracture"."""
+    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    labels = [int(dls.valid_ds[i][1]) for i in range(len(dls.valid_ds))]
+    assert labels == dls.valid.items["outcome"].tolist()
+    net = learner.bone_learner(dls)
+    loss = [net.loss_func(torch.full((4, 1), logit), torch.ones(4, dtype=torch.long)).item() for logit in (-3.0, 3.0)]
+    assert loss[1] < loss[0]
+
+
+def test_density_means_the_same_in_every_image(run):
+    """Scaling each image by itself would erase what osteoporosis is."""
+    item = pd.Series({"participant_id": "sub-0001", "image": 0})
+    np.save(run.stack("sub-0001", "radius"), np.full((6, 32, 32), 500, np.int16))
+    image = learner.BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)
+    assert torch.allclose(torch.Tensor(image), torch.full((3, 32, 32), (500 + 400) / 1800))
+    mask = np.zeros((6, 32, 32), np.uint8)
+    np.save(run.stack_mask("sub-0001", "radius"), mask)
+    assert torch.allclose(
+        torch.Tensor(learner.BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)),
+        torch.full((3, 32, 32), 400 / 1800),
+    )
+
+
+def test_cross_validation_scores_everybody_once_and_trains_nothing_twice(run, monkeypatch, capsys):
+    """Every patient has one out-of-fold score; a second call keeps the folds and their numbers."""
+    scores = learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    for (protocol, split), part in scores.groupby(["protocol", "split"]):
+        assert part["participant_id"].is_unique
+        assert len(part) == {("all", "out-of-fold"): 10, ("as-published", "out-of-fold"): 8}.get((protocol, split), 2)
+    assert scores["risk"].between(0, 1).all()
+    weights = load_file(run.models("radius") / "all" / "repeat0" / "fold1.safetensors")
+    assert all(torch.isfinite(tensor.float()).all() for tensor in weights.values())
+    assert len(learner.training_history(run, bone="radius")) == 4
+    monkeypatch.setattr(learner, "bone_learner", lambda *a, **k: pytest.fail("a fold was trained again"))
+    pd.testing.assert_frame_equal(learner.cross_validate(run, bone="radius", recipe=RECIPE), scores)
+    assert capsys.readouterr().out.count("trained before, kept") == 4
+
+
+def test_a_fold_does_not_depend_on_which_were_trained_before_it(run):
+    """Whoever resumes after a break must end with the numbers of an unbroken run."""
+    alone = learner.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
+    for file in (run.models("radius") / "all" / "repeat0").iterdir():
+        file.unlink()
+    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    after = learner.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
+    pd.testing.assert_frame_equal(alone, after)
+
+
+def test_another_recipe_or_other_images_train_again(run):
+    """Scores kept from other images would be wrong in silence."""
+    record = run.models("radius") / "all" / "repeat0" / "fold0.json"
+    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    before = read_json(record)
+    write_json(run.stack_record("sub-0003", "radius"), {"recipe": "scanned again"})
+    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    assert read_json(record)["data"] != before["data"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"weights": "imagnet"}, "weights is 'imagnet'; use one of imagenet, none"),
+        ({"arch": "resnet35"}, "arch is 'resnet35', which torchvision does not have"),
+        ({"epochs": 0}, "must be 1 or more"),
+        ({"background": "blur"}, "background is 'blur'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(wrong, sentence):
+    """Better before the first epoch than after the last."""
+    with pytest.raises(ValueError, match=r"is|must") as error:
+        learner.Recipe(**wrong)
+    assert sentence in str(error.value)
+
+
+def test_missing_weights_and_devices_are_errors_not_silent_changes(run, monkeypatch):
+    """Random weights in place of ImageNet's would make another study."""
+    from urllib.error import URLError
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(learner, "vision_learner", unreachable)
+    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    with pytest.raises(RuntimeError, match="ImageNet weights of resnet34 are not on this machine"):
+        learner.bone_learner(dls, weights="imagenet")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device is 'cuda'; this machine has"):
+            learner.use_device("cuda")
+    assert learner.use_device("cpu") == "cpu"
+
+
+def test_bones_without_stacks_are_named(run):
+    """A typing error in a bone must not look like an empty cohort."""
+    with pytest.raises(ValueError, match="No stack of the ulna"):
+        learner.bone_dataloaders(run, bone=BONES[1], fold=0, recipe=RECIPE)
+    with pytest.raises(ValueError, match="Fold 7 of protocol 'all'"):
+        learner.bone_dataloaders(run, bone="radius", fold=7, recipe=RECIPE)

@@ -1,0 +1,188 @@
+"""Figures: what they claim about units, numbers and colours, and how they are kept."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib.figure import Figure
+
+from deepqct import plots
+from deepqct.folder import BONES, read_json
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left():
+    """A figure left open would show twice in a notebook, and the next test would find it."""
+    yield
+    plt.close("all")
+
+
+def texts(axes) -> str:
+    """Every word on the figure of these axes."""
+    figure = np.ravel(np.asarray(axes, dtype=object))[0].get_figure()
+    return "\n".join(text.get_text() for text in figure.findobj(plt.Text))
+
+
+def keep(axes, folder, *, virtual=False):
+    """`save` with the usual words."""
+    return plots.save(axes, folder, name="figure", title="A title", caption="A caption.", order=3, virtual=virtual)
+
+
+def test_the_four_bones_have_four_colours_everywhere():
+    """Two bones in one colour could not be told apart; a missing one would fail only for that bone."""
+    assert set(plots.BONE_COLOURS) == set(BONES)
+    assert len(set(plots.BONE_COLOURS.values())) == 4
+
+
+def test_the_style_ends_with_the_function():
+    """A figure function that changed the style of a person's own figures would be a nuisance."""
+    before = dict(plt.rcParams)
+    axes = plots.silhouettes(pd.Series({2: 0.3, 3: 0.2}))
+    assert dict(plt.rcParams) == before
+    assert min(text.get_fontsize() for text in axes.get_figure().findobj(plt.Text) if text.get_text()) >= 10
+
+
+def test_montage_has_one_density_window_and_takes_any_shapes():
+    """Slices scaled each by itself would hide the very differences in density that are looked for."""
+    stacks = {"a": np.zeros((3, 8, 8)), "b": np.full((1, 6, 9), 900), "c": np.full((5, 8, 8), 4000)}
+    axes = plots.montage(stacks, columns=2)
+    assert [panel.get_title() for panel in axes] == ["a", "b", "c"]
+    assert {panel.images[0].get_clim() for panel in axes} == {(-400, 1400)}
+    assert "mgHA/cm³" in texts(axes)
+    assert "no stacks" in texts(plots.montage({}))
+
+
+def test_compartments_scale_bar_is_as_long_as_it_says():
+    """A scale bar in voxels instead of mm would be off by a factor of the voxel size."""
+    density, mask = synthetic.bone_stack()
+    axes = plots.compartments(density, mask, voxel_mm=(0.1, 0.25, 0.25))
+    (bar,) = axes.lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(5)
+    assert "5 mm" in texts(axes)
+    assert axes.images[0].get_extent() == [0, 24, 24, 0]
+
+
+def test_indices_carry_units_and_counts():
+    """An axis without a unit, or counts of bones instead of women, would mislead."""
+    axes = plots.index_distributions(synthetic.indices(), outcome=synthetic.outcome())
+    words = texts(axes)
+    assert "Tt.vBMD (mgHA/cm³)" in words
+    assert "Tb.BV/TV (fraction)" in words
+    assert "fracture (20 of 60)" in words
+    assert "no fracture (40 of 60)" in words
+    assert len(plots.index_distributions(synthetic.indices(), names=["Ct.Th"])) == 1
+
+
+def test_a_missing_value_leaves_its_dot_out():
+    """One NaN must not empty a panel or move a median."""
+    table = synthetic.indices()
+    table.loc[0, "Ct.Th"] = np.nan
+    (axes,) = plots.index_distributions(table, names=["Ct.Th"])
+    assert len(axes.collections[0].get_offsets()) == synthetic.WOMEN - 1
+
+
+def test_scores_show_one_dot_a_woman():
+    """Repeats drawn as women would make the cohort look larger than it is."""
+    scores = synthetic.predictions().query("family == 'DeepQCT' and model == 'radius' and protocol == 'all'")
+    axes = plots.score_distribution(pd.concat([scores, scores.assign(repeat=1)]), bone="radius")
+    assert sum(len(dots.get_offsets()) for dots in axes.collections) == synthetic.WOMEN
+    assert "event (20 of 60)" in texts(axes)
+
+
+def test_loss_curves_of_one_epoch_are_visible():
+    """A line of one point draws nothing without a marker."""
+    axes = plots.loss_curves(synthetic.history(protocols=("all", "as-published"), epochs=1))
+    assert len(axes) == 2
+    assert all(line.get_marker() == "o" for line in axes[0].lines if line.get_linewidth() < 2)
+
+
+def test_roc_says_auc_interval_n_and_events():
+    """The figure's number must be the table's."""
+    table = synthetic.predictions()
+    axes = plots.roc(table, family="BMD", models=["femoral neck"])
+    row = synthetic.performance(table).query("protocol == 'all' and model == 'femoral neck'").iloc[0]
+    assert f"AUC {row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
+    assert "60 women, 20 events" in texts(axes)
+
+
+def test_too_few_events_are_never_a_number():
+    """A test set of 6 women with 2 events has no AUC to show."""
+    table = synthetic.predictions()
+    words = texts(plots.roc(table, family="DeepQCT", protocol="as-published", split="test", models=["radius"]))
+    assert "not estimable" in words
+    assert "AUC 0" not in words
+    words = texts(plots.performance(synthetic.performance(table), protocol="as-published", split="test"))
+    assert "not estimable for any of 19 models (6 women, 2 events)" in words
+
+
+def test_forest_names_every_model_its_numbers_and_the_attainable_auc():
+    """A model dropped from the figure, or n of another one beside it, would go unseen."""
+    auc = synthetic.performance(synthetic.predictions())
+    auc.loc[0, ["value", "low", "high"]] = np.nan
+    auc.loc[1, "n"] = 58
+    axes = plots.performance(auc, protocol="all", split="out-of-fold", attainable=0.75)
+    assert len(axes.get_yticks()) == 19
+    words = texts(axes)
+    assert "not estimable, n 60, 20 events" in words
+    assert ", n 58, 20 events" in words
+    assert "58–60 women" in words
+    assert "attainable 0.75" in words
+    assert "attainable" not in texts(plots.performance(auc, protocol="all", split="out-of-fold"))
+
+
+def test_embedding_tells_groups_from_scales_and_shows_the_missing():
+    """Groups on a colour scale would look ordered; women without a group must not vanish."""
+    table = synthetic.embedding()
+    words = texts(plots.embedding(table, colour="group", label="group"))
+    assert "group missing (n = 1)" in words
+    assert plots.embedding(table, colour="group", label="group").get_legend() is not None
+    assert plots.embedding(table, colour="risk", label="risk").get_legend() is None
+    assert "bone radius (n = 60)" in texts(plots.embedding(table.assign(bone="radius"), colour="bone", label="bone"))
+
+
+def test_heatmap_has_one_panel_a_bone_and_zero_in_the_middle():
+    """A scale that is not symmetric would colour the mean."""
+    axes = plots.group_heatmap(synthetic.z_means())
+    assert [panel.get_title() for panel in axes] == list(BONES)
+    low, high = axes[0].collections[0].get_clim()
+    assert low == -high
+    assert len(plots.group_heatmap(synthetic.z_means().filter(like="tibia"))) == 1
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    """A time stamp or a random id would make every rerun look like a change."""
+    for folder in ("a", "b"):
+        keep(plots.score_distribution(synthetic.predictions().query("model == 'ulna'"), bone="ulna"), tmp_path / folder)
+    for ending in ("png", "svg", "json"):
+        first, second = ((tmp_path / folder / f"figure.{ending}").read_bytes() for folder in ("a", "b"))
+        assert first == second, ending
+    assert read_json(tmp_path / "a" / "figure.json") == {"title": "A title", "caption": "A caption.", "order": 3}
+
+
+def test_a_figure_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    """A PNG without its SVG and words is half a figure."""
+    savefig = Figure.savefig
+
+    def no_svg(self, path, **kwargs):
+        if path.suffix == ".svg":
+            raise OSError("The disk is full.")
+        savefig(self, path, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", no_svg)
+    with pytest.raises(OSError, match="disk is full"):
+        keep(plots.silhouettes(pd.Series({2: 0.3})), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_virtual_data_are_marked_and_figures_closed(tmp_path):
+    """A virtual figure without its mark could pass for a real one; an open one would show twice in a notebook."""
+    axes = plots.silhouettes(pd.Series({2: 0.3}))
+    keep(axes, tmp_path, virtual=True)
+    assert "virtual cohort" in texts(axes)
+    assert plt.get_fignums() == []
+    axes = plots.montage({"a": np.zeros((1, 4, 4))})
+    keep(axes, tmp_path)
+    assert "virtual" not in texts(axes)

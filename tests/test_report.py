@@ -1,0 +1,246 @@
+"""The report and the notebooks' pages: true, complete about what is missing, and silent towards the network."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+import synthetic
+from conftest import ROOT
+
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
+from deepqct.report import notebook_page, write_report
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    """One finished run for the tests that only read."""
+    run = synthetic.finished_run(tmp_path_factory.mktemp("finished") / "run")
+    nbformat.write(synthetic.notebook(), (run.folder / "nb.ipynb"))
+    notebook_page(run.folder / "nb.ipynb", run.page("01_data_curation"), virtual="literature")
+    write_report(run)
+    return run
+
+
+@pytest.fixture
+def bare(tmp_path) -> Run:
+    """A run of which nothing but the record was written."""
+    run = Run(tmp_path / "run")
+    stages = {
+        "01_data_curation": {"status": "failed", "seconds": 1.0, "error": "CohortError: No scans.", "parameters": {}},
+        "04_clustering": {"status": "not run", "seconds": None, "error": None, "parameters": {}},
+    }
+    write_json(run.record, {"deepqct": "0.1.0", "stages": stages})
+    return run
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] != "style":
+            self.text += data
+
+    def handle_endtag(self, tag):
+        if tag == "style":
+            self.tags.append(("after style", {}))
+
+
+def pages(run: Run) -> list[Path]:
+    """The report and the notebook's page."""
+    return [run.report, run.page("01_data_curation")]
+
+
+def test_nothing_is_loaded_from_anywhere(finished):
+    """A page that asks a server tells it who reads which report, and is broken behind a firewall."""
+    for path in pages(finished):
+        for tag, attributes in Page(path).tags:
+            assert tag not in ("script", "iframe", "object", "embed", "video", "audio"), (path.name, tag)
+            assert attributes.get("src", "data:").startswith("data:"), (path.name, attributes)
+            if tag == "link":
+                assert attributes["href"].startswith("data:"), (path.name, attributes)
+        text = path.read_text(encoding="utf-8")
+        assert "@import" not in text
+        assert "url(http" not in text
+        assert "default-src 'none'" in text
+
+
+def test_links_lead_to_files_that_are_there(finished):
+    """The folder is copied as a whole; a link out of it, or to nothing, breaks on the next machine."""
+    for path in pages(finished):
+        tags = Page(path).tags
+        anchors = {attributes.get("id") for _, attributes in tags}
+        links = [attributes["href"] for tag, attributes in tags if tag == "a" and "href" in attributes]
+        assert links
+        for link in links:
+            if link.startswith("#"):
+                assert link[1:] in anchors, link
+            elif link != "https://doi.org/10.1101/2024.04.01.24305147":
+                assert (path.parent / link).exists(), link
+
+
+def test_no_path_of_the_machine_gets_out(finished):
+    """A path can name a person, a hospital, a patient."""
+    for path in pages(finished):
+        text = path.read_text(encoding="utf-8")
+        for place in (str(ROOT), str(finished.folder), str(Path.home()) + "/", "/mnt/hospital"):
+            assert place not in text, (path.name, place)
+    page = Page(finished.page("01_data_curation"))
+    assert "deepqct/learner.py:7: a warning" in page.text
+    assert "…/a.AIM is odd" in page.text
+
+
+def test_the_banner_is_there_for_virtual_women_only(finished, tmp_path):
+    """A banner that is always there, or never, says nothing."""
+    for path in pages(finished):
+        assert "Virtual cohort (scenario literature)" in Page(path).text
+        assert "no patient is behind any number on this page" in Page(path).text
+    real = synthetic.finished_run(tmp_path / "run", virtual=False, figures=())
+    notebook_page(finished.folder / "nb.ipynb", real.page("01_data_curation"), virtual=None)
+    write_report(real)
+    for path in pages(real):
+        assert "irtual" not in Page(path).text
+    assert "attainable" not in Page(real.report).text
+
+
+def test_the_result_is_the_tables(finished):
+    """The first sentence that everybody reads must be the row of the table, with interval, n and events."""
+    text = Page(finished.report).text
+    table = read_table(finished.performance)
+    row = table.query("protocol == 'all' and family == 'DeepQCT' and model == 'all four bones'").iloc[0]
+    assert (
+        "In 60 virtual women (20 with fracture; protocol “all”), the DeepQCT score of all four bones reached an "
+        f"out-of-fold AUC of {row['value']:.2f} (95 % {row['low']:.2f}–{row['high']:.2f}); the best that anyone could "
+        "reach on these data is 0.75." in text
+    )
+    assert "The 6-woman test set of “as-published” (2 events) is too small: its AUC is not estimable." in text
+    assert text.count("not estimable") == 1 + 19
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.57, 0.96, "which fits anything from weak to excellent."), (0.82, 0.88, "gave 0.85 (95 % 0.82–0.88).")],
+)
+def test_a_wide_interval_is_put_into_words(finished, tmp_path, low, high, said):
+    """0.85 from 21 women is read as excellent by everybody who is not told otherwise."""
+    run = Run(tmp_path)
+    for path in (finished.record, finished.settings, finished.participants):
+        (run.folder / path.name).write_bytes(path.read_bytes())
+    table = read_table(finished.performance)
+    table.loc[table["split"] == "test", ["value", "low", "high", "n", "events"]] = [0.85, low, high, 21, 7]
+    write_table(run.performance, table)
+    assert said in Page(write_report(run)).text
+
+
+def test_another_n_than_the_others_is_said(finished, tmp_path):
+    """A model that leaves women out is compared on other women."""
+    run = Run(tmp_path)
+    (run.folder / "run.json").write_bytes(finished.record.read_bytes())
+    table = read_table(finished.performance)
+    table.loc[0, ["n", "events"]] = [58, 19]
+    write_table(run.performance, table)
+    text = Page(write_report(run)).text
+    assert text.count("n 58, 19 events") == 1
+    assert "60 women, 20 events" in text
+
+
+def test_failures_are_on_top(finished, tmp_path):
+    """A red line in a log that nobody opens does not stop anybody from citing a number."""
+    run = Run(tmp_path)
+    record = read_json(finished.record)
+    folder = str(tmp_path / "scans")
+    failed = {"status": "failed", "seconds": 3.0, "error": f"ScanError: {folder}/a.AIM is cut.", "parameters": {}}
+    record["stages"] |= {
+        "02_train_bone_tibia": failed,
+        "04_clustering": {"status": "not run", "seconds": None, "error": None, "parameters": {"seed": 7}},
+    }
+    write_json(run.record, record)
+    write_table(run.curation, read_table(finished.curation))
+    page = Page(write_report(run))
+    assert "02_train_bone_tibia failed: ScanError: scans/a.AIM is cut." in page.text
+    assert folder not in page.text
+    assert "Not run: 04_clustering." in page.text
+    assert "1 of 120 scans could not be curated, and 1 carry a flag" in page.text
+    assert "failed: sub-0002_wrist.AIM ends after 12 of 24 slices." in page.text
+    assert "tibia: wider than its field of 48 mm" in page.text
+    assert ("p", {"class": "alarm", "role": "alert"}) in page.tags
+
+
+def test_a_run_that_failed_at_once_has_a_report_too(bare):
+    """Whoever needs the report most has the least to show in it."""
+    text = Page(write_report(bare)).text
+    assert "01_data_curation failed: CohortError: No scans." in text
+    assert "There is no result yet" in text
+    assert "Table 1 is missing" in text
+    assert "the comparison of the model families did not finish" in text
+
+
+def test_figures_stand_by_stage_with_words_for_those_who_do_not_see(finished):
+    """A picture without a text is lost to a screen reader, and one under the wrong stage to everybody."""
+    page = Page(finished.report)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [image["alt"] for image in images] == [
+        "Scores of the radius. One dot a woman.",
+        "Mean silhouette. Flat and low: one cloud.",
+    ]
+    assert all(int(image["width"]) > 100 for image in images)
+    ids = [attributes["id"] for tag, attributes in page.tags if tag in ("h2", "img") and "id" in attributes]
+    bones = ["02_train_bone_radius", "02_train_bone_ulna", "02_train_bone_tibia", "02_train_bone_fibula"]
+    assert [i for i in ids if i.startswith("02_")] == bones
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_the_record_is_complete(finished):
+    """Without parameters, versions and hashes nobody could repeat the run."""
+    text = Page(finished.report).text
+    for said in ("12 min 30 s", "2026-01-05", "torch 2.14.1", "cd" * 32, "reports/x", "participants.tsv"):
+        assert said in text, said
+
+
+def test_what_a_table_says_stays_text(bare):
+    """A reason or a name with angle brackets must not become part of the page."""
+    write_table(bare.curation, synthetic.curation().assign(status="failed", reason="<script>alert(1)</script>"))
+    path = write_report(bare)
+    assert "failed: <script>alert(1)</script>" in Page(path).text
+    assert not [tag for tag, _ in Page(path).tags if tag == "script"]
+
+
+def test_a_failed_notebook_has_its_page(finished):
+    """The traceback is what one looks for; widgets show their static twin."""
+    page = Page(finished.page("01_data_curation"))
+    assert "ValueError: No scan." in page.text
+    assert "the static twin" in page.text
+    assert ("a", {"href": "../index.html"}) in page.tags
+    assert [a["alt"] for tag, a in page.tags if tag == "img"] == ["A bone."]
+
+
+def test_a_page_is_written_whole_or_not_at_all(finished, tmp_path):
+    """A half-written notebook must not destroy the page of the last good run."""
+    page = tmp_path / "notebooks" / "a.html"
+    notebook_page(finished.folder / "nb.ipynb", page, virtual=None)
+    before = page.read_bytes()
+    broken = tmp_path / "broken.ipynb"
+    broken.write_text('{"cells": [', encoding="utf-8")
+    with pytest.raises(nbformat.reader.NotJSONError):
+        notebook_page(broken, page, virtual=None)
+    assert page.read_bytes() == before
+    assert [path.name for path in page.parent.iterdir()] == ["a.html"]
+
+
+def test_the_same_run_gives_the_same_report(finished):
+    """A report that changes by itself cannot be compared with another."""
+    before = finished.report.read_bytes()
+    write_report(finished)
+    assert finished.report.read_bytes() == before
