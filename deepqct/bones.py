@@ -113,10 +113,17 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
 def _outlines(density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
     """Filled cross-sections of everything with a dense shell, slice by slice."""
     smooth = ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm])
+    shells = smooth > SHELL_DENSITY
     filled = np.zeros(density.shape, bool)
-    for z, shell in enumerate(smooth > SHELL_DENSITY):
+    if not shells.any():
+        return filled
+    # Most of a slice is soft tissue and air: only the box of all shells, with room for the closing, is worked on.
+    (box,) = ndimage.find_objects(shells.any(axis=0).astype(np.uint8))
+    room = [int(np.ceil(CLOSING_MM / v)) + 1 for v in voxel_mm[1:]]
+    rows, columns = (slice(max(0, s.start - r), s.stop + r) for s, r in zip(box, room, strict=True))
+    for z, shell in enumerate(shells[:, rows, columns]):
         closed = _close(shell, CLOSING_MM, voxel_mm[1:])
-        filled[z] = _open(_fill(closed), OPENING_MM, voxel_mm[1:])
+        filled[z, rows, columns] = _open(_fill(closed), OPENING_MM, voxel_mm[1:])
     return filled
 
 
