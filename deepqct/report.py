@@ -200,9 +200,7 @@ def _result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainabl
         line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score of {name} "
         if e.estimable:
             line += f"reached an out-of-fold AUC of {_figure(e)}"
-            line += (
-                "." if attainable is None else f"; the best that anyone could reach on these data is {attainable:.2f}."
-            )
+            line += "." if attainable is None else f"; on average over such cohorts nobody can exceed {attainable:.2f}."
         else:
             line += f"has no AUC: {_NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
         for family in ("pQCT-index", "BMD"):

@@ -244,6 +244,7 @@ def start(name: str, namespace: Mapping[str, Any]) -> Stage:
     # fastai still scripts two activations; its user can do nothing about it.
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
+    pd.set_option("display.precision", 3)
     run = Run(resolve(values["run_dir"]))
     job = f"{name}_{values['bone']}" if "bone" in values else name
     if run.figures(job).exists():
