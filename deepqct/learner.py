@@ -242,6 +242,7 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
         ) from error
     if not progress:
         learner.remove_cb(ProgressCallback)
+        learner.logger = _say_epoch
     if dls.device.type == "cuda":
         learner.add_cb(MixedPrecision())
     return learner
@@ -399,6 +400,13 @@ def _items(run: Run, *, bone: str, protocol: str, repeat: int, images: int) -> p
     outcome = part["participant_id"].map(run_outcome(run)).to_numpy()
     people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
     return people.merge(pd.DataFrame({"image": range(images)}), how="cross")
+
+
+def _say_epoch(log: list[Any]) -> None:
+    """One plain line an epoch; fastai's own is a list, and one of names comes first."""
+    if isinstance(log[0], int):
+        epoch, train, valid, *_, time = log
+        say(f"epoch {epoch + 1}: training loss {train:.3f}, held-out loss {valid:.3f}, {time}")
 
 
 def _patient_logits(learner: Learner, items: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
-from deepqct.folder import Run, project_root, read_json, resolve, say
+from deepqct.folder import BONES, Run, project_root, read_json, resolve, say
 
 STAGES = ("00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering")
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
@@ -206,17 +206,20 @@ class Stage:
         from IPython.display import display
 
         files = [f for f in sorted(self.run.folder.rglob("*")) if f.is_file() and f.stat().st_mtime >= self.started]
+        others = tuple(bone for bone in BONES if bone != self.parameters.get("bone", bone))  # perhaps trained beside
         rows: dict[str, list[int]] = {}
         for file in files:
             parts = file.relative_to(self.run.folder).parts
             if parts[0] in ("jobs", "notebooks", ".snakemake"):
+                continue
+            if any(name.endswith(others) for name in (*parts[:-1], file.stem)):
                 continue
             group = parts[0] if len(parts) == 1 else "/".join(parts[:2]) + ("/" if len(parts) > 2 else "")
             group = f"{parts[0]}/" if parts[0] == "bones" else group
             count = rows.setdefault(group, [0, 0])
             count[0] += 1
             count[1] += file.stat().st_size
-        written = [{"written": k, "files": n, "MB": round(size / 1e6, 2)} for k, (n, size) in rows.items()]
+        written = [{"written": k, "files": n, "MB": f"{size / 1e6:.2f}"} for k, (n, size) in rows.items()]
         display(_plain(pd.DataFrame(written, columns=["written", "files", "MB"])))
         say(f"{self.job}: {time.time() - self.started:.0f} s")
 
