@@ -84,7 +84,7 @@ def check(
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A scan: AIM.")],
+    file: Annotated[Path, typer.Argument(help="A scan: AIM, ISQ, a folder of DICOM slices, NIfTI, MHA or NRRD.")],
     unit: Annotated[str | None, typer.Option(help="density, for a file without a calibration of its own.")] = None,
     png: Annotated[
         Path | None, typer.Option(help="Where the middle slice goes; deepqct-slice.png if not given.")

@@ -60,7 +60,8 @@ class Cohort:
     participants : DataFrame
         One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1.
     scans : DataFrame
-        One row a scan: participant_id, site, side, file, motion_grade.
+        One row a scan: participant_id, site, side, file; perhaps motion_grade, and unit (``density`` for a file without a
+        calibration of its own whose numbers are mgHA/cm³).
     dictionary : dict
         The data dictionary of participants.json.
     outcome : str
@@ -242,6 +243,7 @@ def _check_scans(
             "site": pa.Column(str, pa.Check.isin(list(SITES))),
             "side": pa.Column(str, pa.Check.isin(["left", "right"])),
             "file": pa.Column(str, unique=True, report_duplicates="exclude_first"),
+            "unit": pa.Column(str, pa.Check.isin(["density"]), nullable=True, required=False),
             "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
         }
     )
@@ -314,7 +316,12 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
     if column in _KNOWN and column not in _BINARY and column != outcome:
         _, low, high, unit, _ = _KNOWN[column]
         return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."
-    allowed = {"site": ", ".join(SITES), "side": "left, right", "motion_grade": "1 to 5"}.get(column, "0, 1")
+    allowed = {
+        "site": ", ".join(SITES),
+        "side": "left, right",
+        "motion_grade": "1 to 5",
+        "unit": "density (for files without a calibration)",
+    }.get(column, "0, 1")
     return f"{where}: {column} is {value!r}, not one of {allowed}; {mend}."
 
 

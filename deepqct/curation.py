@@ -37,6 +37,7 @@ class _Task:
     site: str
     side: str
     path: Path
+    unit: str | None
     run: Run
     image_px: int
 
@@ -70,7 +71,7 @@ def curate(
         One row a scan: participant_id, site, side, status (curated, failed), reason, flags, sha256 of the file.
     """
     tasks = [
-        _Task(row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], run, image_px)
+        _Task(row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px)
         for row in cohort.scans.to_dict("records")
     ]
     rows = []
@@ -82,6 +83,12 @@ def curate(
     write_table(run.indices, _indices(table, run))
     write_table(run.curation, table)
     return table
+
+
+def _unit(row: dict[Any, Any]) -> str | None:
+    """The unit that scans.tsv states for a file without a calibration of its own."""
+    unit = row.get("unit")
+    return unit if isinstance(unit, str) else None
 
 
 def _each(tasks: list[_Task], *, workers: int) -> Iterable[dict[str, Any]]:
@@ -99,10 +106,10 @@ def _curate_scan(task: _Task) -> dict[str, Any]:
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
     names = SITES[task.site]
     try:
-        recipe = {"sha256": file_hash(task.path), "image_px": task.image_px, "deepqct": __version__}
+        recipe = {"sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__}
         records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
         if any(record.get("recipe") != recipe for record in records):
-            scan = read_scan(task.path)
+            scan = read_scan(task.path, unit=task.unit)
             if scan.site not in (None, task.site):
                 raise ScanError(
                     f"{task.path.name} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table."

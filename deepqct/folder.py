@@ -187,7 +187,7 @@ def resolve(path: str | Path) -> Path:
 def write_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and put it in place only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
     os.close(handle)
     part = Path(name)
     try:
@@ -234,6 +234,9 @@ def say(line: str) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder, that of its files' names and hashes."""
+    if path.is_dir():
+        names = "".join(f"{file.name} {file_hash(file)}\n" for file in sorted(path.iterdir()) if file.is_file())
+        return hashlib.sha256(names.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

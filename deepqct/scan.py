@@ -1,13 +1,11 @@
 """A scanner file as calibrated density, without a word about the patient.
 
 Only technical fields of a header are kept, by a list of what may pass; names, dates, numbers and free text never enter a
-`Scan`. Files are read natively and calibrated here, from the file's own log: density = native / Mu_Scaling × slope +
-intercept.
+`Scan` (see formats.py). Native numbers are kept, densities computed from them on demand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepqct.folder import write_whole
+from deepqct.formats import SITE_CODES, ScanError, read_stored
 
-# Codes of the log's Site field.
-_SITES = {20: ("wrist", "left"), 21: ("wrist", "right"), 38: ("ankle", "left"), 39: ("ankle", "right")}
-_SITE_CODES = {place: code for code, place in _SITES.items()}
+__all__ = ["Scan", "ScanError", "read_mask", "read_scan", "read_scans", "to_native", "write_aim", "write_image"]
+
+_SITE_CODES = {place: code for code, place in SITE_CODES.items()}
 # The calibration that scans without one of their own are written with; a typical one of an XtremeCT II.
 MU_SCALING = 8192
 SLOPE, INTERCEPT = 1603.51904, -391.209015
-_AIM_HEADER_BYTES = 160
-
-
-class ScanError(ValueError):
-    """A scanner file that cannot be read; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +31,8 @@ class Scan:
 
     Parameters
     ----------
-    native : (z, y, x) int16
-        The scanner's numbers, long axis of the limb along z.
+    native : (z, y, x) int16, or float32
+        The file's numbers, long axis of the limb along z; of an ISQ memory-mapped. Floats only where the file has them.
     slope, intercept : float
         density = native × slope + intercept, in mgHA/cm³.
     voxel_mm : (z, y, x) mm
@@ -47,7 +41,7 @@ class Scan:
         wrist or ankle; left or right; None where the file does not say.
     """
 
-    native: NDArray[np.int16] = field(repr=False)
+    native: NDArray[np.int16] | NDArray[np.float32] = field(repr=False)
     slope: float
     intercept: float
     voxel_mm: tuple[float, float, float]
@@ -64,7 +58,7 @@ class Scan:
 
     def __repr__(self) -> str:
         """Shape, voxel, site, side and range of densities."""
-        low, high = (int(n) * self.slope + self.intercept for n in (self.native.min(), self.native.max()))
+        low, high = (float(n) * self.slope + self.intercept for n in (self.native.min(), self.native.max()))
         voxel = " × ".join(f"{v:.4f}" for v in self.voxel_mm)
         return (
             f"Scan({' × '.join(map(str, self.native.shape))} voxels of {voxel} mm (z, y, x), "
@@ -73,48 +67,77 @@ class Scan:
 
 
 def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
-    """Read a scanner file.
+    """Read a scan.
 
     Parameters
     ----------
     path : str or Path
-        An AIM; VMS version numbers behind the name (``;1``) are allowed.
+        An AIM, an ISQ (memory-mapped), a folder of DICOM slices, a NIfTI, MHA or NRRD.
     unit : str, optional
-        ``density``, for a file without a calibration whose numbers are mgHA/cm³. Never needed for a scanner's own AIM.
+        ``density``, for a file without a calibration of its own whose numbers are mgHA/cm³. Nothing is guessed.
 
     Returns
     -------
     Scan
-        Calibrated by the file's own log.
+        Calibrated by the file's own header.
 
     Raises
     ------
     ScanError
-        If the file is missing, empty, cut off, no AIM, or without a calibration.
+        If the file is missing, empty, cut off, damaged, a mask, or without a calibration.
     """
-    import py_aimio
-
     path = Path(path)
     if unit not in (None, "density"):
         raise ScanError(f"unit is {unit!r}; it can only be 'density', or left out.")
-    _check_bytes(path)
-    try:
-        header = py_aimio.aim_info(str(path))
-        _check_length(path, header)
-        native, header = py_aimio.read_aim(str(path))
-    except (RuntimeError, OSError, UnicodeDecodeError, IndexError) as error:
-        raise ScanError(f"{path} cannot be read as an AIM; copy it again from the scanner.") from error
-    if native.dtype not in (np.int16, np.int8, np.uint8):
-        raise ScanError(f"{path} holds {native.dtype} voxels; export it as a 16-bit AIM.")
-    log = header["processing_log"]
-    slope, intercept = (1.0, 0.0) if unit == "density" else _calibration(log, path)
-    site, side = _SITES.get(_whole(log.get("Site")), (None, None))
-    x, y, z = (float(edge) for edge in header["element_size"])
-    return Scan(native.astype(np.int16, copy=False), slope, intercept, (z, y, x), site, side)
+    stored = read_stored(path)
+    voxels = stored.voxels
+    if unit is None and voxels.dtype.itemsize == 1:
+        raise ScanError(f"{path} holds 8-bit voxels, as masks do, which have no density; read it with read_mask.")
+    if unit is None and stored.calibration is None:
+        raise ScanError(f"{path} has no density calibration; say unit='density' if its numbers are mgHA/cm³ already.")
+    if voxels.dtype.kind not in "iu" or voxels.dtype.itemsize > 2 or voxels.dtype == np.uint16:
+        voxels = voxels.astype(np.float32, copy=False)
+    elif voxels.dtype.itemsize == 1:
+        voxels = voxels.astype(np.int16)
+    slope, intercept = (1.0, 0.0) if unit == "density" or stored.calibration is None else stored.calibration
+    return Scan(voxels, slope, intercept, stored.voxel_mm, stored.site, stored.side)
+
+
+def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
+    """Read a mask: everything that is not 0. Masks have no density and are never calibrated.
+
+    Returns
+    -------
+    (z, y, x) bool
+        The mask.
+    (z, y, x) mm
+        Edge lengths of a voxel.
+
+    Raises
+    ------
+    ScanError
+        As `read_scan`.
+    """
+    stored = read_stored(Path(path))
+    return np.asarray(stored.voxels != 0), stored.voxel_mm
+
+
+def write_image(path: Path, scan: Scan) -> Path:
+    """Write a scan's densities as NIfTI, MHA or NRRD (float32, mgHA/cm³), with nothing else in the header.
+
+    Reading it with ``unit="density"`` gives the same densities.
+    """
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(scan.density)
+    image.SetSpacing(scan.voxel_mm[::-1])
+    with write_whole(path) as part:
+        SimpleITK.WriteImage(image, str(part))
+    return path
 
 
 def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
-    """Densities of the scans in some rows of scans.tsv, by patient and site."""
+    """Densities of the calibrated scans in some rows of scans.tsv, by patient and site."""
     return {
         f"{person} {site}": read_scan(folder / file).density
         for person, site, file in scans[["participant_id", "site", "file"]].itertuples(index=False)
@@ -141,9 +164,16 @@ def write_aim(path: Path, scan: Scan) -> Path:
     -------
     Path
         `path`.
+
+    Raises
+    ------
+    ScanError
+        If the voxels are not 16-bit integers.
     """
     import py_aimio
 
+    if scan.native.dtype != np.int16:
+        raise ScanError(f"{path.name} cannot be written as an AIM, whose voxels are 16-bit integers; use write_image.")
     z, y, x = scan.voxel_mm
     log = {
         "Created by": "deepqct",
@@ -169,53 +199,3 @@ def write_aim(path: Path, scan: Scan) -> Path:
     with write_whole(path) as part:
         py_aimio.write_aim(str(part), scan.native, meta, unit="native")
     return path
-
-
-def _check_bytes(path: Path) -> None:
-    """Refuse what is no AIM before a reader guesses."""
-    if not path.is_file():
-        raise ScanError(f"{path} does not exist; correct the path.")
-    if ".aim" not in path.name.lower():
-        raise ScanError(f"{path} is not an AIM by its name, and only AIM files are read; export it as AIM.")
-    with path.open("rb") as file:
-        start = file.read(_AIM_HEADER_BYTES)
-    if not start:
-        raise ScanError(f"{path} is empty; copy it again from the scanner.")
-    # A version 020 header opens with the lengths of its blocks, one of 030 with its name.
-    if not (start.startswith((b"\x14\0\0\0\x8c\0\0\0", b"AIMDATA_V030"))):
-        raise ScanError(f"{path} does not begin like an AIM; export it again from the scanner as AIM.")
-
-
-def _check_length(path: Path, header: Mapping[str, Any]) -> None:
-    """Refuse a file that ends before its last slice."""
-    columns, rows, slices = (int(n) for n in header["dimensions"])
-    if min(columns, rows, slices) < 1:
-        raise ScanError(f"{path} states {columns} × {rows} × {slices} voxels; export it again from the scanner.")
-    bytes_a_voxel = {131074: 2, 65537: 1}.get(int(header["aim_type"]))
-    if bytes_a_voxel is None:
-        return  # compressed or float: the reader knows its length
-    there = path.stat().st_size - int(header["byte_offset"])
-    whole = there // (columns * rows * bytes_a_voxel)
-    if whole < slices:
-        raise ScanError(f"{path} ends after {max(whole, 0)} of {slices} slices; copy it again from the scanner.")
-
-
-def _calibration(log: Mapping[str, Any], path: Path) -> tuple[float, float]:
-    """Slope and intercept from native numbers to mgHA/cm³."""
-    try:
-        scaling, slope, intercept = (float(log[k]) for k in ("Mu_Scaling", "Density: slope", "Density: intercept"))
-    except (KeyError, TypeError, ValueError):
-        raise ScanError(
-            f"{path} has no density calibration in its log; export it with one, or say unit='density' if its numbers are "
-            "mgHA/cm³ already."
-        ) from None
-    if scaling <= 0 or slope <= 0:
-        raise ScanError(
-            f"{path} has Mu_Scaling {scaling:g} and slope {slope:g}, which must be above 0; export it again."
-        )
-    return slope / scaling, intercept
-
-
-def _whole(value: object) -> int:
-    """The value as a whole number, -1 if it is none."""
-    return value if isinstance(value, int) else -1

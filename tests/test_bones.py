@@ -64,6 +64,16 @@ def test_a_left_bone_looks_like_its_mirror_image():
     np.testing.assert_array_equal(left["radius"].total, right["radius"].total)
 
 
+def test_the_size_of_the_field_does_not_matter():
+    """A whole scan is mostly air; only the bones' box is brought in, and it must be the right one."""
+    small = find_bones(phantom(RADIUS, ULNA))
+    large = find_bones(phantom(RADIUS, ULNA, shape=(6, 900, 1100)))
+    for name, bone in small.items():
+        assert large[name].origin == bone.origin
+        np.testing.assert_array_equal(large[name].total, bone.total)
+        np.testing.assert_array_equal(large[name].trabecular, bone.trabecular)
+
+
 def test_one_bone_is_an_error_and_a_third_is_a_flag():
     """One bone that swallowed the other must not pass in silence."""
     with pytest.raises(BoneError, match="1 bone found where a wrist scan holds radius and ulna"):

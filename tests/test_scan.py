@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, ScanError, read_scan, to_native, write_aim
+from deepqct.scan import (
+    INTERCEPT,
+    MU_SCALING,
+    SLOPE,
+    Scan,
+    ScanError,
+    read_mask,
+    read_scan,
+    to_native,
+    write_aim,
+    write_image,
+)
 
 REAL = ROOT.parent / "shared" / "real" / "TRAB_1237.AIM"
 
@@ -71,9 +83,17 @@ def test_other_files_are_refused(tmp_path):
     """Only what can be read right is read."""
     with pytest.raises(ScanError, match="does not exist"):
         read_scan(tmp_path / "none.AIM")
-    (tmp_path / "scan.nii").touch()
-    with pytest.raises(ScanError, match="not an AIM by its name"):
-        read_scan(tmp_path / "scan.nii")
+    (tmp_path / "scan.txt").write_text("hello")
+    with pytest.raises(ScanError, match="a name that no reader knows"):
+        read_scan(tmp_path / "scan.txt")
+    (tmp_path / "scan.nii").write_text("hello")
+    with pytest.raises(ScanError, match=r"scan\.nii cannot be read; it is damaged"):
+        read_scan(tmp_path / "scan.nii", unit="density")
+    (tmp_path / "scan.isq").write_text("hello, I am text")
+    with pytest.raises(ScanError, match="does not begin like an ISQ"):
+        read_scan(tmp_path / "scan.isq")
+    with pytest.raises(ScanError, match="holds 0 DICOM series"):
+        read_scan(tmp_path, unit="density")
 
 
 def test_a_failed_write_leaves_the_old_file(scan, tmp_path, monkeypatch):
@@ -92,6 +112,82 @@ def test_a_failed_write_leaves_the_old_file(scan, tmp_path, monkeypatch):
         write_aim(path, scan)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.AIM"]
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_images_come_back_with_their_densities_and_need_a_unit(scan, tmp_path, ending):
+    """These formats carry no calibration: a guess would make another bone of Hounsfield units."""
+    path = write_image(tmp_path / f"a{ending}", scan)
+    back = read_scan(path, unit="density")
+    np.testing.assert_array_equal(back.density, scan.density)
+    assert back.voxel_mm == pytest.approx(scan.voxel_mm, abs=1e-6)
+    with pytest.raises(ScanError, match="has no density calibration; say unit='density'"):
+        read_scan(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def write_isq(path: Path, native: np.ndarray, *, pad: bool = True) -> None:
+    """An ISQ with a calibration, of the scanner's own layout: a header of five blocks, then the voxels."""
+    header = bytearray(2560)
+    z, y, x = native.shape
+    header[:16] = b"CTDATA-HEADER_V1"
+    numbers = [3, native.nbytes, 0, 4242, 9, 0, 0, x, y, z, 82 * x, 82 * y, 82 * z]
+    header[16 : 16 + 4 * len(numbers)] = struct.pack(f"<{len(numbers)}i", *numbers)
+    header[128:168] = b"Doe^Jane".ljust(40)
+    header[508:512] = struct.pack("<i", 4)
+    data = bytes(header) + native.astype("<i2").tobytes()
+    path.write_bytes(data + bytes(-len(data) % 512 if pad else 0))
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_an_isq_is_mapped_not_loaded_and_its_last_voxels_are_its_own(tmp_path, pad):
+    """A whole ISQ is 1.8 GB; and a file that is not padded to 512 bytes must not end in garbage."""
+    native = np.random.default_rng(1).integers(-500, 9000, (5, 20, 30)).astype(np.int16)
+    path = tmp_path / "A.ISQ;1"
+    write_isq(path, native, pad=pad)
+    back = read_scan(path, unit="density")
+    assert isinstance(back.native, np.memmap)
+    np.testing.assert_array_equal(back.native, native)
+    assert back.voxel_mm == pytest.approx((0.082,) * 3)
+    assert "Doe" not in repr(back) + str(asdict(back))
+    path.write_bytes(path.read_bytes()[: 2560 + 3 * 20 * 30 * 2 + 7])
+    with pytest.raises(ScanError, match="ends after 3 of 5 slices"):
+        read_scan(path, unit="density")
+
+
+def test_masks_have_no_density(scan, tmp_path):
+    """0 and 127 calibrated would be bone of -391 and -366 mgHA/cm³."""
+    import SimpleITK
+
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray((scan.native > 0).astype(np.uint8) * 127), str(tmp_path / "m.nii"))
+    mask, _ = read_mask(tmp_path / "m.nii")
+    np.testing.assert_array_equal(mask, scan.native > 0)
+    with pytest.raises(ScanError, match="as masks do, which have no density; read it with read_mask"):
+        read_scan(tmp_path / "m.nii")
+
+
+FORMATS = REAL.parent / "io_formats"
+
+
+@pytest.mark.skipif(not FORMATS.exists(), reason="the real scanner files are not beside this checkout")
+@pytest.mark.parametrize(
+    "name", ["test_aim.AIM", "test_isq.ISQ", "test_mha.mha", "test_nii.nii", "test_nrrd.nrrd", "test_dicom"]
+)
+def test_every_format_reads_to_the_same_array(name):
+    """One volume in six formats; one of them is an ISQ that is not padded."""
+    scan = read_scan(FORMATS / name, unit="density")
+    assert scan.native.shape == (25, 25, 25)
+    np.testing.assert_array_equal(scan.density, read_scan(FORMATS / "test_aim.AIM", unit="density").density)
+    assert scan.density.sum() == 81
+    assert scan.voxel_mm == pytest.approx((0.0607,) * 3, abs=3e-5)
+
+
+@pytest.mark.skipif(not FORMATS.exists(), reason="the real scanner files are not beside this checkout")
+def test_an_isq_is_calibrated_by_its_own_header():
+    """Leaving Mu_Scaling out of the equation makes densities a thousand times too steep here."""
+    scan = read_scan(FORMATS / "test_isq_calibrated_binary_25.ISQ")
+    np.testing.assert_allclose(scan.density, scan.native * 0.002 + 3)
+    assert (scan.native != 0).sum() == 547
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real scanner files are not beside this checkout")

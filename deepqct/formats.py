@@ -1,0 +1,192 @@
+"""One reader a file format: voxels as they are stored, and the few technical fields of a header that may pass.
+
+What may pass is a short list: size, voxel, calibration, site code. Names, dates, numbers and free text are never handed
+on. AIM and ISQ carry their calibration (density = native / Mu_Scaling × slope + intercept, in mgHA/cm³); the other formats
+do not, and are never guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Codes of the Site field in the headers of AIM and ISQ.
+SITE_CODES = {20: ("wrist", "left"), 21: ("wrist", "right"), 38: ("ankle", "left"), 39: ("ankle", "right")}
+_IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+class ScanError(ValueError):
+    """A scanner file that cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a file holds.
+
+    Parameters
+    ----------
+    voxels : (z, y, x)
+        As stored; of an ISQ memory-mapped.
+    calibration : (slope, intercept) or None
+        density = voxels × slope + intercept in mgHA/cm³; None if the file has none.
+    voxel_mm : (z, y, x) mm
+        Edge lengths.
+    site, side : str or None
+        From the header's code.
+    """
+
+    voxels: NDArray[Any]
+    calibration: tuple[float, float] | None
+    voxel_mm: tuple[float, float, float]
+    site: str | None = None
+    side: str | None = None
+
+
+def read_stored(path: Path) -> Stored:
+    """Read a file, or a folder of DICOM slices, by what its name says it is.
+
+    Parameters
+    ----------
+    path : Path
+        .aim, .isq (VMS version numbers such as ``;1`` may follow), .nii, .nii.gz, .mha, .mhd, .nrrd, .dcm, or a folder.
+
+    Raises
+    ------
+    ScanError
+        If it is missing, empty, cut off, or not what its name says.
+    """
+    if not path.exists():
+        raise ScanError(f"{path} does not exist; correct the path.")
+    name = path.name.lower().partition(";")[0]
+    reader: Callable[[Path], Stored]
+    if path.is_dir() or name.endswith(".dcm"):
+        reader = _read_dicom
+    elif path.stat().st_size == 0:
+        raise ScanError(f"{path} is empty; copy it again from the scanner.")
+    elif name.endswith(".aim"):
+        reader = _read_aim
+    elif name.endswith(".isq"):
+        reader = _read_isq
+    elif name.endswith(_IMAGES):
+        reader = _read_image
+    else:
+        raise ScanError(f"{path} has a name that no reader knows; use AIM, ISQ, DICOM, NIfTI, MHA or NRRD.")
+    return reader(path)
+
+
+def _read_aim(path: Path) -> Stored:
+    """An AIM of Scanco's, versions 020 and 030."""
+    import py_aimio
+
+    with path.open("rb") as file:
+        start = file.read(16)
+    # A version 020 header opens with the lengths of its blocks, one of 030 with its name.
+    if not start.startswith((b"\x14\0\0\0\x8c\0\0\0", b"AIMDATA_V030")):
+        raise ScanError(f"{path} does not begin like an AIM; export it again from the scanner as AIM.")
+    try:
+        header = py_aimio.aim_info(str(path))
+        bytes_a_voxel = {131074: 2, 65537: 1}.get(int(header["aim_type"]))
+        if bytes_a_voxel is not None:  # else compressed or float: the reader knows its length
+            _check_length(path, header["dimensions"], first=int(header["byte_offset"]), each=bytes_a_voxel)
+        voxels, header = py_aimio.read_aim(str(path))
+    except (RuntimeError, OSError, UnicodeDecodeError, IndexError) as error:
+        raise ScanError(f"{path} cannot be read as an AIM; copy it again from the scanner.") from error
+    log = header["processing_log"] if isinstance(header["processing_log"], Mapping) else {}
+    names = ("Mu_Scaling", "Density: slope", "Density: intercept")
+    x, y, z = (float(edge) for edge in header["element_size"])
+    return Stored(voxels, _calibration(log, names, path), (z, y, x), *_place(log.get("Site")))
+
+
+def _read_isq(path: Path) -> Stored:
+    """An ISQ of Scanco's, memory-mapped: a whole one is 1.8 GB."""
+    import py_aimio
+
+    with path.open("rb") as file:
+        if not file.read(16).startswith(b"CTDATA-HEADER"):
+            raise ScanError(f"{path} does not begin like an ISQ; export it again from the scanner as ISQ.")
+    try:
+        header = py_aimio.isq_info(str(path))
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:
+        raise ScanError(f"{path} cannot be read as an ISQ; copy it again from the scanner.") from error
+    dimensions, first = header["dimensions_p"], int(header["data_offset"])
+    if int(header["data_type"]) != 3:
+        raise ScanError(
+            f"{path} is an ISQ of type {header['data_type']}, and only 16-bit ones are read; export it as AIM."
+        )
+    _check_length(path, dimensions, first=first, each=2)
+    voxels = np.memmap(path, dtype="<i2", mode="r", offset=first, shape=tuple(int(n) for n in dimensions[::-1]))
+    names = ("mu_scaling", "rescale_slope", "rescale_intercept")
+    density = "HA" in str(header.get("rescale_units", ""))
+    calibration = _calibration(header, names, path) if density else None
+    edges = [um / n / 1000 for um, n in zip(header["dimensions_um"], dimensions, strict=True)]
+    return Stored(voxels, calibration, (edges[2], edges[1], edges[0]), *_place(header.get("site")))
+
+
+def _read_dicom(path: Path) -> Stored:
+    """A series of DICOM slices: the folder that holds them, or one of its files."""
+    import SimpleITK
+
+    folder = path if path.is_dir() else path.parent
+    reader = SimpleITK.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise ScanError(f"{folder} holds {len(series)} DICOM series; give a folder with one.")
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    return _from_itk(reader.Execute, path)
+
+
+def _read_image(path: Path) -> Stored:
+    """A NIfTI, MHA or NRRD."""
+    import SimpleITK
+
+    return _from_itk(lambda: SimpleITK.ReadImage(str(path)), path)
+
+
+def _from_itk(read: Callable[[], Any], path: Path) -> Stored:
+    """Voxels and edges of what ITK reads; its metadata stay behind."""
+    import SimpleITK
+
+    try:
+        image = read()
+    except RuntimeError as error:
+        raise ScanError(
+            f"{path} cannot be read; it is damaged or not what its name says, so export it again."
+        ) from error
+    voxels = SimpleITK.GetArrayFromImage(image)
+    if voxels.ndim != 3 or min(voxels.shape) < 1:
+        raise ScanError(f"{path} holds an image of shape {voxels.shape}; a scan has three dimensions.")
+    x, y, z = image.GetSpacing()
+    return Stored(voxels, None, (z, y, x))
+
+
+def _check_length(path: Path, dimensions: tuple[int, int, int], *, first: int, each: int) -> None:
+    """Refuse a file that ends before its last slice."""
+    columns, rows, slices = (int(n) for n in dimensions)
+    if min(columns, rows, slices) < 1:
+        raise ScanError(f"{path} states {columns} × {rows} × {slices} voxels; export it again from the scanner.")
+    whole = (path.stat().st_size - first) // (columns * rows * each)
+    if whole < slices:
+        raise ScanError(f"{path} ends after {max(whole, 0)} of {slices} slices; copy it again from the scanner.")
+
+
+def _calibration(fields: Mapping[str, Any], names: tuple[str, str, str], path: Path) -> tuple[float, float] | None:
+    """Slope and intercept from stored numbers to mgHA/cm³; None if the header has none."""
+    try:
+        scaling, slope, intercept = (float(fields[name]) for name in names)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if scaling <= 0 or slope <= 0:
+        raise ScanError(
+            f"{path} has Mu_Scaling {scaling:g} and slope {slope:g}, which must be above 0; export it again."
+        )
+    return slope / scaling, intercept
+
+
+def _place(code: object) -> tuple[str | None, str | None]:
+    """Site and side of a header's code."""
+    return SITE_CODES.get(code, (None, None)) if isinstance(code, int) else (None, None)
