@@ -178,7 +178,8 @@ def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -
         "Women": "not known yet" if n is None else f"{n}, {events} with {outcome}",
         "Preset": Path(str(record.get("preset", "unknown"))).name,
         "Date": _moment(record.get("started"))[:10],
-        "Took": _duration(record.get("seconds")),
+        # Of all jobs, also those that an earlier call of a continued run did; side by side they count twice.
+        "Computing": _duration(sum(job.get("seconds") or 0 for job in record.get("stages", {}).values())),
         "Trained on": str(record.get("device", "unknown")),
         "Seed": str(record.get("seed", "unknown")),
         "deepqct": str(record.get("deepqct", "unknown")),
