@@ -24,7 +24,7 @@ ROLES = ("id", "clinical", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
 
 # Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
-_KNOWN: dict[str, tuple[str, float, float, str, str]] = {
+KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "age": ("age", 18, 110, "years", "clinical"),
     "height_cm": ("height", 100, 220, "cm", "other"),
     "weight_kg": ("weight", 25, 250, "kg", "other"),
@@ -41,7 +41,7 @@ _KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "t_femoral_neck": ("T-score femoral neck", -8, 8, "", "other"),
     "t_total_hip": ("T-score total hip", -8, 8, "", "other"),
 }
-_BINARY = [name for name, (_, low, high, _, _) in _KNOWN.items() if (low, high) == (0, 1)]
+_BINARY = [name for name, (_, low, high, _, _) in KNOWN.items() if (low, high) == (0, 1)]
 _ID = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # ids become file names
 
 
@@ -153,7 +153,7 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
     """The data dictionary with an entry and a role for every column; the usual columns have one without being told."""
     complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
     for name in participants.columns:
-        description, _, _, unit, role = _KNOWN.get(name, (name.replace("_", " "), 0, 0, "", "other"))
+        description, _, _, unit, role = KNOWN.get(name, (name.replace("_", " "), 0, 0, "", "other"))
         entry = {"Description": description, "Role": role} | ({"Units": unit} if unit else {})
         entry |= dictionary.get(name, {})
         if name == "participant_id":
@@ -223,7 +223,7 @@ def _check_participants(
         "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
         outcome: pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False),
     }
-    for name, (_, low, high, _, _) in _KNOWN.items():
+    for name, (_, low, high, _, _) in KNOWN.items():
         if name != outcome:
             check = pa.Check.isin([0.0, 1.0]) if name in _BINARY else pa.Check.in_range(low, high)
             columns[name] = pa.Column(float, check, nullable=True, required=False)
@@ -313,8 +313,8 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         return f"{where}: {column} is {value!r}, not a number; {mend}."
     if column == "participant_id":
         return f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens; {mend}."
-    if column in _KNOWN and column not in _BINARY and column != outcome:
-        _, low, high, unit, _ = _KNOWN[column]
+    if column in KNOWN and column not in _BINARY and column != outcome:
+        _, low, high, unit, _ = KNOWN[column]
         return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."
     allowed = {
         "site": ", ".join(SITES),

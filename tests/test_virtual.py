@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from deepqct.bones import find_bones
-from deepqct.cohort import load_cohort
+from deepqct.cohort import KNOWN, load_cohort
 from deepqct.indices import measure
 from deepqct.scan import read_scan
 from deepqct.virtual import SCENARIOS, attainable_auc, draw_scan, draw_women, new_cohort
@@ -43,6 +43,14 @@ def test_women_are_older_and_weaker_with_a_fracture():
         assert with_[column] < without[column]
     assert women["radius Tt.Ar"].mean() == pytest.approx(235, rel=0.03)
     assert 0.01 < women["bmd_total_hip"].isna().mean() < 0.05
+
+
+def test_no_virtual_woman_is_refused_by_the_checks_of_a_cohort():
+    """In 200 cohorts the rare extremes are drawn too; each value must lie where a real one may."""
+    for seed in range(200):
+        women = draw_women(216, scenario="deepqct-like", seed=seed)
+        for column, (_, low, high, _, _) in KNOWN.items():
+            assert women[column].dropna().between(low, high).all(), (seed, column)
 
 
 def test_what_was_drawn_is_found_back_in_the_images():

@@ -87,8 +87,9 @@ def draw_women(n: int, *, scenario: str = "literature", prevalence: float = 0.33
         "participant_id": [f"sub-{i + 1:04d}" for i in range(n)],
         "age": age.round(1),
     }
-    height = rng.normal(155, 5.5, n) + 1.5 * size
-    weight = rng.normal(58, 8.5, n) + 2.0 * size
+    # Kept within what lives: a rare draw of 22 kg would be refused as a slip of the pen.
+    height = np.clip(rng.normal(155, 5.5, n) + 1.5 * size, 135, 180)
+    weight = np.clip(rng.normal(58, 8.5, n) + 2.0 * size, 35, 110)
     table |= {
         "height_cm": height.round(1),
         "weight_kg": weight.round(1),
