@@ -1,8 +1,9 @@
 """Which voxels are radius, ulna, tibia or fibula, and which of those are cortical or trabecular.
 
-Bones are the two largest closed outlines of a scan; the larger is the radius or the tibia. Compartments follow the idea
-of the dual threshold (Buie 2007): an outer contour from the dense shell, an inner one from the space that the shell
-encloses. All radii are in mm, so that scanners of different voxel size give the same bone.
+A bone begins with its core, the marrow space that its own shell encloses: cores stay apart even where shells touch. Each
+voxel then belongs to the core whose shell it is part of, and each bone gets its own outline. Compartments follow the idea
+of the dual threshold (Buie 2007): an outer contour from the dense shell, an inner one from the space within. All radii
+are in mm, so that scanners of different voxel size give the same bone.
 """
 
 from __future__ import annotations
@@ -10,25 +11,42 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from edt import edt
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, spatial
 
+from deepqct import planes
 from deepqct.folder import SITES
+from deepqct.parallel import each_slice
 from deepqct.scan import Scan
 
-# Our choices, in mgHA/cm³ and mm, tried on virtual scans at 0.06 to 0.24 mm.
+# Our choices, in mgHA/cm³ and mm, tried on phantoms and virtual scans at 0.06 to 0.24 mm.
 SHELL_DENSITY = 350.0
 CORTEX_DENSITY = 450.0
 SMOOTHING_MM = 0.10
 CLOSING_MM = 1.2
 OPENING_MM = 1.0
-CORE_CLOSING_MM = 2.0
+LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
+STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
+SLIT_MM = 0.6  # a space of up to twice this between two shells is no core
+CORE_CLOSING_MM = 1.0
+PORE_MM = 0.2  # dark spots of up to twice this are pores of the cortex, not marrow
 THINNEST_CORTEX_MM = 0.3
 SMALLEST_BONE_MM2 = 15.0
+SMALLEST_CORE_MM2 = 5.0
+CONTACT_MM = 2.0  # the seam between two bones is looked for where their cores are equally far within this
+WALL_DENSITY = 700.0
+DARKNESS = 30.0  # how many times dearer a path through soft tissue is than one through bone
+CONTACT_DENSITY = 550.0
+SHORTEST_CONTACT_MM = 0.5
 SHORTEST_SHELL_MM = 5.0
 COARSE_MM = 0.5
 MARGIN_MM = 2.0
+METAL_DENSITY = 3000.0
+SMALLEST_METAL_MM3 = 1.0
+WAISTLINE = 0.85
+# Mean cross-sections in mm². Radius, tibia: what Neeteson 2023 (doi:10.1038/s41598-022-27350-0) shows of women and men;
+# ulna, fibula: our assumption, for want of any publication.
+USUAL_AREA = {"radius": (140.0, 530.0), "ulna": (30.0, 170.0), "tibia": (400.0, 1100.0), "fibula": (50.0, 260.0)}
 
 
 class BoneError(ValueError):
@@ -79,7 +97,8 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     Returns
     -------
     dict of str to Bone
-        Keys radius and ulna, or tibia and fibula; the larger cross-section is radius or tibia.
+        Keys radius and ulna, or tibia and fibula; the larger cross-section is radius or tibia. Whatever a person should
+        look at, such as bones that touch or are cut, is among a bone's flags.
 
     Raises
     ------
@@ -92,32 +111,30 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     """
     if scan.site not in SITES:
         raise BoneError(f"The scan's site is {scan.site!r}; it must be one of {', '.join(SITES)}.")
-    box = _bones_box(scan)
-    density = replace(scan, native=scan.native[box]).density
-    outlines = _outlines(density, voxel_mm=scan.voxel_mm)
-    labels = np.zeros(outlines.shape, np.int16)
-    found = ndimage.label(outlines, output=labels)
-    sizes = ndimage.sum_labels(outlines, labels, range(1, found + 1))
-    smallest = SMALLEST_BONE_MM2 / (scan.voxel_mm[1] * scan.voxel_mm[2]) * density.shape[0]
-    large = [int(i) + 1 for i in np.argsort(sizes)[::-1] if sizes[i] >= smallest]
     names = SITES[scan.site]
-    if len(large) < 2:
+    box, ringed = _bones_box(scan)
+    density = replace(scan, native=scan.native[box]).density
+    outlines, others = _outlines(density, voxel_mm=scan.voxel_mm)
+    if len(outlines) < 2:
         raise BoneError(
-            f"{len(large)} bone{'' if len(large) == 1 else 's'} found where a {scan.site} scan holds {names[0]} and "
-            f"{names[1]}; look at the scan for bones that touch, are cut off or missing."
+            f"{len(outlines)} bone{'' if len(outlines) == 1 else 's'} found where a {scan.site} scan holds {names[0]} and "
+            f"{names[1]}; look at the scan for bones that are fused, cut off or missing."
         )
-    # A third large outline means fragments or metal: the reviewer is told, the two largest are measured.
-    extra = (f"{len(large)} outlines, 2 expected",) if len(large) > 2 else ()
+    flags = [
+        *(["a ring around the limb (a cast?)"] if ringed else []),
+        *([f"{others} more outlines (fragments, a foreign body?)"] if others else []),
+        *(["metal"] if _metal(density, scan.voxel_mm) else []),
+        *([f"{names[0]} and {names[1]} touch"] if _touch(outlines, density, scan.voxel_mm) else []),
+    ]
+    corner = (box[0].start, box[1].start, box[2].start)
     return {
-        name: _cut(
-            name, density, labels == label, scan=scan, corner=(box[0].start, box[1].start, box[2].start), flags=extra
-        )
-        for name, label in zip(names, large[:2], strict=True)
+        name: _cut(name, density, total, scan=scan, corner=corner, flags=tuple(flags))
+        for name, total in zip(names, outlines, strict=True)
     }
 
 
-def _bones_box(scan: Scan) -> tuple[slice, slice, slice]:
-    """The box of everything bone-like, from every eighth slice on a coarse grid.
+def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
+    """The box of everything bone-like, and whether a ring lies around it, from every eighth slice on a coarse grid.
 
     A whole scan of 2304 × 2304 × 168 voxels is 3.6 GB as densities; only this box is ever brought in.
     """
@@ -126,35 +143,106 @@ def _bones_box(scan: Scan) -> tuple[slice, slice, slice]:
     grid = (slice(step // 2, None, step), slice(step // 2, None, step))
     slices = (scan.native[z].astype(np.float32) for z in range(0, scan.native.shape[0], 8))
     seen = np.logical_or.reduce([ndimage.uniform_filter(one, step)[grid] > level for one in slices])
-    labels, _ = ndimage.label(seen, np.ones((3, 3), bool))
-    sizes = np.bincount(labels.ravel())
+    labels, found = ndimage.label(seen, np.ones((3, 3), bool))
+    sizes = np.bincount(labels.ravel(), minlength=found + 1)
     # Noise lights up single cells of the grid; a shell of any bone is longer than that.
-    boxes = [b for i, b in enumerate(ndimage.find_objects(labels), start=1) if sizes[i] * COARSE_MM > SHORTEST_SHELL_MM]
+    shells = [i for i in range(1, found + 1) if sizes[i] * COARSE_MM > SHORTEST_SHELL_MM]
+    rings = [i for i in shells if _encloses(labels, i, [k for k in shells if k != i])]
+    boxes = [b for i, b in enumerate(ndimage.find_objects(labels), start=1) if i in shells and i not in rings]
     if not boxes:
-        return (slice(0, scan.native.shape[0]), slice(0, 1), slice(0, 1))
+        return (slice(0, scan.native.shape[0]), slice(0, 1), slice(0, 1)), bool(rings)
     sides = []
     for axis, (n, v) in enumerate(zip(scan.native.shape[1:], scan.voxel_mm[1:], strict=True)):
         margin = round((MARGIN_MM + 2 * COARSE_MM) / v)
         first = min(b[axis].start for b in boxes) * step - margin
         last = max(b[axis].stop for b in boxes) * step + margin
         sides.append(slice(max(0, first), min(n, last)))
-    return (slice(0, scan.native.shape[0]), sides[0], sides[1])
+    return (slice(0, scan.native.shape[0]), sides[0], sides[1]), bool(rings)
 
 
-def _outlines(density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """Filled cross-sections of everything with a dense shell, slice by slice."""
-    shells = ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm]) > SHELL_DENSITY
-    filled = np.zeros(density.shape, bool)
+def _encloses(labels: NDArray[np.int32], ring: int, others: list[int]) -> bool:
+    """Whether one shell goes around others that are bones of their own, not what lies within a bone."""
+    within = ndimage.binary_fill_holes(labels == ring) & (labels != ring)
+    kept = [other for other in others if (within & (labels == other)).any()]
+    return any(ndimage.binary_fill_holes(labels == other).sum() * COARSE_MM**2 > SMALLEST_BONE_MM2 for other in kept)
+
+
+def _outlines(
+    density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
+) -> tuple[list[NDArray[np.bool_]], int]:
+    """The bones' filled cross-sections, at most two, the larger first, and how many more outlines there are."""
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    nothing: list[NDArray[np.bool_]] = []
+    shells = _smooth(density, voxel_mm) > SHELL_DENSITY
     if not shells.any():
-        return filled
-    # Most of a slice is soft tissue and air: only the box of all shells, with room for the closing, is worked on.
-    (box,) = ndimage.find_objects(shells.any(axis=0).astype(np.uint8))
-    room = [int(np.ceil(CLOSING_MM / v)) + 1 for v in voxel_mm[1:]]
-    rows, columns = (slice(max(0, s.start - r), s.stop + r) for s, r in zip(box, room, strict=True))
-    for z, shell in enumerate(shells[:, rows, columns]):
-        closed = _close(shell, CLOSING_MM, voxel_mm[1:])
-        filled[z, rows, columns] = _open(_fill(closed), OPENING_MM, voxel_mm[1:])
-    return filled
+        return nothing, 0
+    smallest = SMALLEST_BONE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(density)
+    found = []
+    for part in _parts(shells, density, voxel_mm=voxel_mm):
+        closed = planes.fill(planes.close(shells & part, CLOSING_MM, pixel_mm=pixel_mm)) & part
+        labels, n = ndimage.label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
+        sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+        found += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
+    found.sort(key=lambda one: one[0], reverse=True)
+    return [mask for _, mask in found[:2]], max(len(found) - 2, 0)
+
+
+def _smooth(density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Densities without the noise that would fray a threshold."""
+    return np.asarray(ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm], truncate=3.0))
+
+
+def _parts(
+    shells: NDArray[np.bool_], density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
+) -> list[NDArray[np.bool_]]:
+    """Space divided between the cores; undivided if there are not two."""
+    cores = _cores(shells, voxel_mm=voxel_mm)
+    if len(cores) < 2:
+        return [np.ones(shells.shape, bool)]
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    apart = np.stack([planes.distance(core, pixel_mm=pixel_mm) for core in cores])
+    owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
+    apart.sort(axis=0)
+    # The seam is the darkest line between the two shells, not the line half-way between the cores.
+    unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
+    for z in np.flatnonzero(unsure.any(axis=(1, 2))):
+        (box,) = ndimage.find_objects(unsure[z].astype(np.uint8))
+        box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
+        label = np.where(unsure[z][box], 0, owner[z][box]).astype(np.uint8)
+        dark = np.clip(1 - ndimage.gaussian_filter(density[z][box], 0.5) / WALL_DENSITY, 0, 1)
+        planes.spread(label, 1 + DARKNESS * dark)
+        owner[z][box] = label
+    return [owner == i for i in range(1, len(cores) + 1)]
+
+
+def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
+    """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none."""
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    leak = max(LEAK_MM, max(pixel_mm))
+    tight = planes.close(shells, leak, pixel_mm=pixel_mm)
+    space = planes.close(planes.fill(tight) & ~shells, STRUT_MM, pixel_mm=pixel_mm)
+    labels, n = ndimage.label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
+    sizes = np.bincount(labels.ravel(), minlength=n + 1)
+    smallest = SMALLEST_CORE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(shells)
+    large = [int(i) + 1 for i in np.argsort(sizes[1:])[::-1] if sizes[i + 1] >= smallest]
+    return [labels == i for i in large]
+
+
+def _metal(density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> bool:
+    """Whether there is more than a speck that is denser than any bone."""
+    return bool(np.count_nonzero(density > METAL_DENSITY) * np.prod(voxel_mm) > SMALLEST_METAL_MM3)
+
+
+def _touch(
+    pair: list[NDArray[np.bool_]], density: NDArray[np.float32], voxel_mm: tuple[float, float, float]
+) -> bool:
+    """Whether the two bones meet, in some slice, along a seam that is as dense as bone."""
+    one, other = pair
+    for z in np.flatnonzero(one.any(axis=(1, 2)) & other.any(axis=(1, 2))):
+        seam = ndimage.binary_dilation(one[z]) & other[z]
+        if np.count_nonzero(density[z][seam] > CONTACT_DENSITY) * voxel_mm[2] > SHORTEST_CONTACT_MM:
+            return True
+    return False
 
 
 def _cut(
@@ -172,17 +260,10 @@ def _cut(
     box = tuple(
         slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(inner, margin, density.shape, strict=True)
     )
-    edges = (total[:, 0].any(), total[:, -1].any(), total[:, :, 0].any(), total[:, :, -1].any())
-    if any(edges):
-        flags = (*flags, "cut by the field of view")
-    if not total.any(axis=(1, 2)).all():
-        flags = (*flags, "missing in some slices")
     mirrored = scan.side == "left"
     step = (slice(None), slice(None), slice(None, None, -1 if mirrored else 1))
     cut, mask = density[box][step].copy(), total[box][step].copy()
     trabecular = _trabecular(cut, mask, voxel_mm=scan.voxel_mm)
-    if not trabecular.any():
-        flags = (*flags, "no trabecular compartment")
     return Bone(
         name=name,
         density=cut,
@@ -190,56 +271,53 @@ def _cut(
         total=mask,
         cortical=mask & ~trabecular,
         trabecular=trabecular,
-        flags=flags,
+        flags=(*flags, *_shape_flags(name, total, trabecular, voxel_mm=scan.voxel_mm)),
         origin=(corner[0] + box[0].start, corner[1] + box[1].start, corner[2] + box[2].start),
         mirrored=mirrored,
     )
 
 
+def _shape_flags(
+    name: str, total: NDArray[np.bool_], trabecular: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
+) -> list[str]:
+    """What is unusual about a bone's outline in the whole box."""
+    flags = []
+    if total[:, [0, -1]].any() or total[:, :, [0, -1]].any():
+        flags.append("cut by the field of view")
+    if not total.any(axis=(1, 2)).all():
+        flags.append("missing in some slices")
+    if not trabecular.any():
+        flags.append("no trabecular compartment")
+    area = total.sum() * voxel_mm[1] * voxel_mm[2] / len(total)
+    low, high = USUAL_AREA[name]
+    if not low <= area <= high:
+        flags.append(f"{area:.0f} mm² is outside the usual {low:.0f} to {high:.0f} of a {name} (another site?)")
+    if min(each_slice(_solidity, [total[len(total) * k // 4] for k in (1, 2, 3)])) < WAISTLINE:
+        flags.append("an outline with a waist (two bones in one?)")
+    return flags
+
+
+def _solidity(mask: NDArray[np.bool_]) -> float:
+    """Area over that of the convex hull; 1 where there is too little to tell."""
+    edge = mask & ~ndimage.binary_erosion(mask)
+    points = np.argwhere(edge)
+    if len(points) < 10 or np.ptp(points, axis=0).min() < 2:
+        return 1.0
+    return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
+
+
 def _trabecular(
     density: NDArray[np.float32], total: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
-    """The space inside the cortex: what is not dense, closed over the trabeculae within it."""
-    smooth = ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm])
-    core = np.zeros(total.shape, bool)
-    for z, mask in enumerate(total):
-        depth = edt(np.pad(mask, 1), anisotropy=voxel_mm[1:])[1:-1, 1:-1]
-        inside = depth > THINNEST_CORTEX_MM
-        spongy = _open(inside & (smooth[z] < CORTEX_DENSITY), 2 * SMOOTHING_MM, voxel_mm[1:])
-        core[z] = ndimage.binary_fill_holes(_close(spongy, CORE_CLOSING_MM, voxel_mm[1:])) & inside
+    """The space inside the cortex: what is not dense, without the cortex's pores, closed over the trabeculae within it."""
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    inside = planes.distance(~np.pad(total, ((0, 0), (1, 1), (1, 1))), pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
+    deep = inside > THINNEST_CORTEX_MM
+    spongy = planes.open_(deep & (_smooth(density, voxel_mm) < CORTEX_DENSITY), PORE_MM, pixel_mm=pixel_mm)
+    core = planes.fill(planes.close(spongy, CORE_CLOSING_MM, pixel_mm=pixel_mm)) & deep
+    core = planes.open_(core, CORE_CLOSING_MM, pixel_mm=pixel_mm)
     labels, found = ndimage.label(core)
     if found == 0:
-        return core
+        return np.asarray(core)
     sizes = np.bincount(labels.ravel())[1:]
     return np.asarray(labels == int(np.argmax(sizes)) + 1)
-
-
-def _fill(shell: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill the rings of one slice; a ring that the field of view cuts is closed by the edge that it touches."""
-    filled = ndimage.binary_fill_holes(shell)
-    for axis in (0, 1):
-        for edge in (0, -1):
-            if shell.take(edge, axis).any():
-                side = [(0, 0), (0, 0)]
-                side[axis] = (1, 0) if edge == 0 else (0, 1)
-                walled = ndimage.binary_fill_holes(np.pad(shell, side, constant_values=True))
-                filled |= np.delete(walled, edge, axis)
-    return np.asarray(filled)
-
-
-def _close(mask: NDArray[np.bool_], radius_mm: float, pixel_mm: tuple[float, ...]) -> NDArray[np.bool_]:
-    """Closing of one slice with a disc; the border counts as background."""
-    pad = [(int(np.ceil(radius_mm / p)) + 1,) * 2 for p in pixel_mm]
-    grown = _dilate(np.pad(mask, pad), radius_mm, pixel_mm)
-    closed = ~_dilate(~grown, radius_mm, pixel_mm)
-    return closed[tuple(slice(a, -b) for a, b in pad)]
-
-
-def _open(mask: NDArray[np.bool_], radius_mm: float, pixel_mm: tuple[float, ...]) -> NDArray[np.bool_]:
-    """Opening of one slice with a disc; what lies beyond the border counts as more of the same."""
-    return _dilate(~_dilate(~mask, radius_mm, pixel_mm), radius_mm, pixel_mm)
-
-
-def _dilate(mask: NDArray[np.bool_], radius_mm: float, pixel_mm: tuple[float, ...]) -> NDArray[np.bool_]:
-    """Dilation of one slice with a disc, by distance, so that the radius need not be a whole number of pixels."""
-    return np.asarray(edt(~mask, anisotropy=pixel_mm) <= radius_mm)

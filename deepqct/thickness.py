@@ -13,15 +13,12 @@ Nothing is upsampled: memory stays near 10 bytes a voxel of the box around the s
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct import spheres
+from deepqct.parallel import share
 
 SMOOTHING = 0.8  # voxels, of the mask, sharpened so that curved surfaces do not shrink; our choice
 CUBE_TOLERANCE = 0.01
@@ -158,14 +155,6 @@ def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return grown
 
 
-def _share(step: Callable[..., None], n: int, *arrays: object, threads: int | None) -> None:
-    """Run a compiled step over 0 to n, in parts that threads take in turn; the parts write to different places."""
-    workers = threads or os.cpu_count() or 1
-    ends = np.linspace(0, n, min(n, 8 * workers) + 1).astype(int)
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda first, last: step(first, last, *arrays), ends[:-1], ends[1:]))
-
-
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each slice's items begin, and at the end how many there are."""
     return np.concatenate([[0], np.cumsum(counts)])
@@ -175,14 +164,14 @@ def _spheres_of(mask: NDArray[np.bool_], *, threads: int | None) -> NDArray[np.f
     """Centre (z, y, x) and radius, in voxels, of the spheres that make up a structure."""
     nz = len(mask)
     phi = np.empty(mask.shape, np.float32)
-    _share(spheres.smooth, nz, mask, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
+    share(spheres.smooth, nz, mask, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
     counts = np.zeros(nz, np.int64)
-    _share(spheres.count_discs, nz, phi, counts, threads=threads)
+    share(spheres.count_discs, nz, phi, counts, threads=threads)
     starts = _starts(counts)
     site = np.full(mask.shape, -1, np.int32)
     places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
     twin = np.zeros(starts[-1], np.uint8)
-    _share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
+    share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
     inside = phi > 0
     del phi
     return _medial(inside, site, places, normals, twin, around=inside, threads=threads)
@@ -209,24 +198,24 @@ def _medial(
         return np.zeros((0, 4), np.float32)
     nz, ny, _ = inside.shape
     nearest = np.full(inside.shape, -1, np.int32)
-    _share(spheres.nearest_in_plane, nz, site, nearest, threads=threads)
-    _share(spheres.nearest_overall, ny, site, around, nearest, threads=threads)
+    share(spheres.nearest_in_plane, nz, site, nearest, threads=threads)
+    share(spheres.nearest_overall, ny, site, around, nearest, threads=threads)
     del site
     radius = np.zeros(inside.shape, np.float32)
-    _share(spheres.radii, nz, nearest, places, normals, twin, radius, threads=threads)
+    share(spheres.radii, nz, nearest, places, normals, twin, radius, threads=threads)
     keep, counts = np.zeros(inside.shape, np.bool_), np.zeros(nz, np.int64)
-    _share(spheres.ridge, nz, radius, inside, keep, counts, threads=threads)
+    share(spheres.ridge, nz, radius, inside, keep, counts, threads=threads)
     del radius
     starts = _starts(counts)
     found = np.empty((starts[-1], 4), np.float32)
-    _share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, found, threads=threads)
+    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, found, threads=threads)
     return found[spheres.thin_out(keep, found, np.argsort(-found[:, 3], kind="stable"), nearest)]
 
 
 def _paint(mask: NDArray[np.bool_], found: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:
     """The largest diameter, in voxels, of the spheres that cover each voxel of the mask; 0 where none does."""
     out = np.zeros(mask.shape, np.float32)
-    _share(spheres.paint, len(mask), mask, found, out, threads=threads)
+    share(spheres.paint, len(mask), mask, found, out, threads=threads)
     return out
 
 
