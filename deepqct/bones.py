@@ -28,7 +28,9 @@ OPENING_MM = 1.0
 LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
 STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
 SLIT_MM = 0.6  # a space of up to twice this between two shells is no core
+THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
 CORE_CLOSING_MM = 1.0
+CORE_OPENING_MM = 0.5
 PORE_MM = 0.2  # dark spots of up to twice this are pores of the cortex, not marrow
 THINNEST_CORTEX_MM = 0.3
 SMALLEST_BONE_MM2 = 15.0
@@ -39,8 +41,11 @@ DARKNESS = 30.0  # how many times dearer a path through soft tissue is than one 
 CONTACT_DENSITY = 550.0
 SHORTEST_CONTACT_MM = 0.5
 SHORTEST_SHELL_MM = 5.0
+SMALLEST_RING_MM2 = 1300.0  # enclosed; more than any tibia's
 COARSE_MM = 0.5
 MARGIN_MM = 2.0
+SOFT_TISSUE = 20.0
+RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
 WAISTLINE = 0.85
@@ -122,7 +127,7 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
         )
     flags = [
         *(["a ring around the limb (a cast?)"] if ringed else []),
-        *([f"{others} more outlines (fragments, a foreign body?)"] if others else []),
+        *([f"{others} more outline{'s' if others > 1 else ''} (fragments, a foreign body?)"] if others else []),
         *(["metal"] if _metal(density, scan.voxel_mm) else []),
         *([f"{names[0]} and {names[1]} touch"] if _touch(outlines, density, scan.voxel_mm) else []),
     ]
@@ -161,10 +166,9 @@ def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
 
 
 def _encloses(labels: NDArray[np.int32], ring: int, others: list[int]) -> bool:
-    """Whether one shell goes around others that are bones of their own, not what lies within a bone."""
-    within = ndimage.binary_fill_holes(labels == ring) & (labels != ring)
-    kept = [other for other in others if (within & (labels == other)).any()]
-    return any(ndimage.binary_fill_holes(labels == other).sum() * COARSE_MM**2 > SMALLEST_BONE_MM2 for other in kept)
+    """Whether a shell is wider than any bone and goes around others."""
+    within = ndimage.binary_fill_holes(labels == ring)
+    return bool(within.sum() * COARSE_MM**2 > SMALLEST_RING_MM2 and np.isin(labels[within], others).any())
 
 
 def _outlines(
@@ -233,9 +237,7 @@ def _metal(density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -
     return bool(np.count_nonzero(density > METAL_DENSITY) * np.prod(voxel_mm) > SMALLEST_METAL_MM3)
 
 
-def _touch(
-    pair: list[NDArray[np.bool_]], density: NDArray[np.float32], voxel_mm: tuple[float, float, float]
-) -> bool:
+def _touch(pair: list[NDArray[np.bool_]], density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> bool:
     """Whether the two bones meet, in some slice, along a seam that is as dense as bone."""
     one, other = pair
     for z in np.flatnonzero(one.any(axis=(1, 2)) & other.any(axis=(1, 2))):
@@ -262,8 +264,10 @@ def _cut(
     )
     mirrored = scan.side == "left"
     step = (slice(None), slice(None), slice(None, None, -1 if mirrored else 1))
-    cut, mask = density[box][step].copy(), total[box][step].copy()
-    trabecular = _trabecular(cut, mask, voxel_mm=scan.voxel_mm)
+    cut = density[box][step].copy()
+    smooth = _smooth(cut, scan.voxel_mm)
+    mask = _half_height(total[box][step], smooth, voxel_mm=scan.voxel_mm)
+    trabecular = _trabecular(smooth, mask, voxel_mm=scan.voxel_mm)
     return Bone(
         name=name,
         density=cut,
@@ -306,18 +310,36 @@ def _solidity(mask: NDArray[np.bool_]) -> float:
     return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
 
 
+def _half_height(
+    total: NDArray[np.bool_], smooth: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """The outline where densities are half-way between the shell and soft tissue.
+
+    A threshold low enough for thin cortices lies outside of thick ones, by most of a voxel.
+    """
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    reach = [1, *(2 * round(2 * RIM_MM / p) + 1 for p in pixel_mm)]
+    half = (ndimage.maximum_filter(smooth, reach) + SOFT_TISSUE) / 2
+    rim = total & planes.dilate(~total, RIM_MM, pixel_mm=pixel_mm)
+    kept = total & ~(rim & (smooth < half))
+    return total & planes.close(kept, LEAK_MM, pixel_mm=pixel_mm)
+
+
 def _trabecular(
-    density: NDArray[np.float32], total: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
+    smooth: NDArray[np.float32], total: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
     """The space inside the cortex: what is not dense, without the cortex's pores, closed over the trabeculae within it."""
     pixel_mm = (voxel_mm[1], voxel_mm[2])
     inside = planes.distance(~np.pad(total, ((0, 0), (1, 1), (1, 1))), pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
     deep = inside > THINNEST_CORTEX_MM
-    spongy = planes.open_(deep & (_smooth(density, voxel_mm) < CORTEX_DENSITY), PORE_MM, pixel_mm=pixel_mm)
-    core = planes.fill(planes.close(spongy, CORE_CLOSING_MM, pixel_mm=pixel_mm)) & deep
-    core = planes.open_(core, CORE_CLOSING_MM, pixel_mm=pixel_mm)
-    labels, found = ndimage.label(core)
+    # Trabeculae are too thin to survive an opening, pores too small to survive a closing: what is left is cortex.
+    dense = planes.close(total & (smooth > CORTEX_DENSITY) | ~total, PORE_MM, pixel_mm=pixel_mm)
+    dense = planes.open_(dense, THICKEST_STRUT_MM / 2, pixel_mm=pixel_mm)
+    labels, found = ndimage.label(deep & ~dense)
     if found == 0:
-        return np.asarray(core)
-    sizes = np.bincount(labels.ravel())[1:]
-    return np.asarray(labels == int(np.argmax(sizes)) + 1)
+        return np.zeros(total.shape, bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    core = (sizes >= 0.05 * sizes.max())[labels]
+    core = planes.fill(planes.close(core, CORE_CLOSING_MM, pixel_mm=pixel_mm)) & deep
+    return np.asarray(planes.open_(core, CORE_OPENING_MM, pixel_mm=pixel_mm))

@@ -25,7 +25,11 @@ CUBE_TOLERANCE = 0.01
 
 
 def local_thickness(
-    mask: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float], threads: int | None = None
+    mask: NDArray[np.bool_],
+    *,
+    voxel_mm: tuple[float, float, float],
+    medial: NDArray[np.float32] | None = None,
+    threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Thickness of a structure at each of its voxels.
 
@@ -38,6 +42,8 @@ def local_thickness(
         True inside the structure.
     voxel_mm : (z, y, x) mm
         Edge lengths; must be equal within 1 %, since spheres are fitted in voxels.
+    medial : (n, 4) float32, optional
+        What `medial_spheres` gave for this mask, if it is there already.
     threads : int, optional
         All processors by default; the result does not depend on it.
 
@@ -63,10 +69,45 @@ def local_thickness(
         raise ValueError("The mask is True everywhere, so that nothing bounds a sphere; give it with its surroundings.")
     box = _box(mask)
     inside = np.ascontiguousarray(mask[box])
-    painted = _paint(inside, _spheres_of(inside, threads=threads), threads=threads)
+    found = medial_spheres(mask, threads=threads) if medial is None else medial
+    painted = _paint(inside, found - _corner(box), threads=threads)
     out[box] = _fill_gaps(inside, painted)
     out *= np.float32(edge)
     return out
+
+
+def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> NDArray[np.float32]:
+    """The spheres that make up a structure.
+
+    Parameters
+    ----------
+    mask : (z, y, x) bool
+        True inside the structure.
+    threads : int, optional
+        All processors by default; the result does not depend on it.
+
+    Returns
+    -------
+    (n, 4) float32
+        Centre (z, y, x) and radius, in voxels.
+    """
+    if not mask.any():
+        return np.zeros((0, 4), np.float32)
+    box = _box(mask)
+    inside = np.ascontiguousarray(mask[box])
+    nz = len(inside)
+    phi = np.empty(inside.shape, np.float32)
+    share(spheres.smooth, nz, inside, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
+    counts = np.zeros(nz, np.int64)
+    share(spheres.count_discs, nz, phi, counts, threads=threads)
+    starts = _starts(counts)
+    site = np.full(inside.shape, -1, np.int32)
+    places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
+    twin = np.zeros(starts[-1], np.uint8)
+    share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
+    core = phi > 0
+    del phi
+    return _medial(core, site, places, normals, twin, around=core, threads=threads) + _corner(box)
 
 
 def axis_spacing(
@@ -74,6 +115,7 @@ def axis_spacing(
     *,
     domain: NDArray[np.bool_],
     voxel_mm: tuple[float, float, float],
+    medial: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Distance between the mid-axes of a structure: the largest spheres, centred in a domain, that hold no axis.
@@ -88,6 +130,8 @@ def axis_spacing(
         Where the distance is wanted, such as the trabecular compartment.
     voxel_mm : (z, y, x) mm
         Edge lengths; must be equal within 1 %.
+    medial : (n, 4) float32, optional
+        What `medial_spheres` gave for `mask`, if it is there already.
     threads : int, optional
         All processors by default; the result does not depend on it.
 
@@ -113,7 +157,8 @@ def axis_spacing(
         return out
     box = _box(mask | domain)
     inside = np.ascontiguousarray(domain[box])
-    axes = _spheres_of(np.ascontiguousarray(mask[box]), threads=threads)[:, :3].copy()
+    found = medial_spheres(mask, threads=threads) if medial is None else medial
+    axes = np.ascontiguousarray((found - _corner(box))[:, :3])
     site = np.full(inside.shape, -1, np.int32)
     voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(inside.shape) - 1)
     site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
@@ -145,6 +190,11 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return (sides[0], sides[1], sides[2])
 
 
+def _corner(box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+    """Where a box begins, as an offset of spheres."""
+    return np.array([*(side.start for side in box), 0], np.float32)
+
+
 def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask and its neighbours along the axes."""
     grown = mask.copy()
@@ -158,23 +208,6 @@ def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each slice's items begin, and at the end how many there are."""
     return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _spheres_of(mask: NDArray[np.bool_], *, threads: int | None) -> NDArray[np.float32]:
-    """Centre (z, y, x) and radius, in voxels, of the spheres that make up a structure."""
-    nz = len(mask)
-    phi = np.empty(mask.shape, np.float32)
-    share(spheres.smooth, nz, mask, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
-    counts = np.zeros(nz, np.int64)
-    share(spheres.count_discs, nz, phi, counts, threads=threads)
-    starts = _starts(counts)
-    site = np.full(mask.shape, -1, np.int32)
-    places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
-    twin = np.zeros(starts[-1], np.uint8)
-    share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
-    inside = phi > 0
-    del phi
-    return _medial(inside, site, places, normals, twin, around=inside, threads=threads)
 
 
 def _taps(sigma: float) -> NDArray[np.float32]:
@@ -209,7 +242,9 @@ def _medial(
     starts = _starts(counts)
     found = np.empty((starts[-1], 4), np.float32)
     share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, found, threads=threads)
-    return found[spheres.thin_out(keep, found, np.argsort(-found[:, 3], kind="stable"), nearest)]
+    # In steps of 1/32 voxel, so that equals keep their order in space, which is quick to walk.
+    falling = np.iinfo(np.uint16).max - np.minimum(found[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
+    return found[spheres.thin_out(keep, found, np.argsort(falling, kind="stable"), nearest)]
 
 
 def _paint(mask: NDArray[np.bool_], found: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:

@@ -59,7 +59,14 @@ def phantom(
 
 
 def two_bones(
-    site: str, *, gap: float, angle: float, voxel_mm: float, slices: int, rng: np.random.Generator, blur_mm: float = 0.065
+    site: str,
+    *,
+    gap: float,
+    angle: float,
+    voxel_mm: float,
+    slices: int,
+    rng: np.random.Generator,
+    blur_mm: float = 0.065,
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.bool_]]]:
     """A large and a small elliptic bone, a gap of so many voxels apart, as a scanner sees them, and where each is.
 

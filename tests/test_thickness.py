@@ -80,7 +80,8 @@ def test_number_of_parallel_plates(thickness, gap):
     domain = np.zeros_like(mask)
     domain[:, 2:-2, 2:-2] = True
     spacing = axis_spacing(mask & domain, domain=domain, voxel_mm=CUBE)
-    assert spacing[spacing > 0].mean() == pytest.approx(period, rel=0.03)
+    inner = spacing[:, 8:-8]  # at their ends plates leave room for larger spheres
+    assert inner[inner > 0].mean() == pytest.approx(period, rel=0.03)
 
 
 def test_what_cannot_be_measured():
