@@ -6,6 +6,7 @@ scan that fails is a row with its reason, and the others go on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from deepqct.bones import Bone, BoneError, find_bones
 from deepqct.cohort import Cohort
 from deepqct.folder import BONES, SITES, Run, file_hash, read_json, read_table, write_json, write_table, write_whole
 from deepqct.indices import UNITS, measure
+from deepqct.parallel import set_threads
 from deepqct.scan import ScanError, read_scan
 
 # Edge of the square field that each bone's stack shows; it holds the largest published cross-sections. Our choice.
@@ -96,7 +98,9 @@ def _each(tasks: list[_Task], *, workers: int) -> Iterable[dict[str, Any]]:
     if workers <= 1:
         yield from map(_curate_scan, tasks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    threads = max((os.cpu_count() or 1) // workers, 1)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=set_threads, initargs=(threads,)) as pool:
         for future in as_completed([pool.submit(_curate_scan, task) for task in tasks]):
             yield future.result()
 
@@ -106,7 +110,10 @@ def _curate_scan(task: _Task) -> dict[str, Any]:
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
     names = SITES[task.site]
     try:
-        recipe = {"sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__}
+        recipe = {
+            "sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__,
+            "indices": list(UNITS),
+        }  # fmt: skip
         records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
         if any(record.get("recipe") != recipe for record in records):
             scan = read_scan(task.path, unit=task.unit)
