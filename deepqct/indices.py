@@ -89,7 +89,7 @@ def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
     trabeculae = _without_small((smooth > TRABECULAR_BONE) & bone.trabecular, SMALLEST_PIECE_VOXELS)
     solid = (smooth > CORTICAL_BONE) & bone.cortical
     del smooth
-    pores = cortical_pores(bone.cortical & ~solid, bone.cortical, bone.trabecular)
+    pores = cortical_pores(bone.cortical & ~solid, cortical=bone.cortical)
     values = _densities(bone) | _areas(bone)
     values["Ct.Th"] = _mean_thickness(bone.cortical, bone.voxel_mm)
     values["Ct.Po"] = _share(pores.sum(), pores.sum() + solid.sum())
@@ -128,17 +128,15 @@ def trabecular_indices(
     }
 
 
-def cortical_pores(
-    void: NDArray[np.bool_], cortical: NDArray[np.bool_], trabecular: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def cortical_pores(void: NDArray[np.bool_], *, cortical: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pores of the cortex: dark voxels that bone closes off in their slice, and what continues them from slice to slice.
 
     Parameters
     ----------
     void : (z, y, x) bool
         Cortical voxels that are not bone.
-    cortical, trabecular : (z, y, x) bool
-        The compartments; a void that is open to the marrow or to the outside of a slice is their edge, no pore.
+    cortical : (z, y, x) bool
+        The compartment; a void that is open to the marrow or to the outside in its slice is its edge, no pore.
 
     Returns
     -------
