@@ -67,6 +67,28 @@ def _fill_slice(mask: Mask) -> Mask:
 
 
 @njit(nogil=True, cache=True)
+def envelope(height: Any, valid: Any, n: Any, at: Any, until: Any) -> Any:
+    """Lower envelope of the parabolas (i - q)² + height[q] - q²: its members in `at`, each ruling up to `until`."""
+    k = -1
+    for q in range(n):
+        if not valid[q]:
+            continue
+        meet = -1e18
+        while k >= 0:
+            meet = (height[q] - height[at[k]]) / (2.0 * (q - at[k]))
+            if k > 0 and meet <= until[k - 1]:
+                k -= 1
+            else:
+                break
+        if k >= 0:
+            until[k] = meet
+        k += 1
+        at[k] = q
+        until[k] = 1e18
+    return k + 1
+
+
+@njit(nogil=True, cache=True)
 def _squared(mask: Any, dy: Any, dx: Any, out: Any) -> Any:
     """Squared distance to the nearest True pixel of one slice (Felzenszwalb & Huttenlocher 2012)."""
     ny, nx = mask.shape
@@ -83,33 +105,19 @@ def _squared(mask: Any, dy: Any, dx: Any, out: Any) -> Any:
                 last = x
             if last >= 0:
                 out[y, x] = min(out[y, x], ((last - x) * dx) ** 2)
-    at, until, column = np.empty(ny, np.int32), np.empty(ny, np.float64), np.empty(ny, np.float64)
+    at, until, height = np.empty(ny, np.int32), np.empty(ny, np.float64), np.empty(ny, np.float64)
+    valid = np.empty(ny, np.bool_)
     for x in range(nx):
-        k = -1
-        for q in range(ny):
-            column[q] = out[q, x]
-            if column[q] >= far:
-                continue
-            meet = 0.0
-            while k >= 0:
-                p = at[k]
-                meet = ((column[q] - column[p]) / (dy * dy) + q * q - p * p) / (2.0 * (q - p))
-                if k > 0 and meet <= until[k - 1]:
-                    k -= 1
-                else:
-                    break
-            if k >= 0:
-                until[k] = meet
-            k += 1
-            at[k] = q
-            until[k] = 1e18
-        if k < 0:
+        for y in range(ny):
+            valid[y] = out[y, x] < far
+            height[y] = out[y, x] / (dy * dy) + y * y
+        if envelope(height, valid, ny, at, until) == 0:
             continue
         j = 0
         for y in range(ny):
             while until[j] < y:
                 j += 1
-            out[y, x] = column[at[j]] + ((y - at[j]) * dy) ** 2
+            out[y, x] = (height[at[j]] + y * y - 2.0 * y * at[j]) * dy * dy
 
 
 @njit(nogil=True, cache=True)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from deepqct.planes import envelope
+
 # Our choices, in voxels, tried on plates, rods and balls of known size at random places and orientations.
 DISC_RADIUS = 0.5
 STEEPEST_RIDGE = 0.75  # a neighbour whose radius grows faster than this with distance holds the sphere
@@ -136,52 +138,30 @@ def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: A
 
 
 @njit(nogil=True, cache=True)
-def _envelope(height: Any, valid: Any, n: Any, at: Any, until: Any) -> Any:
-    """Lower envelope of the parabolas (i - q)² + height[q] - q²: its members in `at`, each ruling up to `until`."""
-    k = -1
-    for q in range(n):
-        if not valid[q]:
-            continue
-        meet = -1e18
-        while k >= 0:
-            meet = (height[q] - height[at[k]]) / (2.0 * (q - at[k]))
-            if k > 0 and meet <= until[k - 1]:
-                k -= 1
-            else:
-                break
-        if k >= 0:
-            until[k] = meet
-        k += 1
-        at[k] = q
-        until[k] = 1e18
-    return k + 1
-
-
-@njit(nogil=True, cache=True)
 def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
     """The nearest voxel with a site in the same slice, as y · nx + x; untouched where the slice has none."""
     _, ny, nx = site.shape
     for z in range(first, last):
         near = np.empty((ny, nx), np.int32)
         for y in range(ny):
-            last = -1
+            seen = -1
             for x in range(nx):
                 if site[z, y, x] >= 0:
-                    last = x
-                near[y, x] = last
-            last = -1
+                    seen = x
+                near[y, x] = seen
+            seen = -1
             for x in range(nx - 1, -1, -1):
                 if site[z, y, x] >= 0:
-                    last = x
-                if last >= 0 and (near[y, x] < 0 or last - x < x - near[y, x]):
-                    near[y, x] = last
+                    seen = x
+                if seen >= 0 and (near[y, x] < 0 or seen - x < x - near[y, x]):
+                    near[y, x] = seen
         at, until, height = np.empty(ny, np.int32), np.empty(ny, np.float64), np.empty(ny, np.float64)
         valid = np.empty(ny, np.bool_)
         for x in range(nx):
             for y in range(ny):
                 valid[y] = near[y, x] >= 0
                 height[y] = (near[y, x] - x) ** 2 + y * y
-            if _envelope(height, valid, ny, at, until) == 0:
+            if envelope(height, valid, ny, at, until) == 0:
                 continue
             j = 0
             for y in range(ny):
@@ -202,7 +182,7 @@ def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> 
                 plane[z] = out[z, y, x]
                 valid[z] = plane[z] >= 0
                 height[z] = (plane[z] // nx - y) ** 2 + (plane[z] % nx - x) ** 2 + z * z
-            if _envelope(height, valid, nz, at, until) == 0:
+            if envelope(height, valid, nz, at, until) == 0:
                 continue
             j = 0
             for z in range(nz):
