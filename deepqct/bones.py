@@ -8,7 +8,9 @@ are in mm, so that scanners of different voxel size give the same bone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from scipy import ndimage, spatial
 from deepqct import planes
 from deepqct.folder import SITES
 from deepqct.parallel import each_slice
-from deepqct.scan import Scan
+from deepqct.scan import Scan, crop, each_loaded
 
 # Our choices, in mgHA/cm³ and mm, tried on phantoms and virtual scans at 0.06 to 0.24 mm.
 SHELL_DENSITY = 350.0
@@ -49,6 +51,7 @@ RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
 WAISTLINE = 0.85
+_CHUNK = 12  # slices that are smoothed at a time
 # Mean cross-sections in mm². Radius, tibia: what Neeteson 2023 (doi:10.1038/s41598-022-27350-0) shows of women and men;
 # ulna, fibula: our assumption, for want of any publication.
 USUAL_AREA = {"radius": (140.0, 530.0), "ulna": (30.0, 170.0), "tibia": (400.0, 1100.0), "fibula": (50.0, 260.0)}
@@ -118,8 +121,8 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
         raise BoneError(f"The scan's site is {scan.site!r}; it must be one of {', '.join(SITES)}.")
     names = SITES[scan.site]
     box, ringed = _bones_box(scan)
-    density = replace(scan, native=scan.native[box]).density
-    outlines, others = _outlines(density, voxel_mm=scan.voxel_mm)
+    limb = crop(scan, box)
+    outlines, others = _outlines(limb)
     if len(outlines) < 2:
         raise BoneError(
             f"{len(outlines)} bone{'' if len(outlines) == 1 else 's'} found where a {scan.site} scan holds {names[0]} and "
@@ -128,12 +131,12 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     flags = [
         *(["a ring around the limb (a cast?)"] if ringed else []),
         *([f"{others} more outline{'s' if others > 1 else ''} (fragments, a foreign body?)"] if others else []),
-        *(["metal"] if _metal(density, scan.voxel_mm) else []),
-        *([f"{names[0]} and {names[1]} touch"] if _touch(outlines, density, scan.voxel_mm) else []),
+        *(["metal"] if _metal(limb) else []),
+        *([f"{names[0]} and {names[1]} touch"] if _touch(outlines, limb) else []),
     ]
     corner = (box[0].start, box[1].start, box[2].start)
     return {
-        name: _cut(name, density, total, scan=scan, corner=corner, flags=tuple(flags))
+        name: _cut(name, limb, total, corner=corner, flags=tuple(flags))
         for name, total in zip(names, outlines, strict=True)
     }
 
@@ -146,8 +149,8 @@ def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
     step = max(round(COARSE_MM / scan.voxel_mm[1]), 1)
     level = (SHELL_DENSITY - scan.intercept) / scan.slope
     grid = (slice(step // 2, None, step), slice(step // 2, None, step))
-    slices = (scan.native[z].astype(np.float32) for z in range(0, scan.native.shape[0], 8))
-    seen = np.logical_or.reduce([ndimage.uniform_filter(one, step)[grid] > level for one in slices])
+    slices = each_loaded(scan.native, step=8)
+    seen = np.logical_or.reduce([ndimage.uniform_filter(one, step, np.float32)[grid] > level for one in slices])
     labels, found = ndimage.label(seen, np.ones((3, 3), bool))
     sizes = np.bincount(labels.ravel(), minlength=found + 1)
     # Noise lights up single cells of the grid; a shell of any bone is longer than that.
@@ -171,51 +174,76 @@ def _encloses(labels: NDArray[np.int32], ring: int, others: list[int]) -> bool:
     return bool(within.sum() * COARSE_MM**2 > SMALLEST_RING_MM2 and np.isin(labels[within], others).any())
 
 
-def _outlines(
-    density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
-) -> tuple[list[NDArray[np.bool_]], int]:
+def _outlines(limb: Scan) -> tuple[list[NDArray[np.bool_]], int]:
     """The bones' filled cross-sections, at most two, the larger first, and how many more outlines there are."""
-    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    pixel_mm = limb.voxel_mm[1:]
     nothing: list[NDArray[np.bool_]] = []
-    shells = _smooth(density, voxel_mm) > SHELL_DENSITY
+    shells = _smoothly(limb, lambda _, smooth: smooth > SHELL_DENSITY)
     if not shells.any():
         return nothing, 0
-    smallest = SMALLEST_BONE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(density)
+    smallest = SMALLEST_BONE_MM2 / (pixel_mm[0] * pixel_mm[1]) * len(shells)
     found = []
-    for part in _parts(shells, density, voxel_mm=voxel_mm):
+    for part in _parts(shells, limb):
         closed = planes.fill(planes.close(shells & part, CLOSING_MM, pixel_mm=pixel_mm)) & part
-        labels, n = ndimage.label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
-        sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+        labels, sizes = _label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
         found += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
     found.sort(key=lambda one: one[0], reverse=True)
     return [mask for _, mask in found[:2]], max(len(found) - 2, 0)
 
 
-def _smooth(density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Densities without the noise that would fray a threshold."""
-    return np.asarray(ndimage.gaussian_filter(density, [SMOOTHING_MM / v for v in voxel_mm], truncate=3.0))
+def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer[Any]], NDArray[np.intp]]:
+    """Pieces that hang together, numbered in 16 bits where they can be, and their sizes."""
+    try:
+        labels, n = ndimage.label(mask, output=np.int16)
+    except RuntimeError:  # more pieces than 16 bits count
+        labels, n = ndimage.label(mask)
+    # By slice, for bincount makes 64-bit copies.
+    sizes = sum((np.bincount(one.ravel(), minlength=n + 1) for one in labels), np.zeros(n + 1, np.intp))
+    return labels, sizes[1:]
 
 
-def _parts(
-    shells: NDArray[np.bool_], density: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
-) -> list[NDArray[np.bool_]]:
+def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """A step on densities without the noise that would fray a threshold, some slices at a time.
+
+    The step gets the slices' numbers and their smoothed densities; a smoothed copy of a whole stack is never held.
+    """
+    n = len(scan.native)
+    sigma = [SMOOTHING_MM / v for v in scan.voxel_mm]
+    reach = [int(3 * s + 0.5) for s in sigma]
+
+    def some(first: int) -> NDArray[np.bool_]:
+        last = min(first + _CHUNK, n)
+        start, stop = max(first - reach[0], 0), min(last + reach[0], n)
+        smooth = ndimage.gaussian_filter(scan.density_of(slice(start, stop)), sigma, radius=reach)
+        return step(slice(first, last), smooth[first - start : last - start])
+
+    return np.concatenate(each_slice(some, range(0, n, _CHUNK)))
+
+
+def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[NDArray[np.bool_]]:
     """Space divided between the cores; undivided if there are not two."""
-    cores = _cores(shells, voxel_mm=voxel_mm)
+    pixel_mm = limb.voxel_mm[1:]
+    cores = _cores(shells, voxel_mm=limb.voxel_mm)
     if len(cores) < 2:
         return [np.ones(shells.shape, bool)]
-    pixel_mm = (voxel_mm[1], voxel_mm[2])
-    apart = np.stack([planes.distance(core, pixel_mm=pixel_mm) for core in cores])
-    owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
-    apart.sort(axis=0)
-    # The seam is the darkest line between the two shells, not the line half-way between the cores.
-    unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
-    for z in np.flatnonzero(unsure.any(axis=(1, 2))):
-        (box,) = ndimage.find_objects(unsure[z].astype(np.uint8))
-        box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
-        label = np.where(unsure[z][box], 0, owner[z][box]).astype(np.uint8)
-        dark = np.clip(1 - ndimage.gaussian_filter(density[z][box], 0.5) / WALL_DENSITY, 0, 1)
-        planes.spread(label, 1 + DARKNESS * dark)
-        owner[z][box] = label
+
+    def divide(z: int) -> NDArray[np.uint8]:
+        apart = np.stack([planes.distance(core[z : z + 1], pixel_mm=pixel_mm, threads=1)[0] for core in cores])
+        owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
+        apart.sort(axis=0)
+        # The seam is the darkest line between the two shells, not the line half-way between the cores.
+        with np.errstate(invalid="ignore"):  # in a slice without cores all are infinitely far
+            unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
+        if unsure.any():
+            (box,) = ndimage.find_objects(unsure.astype(np.uint8))
+            box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
+            label = np.where(unsure[box], 0, owner[box]).astype(np.uint8)
+            dark = np.clip(1 - ndimage.gaussian_filter(limb.density_of((z, *box)), 0.5) / WALL_DENSITY, 0, 1)
+            planes.spread(label, 1 + DARKNESS * dark)
+            owner[box] = label
+        return owner
+
+    owner = np.stack(each_slice(divide, range(len(shells))))
     return [owner == i for i in range(1, len(cores) + 1)]
 
 
@@ -225,58 +253,54 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
     leak = max(LEAK_MM, max(pixel_mm))
     tight = planes.close(shells, leak, pixel_mm=pixel_mm)
     space = planes.close(planes.fill(tight) & ~shells, STRUT_MM, pixel_mm=pixel_mm)
-    labels, n = ndimage.label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)
+    labels, sizes = _label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
     smallest = SMALLEST_CORE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(shells)
-    large = [int(i) + 1 for i in np.argsort(sizes[1:])[::-1] if sizes[i + 1] >= smallest]
-    return [labels == i for i in large]
+    return [labels == i + 1 for i in np.argsort(sizes)[::-1] if sizes[i] >= smallest]
 
 
-def _metal(density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> bool:
+def _metal(limb: Scan) -> bool:
     """Whether there is more than a speck that is denser than any bone."""
-    return bool(np.count_nonzero(density > METAL_DENSITY) * np.prod(voxel_mm) > SMALLEST_METAL_MM3)
+    level = (METAL_DENSITY - limb.intercept) / limb.slope
+    return bool(np.count_nonzero(limb.native > level) * np.prod(limb.voxel_mm) > SMALLEST_METAL_MM3)
 
 
-def _touch(pair: list[NDArray[np.bool_]], density: NDArray[np.float32], voxel_mm: tuple[float, float, float]) -> bool:
+def _touch(pair: list[NDArray[np.bool_]], limb: Scan) -> bool:
     """Whether the two bones meet, in some slice, along a seam that is as dense as bone."""
     one, other = pair
     for z in np.flatnonzero(one.any(axis=(1, 2)) & other.any(axis=(1, 2))):
         seam = ndimage.binary_dilation(one[z]) & other[z]
-        if np.count_nonzero(density[z][seam] > CONTACT_DENSITY) * voxel_mm[2] > SHORTEST_CONTACT_MM:
+        if (
+            seam.any()
+            and np.count_nonzero(limb.density_of(z)[seam] > CONTACT_DENSITY) * limb.voxel_mm[2] > SHORTEST_CONTACT_MM
+        ):
             return True
     return False
 
 
 def _cut(
-    name: str,
-    density: NDArray[np.float32],
-    total: NDArray[np.bool_],
-    *,
-    scan: Scan,
-    corner: tuple[int, int, int],
-    flags: tuple[str, ...],
+    name: str, limb: Scan, total: NDArray[np.bool_], *, corner: tuple[int, int, int], flags: tuple[str, ...]
 ) -> Bone:
-    """One bone's box with a margin, mirrored if left, with its compartments; `density` begins at `corner` of the scan."""
+    """One bone's box with a margin, mirrored if left, with its compartments; `limb` begins at `corner` of the scan."""
     (inner,) = ndimage.find_objects(total.astype(np.uint8))
-    margin = [0, *(round(MARGIN_MM / v) for v in scan.voxel_mm[1:])]
-    box = tuple(
-        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(inner, margin, density.shape, strict=True)
+    margin = [0, *(round(MARGIN_MM / v) for v in limb.voxel_mm[1:])]
+    z, y, x = (
+        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(inner, margin, total.shape, strict=True)
     )
-    mirrored = scan.side == "left"
-    step = (slice(None), slice(None), slice(None, None, -1 if mirrored else 1))
-    cut = density[box][step].copy()
-    smooth = _smooth(cut, scan.voxel_mm)
-    mask = _half_height(total[box][step], smooth, voxel_mm=scan.voxel_mm)
-    trabecular = _trabecular(smooth, mask, voxel_mm=scan.voxel_mm)
+    box = (z, y, x)
+    mirrored = limb.side == "left"
+    step = np.s_[:, :, :: -1 if mirrored else 1]
+    part = replace(limb, native=limb.native[box][step])
+    mask = _half_height(total[box][step], part)
+    trabecular = _trabecular(mask, part)
     return Bone(
         name=name,
-        density=cut,
-        voxel_mm=scan.voxel_mm,
+        density=part.density,
+        voxel_mm=limb.voxel_mm,
         total=mask,
         cortical=mask & ~trabecular,
         trabecular=trabecular,
-        flags=(*flags, *_shape_flags(name, total, trabecular, voxel_mm=scan.voxel_mm)),
-        origin=(corner[0] + box[0].start, corner[1] + box[1].start, corner[2] + box[2].start),
+        flags=(*flags, *_shape_flags(name, total, trabecular, voxel_mm=limb.voxel_mm)),
+        origin=(corner[0] + z.start, corner[1] + y.start, corner[2] + x.start),
         mirrored=mirrored,
     )
 
@@ -310,36 +334,34 @@ def _solidity(mask: NDArray[np.bool_]) -> float:
     return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
 
 
-def _half_height(
-    total: NDArray[np.bool_], smooth: NDArray[np.float32], *, voxel_mm: tuple[float, float, float]
-) -> NDArray[np.bool_]:
+def _half_height(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
     """The outline where densities are half-way between the shell and soft tissue.
 
     A threshold low enough for thin cortices lies outside of thick ones, by most of a voxel.
     """
-    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    pixel_mm = part.voxel_mm[1:]
     reach = [1, *(2 * round(2 * RIM_MM / p) + 1 for p in pixel_mm)]
-    half = (ndimage.maximum_filter(smooth, reach) + SOFT_TISSUE) / 2
     rim = total & planes.dilate(~total, RIM_MM, pixel_mm=pixel_mm)
-    kept = total & ~(rim & (smooth < half))
-    return total & planes.close(kept, LEAK_MM, pixel_mm=pixel_mm)
+
+    def low(slices: slice, smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+        half = (ndimage.maximum_filter(smooth, reach) + SOFT_TISSUE) / 2
+        return np.asarray(rim[slices] & (smooth < half))
+
+    return total & planes.close(total & ~_smoothly(part, low), LEAK_MM, pixel_mm=pixel_mm)
 
 
-def _trabecular(
-    smooth: NDArray[np.float32], total: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
-) -> NDArray[np.bool_]:
+def _trabecular(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
     """The space inside the cortex: what is not dense, without the cortex's pores, closed over the trabeculae within it."""
-    pixel_mm = (voxel_mm[1], voxel_mm[2])
-    inside = planes.distance(~np.pad(total, ((0, 0), (1, 1), (1, 1))), pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
-    deep = inside > THINNEST_CORTEX_MM
+    pixel_mm = part.voxel_mm[1:]
+    outside = np.pad(~total, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    deep = ~planes.dilate(outside, THINNEST_CORTEX_MM, pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
     # Trabeculae are too thin to survive an opening, pores too small to survive a closing: what is left is cortex.
-    dense = planes.close(total & (smooth > CORTEX_DENSITY) | ~total, PORE_MM, pixel_mm=pixel_mm)
+    dense = _smoothly(part, lambda slices, smooth: total[slices] & (smooth > CORTEX_DENSITY) | ~total[slices])
+    dense = planes.close(dense, PORE_MM, pixel_mm=pixel_mm)
     dense = planes.open_(dense, THICKEST_STRUT_MM / 2, pixel_mm=pixel_mm)
-    labels, found = ndimage.label(deep & ~dense)
-    if found == 0:
+    labels, sizes = _label(deep & ~dense)
+    if not len(sizes):
         return np.zeros(total.shape, bool)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    core = (sizes >= 0.05 * sizes.max())[labels]
+    core = np.concatenate([[False], sizes >= 0.05 * sizes.max()])[labels]
     core = planes.fill(planes.close(core, CORE_CLOSING_MM, pixel_mm=pixel_mm)) & deep
     return np.asarray(planes.open_(core, CORE_OPENING_MM, pixel_mm=pixel_mm))

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 # Codes of the Site field in the headers of AIM and ISQ.
 SITE_CODES = {20: ("wrist", "left"), 21: ("wrist", "right"), 38: ("ankle", "left"), 39: ("ankle", "right")}
+# Codes of the Scanner type field, as in files of scanners whose generation is known.
+SCANNER_CODES = {9: "XtremeCT II"}
+_POSITION = "0020|0032"  # of a DICOM slice
 _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
@@ -38,6 +41,10 @@ class Stored:
         Edge lengths.
     site, side : str or None
         From the header's code.
+    scanner : str or None
+        The generation, from the header's code.
+    position : (z, y, x) int
+        The first voxel in the scanner's whole grid, to lay contours and masks of other extent onto it.
     """
 
     voxels: NDArray[Any]
@@ -45,6 +52,8 @@ class Stored:
     voxel_mm: tuple[float, float, float]
     site: str | None = None
     side: str | None = None
+    scanner: str | None = None
+    position: tuple[int, int, int] = (0, 0, 0)
 
 
 def read_stored(path: Path) -> Stored:
@@ -53,7 +62,8 @@ def read_stored(path: Path) -> Stored:
     Parameters
     ----------
     path : Path
-        .aim, .isq (VMS version numbers such as ``;1`` may follow), .nii, .nii.gz, .mha, .mhd, .nrrd, .dcm, or a folder.
+        .aim, .isq, .gobj (VMS version numbers such as ``;1`` may follow), .nii, .nii.gz, .mha, .mhd, .nrrd, .dcm, or a
+        folder of DICOM slices.
 
     Raises
     ------
@@ -72,10 +82,12 @@ def read_stored(path: Path) -> Stored:
         reader = _read_aim
     elif name.endswith(".isq"):
         reader = _read_isq
+    elif name.endswith(".gobj"):
+        reader = _read_gobj
     elif name.endswith(_IMAGES):
         reader = _read_image
     else:
-        raise ScanError(f"{path} has a name that no reader knows; use AIM, ISQ, DICOM, NIfTI, MHA or NRRD.")
+        raise ScanError(f"{path} has a name that no reader knows; use AIM, ISQ, GOBJ, DICOM, NIfTI, MHA or NRRD.")
     return reader(path)
 
 
@@ -99,7 +111,8 @@ def _read_aim(path: Path) -> Stored:
     log = header["processing_log"] if isinstance(header["processing_log"], Mapping) else {}
     names = ("Mu_Scaling", "Density: slope", "Density: intercept")
     x, y, z = (float(edge) for edge in header["element_size"])
-    return Stored(voxels, _calibration(log, names, path), (z, y, x), *_place(log.get("Site")))
+    place = (*_place(log.get("Site")), _scanner(log.get("Scanner type")), _reversed(header["position"]))
+    return Stored(voxels, _calibration(log, names, path), (z, y, x), *place)
 
 
 def _read_isq(path: Path) -> Stored:
@@ -124,7 +137,20 @@ def _read_isq(path: Path) -> Stored:
     density = "HA" in str(header.get("rescale_units", ""))
     calibration = _calibration(header, names, path) if density else None
     edges = [um / n / 1000 for um, n in zip(header["dimensions_um"], dimensions, strict=True)]
-    return Stored(voxels, calibration, (edges[2], edges[1], edges[0]), *_place(header.get("site")))
+    place = (*_place(header.get("site")), _scanner(header.get("scanner_type")))
+    return Stored(voxels, calibration, (edges[2], edges[1], edges[0]), *place)
+
+
+def _read_gobj(path: Path) -> Stored:
+    """Contours of Scanco's, drawn as a mask of the box that holds them."""
+    import py_aimio
+
+    try:
+        voxels, header = py_aimio.read_gobj(path)
+    except (ValueError, OSError, IndexError) as error:
+        raise ScanError(f"{path} cannot be read as a GOBJ; export the contours again.") from error
+    x, y, z = (float(edge) for edge in header["spacing"])
+    return Stored(voxels, None, (z, y, x), position=_reversed(header["position"]))
 
 
 def _read_dicom(path: Path) -> Stored:
@@ -137,7 +163,21 @@ def _read_dicom(path: Path) -> Stored:
     if len(series) != 1:
         raise ScanError(f"{folder} holds {len(series)} DICOM series; give a folder with one.")
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return _from_itk(reader.Execute, path)
+    reader.MetaDataDictionaryArrayUpdateOn()
+    stored = _from_itk(reader.Execute, path)
+    _check_gaps([reader.GetMetaData(i, _POSITION) for i in range(len(stored.voxels))], path)
+    return stored
+
+
+def _check_gaps(positions: list[str], path: Path) -> None:
+    """Refuse a series whose slices are not equally far apart: some are missing."""
+    places = np.array([[float(part) for part in position.split("\\")] for position in positions])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    wide = np.flatnonzero(steps > 1.5 * np.median(steps)) if len(steps) else steps
+    if len(wide):
+        raise ScanError(
+            f"{path} lacks slices after its slice {wide[0] + 1} of {len(places)}; copy the whole series again."
+        )
 
 
 def _read_image(path: Path) -> Stored:
@@ -148,11 +188,13 @@ def _read_image(path: Path) -> Stored:
 
 
 def _from_itk(read: Callable[[], Any], path: Path) -> Stored:
-    """Voxels and edges of what ITK reads; its metadata stay behind."""
+    """Voxels and edges of what ITK reads, its axes along the body's; its metadata stay behind."""
     import SimpleITK
 
     try:
         image = read()
+        if image.GetDimension() == 3:
+            image = SimpleITK.DICOMOrient(image, "LPS")
     except RuntimeError as error:
         raise ScanError(
             f"{path} cannot be read; it is damaged or not what its name says, so export it again."
@@ -190,3 +232,14 @@ def _calibration(fields: Mapping[str, Any], names: tuple[str, str, str], path: P
 def _place(code: object) -> tuple[str | None, str | None]:
     """Site and side of a header's code."""
     return SITE_CODES.get(code, (None, None)) if isinstance(code, int) else (None, None)
+
+
+def _scanner(code: object) -> str | None:
+    """Generation of a header's code."""
+    return SCANNER_CODES.get(code) if isinstance(code, int) else None
+
+
+def _reversed(xyz: tuple[int, ...]) -> tuple[int, int, int]:
+    """(z, y, x) of (x, y, z)."""
+    x, y, z = (int(n) for n in xyz)
+    return z, y, x

@@ -6,7 +6,9 @@ Only technical fields of a header are kept, by a list of what may pass; names, d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepqct.folder import write_whole
-from deepqct.formats import SITE_CODES, ScanError, read_stored
+from deepqct.formats import SCANNER_CODES, SITE_CODES, ScanError, read_stored
 
-__all__ = ["Scan", "ScanError", "read_mask", "read_scan", "read_scans", "to_native", "write_aim", "write_image"]
+__all__ = [
+    "Scan",
+    "ScanError",
+    "crop",
+    "each_loaded",
+    "read_mask",
+    "read_scan",
+    "read_scans",
+    "to_native",
+    "write_aim",
+    "write_image",
+]
 
 _SITE_CODES = {place: code for code, place in SITE_CODES.items()}
+_SCANNER_TYPES = {name: code for code, name in SCANNER_CODES.items()}
 # The calibration that scans without one of their own are written with; a typical one of an XtremeCT II.
 MU_SCALING = 8192
 SLOPE, INTERCEPT = 1603.51904, -391.209015
@@ -39,6 +53,12 @@ class Scan:
         Edge lengths of a voxel.
     site, side : str or None
         wrist or ankle; left or right; None where the file does not say.
+    scanner : str or None
+        The generation, such as XtremeCT II; None where the header's code does not say.
+    calibrated_by : str
+        header, or the caller, who stated a unit.
+    position : (z, y, x) int
+        The first voxel in the scanner's whole grid.
     """
 
     native: NDArray[np.int16] | NDArray[np.float32] = field(repr=False)
@@ -47,23 +67,71 @@ class Scan:
     voxel_mm: tuple[float, float, float]
     site: str | None = None
     side: str | None = None
+    scanner: str | None = None
+    calibrated_by: str = "header"
+    position: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def density(self) -> NDArray[np.float32]:
         """(z, y, x) float32, mgHA/cm³; computed anew at each call."""
-        density = self.native.astype(np.float32)
+        return self.density_of(...)
+
+    def density_of(self, part: Any) -> NDArray[np.float32]:
+        """Densities of a part of the array, float32, mgHA/cm³; only that part is brought into memory."""
+        density = self.native[part].astype(np.float32)
         density *= np.float32(self.slope)
         density += np.float32(self.intercept)
         return density
 
     def __repr__(self) -> str:
-        """Shape, voxel, site, side and range of densities."""
-        low, high = (float(n) * self.slope + self.intercept for n in (self.native.min(), self.native.max()))
+        """Shape, voxel, site, side, scanner, calibration and range of densities; all that is known, nothing personal."""
+        low, high = (float(n) * self.slope + self.intercept for n in _range(self.native))
+        shape = " × ".join(map(str, self.native.shape))
         voxel = " × ".join(f"{v:.4f}" for v in self.voxel_mm)
+        sign = "−" if self.intercept < 0 else "+"
         return (
-            f"Scan({' × '.join(map(str, self.native.shape))} voxels of {voxel} mm (z, y, x), "
-            f"{self.site or 'site not stated'}, {self.side or 'side not stated'}, {low:.0f} to {high:.0f} mgHA/cm³)"
+            f"Scan({shape} voxels of {voxel} mm (z, y, x), {self.site or 'site not stated'}, "
+            f"{self.side or 'side not stated'}, {self.scanner or 'scanner not stated'}, "
+            f"density = native × {self.slope:.6g} {sign} {abs(self.intercept):.6g} by the {self.calibrated_by}, "
+            f"{low:.0f} to {high:.0f} mgHA/cm³)"
         )
+
+
+def _range(native: NDArray[Any]) -> tuple[Any, Any]:
+    """Smallest and largest number, read slice by slice."""
+    ends = [(one.min(), one.max()) for one in each_loaded(native)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def each_loaded(
+    native: NDArray[Any], *, part: tuple[slice, slice, slice] | None = None, step: int = 1
+) -> Iterator[NDArray[Any]]:
+    """Slices of an array in memory, one after the other; of a mapped file, pages that were read are let go again.
+
+    Parameters
+    ----------
+    native : (z, y, x)
+        An array, perhaps memory-mapped.
+    part : tuple of slices, optional
+        The box that is wanted; everything by default.
+    step : int
+        Every so many slices.
+    """
+    z, y, x = part or (slice(None), slice(None), slice(None))
+    owner: Any = native
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    for one in native[z][::step]:
+        yield np.array(one[y, x])
+        if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):
+            owner.madvise(mmap.MADV_DONTNEED)
+
+
+def crop(scan: Scan, box: tuple[slice, slice, slice]) -> Scan:
+    """The scan of a box, in memory."""
+    starts = (s.indices(n)[0] for s, n in zip(box, scan.native.shape, strict=True))
+    z, y, x = (first + start for first, start in zip(scan.position, starts, strict=True))
+    return replace(scan, native=np.stack(list(each_loaded(scan.native, part=box))), position=(z, y, x))
 
 
 def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
@@ -99,8 +167,11 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
         voxels = voxels.astype(np.float32, copy=False)
     elif voxels.dtype.itemsize == 1:
         voxels = voxels.astype(np.int16)
-    slope, intercept = (1.0, 0.0) if unit == "density" or stored.calibration is None else stored.calibration
-    return Scan(voxels, slope, intercept, stored.voxel_mm, stored.site, stored.side)
+    stated = unit == "density" or stored.calibration is None
+    slope, intercept = (1.0, 0.0) if stated or stored.calibration is None else stored.calibration
+    by = "caller" if stated else "header"
+    place = (stored.site, stored.side, stored.scanner, by, stored.position)
+    return Scan(voxels, slope, intercept, stored.voxel_mm, *place)
 
 
 def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
@@ -179,6 +250,7 @@ def write_aim(path: Path, scan: Scan) -> Path:
         "Created by": "deepqct",
         "Orig-ISQ-Dim-p": list(scan.native.shape[::-1]),
         "Site": _SITE_CODES.get((str(scan.site), str(scan.side)), 0),
+        **({"Scanner type": _SCANNER_TYPES[scan.scanner]} if scan.scanner in _SCANNER_TYPES else {}),
         "Energy [V]": 68000,
         "Intensity [uA]": 1470,
         "Mu_Scaling": MU_SCALING,
@@ -190,7 +262,7 @@ def write_aim(path: Path, scan: Scan) -> Path:
     }
     meta = {
         "dimensions": scan.native.shape[::-1],
-        "position": (0, 0, 0),
+        "position": scan.position[::-1],
         "offset": (0, 0, 0),
         "element_size": (x, y, z),
         "processing_log": log,
