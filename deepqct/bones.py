@@ -141,6 +141,29 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     }
 
 
+def bone_within(
+    scan: Scan, name: str, *, total: NDArray[np.bool_], trabecular: NDArray[np.bool_] | None = None
+) -> Bone:
+    """One bone within a given outline, left ones mirrored to right.
+
+    Parameters
+    ----------
+    scan : Scan
+        With its side set.
+    name : str
+        radius, ulna, tibia or fibula.
+    total : (z, y, x) bool
+        The bone, in the scan's array; taken as it is.
+    trabecular : (z, y, x) bool, optional
+        Its trabecular compartment; told apart as by `find_bones` if not given.
+
+    Returns
+    -------
+    Bone
+    """
+    return _cut(name, scan, total, corner=(0, 0, 0), flags=(), trabecular=trabecular, outline_given=True)
+
+
 def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
     """The box of everything bone-like, and whether a ring lies around it, from every eighth slice on a coarse grid.
 
@@ -278,7 +301,14 @@ def _touch(pair: list[NDArray[np.bool_]], limb: Scan) -> bool:
 
 
 def _cut(
-    name: str, limb: Scan, total: NDArray[np.bool_], *, corner: tuple[int, int, int], flags: tuple[str, ...]
+    name: str,
+    limb: Scan,
+    total: NDArray[np.bool_],
+    *,
+    corner: tuple[int, int, int],
+    flags: tuple[str, ...],
+    trabecular: NDArray[np.bool_] | None = None,
+    outline_given: bool = False,
 ) -> Bone:
     """One bone's box with a margin, mirrored if left, with its compartments; `limb` begins at `corner` of the scan."""
     (inner,) = ndimage.find_objects(total.astype(np.uint8))
@@ -290,16 +320,16 @@ def _cut(
     mirrored = limb.side == "left"
     step = np.s_[:, :, :: -1 if mirrored else 1]
     part = replace(limb, native=limb.native[box][step])
-    mask = _half_height(total[box][step], part)
-    trabecular = _trabecular(mask, part)
+    mask = total[box][step] if outline_given else _half_height(total[box][step], part)
+    spongy = _trabecular(mask, part) if trabecular is None else trabecular[box][step] & mask
     return Bone(
         name=name,
         density=part.density,
         voxel_mm=limb.voxel_mm,
         total=mask,
-        cortical=mask & ~trabecular,
-        trabecular=trabecular,
-        flags=(*flags, *_shape_flags(name, total, trabecular, voxel_mm=limb.voxel_mm)),
+        cortical=mask & ~spongy,
+        trabecular=spongy,
+        flags=(*flags, *_shape_flags(name, total, spongy, voxel_mm=limb.voxel_mm)),
         origin=(corner[0] + z.start, corner[1] + y.start, corner[2] + x.start),
         mirrored=mirrored,
     )

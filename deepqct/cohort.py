@@ -18,6 +18,7 @@ import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
 
+from deepqct import manufacturer
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
 
 ROLES = ("id", "clinical", "bmd", "outcome", "other")
@@ -66,6 +67,8 @@ class Cohort:
         The data dictionary of participants.json.
     outcome : str
         The target column.
+    contours, scanner_indices : DataFrame or None
+        What the scanner's own software made, where the folder has it (manufacturer.py).
     """
 
     folder: Path
@@ -73,6 +76,8 @@ class Cohort:
     scans: pd.DataFrame
     dictionary: dict[str, Any]
     outcome: str
+    contours: pd.DataFrame | None = None
+    scanner_indices: pd.DataFrame | None = None
 
     @property
     def virtual(self) -> dict[str, Any] | None:
@@ -122,11 +127,12 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
         participants = _check_participants(participants, dictionary=dictionary, outcome=outcome, faults=faults)
     if scans is not None:
         scans = _check_scans(scans, folder=folder, known=known, faults=faults)
+    contours = manufacturer.read_contours(folder, people=known or set(), faults=faults)
+    scanner_indices = manufacturer.read_index_table(folder, people=known or set(), faults=faults)
     if faults or participants is None or scans is None:
         return None, faults
-    return Cohort(
-        folder, participants, scans, complete_dictionary(dictionary, participants, outcome=outcome), outcome
-    ), []
+    dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
+    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices), []
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:

@@ -20,15 +20,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct import __version__
+from deepqct.agreement import agreement
 from deepqct.bones import Bone, BoneError, find_bones
 from deepqct.cohort import Cohort
 from deepqct.folder import BONES, SITES, Run, file_hash, read_json, read_table, write_json, write_table, write_whole
 from deepqct.indices import UNITS, measure
+from deepqct.manufacturer import COMPARTMENTS, SOURCES, contoured_bone, dice
 from deepqct.parallel import set_threads
+from deepqct.quality import MOTION_LIMIT, RING_LIMIT, flags_of_scores, motion_score, ring_score, unusual_indices
 from deepqct.scan import ScanError, read_scan
 
 # Edge of the square field that each bone's stack shows; it holds the largest published cross-sections. Our choice.
 FIELD_MM = {"radius": 36.0, "ulna": 22.0, "tibia": 48.0, "fibula": 26.0}
+
+SCORES = ("motion_score", "ring_score")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class _Task:
     unit: str | None
     run: Run
     image_px: int
+    contours: dict[str, dict[str, Path]]  # by bone and compartment, from the scanner's software
+    use: str
 
 
 def curate(
@@ -49,6 +56,8 @@ def curate(
     run: Run,
     *,
     image_px: int = 96,
+    contours: str = "ours",
+    indices: str = "ours",
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
@@ -62,6 +71,11 @@ def curate(
         Receives bones/, indices.csv, curation.csv.
     image_px : int
         Pixels along each edge of the square density stacks; the field in mm is fixed for each bone (`FIELD_MM`).
+    contours : str
+        ``ours``; ``scanner``: those of the scanner's software where the cohort has them; ``both``: ours, and the
+        scanner's measured beside them.
+    indices : str
+        ``ours``, or ``scanner``: the manufacturer's values where indices.tsv has them.
     workers : int
         Scans curated side by side; the results do not depend on it.
     progress : callable, optional
@@ -70,21 +84,96 @@ def curate(
     Returns
     -------
     DataFrame
-        One row a scan: participant_id, site, side, status (curated, failed), reason, flags, sha256 of the file.
+        One row a scan: participant_id, site, side, status (curated, failed), reason, flags, motion_score and ring_score
+        (see quality.py), sha256 of the file.
+
+    Raises
+    ------
+    ValueError
+        If `contours` or `indices` is none of these, or asks for what the cohort does not have.
     """
+    _check_sources(cohort, contours=contours, indices=indices)
     tasks = [
-        _Task(row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px)
+        _Task(
+            row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
+            _contours(cohort, row) if contours != "ours" else {}, contours,
+        )
         for row in cohort.scans.to_dict("records")
-    ]
+    ]  # fmt: skip
     rows = []
     for number, row in enumerate(_each(tasks, workers=workers), start=1):
         rows.append(row)
         if progress is not None:
             progress(number, len(tasks))
     table = pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True)
-    write_table(run.indices, _indices(table, run))
+    ours, theirs = _indices(table, run, "indices"), _indices(table, run, "scanner_indices").assign(source="contours")
+    if cohort.scanner_indices is not None:
+        theirs = pd.concat([theirs, cohort.scanner_indices.assign(source="table")], ignore_index=True)
+        if indices == "scanner":
+            ours = _in_place_of(ours, cohort.scanner_indices)
+    write_table(run.indices, ours)
     write_table(run.curation, table)
+    if len(theirs):
+        write_table(run.scanner_indices, theirs[["participant_id", "bone", "source", *UNITS]])
     return table
+
+
+def compare_with_scanner(run: Run) -> pd.DataFrame:
+    """Agreement of our indices with those of the scanner's software; written to agreement.csv.
+
+    Returns
+    -------
+    DataFrame
+        source (contours: the same measures within the scanner's contours; table: the manufacturer's values), bone, symbol
+        and the columns of `deepqct.evaluation.agreement`; empty if the cohort has no work of the scanner's software.
+    """
+    if not run.scanner_indices.exists():
+        return pd.DataFrame(columns=["source", "bone", "symbol"])
+    key = ["participant_id", "bone"]
+    ours, theirs = read_table(run.indices).set_index(key), read_table(run.scanner_indices)
+    rows = []
+    for (source, bone), part in theirs.groupby(["source", "bone"], sort=False):
+        both = ours.join(part.set_index(key), rsuffix=" of the scanner", how="inner")
+        rows += [
+            {"source": source, "bone": bone, "symbol": symbol, "unit": unit}
+            | agreement(both[symbol], both[f"{symbol} of the scanner"])
+            for symbol, unit in UNITS.items()
+            if both[f"{symbol} of the scanner"].notna().any()
+        ]
+    table = pd.DataFrame(rows)
+    write_table(run.agreement, table)
+    return table
+
+
+def _in_place_of(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Our indices with the manufacturer's values where there are any."""
+    key = ["participant_id", "bone"]
+    values = theirs.set_index(key).reindex(index=ours.set_index(key).index, columns=list(UNITS))
+    return values.combine_first(ours.set_index(key))[list(UNITS)].reindex(values.index).reset_index()
+
+
+def _check_sources(cohort: Cohort, *, contours: str, indices: str) -> None:
+    """Refuse what the cohort folder cannot give."""
+    for name, value, known, there in (
+        ("contours", contours, SOURCES, cohort.contours is not None),
+        ("indices", indices, SOURCES[:2], cohort.scanner_indices is not None),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; use one of {', '.join(known)}.")
+        if value != "ours" and not there:
+            raise ValueError(f"{name} is {value!r}, and the cohort folder has no {name}.tsv; add it or use ours.")
+
+
+def _contours(cohort: Cohort, row: dict[Any, Any]) -> dict[str, dict[str, Path]]:
+    """Files of the scanner's contours for the bones of one scan."""
+    if cohort.contours is None:
+        return {}
+    own = cohort.contours.query("participant_id == @row['participant_id']")
+    found: dict[str, dict[str, Path]] = {}
+    for bone, compartment, file in own[["bone", "compartment", "file"]].itertuples(index=False):
+        if bone in SITES[row["site"]]:
+            found.setdefault(bone, {})[compartment] = cohort.folder / file
+    return found
 
 
 def _unit(row: dict[Any, Any]) -> str | None:
@@ -108,25 +197,57 @@ def _each(tasks: list[_Task], *, workers: int) -> Iterable[dict[str, Any]]:
 def _curate_scan(task: _Task) -> dict[str, Any]:
     """Curate one scan, unless its records say that the same file was curated the same way already."""
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
+    blank = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}
     names = SITES[task.site]
     try:
-        recipe = {
-            "sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__,
-            "indices": list(UNITS),
-        }  # fmt: skip
+        recipe = _recipe(task)
         records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
         if any(record.get("recipe") != recipe for record in records):
-            scan = read_scan(task.path, unit=task.unit)
-            if scan.site not in (None, task.site):
-                raise ScanError(
-                    f"{task.path.name} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table."
-                )
-            bones = find_bones(replace(scan, site=task.site, side=task.side))
-            records = [_write_bone(bone, task, recipe=recipe) for bone in bones.values()]
+            records = _curate_anew(task, recipe=recipe)
     except (ScanError, BoneError, OSError) as error:
-        return row | {"status": "failed", "reason": _without_folder(error, task.path), "flags": "", "sha256": ""}
+        return row | {"status": "failed", "reason": _without_folder(error, task.path)} | blank
+    except Exception as error:  # whatever it is, the others go on; its text might quote a header
+        return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | blank
     flags = [f"{name}: {flag}" for name, record in zip(names, records, strict=True) for flag in record["flags"]]
-    return row | {"status": "curated", "reason": "", "flags": "; ".join(flags), "sha256": recipe["sha256"]}
+    scores = {name: [record[name] for record in records if record[name] is not None] for name in SCORES}
+    return (
+        row
+        | {"status": "curated", "reason": "", "flags": "; ".join(flags)}
+        | {name: max(values, default=np.nan) for name, values in scores.items()}
+        | {"sha256": recipe["sha256"]}
+    )
+
+
+def _recipe(task: _Task) -> dict[str, Any]:
+    """Everything that the result depends on."""
+    contours = {bone: {part: file_hash(path) for part, path in files.items()} for bone, files in task.contours.items()}
+    return {
+        "sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__,
+        "indices": list(UNITS), "limits": [MOTION_LIMIT, RING_LIMIT], "use": task.use, "contours": contours,
+    }  # fmt: skip
+
+
+def _curate_anew(task: _Task, *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read a scan, cut its bones out, measure and write them."""
+    scan = read_scan(task.path, unit=task.unit)
+    if scan.site not in (None, task.site):
+        raise ScanError(
+            f"{task.path.name} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table."
+        )
+    scan = replace(scan, site=task.site, side=task.side)
+    theirs = {name: contoured_bone(scan, name, files) for name, files in task.contours.items()}
+    names = SITES[task.site]
+    if task.use == "scanner" and set(theirs) == set(names):
+        bones = {name: theirs[name] for name in names}
+    else:
+        bones = find_bones(scan)
+        if task.use == "scanner":
+            bones |= theirs
+    rings = ring_score(scan, bones)
+    beside = theirs if task.use == "both" else {}
+    return [
+        _write_bone(bone, task, recipe=recipe, rings=rings, beside=beside.get(bone.name)) for bone in bones.values()
+    ]
 
 
 def _without_folder(error: Exception, path: Path) -> str:
@@ -139,14 +260,21 @@ def _read_record(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _write_bone(bone: Bone, task: _Task, *, recipe: dict[str, Any]) -> dict[str, Any]:
+def _write_bone(
+    bone: Bone, task: _Task, *, recipe: dict[str, Any], rings: float, beside: Bone | None
+) -> dict[str, Any]:
     """Write one bone's stack and mask, and last its record, which makes them count."""
     density, mask, first_mm = to_stack(bone, image_px=task.image_px)
     record_path = task.run.stack_record(task.participant_id, bone.name)
     record_path.unlink(missing_ok=True)
-    flags = bone.flags
+    indices, motion = measure(bone), motion_score(bone)
+    flags = [
+        *bone.flags,
+        *flags_of_scores(motion, rings),
+        *unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1]),
+    ]
     if mask[:, [0, -1]].any() or mask[:, :, [0, -1]].any():
-        flags = (*flags, f"wider than its field of {FIELD_MM[bone.name]:g} mm")
+        flags.append(f"wider than its field of {FIELD_MM[bone.name]:g} mm")
     for path, array in (
         (task.run.stack(task.participant_id, bone.name), density),
         (task.run.stack_mask(task.participant_id, bone.name), mask),
@@ -156,16 +284,26 @@ def _write_bone(bone: Bone, task: _Task, *, recipe: dict[str, Any]) -> dict[str,
     pixel = FIELD_MM[bone.name] / task.image_px
     record = {
         "recipe": recipe,
-        "flags": list(flags),
+        "flags": flags,
+        **_numbers({"motion_score": motion, "ring_score": rings}),
         "voxel_mm": [bone.voxel_mm[0], pixel, pixel],
         "scan_voxel_mm": list(bone.voxel_mm),
         "box_origin_voxels": list(bone.origin),
         "first_pixel_in_box_mm": list(first_mm),
         "mirrored": bone.mirrored,
-        "indices": {symbol: None if np.isnan(value) else value for symbol, value in measure(bone).items()},
+        "indices": _numbers(indices.to_dict()),
+        "scanner_indices": None if beside is None else _numbers(measure(beside).to_dict()),
+        "dice": None
+        if beside is None
+        else _numbers({part: dice(bone, beside, compartment=part) for part in COMPARTMENTS}),
     }
     write_json(record_path, record)
     return record
+
+
+def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:
+    """Numbers as JSON has them: it knows no NaN."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def to_stack(bone: Bone, *, image_px: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[float, float]]:
@@ -218,14 +356,14 @@ def example_stacks(run: Run, *, bone: str, most: int = 12) -> dict[str, NDArray[
     return {person: load_stack(run, person, bone)[0] for person in people}
 
 
-def _indices(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """indices.csv from the records of all curated scans."""
-    rows = [
-        {"participant_id": person, "bone": bone, **read_json(run.stack_record(person, bone))["indices"]}
-        for person, site, status in table[["participant_id", "site", "status"]].itertuples(index=False)
-        if status == "curated"
-        for bone in SITES[site]
-    ]
+def _indices(table: pd.DataFrame, run: Run, kind: str) -> pd.DataFrame:
+    """One kind of indices from the records of all curated scans, one row a bone."""
+    rows = []
+    for person, site, status in table[["participant_id", "site", "status"]].itertuples(index=False):
+        for bone in SITES[site] if status == "curated" else ():
+            values = read_json(run.stack_record(person, bone))[kind]
+            if values is not None:
+                rows.append({"participant_id": person, "bone": bone, **values})
     indices = pd.DataFrame(rows, columns=["participant_id", "bone", *UNITS])
     order = indices["bone"].map({bone: i for i, bone in enumerate(BONES)})
     return indices.assign(order=order).sort_values(["participant_id", "order"], ignore_index=True).drop(columns="order")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -101,11 +102,26 @@ def save(
     keep: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
     # Left in reverse: the record comes last, and a reader of records finds its pictures.
     with plt.rc_context(STYLE), write_whole(record) as c, write_whole(svg) as b, write_whole(png) as a:
-        figure.savefig(a, dpi=150, metadata={"Software": None, "Title": title, "Description": caption}, **keep)
+        _write_png(figure, a, title=title, caption=caption, **keep)
         figure.savefig(b, metadata={"Date": None, "Creator": None, "Title": title, "Description": caption}, **keep)
         write_json(c, {"title": title, "caption": caption, "order": order})
     plt.close(figure)
     return png
+
+
+def _write_png(figure: Figure, path: Path, *, title: str, caption: str, **keep: Any) -> None:
+    """A PNG of 256 colours: half the size, with no difference to see, so that executed notebooks stay small."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=150, **keep)
+    text = PngInfo()
+    text.add_itxt("Title", title)
+    text.add_itxt("Description", caption)
+    with Image.open(drawn) as image:
+        small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        small.save(path, format="png", optimize=True, pnginfo=text, dpi=(150, 150))
 
 
 def _lay_out(figure: Figure) -> None:

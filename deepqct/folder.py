@@ -79,6 +79,16 @@ class Run:
         return self.folder / "indices.csv"
 
     @property
+    def scanner_indices(self) -> Path:
+        """``indices_scanner.csv``: the same bones by the scanner's software, where the cohort has its work."""
+        return self.folder / "indices_scanner.csv"
+
+    @property
+    def agreement(self) -> Path:
+        """``agreement.csv``: ours beside the scanner's, by bone and index."""
+        return self.folder / "agreement.csv"
+
+    @property
     def splits(self) -> Path:
         """``splits.csv``: protocol, repeat, participant_id, fold; read by every later stage."""
         return self.folder / "splits.csv"

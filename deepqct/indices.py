@@ -161,6 +161,24 @@ def cortical_pores(void: NDArray[np.bool_], *, cortical: NDArray[np.bool_]) -> N
     return _without_small(np.stack(each_slice(closed, zip(void, cortical, strict=True))), SMALLEST_PORE_VOXELS)
 
 
+def convention_table(*, derived: bool = False) -> pd.DataFrame:
+    """Every index with its unit and how it is measured here.
+
+    Parameters
+    ----------
+    derived : bool
+        As in `measure`.
+
+    Returns
+    -------
+    DataFrame
+        index, unit, convention.
+    """
+    special = {**CONVENTIONS, **(DERIVED_CONVENTIONS if derived else {})}
+    rows = [(symbol, unit, special.get(symbol) or special[symbol.partition(".")[2]]) for symbol, unit in UNITS.items()]
+    return pd.DataFrame(rows, columns=["index", "unit", "convention"])
+
+
 def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
     """One row a patient, columns such as ``radius Tt.vBMD``, from the one row a bone of indices.csv."""
     long = indices.melt(["participant_id", "bone"], var_name="symbol")

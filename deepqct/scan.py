@@ -25,6 +25,7 @@ __all__ = [
     "crop",
     "each_loaded",
     "read_mask",
+    "read_mask_at",
     "read_scan",
     "read_scans",
     "to_native",
@@ -189,8 +190,16 @@ def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, 
     ScanError
         As `read_scan`.
     """
+    mask, voxel_mm, _ = read_mask_at(path)
+    return mask, voxel_mm
+
+
+def read_mask_at(
+    path: str | Path,
+) -> tuple[NDArray[np.bool_], tuple[float, float, float], tuple[int, int, int]]:
+    """As `read_mask`, and where the mask's first voxel (z, y, x) lies in the scanner's whole grid."""
     stored = read_stored(Path(path))
-    return np.asarray(stored.voxels != 0), stored.voxel_mm
+    return np.asarray(stored.voxels != 0), stored.voxel_mm, stored.position
 
 
 def write_image(path: Path, scan: Scan) -> Path:

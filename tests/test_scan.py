@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from files import write_dicom, write_isq
 
 from deepqct.scan import (
     INTERCEPT,
@@ -126,19 +126,6 @@ def test_images_come_back_with_their_densities_and_need_a_unit(scan, tmp_path, e
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def write_isq(path: Path, native: np.ndarray, *, pad: bool = True) -> None:
-    """An ISQ with a calibration, of the scanner's own layout: a header of five blocks, then the voxels."""
-    header = bytearray(2560)
-    z, y, x = native.shape
-    header[:16] = b"CTDATA-HEADER_V1"
-    numbers = [3, native.nbytes, 0, 4242, 9, 0, 0, x, y, z, 82 * x, 82 * y, 82 * z]
-    header[16 : 16 + 4 * len(numbers)] = struct.pack(f"<{len(numbers)}i", *numbers)
-    header[128:168] = b"Doe^Jane".ljust(40)
-    header[508:512] = struct.pack("<i", 4)
-    data = bytes(header) + native.astype("<i2").tobytes()
-    path.write_bytes(data + bytes(-len(data) % 512 if pad else 0))
-
-
 @pytest.mark.parametrize("pad", [True, False])
 def test_an_isq_is_mapped_not_loaded_and_its_last_voxels_are_its_own(tmp_path, pad):
     """A whole ISQ is 1.8 GB; and a file that is not padded to 512 bytes must not end in garbage."""
@@ -198,3 +185,42 @@ def test_a_real_scan_follows_its_own_log():
     assert scan.voxel_mm == pytest.approx((0.0607, 0.0607, 0.0607), abs=1e-5)
     assert (scan.site, scan.side) == ("wrist", "left")
     assert scan.density.mean(dtype=float) == pytest.approx(2517.37402 / 8192 * 1662.52405 - 398.609009, abs=0.01)
+
+
+def test_the_repr_tells_what_is_known(scan):
+    """The first thing that a person sees of a scan by hand."""
+    words = repr(scan)
+    assert "7 × 20 × 30 voxels of 0.0820 × 0.0610 × 0.1200 mm (z, y, x), ankle, left, scanner not stated" in words
+    assert "density = native × 0.195742 − 391.209 by the header" in words
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real scanner files are not beside this checkout")
+def test_a_real_scan_names_its_generation_and_its_place():
+    scan = read_scan(REAL)
+    assert scan.scanner == "XtremeCT II"
+    assert any(scan.position)
+
+
+def test_a_dicom_series_with_a_missing_slice_is_refused(tmp_path):
+    """A stack that lacks a slice is shorter, and every thickness along it wrong."""
+    native = np.random.default_rng(0).integers(-100, 3000, (6, 20, 30)).astype(np.int16)
+    folder = write_dicom(tmp_path / "series", native, voxel_mm=(0.2, 0.06, 0.07))
+    scan = read_scan(folder, unit="density")
+    np.testing.assert_array_equal(scan.native, native)
+    assert scan.voxel_mm == pytest.approx((0.2, 0.06, 0.07))
+    (folder / "0003.dcm").unlink()
+    with pytest.raises(ScanError, match="lacks slices after its slice 3 of 5; copy the whole series again"):
+        read_scan(folder, unit="density")
+
+
+def test_axes_of_an_image_follow_the_body_whatever_the_order_in_the_file(scan, tmp_path):
+    """A NIfTI may store x before z or from right to left; a flipped bone is one of the other side."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(scan.density)
+    image.SetSpacing(scan.voxel_mm[::-1])
+    for order in ("LPS", "RAS", "SPL"):
+        SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, order), str(tmp_path / f"{order}.nii"))
+        back = read_scan(tmp_path / f"{order}.nii", unit="density")
+        np.testing.assert_array_equal(back.native, scan.density)
+        assert back.voxel_mm == pytest.approx(scan.voxel_mm, abs=1e-6)

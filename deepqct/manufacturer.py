@@ -1,0 +1,200 @@
+"""What the scanner's own software already made: contours and index tables, in the toolkit's terms.
+
+Both are optional tables of the cohort folder. ``contours.tsv`` names a file (AIM mask, GOBJ, NIfTI …) for a bone's
+compartment; ``indices.tsv`` has one row a bone with the manufacturer's values. They can stand in place of ours or beside
+them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepqct.bones import Bone, BoneError, bone_within
+from deepqct.folder import BONES
+from deepqct.indices import UNITS
+from deepqct.scan import Scan, read_mask_at
+
+CONTOURS, INDICES = "contours.tsv", "indices.tsv"
+COMPARTMENTS = ("total", "cortical", "trabecular")
+SOURCES = ("ours", "scanner", "both")
+# Names that evaluation programmes of the XtremeCT print.
+ALIASES = {
+    "Tt.BMD": "Tt.vBMD", "D100": "Tt.vBMD", "Tb.BMD": "Tb.vBMD", "Dtrab": "Tb.vBMD", "Ct.BMD": "Ct.vBMD",
+    "Dcomp": "Ct.vBMD", "Tb.Meta.BMD": "Tb.Meta.vBMD", "Meta.Tb.BMD": "Tb.Meta.vBMD", "Dmeta": "Tb.Meta.vBMD",
+    "Tb.Inn.BMD": "Tb.Inn.vBMD", "Inn.Tb.BMD": "Tb.Inn.vBMD", "Dinn": "Tb.Inn.vBMD", "BV/TV": "Tb.BV/TV",
+    "1/N.SD": "Tb.1/N.SD", "Tb.N.SD": "Tb.1/N.SD",
+}  # fmt: skip
+_PERCENT = re.compile(r"\s*[(\[]?\s*%\s*[)\]]?$")
+_SHARES = [symbol for symbol, unit in UNITS.items() if unit == "1"]
+
+
+def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
+    """The table of contours, checked; None if there is none, or with the reasons in `faults`.
+
+    Returns
+    -------
+    DataFrame or None
+        participant_id, bone, compartment, file.
+    """
+    table = _read(folder / CONTOURS, ("participant_id", "bone", "compartment", "file"), faults)
+    if table is None:
+        return None
+    before = len(faults)
+    for row, (person, bone, compartment, file) in _rows(table, ["participant_id", "bone", "compartment", "file"]):
+        where = f"{CONTOURS}, row {row} ({person})"
+        faults += _who(where, person, bone, people)
+        if compartment not in COMPARTMENTS:
+            faults.append(f"{where}: compartment is {compartment!r}, not one of {', '.join(COMPARTMENTS)}; correct it.")
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            faults.append(f"{where}: file {file!r} leaves the cohort folder; give a path within it.")
+        elif not (folder / file).exists():
+            faults.append(f"{where}: {file} does not exist; copy it there or remove the row.")
+    faults += _repeated(table, ["participant_id", "bone", "compartment"], CONTOURS)
+    return table if len(faults) == before else None
+
+
+def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
+    """The manufacturer's indices under the standard symbols, in the units of `deepqct.indices.UNITS`.
+
+    Known other names are renamed (`ALIASES`); a column whose name ends in % is divided by 100.
+
+    Returns
+    -------
+    DataFrame or None
+        participant_id, bone, and the symbols that the table has; None if there is no table, or with the reasons in
+        `faults`.
+    """
+    table = _read(folder / INDICES, ("participant_id", "bone"), faults)
+    if table is None:
+        return None
+    before = len(faults)
+    out = table[["participant_id", "bone"]].copy()
+    for name in table.columns.drop(["participant_id", "bone"]):
+        plain = _PERCENT.sub("", name)
+        symbol = ALIASES.get(plain, plain)
+        if symbol not in UNITS:
+            close = difflib.get_close_matches(symbol, [*UNITS, *ALIASES], n=1)
+            hint = f"rename it to {close[0]!r}" if close else "remove it"
+            faults.append(f"{INDICES}: no index is called {name!r}; {hint}.")
+            continue
+        values = pd.to_numeric(table[name], errors="coerce")
+        faults += [
+            f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, not a number; correct it."
+            for row in np.flatnonzero(table[name].notna() & values.isna())
+        ]
+        if symbol in _SHARES and plain == name and values.max() > 1:
+            faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")
+        out[symbol] = values / (1 if plain == name else 100)
+    for row, (person, bone) in _rows(table, ["participant_id", "bone"]):
+        faults += _who(f"{INDICES}, row {row} ({person})", person, bone, people)
+    faults += _repeated(table, ["participant_id", "bone"], INDICES)
+    return out if len(faults) == before else None
+
+
+def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
+    """A bone within the manufacturer's contours.
+
+    Parameters
+    ----------
+    scan : Scan
+        With its side set.
+    name : str
+        radius, ulna, tibia or fibula.
+    files : mapping of compartment to Path
+        total, or cortical and trabecular; with total alone the cortex is told apart as for our own contours.
+
+    Raises
+    ------
+    ScanError
+        If a file cannot be read.
+    BoneError
+        If a mask has another voxel size, lies outside of the scan, or the files do not make up a bone.
+    """
+    masks = {compartment: _placed(path, scan) for compartment, path in files.items()}
+    if "total" not in masks and not {"cortical", "trabecular"} <= set(masks):
+        raise BoneError(f"The {name} has only a {', '.join(masks)} contour; give total, or cortical and trabecular.")
+    trabecular = masks.get("trabecular")
+    if trabecular is None and "cortical" in masks:
+        trabecular = masks["total"] & ~masks["cortical"]
+    total = masks["total"] if "total" in masks else masks["cortical"] | masks["trabecular"]
+    return bone_within(scan, name, total=total, trabecular=trabecular)
+
+
+def dice(one: Bone, other: Bone, *, compartment: str) -> float:
+    """Overlap of a compartment of two cuts of the same bone: twice what they share over what they have, 0 to 1."""
+    a, b = getattr(one, compartment), getattr(other, compartment)
+    if one.mirrored:
+        a, b = a[:, :, ::-1], b[:, :, ::-1]
+    first = np.maximum(one.origin, other.origin)
+    last = np.minimum(np.add(one.origin, a.shape), np.add(other.origin, b.shape))
+    if (first >= last).any():
+        return 0.0
+    both = [
+        mask[tuple(slice(*ends) for ends in zip(first - bone.origin, last - bone.origin, strict=True))]
+        for mask, bone in ((a, one), (b, other))
+    ]
+    whole = int(a.sum()) + int(b.sum())
+    return 2 * int((both[0] & both[1]).sum()) / whole if whole else float("nan")
+
+
+def _placed(path: Path, scan: Scan) -> NDArray[np.bool_]:
+    """A mask laid onto the scan's array."""
+    mask, voxel_mm, position = read_mask_at(path)
+    if not np.allclose(voxel_mm, scan.voxel_mm, rtol=0.01):
+        raise BoneError(
+            f"{path.name} has voxels of {voxel_mm[0]:.4f} mm and the scan of {scan.voxel_mm[0]:.4f} mm; export it again."
+        )
+    out = np.zeros(scan.native.shape, bool)
+    shifts = [p - q for p, q in zip(position, scan.position, strict=True)]
+    to = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(shifts, mask.shape, scan.native.shape, strict=True))
+    if any(s.start >= s.stop for s in to):
+        raise BoneError(f"{path.name} lies outside of the scan; check that it belongs to this scan.")
+    out[to] = mask[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, shifts, strict=True))]
+    if not out.any():
+        raise BoneError(f"{path.name} is empty within the scan; check that it belongs to this scan.")
+    return out
+
+
+def _read(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
+    """A tab-separated table as text; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, na_values=["", "n/a"], encoding="utf-8-sig"
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+        faults.append(f"{path.name} is not a tab-separated UTF-8 table; save it again as tab-separated text.")
+        return None
+    missing = [name for name in required if name not in table.columns]
+    faults += [f"{path.name} has no column {name!r}; add it." for name in missing]
+    return None if missing else table
+
+
+def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str, ...]]]:
+    """Rows with their number in the file, whose header is row 1."""
+    rows = table[columns].fillna("").itertuples(index=False, name=None)
+    return list(enumerate(rows, start=2))
+
+
+def _who(where: str, person: str, bone: str, people: set[str]) -> list[str]:
+    """What is wrong with the first two columns of a row."""
+    faults = []
+    if person not in people:
+        faults.append(f"{where}: {person!r} is not in participants.tsv; add her there or remove the row.")
+    if bone not in BONES:
+        faults.append(f"{where}: bone is {bone!r}, not one of {', '.join(BONES)}; correct it.")
+    return faults
+
+
+def _repeated(table: pd.DataFrame, key: list[str], file: str) -> list[str]:
+    """Rows that say the same thing twice."""
+    again = table.index[table.duplicated(key)] + 2
+    return [f"{file}, row {row}: {', '.join(key)} stand already in an earlier row; keep one row each." for row in again]

@@ -1,0 +1,15 @@
+"""One function, one figure: each returns its Axes, and `save` keeps them with title and caption.
+
+The four bones have one palette everywhere, safe for colour blindness. Nothing here is shown by itself, nothing is drawn
+at random, and no function changes the style of other figures.
+"""
+
+from deepqct.drawing import BONE_COLOURS, mark_virtual, save, set_style
+from deepqct.plots.groups import embedding, group_heatmap, silhouettes
+from deepqct.plots.models import loss_curves, performance, roc, score_distribution
+from deepqct.plots.scans import bland_altman, compartments, index_distributions, montage, save_slice
+
+__all__ = [
+    "BONE_COLOURS", "bland_altman", "compartments", "embedding", "group_heatmap", "index_distributions", "loss_curves",
+    "mark_virtual", "montage", "performance", "roc", "save", "save_slice", "score_distribution", "set_style", "silhouettes",
+]  # fmt: skip

@@ -1,0 +1,203 @@
+"""Figures of networks and models: how they learn, what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from deepqct.drawing import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.evaluation import auc_interval, roc_points
+
+_FAMILY_COLOURS = {"Clinical": "#7F7F7F", "BMD": "#CC79A7", "pQCT-index": "#009E73", "DeepQCT": "#000000"}
+_MARKERS = "os^DvP"
+_NOT_ESTIMABLE = "not estimable"
+
+
+@styled
+def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
+    """Training and validation loss by epoch, one line a fold, one panel a protocol.
+
+    Parameters
+    ----------
+    history : DataFrame
+        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats).
+
+    Returns
+    -------
+    array of Axes
+        One a protocol.
+    """
+    protocols = list(history["protocol"].unique())
+    figure, grid = plt.subplots(1, len(protocols), figsize=(3 + 3.6 * len(protocols), 3.8), sharey=True, squeeze=False)
+    lines: dict[str, Any] = {"train_loss": ("training", "#7F7F7F", "--"), "valid_loss": ("validation", "#0072B2", "-")}
+    for axes, protocol in zip(grid.flat, protocols, strict=True):
+        part = history[history["protocol"] == protocol]
+        folds = part.groupby(["repeat", "fold"])
+        for column, (_, colour, dash) in lines.items():
+            for _, fold in folds:
+                axes.plot(
+                    fold["epoch"], fold[column], dash, color=colour, linewidth=1, alpha=0.6, marker="o", markersize=3
+                )
+            mean = part.groupby("epoch")[column].mean()
+            axes.plot(mean.index, mean, dash, color=colour, linewidth=2.6)
+        axes.set(xlabel="epoch", title=f"protocol '{protocol}', {folds.ngroups} folds")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    grid[0, 0].set_ylabel("cross-entropy (nats)")
+    handles = [Line2D([], [], color=colour, linestyle=dash, linewidth=2.6) for _, colour, dash in lines.values()]
+    figure.legend(
+        handles, [f"{name}, mean in bold" for name, _, _ in lines.values()], loc="outside upper center", ncols=2
+    )
+    return grid.ravel()
+
+
+@styled
+def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
+    """The scores of one bone by outcome, one dot a woman.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        participant_id, outcome (0 or 1), score (a logit); repeats of a woman are averaged.
+    bone : str
+        radius, ulna, tibia or fibula; gives the colour.
+    """
+    women = scores.groupby("participant_id", as_index=False)[["outcome", "score"]].mean()
+    _, axes = plt.subplots(figsize=(7, 3.2))
+    colour = BONE_COLOURS.get(bone, "#000000")
+    for event in (0, 1):
+        part = women.loc[women["outcome"] == event, "score"]
+        dots(axes, part, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
+    counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
+    axes.set(yticks=(0, 1), yticklabels=("no event", "event"), ylim=(-0.6, 1.6), xlabel=f"score of the {bone} (logit)")
+    handles, labels = outcome_legend(counts, "event", colour=colour)
+    axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return axes
+
+
+@styled
+def roc(
+    predictions: pd.DataFrame,
+    *,
+    family: str,
+    protocol: str = "all",
+    split: str = "out-of-fold",
+    models: Sequence[str] | None = None,
+) -> NDArray[Any]:
+    """ROC curves of one family, one panel a model: its curve and pointwise band before the other curves in grey.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As predictions.csv; repeats of a patient are averaged.
+    family, protocol, split : str
+        Which rows to draw.
+    models : sequence of str, optional
+        Which models, and in which order; all of the family by default.
+
+    Returns
+    -------
+    array of Axes
+        One a model; the AUC with its interval stands in its title.
+    """
+    part = predictions.query("family == @family and protocol == @protocol and split == @split")
+    names = list(part["model"].unique()) if models is None else list(models)
+    columns = min(len(names), 3 if len(names) in (5, 6) else 4)
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3 * columns + 0.4, 3.4 * rows + 0.3), squeeze=False)
+    panels = grid.ravel()[: len(names)]
+    for axes in grid.ravel()[len(names) :]:
+        axes.remove()
+    people = {
+        name: part[part["model"] == name].groupby("participant_id")[["outcome", "score"]].mean() for name in names
+    }
+    curves = {name: roc_points(women["outcome"], women["score"]) for name, women in people.items()}
+    for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        estimate = auc_interval(people[name]["outcome"], people[name]["score"])
+        axes.plot([0, 1], [0, 1], ":", color="#7F7F7F", linewidth=1, zorder=1)
+        for other in names:
+            axes.plot(
+                curves[other]["false_positive_rate"], curves[other]["true_positive_rate"], color="#D9D9D9", zorder=0
+            )
+        colour = BONE_COLOURS.get(name, "#000000")
+        rate, height = curves[name]["false_positive_rate"], curves[name]["true_positive_rate"]
+        axes.fill_between(
+            rate, curves[name]["low"], curves[name]["high"], color=colour, alpha=0.18, linewidth=0, zorder=2
+        )
+        axes.plot(rate, height, color=colour, linewidth=2, zorder=3)
+        text = (
+            f"AUC {estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
+            if estimate.estimable
+            else _NOT_ESTIMABLE
+        )
+        axes.set_title(f"{name}\n{text}", fontsize=10)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
+        axes.set_ylabel("true-positive rate" if number % columns == 0 else "")
+        axes.set_xlabel("false-positive rate" if number + columns >= len(names) else "")
+    women = part.drop_duplicates("participant_id")["outcome"]
+    figure.suptitle(f"{len(women)} women, {int(women.sum())} events; bands and intervals 95 %", fontsize=11)
+    return panels
+
+
+@styled
+def performance(performance: pd.DataFrame, *, protocol: str, split: str, attainable: float | None = None) -> Axes:
+    """Forest plot of the AUC of every model with its interval, by family.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        As performance.csv.
+    protocol, split : str
+        Which rows to draw.
+    attainable : float, optional
+        The best AUC that anyone could reach on virtual data.
+    """
+    part = performance.query("protocol == @protocol and split == @split and measure == 'AUC'")
+    counts = part[["n", "events"]].drop_duplicates()
+    n, events = ("–".join(str(v) for v in sorted({counts[c].min(), counts[c].max()})) for c in ("n", "events"))
+    people = f"{n} women, {events} events"
+    if part["value"].isna().all():
+        _, axes = plt.subplots(figsize=(8.6, 1.2))
+        axes.text(0.5, 0.5, f"AUC: {_NOT_ESTIMABLE} for any of {len(part)} models ({people})", ha="center", va="center")
+        axes.set_axis_off()
+        return axes
+    _, axes = plt.subplots(figsize=(8.6, 1.3 + 0.3 * (len(part) + 1.4 * part["family"].nunique())))
+    beside = axes.get_yaxis_transform()
+    ticks: list[float] = []
+    y = 0.0
+    for number, (family, rows) in enumerate(part.groupby("family", sort=False)):
+        colour = _FAMILY_COLOURS.get(str(family), "#000000")
+        axes.text(-0.01, y, str(family), transform=beside, va="center", ha="right", fontweight="bold")
+        for row in rows.to_dict("records"):
+            y += 1
+            ticks.append(y)
+            text = _NOT_ESTIMABLE
+            if not pd.isna(row["value"]):
+                axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+                axes.plot(row["value"], y, _MARKERS[number % len(_MARKERS)], color=colour, markersize=7)
+                text = f"{row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+            if len(counts) > 1:
+                text += f", n {row['n']}, {row['events']} events"
+            axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
+        y += 1.4
+    marks = {0.5: ("chance", ":")} | (
+        {} if attainable is None else {attainable: (f"attainable {attainable:.2f}", "--")}
+    )
+    for place, (text, dash) in marks.items():
+        axes.axvline(place, color="#7F7F7F", linestyle=dash, linewidth=1.2, zorder=0)
+        side = "right" if text == "chance" and attainable is not None and attainable - 0.5 < 0.15 else "center"
+        axes.annotate(text, (place, 1), (0, 4), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side,
+                      fontsize=10, color="#595959")  # fmt: skip
+    lowest = np.floor(min(0.3, part["low"].min()) * 10) / 10
+    axes.set(xlim=(lowest, 1.0), ylim=(y - 0.6, -0.8), yticks=ticks, yticklabels=part["model"])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"AUC with 95 % interval ({people})")
+    return axes

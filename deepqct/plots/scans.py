@@ -1,0 +1,235 @@
+"""Figures of scans, bones and indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from deepqct.agreement import agreement
+from deepqct.drawing import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.folder import BONES, write_whole
+from deepqct.indices import UNITS
+
+
+@styled
+def montage(
+    stacks: Mapping[str, NDArray[Any]], *, window: tuple[float, float] = (-400, 1400), columns: int = 6
+) -> NDArray[Any]:
+    """The middle slice of each stack, in one density window for all.
+
+    Parameters
+    ----------
+    stacks : mapping of str to (z, y, x), mgHA/cm³
+        By the name to show; their shapes may differ.
+    window : (low, high), mgHA/cm³
+        Black and white.
+    columns : int
+        Slices side by side, at most.
+
+    Returns
+    -------
+    array of Axes
+        One a stack; a single empty one that says so if there are none.
+    """
+    if not stacks:
+        _, axes = plt.subplots(figsize=(5, 1.2))
+        axes.text(0.5, 0.5, "no stacks to show", ha="center", va="center")
+        axes.set_axis_off()
+        return np.array([axes])
+    columns = min(columns, len(stacks))
+    rows = -(-len(stacks) // columns)
+    heights = [stack.shape[1] / stack.shape[2] for stack in stacks.values()]
+    size = min(2.2, 12 / columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(size * columns + 1, (size * max(heights) + 0.3) * rows),
+        layout="compressed",
+        squeeze=False,
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    shown = grid.ravel()[: len(stacks)]
+    for axes, (name, stack) in zip(shown, stacks.items(), strict=True):
+        image = axes.imshow(stack[stack.shape[0] // 2], cmap="gray", vmin=window[0], vmax=window[1])
+        axes.set_title(name, fontsize=10, pad=3)
+        axes.set_anchor("N")
+    bar = figure.colorbar(image, ax=grid, extend="both", shrink=0.9 if rows > 1 else 1.0, aspect=14 * rows, pad=0.02)
+    bar.set_label("density (mgHA/cm³)")
+    return shown
+
+
+@styled
+def compartments(
+    density: NDArray[Any],
+    mask: NDArray[Any],
+    *,
+    voxel_mm: tuple[float, ...],
+    window: tuple[float, float] = (-400, 1400),
+) -> Axes:
+    """The middle slice of one bone with the outlines of its cortex, and a scale bar.
+
+    Parameters
+    ----------
+    density : (z, y, x), mgHA/cm³
+        The bone's stack.
+    mask : (z, y, x) of 0, 1, 2
+        1 trabecular, 2 cortical.
+    voxel_mm : (z, y, x) mm
+        Edge lengths.
+    window : (low, high), mgHA/cm³
+        Black and white.
+    """
+    figure, axes = plt.subplots(figsize=(6, 5.4))
+    middle = density.shape[0] // 2
+    height, width = density.shape[1] * voxel_mm[1], density.shape[2] * voxel_mm[2]
+    image = axes.imshow(density[middle], cmap="gray", vmin=window[0], vmax=window[1], extent=(0, width, height, 0))
+    x = (np.arange(density.shape[2]) + 0.5) * voxel_mm[2]
+    y = (np.arange(density.shape[1]) + 0.5) * voxel_mm[1]
+    outlines = {
+        "outer contour of the bone": (mask > 0, "#F0E442"),
+        "inner contour of the cortex": (mask == 1, "#56B4E9"),
+    }
+    for inside, colour in outlines.values():
+        if inside[middle].any():
+            axes.contour(x, y, inside[middle].astype(float), levels=[0.5], colors=colour, linewidths=1.6)
+    length = max(step for step in (1, 2, 5, 10, 20, 50) if step <= max(width / 4, 1))
+    end, low = 0.96 * width, 0.94 * height
+    axes.plot([end - length, end], [low, low], color="white", linewidth=3, solid_capstyle="butt")
+    axes.annotate(
+        f"{length} mm", (end - length / 2, low), (0, 5), textcoords="offset points", ha="center", color="white"
+    )
+    axes.set_axis_off()
+    # The colours of the outlines are for a dark image, so the legend has the image's background.
+    axes.legend(
+        [Line2D([], [], color=colour, linewidth=2) for _, colour in outlines.values()], list(outlines),
+        loc="upper left", labelcolor="white", frameon=True, facecolor="black", edgecolor="none", framealpha=0.6,
+    )  # fmt: skip
+    figure.colorbar(image, ax=axes, extend="both", shrink=0.9, aspect=22, pad=0.02).set_label("density (mgHA/cm³)")
+    return axes
+
+
+@styled
+def index_distributions(
+    indices: pd.DataFrame, *, names: Sequence[str] | None = None, outcome: pd.Series | None = None
+) -> NDArray[Any]:
+    """Every index by bone and outcome, one dot a woman.
+
+    Parameters
+    ----------
+    indices : DataFrame
+        participant_id, bone and one column an index, as in indices.csv.
+    names : sequence of str, optional
+        The indices to show; all that have a unit by default.
+    outcome : Series of 0 and 1, optional
+        Indexed by participant_id, named after its column. Patients without a value are left out.
+
+    Returns
+    -------
+    array of Axes
+        One an index.
+    """
+    names = [name for name in UNITS if name in indices] if names is None else list(names)
+    groups = ["everybody"] if outcome is None else ["no", "yes"]
+    table = indices.assign(group="everybody")
+    if outcome is not None:
+        table = table.assign(group=table["participant_id"].map(outcome.map({0: "no", 1: "yes"}))).dropna(subset="group")
+    bones = [bone for bone in BONES if bone in set(table["bone"])]
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.6 * rows + 0.5), squeeze=False)
+    for axes in grid.ravel()[len(names) :]:
+        axes.remove()
+    gap = 0.0 if outcome is None else 0.22
+    for axes, name in zip(grid.flat, names, strict=False):
+        for place, bone in enumerate(bones):
+            for side, group in zip((-gap, gap), groups, strict=False):
+                part = table[(table["bone"] == bone) & (table["group"] == group)]
+                dots(axes, part[name], at=place + side, colour=BONE_COLOURS[bone], filled=group != "no", reach=0.17)
+        unit = {"1": "fraction"}.get(UNITS.get(name, ""), UNITS.get(name, ""))
+        axes.set(xticks=range(len(bones)), xticklabels=bones, xlim=(-0.6, max(len(bones), 1) - 0.4))
+        axes.set_ylabel(f"{name} ({unit})" if unit else name)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    women = table.drop_duplicates("participant_id")["group"].value_counts()
+    if outcome is not None:
+        handles, labels = outcome_legend(women, str(outcome.name or "event"))
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return np.array(grid.ravel()[: len(names)])
+
+
+@styled
+def save_slice(density: NDArray[np.float32], path: Path, *, voxel_mm: tuple[float, float, float]) -> None:
+    """Write the middle slice of a scan as a PNG with axes in mm, and not a word beside it.
+
+    Parameters
+    ----------
+    density : (z, y, x) float32, mgHA/cm³
+        The scan.
+    path : Path
+        The PNG.
+    voxel_mm : (z, y, x) mm
+        Edge lengths.
+    """
+    figure, axes = plt.subplots(figsize=(6, 5))
+    extent = (0, density.shape[2] * voxel_mm[2], density.shape[1] * voxel_mm[1], 0)
+    image = axes.imshow(density[density.shape[0] // 2], cmap="gray", vmin=-400, vmax=1400, extent=extent)
+    axes.set(xlabel="x (mm)", ylabel="y (mm)")
+    figure.colorbar(image, ax=axes, extend="both", pad=0.02).set_label("density (mgHA/cm³)")
+    with write_whole(path) as part:
+        figure.savefig(part, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+@styled
+def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[str]) -> NDArray[Any]:
+    """Differences of two ways of measuring against their mean, one dot a bone.
+
+    Parameters
+    ----------
+    ours, theirs : DataFrame
+        participant_id, bone and one column an index; rows are paired by the first two.
+    names : sequence of str
+        The indices to show.
+
+    Returns
+    -------
+    array of Axes
+        One an index: bias as a full line, 95 % limits of agreement dashed, of all bones together.
+
+    References
+    ----------
+    Bland JM, Altman DG (1999), Stat Methods Med Res 8:135.
+    """
+    key = ["participant_id", "bone"]
+    pairs = ours.merge(theirs, on=key, suffixes=("", " of the scanner"))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.8 * rows + 0.5), squeeze=False)
+    for axes in grid.ravel()[len(names) :]:
+        axes.remove()
+    for axes, name in zip(grid.flat, names, strict=False):
+        other = f"{name} of the scanner"
+        found = agreement(pairs[name], pairs[other])
+        for bone in (bone for bone in BONES if bone in set(pairs["bone"])):
+            part = pairs[pairs["bone"] == bone]
+            mean, difference = (part[name] + part[other]) / 2, part[name] - part[other]
+            axes.plot(mean, difference, "o", color=BONE_COLOURS[bone], markersize=3.5, alpha=0.8, label=bone)
+        axes.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+        axes.axhline(found["bias"], color="black", linewidth=1.2)
+        for limit in ("lower", "upper"):
+            axes.axhline(found[limit], color="black", linewidth=1.0, linestyle="--")
+        unit = {"1": "fraction"}.get(UNITS[name], UNITS[name])
+        axes.set(xlabel=f"mean {name} ({unit})", ylabel="ours − scanner's")
+        axes.set_title(f"n {found['n']:.0f}; bias {found['bias']:.3g}", fontsize="medium")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return np.array(grid.ravel()[: len(names)])

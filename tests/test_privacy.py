@@ -1,0 +1,90 @@
+"""Nothing about a patient leaves the cohort folder: planted words are looked for in every byte that is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapes
+from files import SECRETS, name_the_patient, write_dicom, write_isq
+from typer.testing import CliRunner
+
+from deepqct import plots
+from deepqct.cli import app
+from deepqct.cohort import keep_cohort, load_cohort
+from deepqct.curation import curate, example_stacks
+from deepqct.folder import Run
+from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, ScanError, read_scan, to_native, write_aim, write_image
+
+VOXEL = 0.2
+
+
+@pytest.fixture(scope="module")
+def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three women: an AIM, an ISQ and a DICOM series, a broken AIM; each header says who they are."""
+    folder = tmp_path_factory.mktemp("hospital")
+    scans = folder / "scans"
+    scans.mkdir()
+    density, _ = shapes.two_bones("wrist", gap=20, angle=0.4, voxel_mm=VOXEL, slices=5, rng=np.random.default_rng(0))
+    scan = Scan(to_native(density), SLOPE / MU_SCALING, INTERCEPT, (VOXEL,) * 3, "wrist", "left")
+    name_the_patient(write_aim(scans / "a.AIM", scan))
+    whole = name_the_patient(write_aim(scans / "d.AIM", scan)).read_bytes()
+    (scans / "d.AIM").write_bytes(whole[: len(whole) // 2])
+    numbers = np.rint(density).astype(np.int16)
+    write_isq(scans / "b.ISQ", numbers, um=round(1000 * VOXEL), name=" ".join(SECRETS[:3]))
+    write_dicom(scans / "c", numbers, voxel_mm=(VOXEL,) * 3)
+    people = "".join(f"sub-{i}\t{60 + i}\t{i % 2}\n" for i in range(4))
+    (folder / "participants.tsv").write_text(f"participant_id\tage\tfracture\n{people}")
+    files = zip(range(4), ("a.AIM", "b.ISQ", "c", "d.AIM"), ("", "density", "density", ""), strict=True)
+    rows = "".join(f"sub-{i}\twrist\tleft\tscans/{file}\t{unit}\n" for i, file, unit in files)
+    (folder / "scans.tsv").write_text(f"participant_id\tsite\tside\tfile\tunit\n{rows}")
+    return folder
+
+
+def holds(path: Path) -> list[str]:
+    """The planted words in a file."""
+    content = path.read_bytes()
+    return [word for word in SECRETS if word.encode() in content]
+
+
+def test_the_headers_do_name_the_patient(cohort_folder):
+    """Else the tests below could not fail."""
+    assert holds(cohort_folder / "scans" / "a.AIM") == list(SECRETS)
+    assert holds(cohort_folder / "scans" / "b.ISQ") == list(SECRETS[:3])
+    assert holds(cohort_folder / "scans" / "c" / "0000.dcm") == list(SECRETS)
+
+
+def test_no_planted_word_is_in_what_curation_writes(cohort_folder, tmp_path, capfd):
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path / "run")
+    keep_cohort(cohort, run)
+    table = curate(cohort, run, image_px=32)
+    assert table["status"].tolist() == ["curated", "curated", "curated", "failed"]
+    axes = plots.montage(example_stacks(run, bone="radius"))
+    plots.save(axes, run.figures("a"), name="bones", title="Bones", caption="All.", order=0, virtual=False)
+    written = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert [(path.name, holds(path)) for path in written if holds(path)] == []
+    printed = "".join(capfd.readouterr())
+    assert [word for word in SECRETS if word in printed + table.to_csv()] == []
+
+
+@pytest.mark.parametrize(("file", "unit"), [("a.AIM", None), ("b.ISQ", "density"), ("c", "density")])
+def test_no_planted_word_is_shown_or_written_of_one_scan(cohort_folder, tmp_path, file, unit):
+    path = cohort_folder / "scans" / file
+    extra = ["--unit", unit] if unit else []
+    shown = CliRunner().invoke(app, ["inspect", str(path), "--png", str(tmp_path / "a.png"), *extra])
+    assert shown.exit_code == 0
+    scan = read_scan(path, unit=unit)
+    write_image(tmp_path / "b.nii", scan)
+    if scan.native.dtype == np.int16:
+        write_aim(tmp_path / "c.AIM", scan)
+    words = shown.output + repr(scan) + "".join(str(value) for value in vars(scan).values())
+    assert [word for word in SECRETS if word in words] == []
+    assert [(p.name, holds(p)) for p in tmp_path.iterdir() if holds(p)] == []
+
+
+def test_no_planted_word_is_in_an_error(cohort_folder):
+    with pytest.raises(ScanError) as error:
+        read_scan(cohort_folder / "scans" / "d.AIM")
+    assert [word for word in SECRETS if word in str(error.value)] == []
