@@ -50,7 +50,7 @@ SOFT_TISSUE = 20.0
 RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
-WAISTLINE = 0.85
+WAISTLINE = 0.92
 _CHUNK = 12  # slices that are smoothed at a time
 # Mean cross-sections in mm². Radius, tibia: what Neeteson 2023 (doi:10.1038/s41598-022-27350-0) shows of women and men;
 # ulna, fibula: our assumption, for want of any publication.

@@ -133,7 +133,7 @@ def compare_with_scanner(run: Run) -> pd.DataFrame:
     ours, theirs = read_table(run.indices).set_index(key), read_table(run.scanner_indices)
     rows = []
     for (source, bone), part in theirs.groupby(["source", "bone"], sort=False):
-        both = ours.join(part.set_index(key), rsuffix=" of the scanner", how="inner")
+        both = ours.join(part.set_index(key).add_suffix(" of the scanner"), how="inner")
         rows += [
             {"source": source, "bone": bone, "symbol": symbol, "unit": unit}
             | agreement(both[symbol], both[f"{symbol} of the scanner"])

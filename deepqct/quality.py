@@ -39,7 +39,8 @@ _DIRECTIONS = 72
 _GRIDS = {"XtremeCT": (1536, 1536), "XtremeCT II": (2304, 2304)}
 _SMOOTH_MM = 0.5
 _SOFT = (-150.0, 200.0)  # mgHA/cm³ of fat to skin
-_CIRCLE = 200  # pixels that make a mean worth having
+_CIRCLE = 100  # pixels that make a mean worth having
+_MARGIN_MM = 6.0
 
 
 def motion_score(bone: Bone) -> float:
@@ -159,11 +160,13 @@ def _axis(scan: Scan) -> tuple[float, float] | None:
 
 
 def _around(scan: Scan, bones: dict[str, Bone]) -> tuple[tuple[slice, slice, slice], NDArray[np.bool_]]:
-    """The box of all bones within the scan, and which of its pixels lie clear of every bone in every slice."""
+    """A box around all bones within the scan, and which of its pixels lie clear of every bone in every slice."""
     spans = []
     for axis in (1, 2):
-        first = min(bone.origin[axis] for bone in bones.values())
-        spans.append(slice(first, max(bone.origin[axis] + bone.total.shape[axis] for bone in bones.values())))
+        margin = round(_MARGIN_MM / scan.voxel_mm[axis])
+        first = min(bone.origin[axis] for bone in bones.values()) - margin
+        last = max(bone.origin[axis] + bone.total.shape[axis] for bone in bones.values()) + margin
+        spans.append(slice(max(first, 0), min(last, scan.native.shape[axis])))
     taken = np.zeros((spans[0].stop - spans[0].start, spans[1].stop - spans[1].start), bool)
     for bone in bones.values():
         flat = np.asarray(bone.total.any(axis=0))[:, :: -1 if bone.mirrored else 1]

@@ -159,3 +159,46 @@ def test_pores_are_closed_voids_of_the_cortex():
 def test_values_derived_as_on_the_first_generation():
     index = measure(find_bones(phantom(RADIUS, ULNA, core=150.0))["radius"], derived=True)
     assert index["Tb.BV/TV"] == pytest.approx(index["Tb.vBMD"] / 1200)
+
+
+def with_tissue(scan: Scan, where: np.ndarray, density: float) -> Scan:
+    """The scan with something else drawn into it."""
+    native = scan.native.copy()
+    native[:, where] = to_native(np.array([density]))[0]
+    return replace(scan, native=native)
+
+
+def grid_mm(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.arange(n) * VOXEL for n in scan.native.shape[1:])
+
+
+def test_what_does_not_belong_there_is_named():
+    """Metal, a cast, a scan of another site, a bone of two: each has its own words."""
+    scan = phantom(RADIUS, ULNA, shape=(6, 300, 460))
+    y, x = grid_mm(scan)
+    plate = (np.abs(y[:, None] - 15) < 1) & (np.abs(x[None] - 26) < 1.5)
+    assert "metal" in find_bones(with_tissue(scan, plate, 5000.0))["radius"].flags
+    moved = phantom((18.0, 16.0, 9.0, 1.0), (18.0, 38.0, 5.0, 0.8), shape=(6, 300, 460))
+    ring = np.abs(np.hypot(y[:, None] / 17 - 18 / 17, x[None] / 26 - 27 / 26) - 1) < 0.05
+    flags = find_bones(with_tissue(moved, ring, 900.0))["radius"].flags
+    assert "a ring around the limb (a cast?)" in flags
+    assert find_bones(moved)["radius"].flags == ()
+    small = find_bones(phantom((15.0, 14.0, 5.0, 1.0), (15.0, 38.0, 2.6, 0.8)))
+    assert any("outside the usual 140 to 530 of a radius" in flag for flag in small["radius"].flags)
+    assert any("of a ulna" in flag for flag in small["ulna"].flags)
+    double = phantom((15.0, 12.0, 6.0, 1.0), (15.0, 23.4, 6.0, 1.0), (15.0, 40.0, 4.6, 0.8))
+    bar = (np.abs(y[:260, None] - 15) < 2.0) & (np.abs(x[None, :420] - 17.7) < 2.5)
+    fused = find_bones(with_tissue(double, bar, -30.0))
+    assert any("waist" in flag or "touch" in flag for flag in (*fused["radius"].flags, *fused["ulna"].flags))
+
+
+def test_an_empty_scan_is_an_error_not_a_bone():
+    with pytest.raises(BoneError, match="0 bones found where a wrist scan holds radius and ulna"):
+        find_bones(replace(phantom(RADIUS, ULNA), native=np.zeros((6, 260, 420), np.int16)))
+
+
+def test_a_bone_that_ends_within_the_stack_is_flagged():
+    scan = phantom(RADIUS, ULNA, shape=(12, 260, 420))
+    native = scan.native.copy()
+    native[8:] = to_native(np.array([20.0]))[0]
+    assert "missing in some slices" in find_bones(replace(scan, native=native))["radius"].flags

@@ -45,6 +45,7 @@ def draw_limb(
     voxel_mm: float,
     slices: int,
     rng: np.random.Generator,
+    margin: int = 0,
 ) -> Field:
     """The densities of one right wrist or ankle, before the scanner.
 
@@ -60,12 +61,14 @@ def draw_limb(
         Along z.
     rng : numpy Generator
         Of this scan alone.
+    margin : int
+        Voxels around the usual field; it changes nothing within.
 
     Returns
     -------
     (z, y, x) float32, mgHA/cm³
     """
-    shape = (slices, *(round(edge / voxel_mm) for edge in _FIELD_MM[site]))
+    shape = (slices, *(round(edge / voxel_mm) + 2 * margin for edge in _FIELD_MM[site]))
     y, x = ((np.arange(n, dtype=np.float32) - (n - 1) / 2) * np.float32(voxel_mm) for n in shape[1:])
     density = np.broadcast_to(_soft_tissue(site, y[:, None], x[None, :]), shape).copy()
     for bone in SITES[site]:

@@ -16,13 +16,17 @@ from deepqct import __version__
 from deepqct.folder import SITES, read_json, write_json, write_table
 from deepqct.scan import Scan, write_aim
 from deepqct.virtual.anatomy import draw_limb
+from deepqct.virtual.motion import draw_poses, move
 from deepqct.virtual.population import attainable_auc, draw_women
 from deepqct.virtual.scanner import scan_limb
 
+AIR_MARGIN_MM = 7.0  # around the usual field, so that a moving limb lies wholly in air
 _OF_THE_TRUTH = ("latent_risk", *(f"{bone} " for bones in SITES.values() for bone in bones))
 
 
-def draw_scan(woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float, slices: int, seed: int) -> Scan:
+def draw_scan(
+    woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float, slices: int, seed: int, motion_grade: int = 1
+) -> Scan:
     """Scan one virtual woman's wrist or ankle.
 
     Parameters
@@ -35,6 +39,8 @@ def draw_scan(woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float
         Edge of a voxel; slices along z.
     seed : int
         With her id and the site it decides every voxel, whoever is scanned before her.
+    motion_grade : int
+        1 for none, to 5.
 
     Returns
     -------
@@ -42,7 +48,12 @@ def draw_scan(woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float
     """
     number = int(str(woman["participant_id"]).removeprefix("sub-"))
     rng = np.random.default_rng([seed, number, list(SITES).index(site)])
-    density = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=slices, rng=rng)
+    poses = draw_poses(motion_grade, rng=np.random.default_rng([seed, number, list(SITES).index(site), motion_grade]))
+    margin = round(AIR_MARGIN_MM / voxel_mm) if motion_grade > 1 else 0
+    density = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=slices, rng=rng, margin=margin)
+    density = move(density, poses, voxel_mm=voxel_mm)
+    if margin:
+        density = density[:, margin:-margin, margin:-margin]
     return scan_limb(density, voxel_mm=voxel_mm, site=site, side=side, rng=rng)
 
 
