@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from scipy.ndimage import distance_transform_edt as edt
+from scipy.spatial import cKDTree
 
 from deepqct.bones import Bone, find_bones
 from deepqct.indices import measure
@@ -45,11 +46,11 @@ def wrist(
         image[core] = -30
         if plates:
             image[core & (np.sin(2 * np.pi * 1.2 * (u + 0.3 * y)) > 0.85)] = 1000
-        centres = np.zeros(image.shape, bool)
-        for cy, cx in _canals(a, b, shell_mm=shell_mm, canals_mm=canals_mm, porosity=porosity):
-            centres[round(cy / fine + ny / 2), round((cx + centre) / fine + nx / 2)] = True
-        if centres.any():
-            image[edt(~centres) * fine < canals_mm / 2] = -30
+        centres = _canals(a, b, shell_mm=shell_mm, canals_mm=canals_mm, porosity=porosity)
+        if centres:
+            rows, columns = np.nonzero((depth > 0) & ~core)
+            away, _ = cKDTree(centres).query(np.stack([y[rows, 0], u[0, columns]], axis=1))
+            image[rows[away < canals_mm / 2], columns[away < canals_mm / 2]] = -30
     coarse = image.reshape(ny // FINE, FINE, nx // FINE, FINE).mean(axis=(1, 3))
     return np.broadcast_to(coarse, (slices, *coarse.shape)).copy()
 
