@@ -1,5 +1,6 @@
 # make report   the whole way on virtual women; prints the path of the report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
+# make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make lab      JupyterLab on the notebooks
 # Each makes its own environment from the lock when there is none.
 
@@ -10,7 +11,7 @@ PRESET ?= quick
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test unit lint lab env lock wheelhouse clean
+.PHONY: report test test-long bench unit lint lab env lock wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -25,6 +26,11 @@ lint: env
 	$(BIN)/ruff format --check deepqct tests notebooks
 	$(BIN)/ruff check deepqct tests notebooks
 	$(BIN)/mypy
+
+bench: env
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS) -r tests/bench/requirements-peers.txt
+	$(BIN)/python tests/bench --peers .venv-peers/bin/python
 
 lab: env
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

@@ -130,6 +130,12 @@ def cohort_new(
     voxel: Annotated[float, typer.Option(help="Voxel edge in mm; 0.0607 is XtremeCT II's.")] = 0.12,
     slices: Annotated[int, typer.Option(min=3, help="Slices a scan.")] = 24,
     prevalence: Annotated[float, typer.Option(help="Share of women with a fragility fracture.")] = 0.33,
+    phenotype_separation: Annotated[
+        float | None, typer.Option(help="SDs between two phenotypes; 0 for none. The scenario's own if not given.")
+    ] = None,
+    hidden_share: Annotated[float, typer.Option(help="Share of the risk that no standard index sees.")] = 0.25,
+    motion: Annotated[bool, typer.Option(help="Motion grades 1 to 5 as in life, or all still.")] = True,
+    file_format: Annotated[str, typer.Option("--format", help="aim, isq or dicom.")] = "aim",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
     workers: Annotated[int, typer.Option(min=1, help="Scans made side by side.")] = 2,
 ) -> None:
@@ -140,8 +146,9 @@ def cohort_new(
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("scans", total=2 * n)
         new_cohort(
-            out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, seed=seed,
-            workers=workers,            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, hidden_share=hidden_share,
+            phenotype_separation=phenotype_separation, motion=motion, file_format=file_format, seed=seed, workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Cohort: {out / 'cohort'}", highlight=False)
 

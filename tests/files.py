@@ -11,16 +11,24 @@ from numpy.typing import NDArray
 SECRETS = ("Jane", "Mustermann", "19500229", "PID-778899", "St. Elsewhere", "aching wrist")
 
 
-def write_isq(path: Path, native: NDArray[np.int16], *, pad: bool = True, um: int = 82, name: str = "Doe^Jane") -> Path:
-    """An ISQ of the scanner's own layout: a header of five blocks, then the voxels."""
+def write_isq_header(shape: tuple[int, int, int], *, um: float, name: str = "Doe^Jane") -> bytes:
+    """The header of an ISQ, five blocks, for voxels of 16 bits."""
     header = bytearray(2560)
-    z, y, x = native.shape
+    z, y, x = shape
     header[:16] = b"CTDATA-HEADER_V1"
-    numbers = [3, native.nbytes, 0, 4242, 9, 0, 0, x, y, z, um * x, um * y, um * z]
+    edges = [round(um * n) for n in (x, y, z)]
+    numbers = [3, min(2 * x * y * z, 2**31 - 1), 0, 4242, 9, 0, 0, x, y, z, *edges]
     header[16 : 16 + 4 * len(numbers)] = struct.pack(f"<{len(numbers)}i", *numbers)
     header[128:168] = name.encode().ljust(40)
     header[508:512] = struct.pack("<i", 4)
-    data = bytes(header) + native.astype("<i2").tobytes()
+    return bytes(header)
+
+
+def write_isq(
+    path: Path, native: NDArray[np.int16], *, pad: bool = True, um: float = 82, name: str = "Doe^Jane"
+) -> Path:
+    """An ISQ of the scanner's own layout: the header, then the voxels."""
+    data = write_isq_header(native.shape, um=um, name=name) + native.astype("<i2").tobytes()
     path.write_bytes(data + bytes(-len(data) % 512 if pad else 0))
     return path
 

@@ -1,41 +1,58 @@
-"""What the virtual bones look like: outlines, cortical shells, trabecular networks, soft tissue, in mgHA/cm³.
+"""What a virtual limb looks like: two bones of cortex, canals and trabeculae in muscle, tendons, fat and skin.
 
-Coarse but of the right form: an outline from a few Fourier terms, a shell whose thickness varies around the ring, and a
-network of plates where a band-passed random field is near zero. Outlines and tissue densities are our choice.
+Densities in mgHA/cm³. Where a number has no source it is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from deepqct.folder import SITES
+from deepqct.parallel import each_slice
+from deepqct.virtual.network import bone_fraction, draw_waves
+from deepqct.virtual.outlines import Outline, draw_outline, widened
+from deepqct.virtual.steering import Aim, aim_of
 
 Field = NDArray[np.float32]
 
-AIR, SKIN, FAT, MUSCLE, MARROW, TISSUE = -391.0, 60.0, -50.0, 20.0, -30.0, 980.0
+AIR, SKIN, FAT, MUSCLE, TENDON, MARROW = -391.0, 60.0, -50.0, 20.0, 75.0, -30.0
+TRABECULAR_TISSUE = 950.0
+FIELD_MM = {"wrist": (36.0, 56.0), "ankle": (46.0, 66.0)}  # what is kept of a scan, y by x
+_GAP_MM = {"wrist": (3.0, 6.0), "ankle": (2.5, 5.0)}
+_FAT_MM, _SKIN_MM = {"wrist": (1.5, 4.0), "ankle": (2.0, 5.0)}, 1.3
+_DEEP_MM = {"wrist": 5.5, "ankle": 4.5}  # of muscle and tendons around the bones
+_OFF_CENTRE = 0.02  # share of limbs that lie so that the field cuts a bone
+_CANAL_MM = {"radius": 0.24, "ulna": 0.24, "tibia": 0.28, "fibula": 0.26}  # median; ours
+_CANAL_SPREAD, _CANAL_LENGTH_MM, _CANAL_TILT = 0.25, 3.0, 0.12
+_THINNEST_SHELL_MM = 0.30
 
 
 @dataclass(frozen=True)
-class _Outline:
-    """A cross-section: r(angle) = 1 + sum of amplitude × cos(order × angle + phase), before scaling to its area."""
+class _Limb:
+    """Where things lie, in mm from the middle of the field.
 
-    centre_mm: tuple[float, float]  # (y, x) from the middle of the scan
-    terms: tuple[tuple[int, float, float], ...]  # order, amplitude, phase
+    Parameters
+    ----------
+    outlines : dict of str to Outline
+        By bone.
+    centres : dict of str to (y, x)
+        By bone.
+    half : (y, x)
+        Half axes of the limb.
+    fat_mm : float
+        Below the skin.
+    """
 
-
-# Right limbs. The gaps between the two bones stay above 3 mm for the largest women.
-_OUTLINES = {
-    "radius": _Outline((0.0, -9.0), ((2, 0.20, 0.0), (3, 0.07, np.pi / 2), (4, 0.03, 0.0))),
-    "ulna": _Outline((-2.0, 15.5), ((2, 0.05, 0.6), (3, 0.04, 0.3))),
-    "tibia": _Outline((-3.0, -8.0), ((2, 0.05, 0.5), (3, 0.08, -np.pi / 2), (4, 0.02, 0.0))),
-    "fibula": _Outline((4.0, 20.5), ((2, 0.10, 0.9), (3, 0.07, 0.2))),
-}
-_FIELD_MM = {"wrist": (36.0, 56.0), "ankle": (46.0, 66.0)}
-_LIMB_MM = {"wrist": (42.0, 60.0), "ankle": (56.0, 72.0)}
+    outlines: dict[str, Outline]
+    centres: dict[str, tuple[float, float]]
+    half: tuple[float, float]
+    fat_mm: float
 
 
 def draw_limb(
@@ -52,7 +69,7 @@ def draw_limb(
     Parameters
     ----------
     woman : mapping
-        The drawn structure: Tt.Ar in mm², Ct.Th in mm, Tb.BV/TV as a fraction, Tb.N in 1/mm of each bone.
+        A row of `draw_women`.
     site : str
         wrist or ankle.
     voxel_mm : float
@@ -68,85 +85,158 @@ def draw_limb(
     -------
     (z, y, x) float32, mgHA/cm³
     """
-    shape = (slices, *(round(edge / voxel_mm) + 2 * margin for edge in _FIELD_MM[site]))
-    y, x = ((np.arange(n, dtype=np.float32) - (n - 1) / 2) * np.float32(voxel_mm) for n in shape[1:])
-    density = np.broadcast_to(_soft_tissue(site, y[:, None], x[None, :]), shape).copy()
-    for bone in SITES[site]:
-        _draw_bone(density, bone, woman, y=y, x=x, voxel_mm=voxel_mm, rng=rng)
+    limb = _lay_out(woman, site, rng)
+    shape = tuple(round(edge / voxel_mm) + 2 * margin for edge in FIELD_MM[site])
+    y, x = ((np.arange(n) - (n - 1) / 2) * voxel_mm for n in shape)
+    density = np.empty((slices, *shape), np.float32)
+    density[:] = _soft_tissue(limb, y, x, rng)
+    for bone, own in zip(SITES[site], rng.spawn(2), strict=True):
+        _draw_bone(density, bone, woman, limb, y=y, x=x, voxel_mm=voxel_mm, rng=own)
     return density
 
 
-def _soft_tissue(site: str, y: Field, x: Field) -> Field:
-    """Skin, fat and muscle of an elliptic limb that the field may cut."""
-    half_y, half_x = (edge / 2 for edge in _LIMB_MM[site])
-    inward = (1 - np.hypot(y / half_y, x / half_x)) * half_y  # about mm below the skin
-    return np.select([inward < 0, inward < 1.5, inward < 4.0], [AIR, SKIN, FAT], MUSCLE).astype(np.float32)
+def _lay_out(woman: Mapping[str, float], site: str, rng: np.random.Generator) -> _Limb:
+    """Outlines and places of the two bones, the limb around them."""
+    large, small = SITES[site]
+    outlines = {bone: draw_outline(bone, area_mm2=woman[f"{bone} Tt.Ar"], rng=rng) for bone in (large, small)}
+    ends = {bone: (outline.points.min(axis=0), outline.points.max(axis=0)) for bone, outline in outlines.items()}
+    gap = rng.uniform(*_GAP_MM[site])
+    at = ends[large][1][1] + gap - ends[small][0][1]
+    up = rng.uniform(-2.5, 0.5) if site == "wrist" else rng.uniform(1.0, 4.0)
+    middle = (ends[large][0][1] + at + ends[small][1][1]) / 2
+    shift = np.array([rng.normal(0, 0.8), rng.normal(0, 0.8)])
+    if rng.random() < _OFF_CENTRE:
+        shift[1] += FIELD_MM[site][1] / 2 - (at + ends[small][1][1] - middle) + 2.0
+    centres = {large: (shift[0], shift[1] - middle), small: (shift[0] + up, shift[1] + at - middle)}
+    fat = float(
+        np.clip(rng.uniform(*_FAT_MM[site]) + 0.15 * (woman["weight_kg"] / (woman["height_cm"] / 100) ** 2 - 24), 1, 8)
+    )
+    reach_y = max(abs(end) for bone in ends for end in (ends[bone][0][0], ends[bone][1][0])) + abs(up) / 2
+    reach_x = (ends[large][1][1] - ends[large][0][1] + gap + ends[small][1][1] - ends[small][0][1]) / 2
+    soft = _DEEP_MM[site] + fat + _SKIN_MM
+    return _Limb(outlines, centres, (reach_y + soft + 1.5, reach_x + 0.6 * soft), fat)
+
+
+def _soft_tissue(
+    limb: _Limb, y: NDArray[np.floating[Any]], x: NDArray[np.floating[Any]], rng: np.random.Generator
+) -> Field:
+    """Skin, fat, muscle and tendons of one slice."""
+    half_y, half_x = limb.half
+    n = 2.4  # a rounded oval
+    level = (np.abs(y[:, None] / half_y) ** n + np.abs(x[None] / half_x) ** n) ** (1 / n)
+    inward = (1 - level) * half_y
+    tissue = np.select([inward < 0, inward < _SKIN_MM, inward < _SKIN_MM + limb.fat_mm], [AIR, SKIN, FAT], MUSCLE)
+    deep = _SKIN_MM + limb.fat_mm + 1.2
+    for angle in np.linspace(0, 2 * np.pi, 18, endpoint=False) + rng.normal(0, 0.08, 18):
+        big, small = rng.uniform(1.6, 2.8), rng.uniform(0.9, 1.4)
+        cy, cx = (half_y - deep - small) * np.sin(angle), (half_x - deep - big) * np.cos(angle)
+        u, v = x[None] - cx, y[:, None] - cy
+        tangent = np.arctan2(half_y * np.cos(angle), -half_x * np.sin(angle))
+        along, across = u * np.cos(tangent) + v * np.sin(tangent), -u * np.sin(tangent) + v * np.cos(tangent)
+        reach = np.hypot(along / big, across / small)
+        tissue = np.where((reach < 1.35) & (inward > _SKIN_MM), FAT, tissue)
+        tissue = np.where((reach < 1) & (inward > _SKIN_MM), TENDON, tissue)
+    return tissue.astype(np.float32)
 
 
 def _draw_bone(
     density: Field,
     bone: str,
     woman: Mapping[str, float],
+    limb: _Limb,
     *,
-    y: Field,
-    x: Field,
+    y: NDArray[np.floating[Any]],
+    x: NDArray[np.floating[Any]],
     voxel_mm: float,
     rng: np.random.Generator,
 ) -> None:
     """Draw one bone into the limb that is being made."""
-    outline = _OUTLINES[bone]
-    own = [(order, 0.02 / order * rng.standard_normal(), rng.uniform(0, 2 * np.pi)) for order in (2, 3, 4, 5)]
-    radius = np.sqrt(woman[f"{bone} Tt.Ar"] / np.pi)
-    reach = 1.5 * radius + 1.0
-    rows = slice(*np.searchsorted(y, (outline.centre_mm[0] - reach, outline.centre_mm[0] + reach)))
-    columns = slice(*np.searchsorted(x, (outline.centre_mm[1] - reach, outline.centre_mm[1] + reach)))
-    dy, dx = y[rows, None] - outline.centre_mm[0], x[None, columns] - outline.centre_mm[1]
-    distance, angle = np.hypot(dy, dx), np.arctan2(dy, dx)
+    aim = aim_of(woman, bone)
+    outline = limb.outlines[bone]
+    length = len(density) * voxel_mm
+    reach = np.abs(outline.points).max(axis=0) * (1 + 0.004 * length) + 1.0
+    centre = limb.centres[bone]
+    rows, columns = (
+        slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in zip((y, x), centre, reach, strict=True)
+    )
     box = density[:, rows, columns]
-    network = _band_passed(box.shape, frequency=0.6 * woman[f"{bone} Tb.N"], voxel_mm=voxel_mm, rng=rng)
-    thick, thick2 = rng.uniform(0, 2 * np.pi, 2)
-    shell = woman[f"{bone} Ct.Th"] * (1 + 0.25 * np.cos(angle - thick) + 0.12 * np.cos(2 * angle - thick2))
-    shell = np.maximum(shell, 0.35)
-    edge, slope = _radius_at(angle, (*outline.terms, *own))
-    steepness = np.hypot(1, slope / edge)
-    for z in range(box.shape[0]):
-        along = z * voxel_mm  # mm towards the hand or foot, where the bone grows wider
-        depth = (radius * (1 + 0.004 * along) * edge - distance) / steepness
-        bone_part = np.clip(0.5 + depth / voxel_mm, 0, 1)
-        core_part = np.clip(0.5 + (depth - shell) / voxel_mm, 0, 1)
-        # Denser at the rim, sparser in the middle.
-        wanted = woman[f"{bone} Tb.BV/TV"] * (1.25 - 0.5 * np.clip(depth / radius, 0, 1))
-        spongy = MARROW + (TISSUE - MARROW) * _plates(network[z], wanted, voxel_mm * 0.6 * woman[f"{bone} Tb.N"])
-        inside = core_part * spongy + (1 - core_part) * TISSUE
-        box[z] += bone_part * (inside - box[z])
+    if not box.size:
+        return
+    own_y, own_x = y[rows] - centre[0], x[columns] - centre[1]
+    ends = [widened(outline, along).depth(own_y, own_x) for along in (-length / 2, length / 2)]
+    shell = _shell(ends[0][1], aim, rng)
+    waves = draw_waves((length, *(n * voxel_mm for n in box.shape[1:])), voxel_mm=voxel_mm, knobs=aim.knobs, rng=rng)
+    canals = _canals(aim, outline, shell_mm=aim.shell_mm, length_mm=length, bone=bone, rng=rng)
+    deepest = max(float((ends[0][0] - shell).max()) * 0.8, 1.0)
+    thickness, reach_mm = aim.knobs.thickness_mm, aim.knobs.reach_mm
+
+    def draw(z: int) -> None:
+        share = (z + 0.5) / len(box)
+        depth = (1 - share) * ends[0][0] + share * ends[1][0]
+        inner = depth - shell
+        fraction = np.empty(depth.shape, np.float32)
+        bone_fraction(
+            z, inner, waves.sheets, waves.patches, voxel_mm / waves.step_mm, waves.step_mm, voxel_mm, thickness,
+            reach_mm, deepest, aim.patchiness, fraction,
+        )  # fmt: skip
+        cortex = np.full(depth.shape, aim.cortical_tissue, np.float32)
+        _bore(canals, z * voxel_mm, float(own_y[0]), float(own_x[0]), voxel_mm, cortex)
+        spongy = MARROW + (TRABECULAR_TISSUE - MARROW) * fraction
+        core = np.clip(0.5 + inner / voxel_mm, 0, 1)
+        inside = core * spongy + (1 - core) * cortex
+        box[z] += np.clip(0.5 + depth / voxel_mm, 0, 1) * (inside - box[z])
+
+    each_slice(draw, range(len(box)))
 
 
-def _radius_at(angle: Field, terms: tuple[tuple[int, float, float], ...]) -> tuple[Field, Field]:
-    """The outline and its derivative by angle, scaled to unit mean square, so that its area is that of the unit disc."""
-    edge = 1 + sum(a * np.cos(n * angle + p) for n, a, p in terms)
-    slope = -sum(n * a * np.sin(n * angle + p) for n, a, p in terms)
-    by_order: dict[int, complex] = {}
-    for n, a, p in terms:
-        by_order[n] = by_order.get(n, 0) + a * np.exp(1j * p)
-    norm = np.sqrt(1 + sum(abs(c) ** 2 for c in by_order.values()) / 2)
-    return edge / norm, slope / norm
+def _shell(place: Field, aim: Aim, rng: np.random.Generator) -> Field:
+    """Thickness of the cortex in mm along the outline: a few slow waves around its mean."""
+    waves = sum(
+        amplitude * np.cos(2 * np.pi * n * place + rng.uniform(0, 2 * np.pi))
+        for n, amplitude in ((1, 0.22), (2, 0.12), (3, 0.08), (7, 0.04))
+    )
+    return np.maximum(aim.shell_mm * (1 + waves), _THINNEST_SHELL_MM).astype(np.float32)
 
 
-def _band_passed(shape: tuple[int, ...], *, frequency: float, voxel_mm: float, rng: np.random.Generator) -> Field:
-    """A random field of unit variance whose waves have about one spatial frequency (1/mm), longer along z."""
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    kz = np.fft.fftfreq(shape[0], voxel_mm)[:, None, None] * 1.5
-    ky = np.fft.fftfreq(shape[1], voxel_mm)[None, :, None]
-    kx = np.fft.rfftfreq(shape[2], voxel_mm)[None, None, :]
-    band = np.exp(-0.5 * ((np.sqrt(kz**2 + ky**2 + kx**2) / frequency - 1) / 0.3) ** 2)
-    field = np.fft.irfftn(np.fft.rfftn(noise) * band, s=shape, axes=(0, 1, 2)).astype(np.float32)
-    return field / field.std()
+def _canals(
+    aim: Aim, outline: Outline, *, shell_mm: float, length_mm: float, bone: str, rng: np.random.Generator
+) -> NDArray[np.floating[Any]]:
+    """Canals of the cortex, one a row: first and last z, y and x at the first, their change a mm, radius; in mm.
+
+    They gather on one side of the bone the more, the more risk there is that no index sees.
+    """
+    n = len(outline.points)
+    around = np.hypot(*np.diff(outline.points, axis=0, append=outline.points[:1]).T).sum()
+    mean_area = np.pi / 4 * _CANAL_MM[bone] ** 2 * np.exp(2 * _CANAL_SPREAD**2)
+    volume = aim.porosity * around * shell_mm * (length_mm + _CANAL_LENGTH_MM)
+    many = rng.poisson(volume / (mean_area * _CANAL_LENGTH_MM))
+    place = rng.random(4 * many + 8)
+    phase = rng.uniform(0, 1)
+    kept = rng.random(len(place)) < (1 + aim.clustering * np.cos(2 * np.pi * (place - phase))) / 2
+    place = place[kept][:many]
+    many = len(place)
+    at = (place * n).astype(int) % n
+    deep = shell_mm * rng.uniform(0.25, 0.75, many)
+    start = outline.points[at] - deep[:, None] * outline.normals[at]
+    first = rng.uniform(-_CANAL_LENGTH_MM, length_mm, many)
+    tilt = rng.normal(0, _CANAL_TILT, many)
+    tangent = np.stack([-outline.normals[at, 1], outline.normals[at, 0]], axis=1)
+    radius = _CANAL_MM[bone] / 2 * np.exp(rng.normal(0, _CANAL_SPREAD, many))
+    return np.column_stack([first, first + _CANAL_LENGTH_MM, start, tilt[:, None] * tangent, radius])
 
 
-def _plates(field: Field, wanted: Field, waves_a_voxel: float) -> Field:
-    """Bone fraction of each voxel: plates where the field is near zero, as thick as the wanted fraction asks."""
-    from scipy.special import erfinv
-
-    level = np.sqrt(2) * erfinv(np.clip(wanted, 0.0, 0.95))  # P(|field| < level) = wanted for a normal field
-    change = 2 * np.pi * waves_a_voxel / np.sqrt(3)  # of the field across a voxel, root mean square along one axis
-    return np.clip(0.5 + (level - np.abs(field)) / change, 0, 1).astype(np.float32)
+@njit(nogil=True, cache=True)
+def _bore(canals: Any, z_mm: Any, y0: Any, x0: Any, voxel: Any, cortex: Any) -> None:
+    """Bore the canals that pass a slice into its cortex."""
+    ny, nx = cortex.shape
+    for i in range(len(canals)):
+        if z_mm < canals[i, 0] or z_mm > canals[i, 1]:
+            continue
+        run = z_mm - canals[i, 0]
+        cy = (canals[i, 2] + run * canals[i, 4] - y0) / voxel
+        cx = (canals[i, 3] + run * canals[i, 5] - x0) / voxel
+        radius = canals[i, 6] / voxel
+        for y in range(max(int(cy - radius - 1), 0), min(int(cy + radius + 2), ny)):
+            for x in range(max(int(cx - radius - 1), 0), min(int(cx + radius + 2), nx)):
+                part = min(max(0.5 + radius - np.sqrt((y - cy) ** 2 + (x - cx) ** 2), 0.0), 1.0)
+                cortex[y, x] += part * (MARROW - cortex[y, x])

@@ -14,14 +14,16 @@ import pandas as pd
 
 from deepqct import __version__
 from deepqct.folder import SITES, read_json, write_json, write_table
-from deepqct.scan import Scan, write_aim
+from deepqct.scan import Scan, write_aim, write_dicom, write_isq
 from deepqct.virtual.anatomy import draw_limb
 from deepqct.virtual.motion import draw_poses, move
-from deepqct.virtual.population import attainable_auc, draw_women
+from deepqct.virtual.population import HIDDEN_SHARE, MOTION, attainable_auc, draw_women
 from deepqct.virtual.scanner import scan_limb
 
 AIR_MARGIN_MM = 7.0  # around the usual field, so that a moving limb lies wholly in air
-_OF_THE_TRUTH = ("latent_risk", *(f"{bone} " for bones in SITES.values() for bone in bones))
+_ENDINGS = {"aim": ".AIM", "isq": ".ISQ", "dicom": ""}
+_NOT_SCANNED = 0.02  # share of limbs: a cast, pain, no time; our choice
+_OF_THE_TRUTH = ("latent_risk", "phenotype", *(f"{bone} " for bones in SITES.values() for bone in bones))
 
 
 def draw_scan(
@@ -65,6 +67,10 @@ def new_cohort(
     voxel_mm: float = 0.12,
     slices: int = 24,
     prevalence: float = 0.33,
+    hidden_share: float = HIDDEN_SHARE,
+    phenotype_separation: float | None = None,
+    motion: bool = True,
+    file_format: str = "aim",
     seed: int = 7,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -75,10 +81,14 @@ def new_cohort(
     ----------
     out : Path
         Receives ``cohort/`` and ``truth/``.
-    scenario, n, prevalence, seed
-        As in `draw_women`.
+    scenario, n, prevalence, hidden_share, seed
+        As in `draw_women`, and `phenotype_separation` as its `separation`.
     voxel_mm, slices
         As in `draw_scan`.
+    motion : bool
+        Scans move, grades 1 to 5 as in life; else all lie still.
+    file_format : str
+        aim, isq or dicom.
     workers : int
         Scans made side by side; the bytes do not depend on it.
     progress : callable, optional
@@ -98,31 +108,32 @@ def new_cohort(
         raise ValueError(
             f"n is {n}, voxel_mm {voxel_mm}, slices {slices}; at least 2, above 0 and at least 3 are needed."
         )
+    if file_format not in _ENDINGS:
+        raise ValueError(f"The format is {file_format!r}; use {', '.join(_ENDINGS)}.")
     cohort, truth = out / "cohort", out / "truth"
     recipe = {
-        "scenario": scenario, "n": n, "voxel_mm": voxel_mm, "slices": slices, "prevalence": prevalence, "seed": seed,
+        "scenario": scenario, "prevalence": prevalence, "hidden_share": hidden_share, "separation": phenotype_separation,
+        "n": n, "voxel_mm": voxel_mm, "slices": slices, "motion": motion, "format": file_format, "seed": seed,
         "deepqct": __version__,
     }  # fmt: skip
+    women = draw_women(
+        n,
+        scenario=scenario,
+        prevalence=prevalence,
+        hidden_share=hidden_share,
+        separation=phenotype_separation,
+        seed=seed,
+    )
+    attainable = attainable_auc(
+        scenario, prevalence=prevalence, hidden_share=hidden_share, separation=phenotype_separation
+    )
     record = truth / "truth.json"
-    content = {"recipe": recipe, "attainable_auc": attainable_auc(scenario)}
+    content = {"recipe": recipe, "attainable_auc": attainable}
     if record.exists() and read_json(record) != content:
         raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
-    women = draw_women(n, scenario=scenario, prevalence=prevalence, seed=seed)
+    scans = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
     write_json(record, content)
-    write_table(truth / "women.csv", women)
-    left = np.random.default_rng([seed, 20]).random((n, len(SITES))) < 0.5
-    scans = pd.DataFrame(
-        [
-            {
-                "participant_id": person,
-                "site": site,
-                "side": "left" if left[i, j] else "right",
-                "file": f"scans/{person}_{site}.AIM",
-            }
-            for i, person in enumerate(women["participant_id"])
-            for j, site in enumerate(SITES)
-        ]
-    )
+    write_table(truth / "women.csv", women.merge(_true_motion(scans), on="participant_id", how="left"))
     rows = women.set_index("participant_id", drop=False).to_dict("index")
     todo = [(rows[s["participant_id"]], s) for s in scans.to_dict("records") if not (cohort / s["file"]).exists()]
     write = partial(_write_scan, cohort=cohort, voxel_mm=voxel_mm, slices=slices, seed=seed)
@@ -131,10 +142,41 @@ def new_cohort(
         if progress is not None:
             progress(there + made, len(scans))
     shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]
-    write_json(cohort / "participants.json", _dictionary(scenario))
+    write_json(cohort / "participants.json", _dictionary(scenario, attainable))
     write_table(cohort / "participants.tsv", women[shown])
     write_table(cohort / "scans.tsv", scans)
     return cohort
+
+
+def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: int) -> pd.DataFrame:
+    """scans.tsv: who is scanned where, on which side, with which motion grade."""
+    n = len(women)
+    rng = np.random.default_rng([seed, 20])
+    left = rng.random((n, len(SITES))) < 0.5
+    grade = rng.choice(5, size=(n, len(SITES)), p=MOTION) + 1
+    lost = rng.random((n, len(SITES))) < _NOT_SCANNED
+    lost &= np.cumsum(lost, axis=1) < len(SITES)  # everybody has one scan
+    return pd.DataFrame(
+        [
+            {
+                "participant_id": person,
+                "site": site,
+                "side": "left" if left[i, j] else "right",
+                "file": f"scans/{person}_{site}{_ENDINGS[file_format]}",
+                **({"unit": "density"} if file_format == "dicom" else {}),
+                "motion_grade": int(grade[i, j]) if motion else 1,
+            }
+            for i, person in enumerate(women["participant_id"])
+            for j, site in enumerate(SITES)
+            if not lost[i, j]
+        ]
+    )
+
+
+def _true_motion(scans: pd.DataFrame) -> pd.DataFrame:
+    """Motion grades by woman, one column a site."""
+    wide = scans.pivot(index="participant_id", columns="site", values="motion_grade")
+    return wide.add_prefix("motion ").reset_index()
 
 
 def _each(write: Callable[[Any], None], todo: list[Any], *, workers: int) -> Iterable[None]:
@@ -148,18 +190,23 @@ def _each(write: Callable[[Any], None], todo: list[Any], *, workers: int) -> Ite
 
 
 def _write_scan(
-    task: tuple[Mapping[str, Any], Mapping[str, str]], *, cohort: Path, voxel_mm: float, slices: int, seed: int
+    task: tuple[Mapping[str, Any], Mapping[str, Any]], *, cohort: Path, voxel_mm: float, slices: int, seed: int
 ) -> None:
     """Make and write one scan."""
     woman, row = task
-    scan = draw_scan(woman, site=row["site"], side=row["side"], voxel_mm=voxel_mm, slices=slices, seed=seed)
-    write_aim(cohort / row["file"], scan)
+    scan = draw_scan(
+        woman, site=row["site"], side=row["side"], voxel_mm=voxel_mm, slices=slices, seed=seed,
+        motion_grade=int(row["motion_grade"]),
+    )  # fmt: skip
+    path = cohort / row["file"]
+    write = {".AIM": write_aim, ".ISQ": write_isq, "": write_dicom}[path.suffix]
+    write(path, scan)
 
 
-def _dictionary(scenario: str) -> dict[str, Any]:
+def _dictionary(scenario: str, attainable: dict[str, float]) -> dict[str, Any]:
     """participants.json: the usual columns explain themselves; the virtual ones say that they are."""
     return {
-        "virtual": {"scenario": scenario, "attainable_auc": attainable_auc(scenario)},
+        "virtual": {"scenario": scenario, "attainable_auc": attainable},
         "fracture": {
             "Description": "fragility fracture in the past",
             "Levels": {"0": "none", "1": "one or more"},

@@ -1,10 +1,13 @@
 """Who the virtual women are: age, body, bone density, clinical factors, the structure of four bones, and their fractures.
 
-Means and SDs of radius and tibia follow published cohorts for women of about 70 years; nothing is published for ulna and
-fibula, whose numbers are assumptions. Everything hangs together through a few latent factors.
+Structure is drawn at once for all four bones from targets.py, as normal variables that hang together; a fracture follows
+from a latent risk of structure, age and of something that no standard index sees.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -12,47 +15,74 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from deepqct.folder import BONES
+from deepqct.virtual import targets
 
 # Bayes-optimal AUC of each scenario. literature: what 7 indices of two bones carry together, from the odds ratios of
 # Burt 2018 (doi:10.1002/jbmr.3347); deepqct-like: what the preprint's figures imply (Chen 2024, its best AUCs).
 SCENARIOS = {"null": 0.50, "literature": 0.75, "deepqct-like": 0.92}
-
-# Mean and SD at about 70 years. Radius and tibia: rounded from Poncioni (doi:10.5281/zenodo.16882057) and Neeteson 2023
-# (doi:10.1038/s41598-022-27350-0), moved towards Chinese women as in Walker 2011 (doi:10.1002/jbmr.352) by our choice.
-# Ulna and fibula: assumptions, no source.
-_STRUCTURE: dict[str, dict[str, tuple[float, float]]] = {
-    "radius": {"Tt.Ar": (235, 38), "Ct.Th": (0.95, 0.18), "Tb.BV/TV": (0.18, 0.05), "Tb.N": (1.25, 0.22)},
-    "ulna": {"Tt.Ar": (75, 15), "Ct.Th": (0.85, 0.17), "Tb.BV/TV": (0.19, 0.06), "Tb.N": (1.20, 0.25)},
-    "tibia": {"Tt.Ar": (620, 95), "Ct.Th": (1.15, 0.24), "Tb.BV/TV": (0.21, 0.05), "Tb.N": (1.20, 0.20)},
-    "fibula": {"Tt.Ar": (120, 25), "Ct.Th": (1.15, 0.25), "Tb.BV/TV": (0.16, 0.06), "Tb.N": (1.00, 0.25)},
-}
-# How each follows the latent factors (size, trabecular, cortical) and age; the rest is the bone's own. Our choice, near
-# the correlations of Poncioni: across sites about 0.7, Tb.N with BV/TV about 0.7.
-_LOADINGS = {
-    "Tt.Ar": (0.85, 0.0, -0.2, 0.1),
-    "Ct.Th": (0.1, 0.0, 0.8, -0.3),
-    "Tb.BV/TV": (0.0, 0.8, 0.0, -0.2),
-    "Tb.N": (0.0, 0.75, 0.0, -0.15),
-}
-# Mean, SD at 70 years (our interpolation) and at the young peak: Zhang 2007, doi:10.1016/j.jocd.2007.05.004.
-_DXA = {
-    "lumbar_spine": (0.88, 0.15, 1.116, 0.12),
-    "femoral_neck": (0.72, 0.11, 0.927, 0.12),
-    "total_hip": (0.77, 0.12, 0.963, 0.13),
-}
-# Share at average risk; our choice.
-_FACTORS = {
+# Two phenotypes, this many SDs apart along their mean difference, unless told otherwise.
+SEPARATION = {"null": 0.0, "literature": 0.0, "deepqct-like": 3.0}
+FRAIL_SHARE = 0.4  # of the phenotype of poorer bone; ours
+HIDDEN_SHARE = 0.25  # of the risk that the standard indices do not see; ours
+_HIDDEN_BETWEEN = 0.7  # bones of one woman; ours
+# Risk by SD of each index and of age, before scaling: after the odds ratios of Burt 2018 (Ct.Th of the tibia and Tb.N of
+# the radius the strongest); the other weights, and that ulna and fibula weigh less, are ours.
+_RISK = {"Tt.Ar": 0.3, "Ct.Th": -1.0, "Ct.vBMD": -0.4, "Ct.Po": 0.3, "Tb.N": -0.8, "Tb.Th": -0.3, "q": -0.3}
+_RISK_OF_BONE = {"radius": 1.0, "ulna": 0.6, "tibia": 1.0, "fibula": 0.6}
+_RISK_OF_AGE = 2.0
+# Share at average risk; ours.
+FACTORS = {
     "parental_hip_fracture": 0.08,
     "smoking": 0.05,
     "glucocorticoids": 0.04,
     "rheumatoid_arthritis": 0.03,
     "alcohol": 0.02,
 }
-_AGE = (70.0, 7.0)
-_MISSING = 0.03  # of each DXA and clinical value; our choice
+_FACTOR_SLOPE = 0.4
+_MISSING = 0.03  # of each DXA and clinical value; ours
+# Motion grades 1 to 5 of women of about 70 years; ours, near the mean of 2.7 and the 73 % of up to 3 in women and men over
+# 65 of Arch Osteoporos 2023;18:142 (doi:10.1007/s11657-023-01352-5).
+MOTION = (0.10, 0.35, 0.35, 0.15, 0.05)
+_CROWD = 200_000  # women of the simulated population
 
 
-def draw_women(n: int, *, scenario: str = "literature", prevalence: float = 0.33, seed: int = 7) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Crowd:
+    """Women as numbers.
+
+    Parameters
+    ----------
+    age : (n,)
+        Years.
+    structure : (n, 28)
+        Standardised over all ages, in the order of `targets.columns`.
+    hidden : (n, 4)
+        What indices do not see, standard normal, by bone.
+    dxa : (n, 3)
+        Standardised.
+    frail : (n,) of 0 and 1
+        The phenotype.
+    risk : (n,)
+        Mean 0 and SD 1 in the population.
+    """
+
+    age: NDArray[np.float64]
+    structure: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+    dxa: NDArray[np.float64]
+    frail: NDArray[np.int64]
+    risk: NDArray[np.float64]
+
+
+def draw_women(
+    n: int,
+    *,
+    scenario: str = "literature",
+    prevalence: float = 0.33,
+    hidden_share: float = HIDDEN_SHARE,
+    separation: float | None = None,
+    seed: int = 7,
+) -> pd.DataFrame:
     """Draw women with their bones' structure and their fracture history.
 
     Parameters
@@ -63,95 +93,195 @@ def draw_women(n: int, *, scenario: str = "literature", prevalence: float = 0.33
         null, literature or deepqct-like: how well the best possible model can do.
     prevalence : float
         Share with a fragility fracture. The preprint's is unknown; 0.33 is our choice.
+    hidden_share : float
+        Share of the risk's variance that no standard index sees.
+    separation : float, optional
+        Of two phenotypes, in SDs along their mean difference; 0 for one kind of women. The scenario's by default.
     seed : int
         The same seed draws the same women.
 
     Returns
     -------
     DataFrame
-        participant_id, the columns of participants.tsv, ``latent_risk`` (standard normal) and the drawn structure, such as
-        ``radius Ct.Th`` (mm; areas mm², Tb.N 1/mm, Tb.BV/TV a fraction).
+        participant_id, the columns of participants.tsv, and the truth: ``latent_risk`` (mean 0, SD 1), ``phenotype``
+        (1 for the poorer bone), the drawn structure, such as ``radius Ct.Th`` (mm; areas mm², Tb.N 1/mm, Tb.BV/TV and
+        Ct.Po fractions, densities mgHA/cm³), and ``radius hidden``.
 
     Raises
     ------
     ValueError
-        If the scenario is unknown or the prevalence is not between 0 and 1.
+        If the scenario is unknown or a share is out of range.
     """
-    slope = _slope(scenario, prevalence)
-    rng = np.random.default_rng([seed, 2024])
-    age = np.clip(rng.normal(*_AGE, n), 55, 90)
-    age_z = (age - _AGE[0]) / _AGE[1]
-    size, trabecular, noise = rng.standard_normal((3, n))
-    cortical = 0.5 * trabecular + np.sqrt(0.75) * noise
-    table: dict[str, NDArray[np.floating] | list[str]] = {
-        "participant_id": [f"sub-{i + 1:04d}" for i in range(n)],
-        "age": age.round(1),
-    }
+    separation = _separation(scenario, separation)
+    slope = _slope(scenario, prevalence, hidden_share, separation)
+    rng = np.random.default_rng([seed, 2025])
+    crowd = _draw(n, hidden_share=hidden_share, separation=separation, rng=rng)
+    structure = _in_units(crowd.structure)
+    size = crowd.structure[:, targets.columns().index("tibia Tt.Ar")]
     # Kept within what lives: a rare draw of 22 kg would be refused as a slip of the pen.
-    height = np.clip(rng.normal(155, 5.5, n) + 1.5 * size, 135, 180)
-    weight = np.clip(rng.normal(58, 8.5, n) + 2.0 * size, 35, 110)
-    table |= {
+    height = np.clip(155 + 5.5 * (0.45 * size + 0.89 * rng.standard_normal(n)), 135, 180)
+    weight = np.clip(58 + 8.5 * (0.30 * size + 0.95 * rng.standard_normal(n)), 35, 110)
+    people: dict[str, NDArray[np.floating] | list[str]] = {
+        "participant_id": [f"sub-{i + 1:04d}" for i in range(n)],
+        "age": crowd.age.round(1),
         "height_cm": height.round(1),
         "weight_kg": weight.round(1),
         "bmi": (weight / (height / 100) ** 2).round(1),
     }
-    # Women of poor bone and higher age are at risk; weights are our choice.
-    risk = -0.65 * trabecular - 0.65 * cortical + 0.45 * age_z
-    risk /= np.sqrt(0.65**2 + 0.65**2 + 2 * 0.65**2 * 0.5 + 0.45**2)
-    for factor, share in _FACTORS.items():
-        table[factor] = (rng.random(n) < special.expit(special.logit(share) + 0.4 * risk)).astype(float)
-    for site, (mean, sd, peak, peak_sd) in _DXA.items():
-        z = 0.3 * trabecular + 0.3 * cortical - 0.2 * age_z
-        bmd = mean + sd * (z + np.sqrt(1 - 0.31) * rng.standard_normal(n))
-        table[f"bmd_{site}"] = bmd.clip(0.3).round(3)
-        table[f"t_{site}"] = ((bmd.clip(0.3) - peak) / peak_sd).round(1)
+    for factor, share in FACTORS.items():
+        odds = special.logit(share) + (_FACTOR_SLOPE * crowd.risk if slope > 0 else 0)
+        people[factor] = (rng.random(n) < special.expit(odds)).astype(float)
+    for k, (site, (mean, sd, peak, peak_sd)) in enumerate(targets.DXA.items()):
+        bmd = np.clip(mean + sd * crowd.dxa[:, k], 0.3, 1.9)
+        people[f"bmd_{site}"] = bmd.round(3)
+        people[f"t_{site}"] = ((bmd - peak) / peak_sd).round(1)
     # The logistic model as a liability: who is above the threshold has fractured. The threshold is that of these women,
     # so that a small cohort has its share of events too.
-    liability = slope * risk + rng.logistic(size=n)
-    table["fracture"] = (stats.rankdata(-liability) <= max(round(prevalence * n), 1)).astype(int)
-    table["latent_risk"] = risk
-    for bone in BONES:
-        for index, (mean, sd) in _STRUCTURE[bone].items():
-            on_size, on_trabecular, on_cortical, on_age = _LOADINGS[index]
-            z = on_size * size + on_trabecular * trabecular + on_cortical * cortical + on_age * age_z
-            own = np.sqrt(max(1 - on_size**2 - on_trabecular**2 - on_cortical**2 - on_age**2, 0.0))
-            z = z + own * rng.standard_normal(n)
-            table[f"{bone} {index}"] = mean + sd * np.clip(z, -2.5, 2.5)
-    women = pd.DataFrame(table)
-    for column in [name for name in women.columns if name.startswith(("bmd_", *_FACTORS))]:
+    liability = slope * crowd.risk + rng.logistic(size=n)
+    fractured = stats.rankdata(-liability) <= max(round(prevalence * n), 1)
+    women = pd.DataFrame(people | {"fracture": fractured.astype(int)})
+    for column in (*FACTORS, *(f"bmd_{site}" for site in targets.DXA)):
         lost = rng.random(n) < _MISSING
         for name in {column, column.replace("bmd_", "t_")}:
             women.loc[lost, name] = np.nan
-    return women
+    hidden = pd.DataFrame(crowd.hidden, columns=[f"{bone} hidden" for bone in BONES])
+    truth = pd.DataFrame({"latent_risk": crowd.risk, "phenotype": crowd.frail})
+    return pd.concat([women, truth, structure, hidden], axis=1)
 
 
-def attainable_auc(scenario: str) -> dict[str, float]:
-    """The AUC of whoever knows every woman's latent risk; nobody can do better.
+def attainable_auc(
+    scenario: str, *, prevalence: float = 0.33, hidden_share: float = HIDDEN_SHARE, separation: float | None = None
+) -> dict[str, float]:
+    """The AUC of the best possible model in the population, for everything together, by family and by bone.
+
+    By Monte Carlo: 200,000 women, each family's best linear guess at the latent risk from what it can know at most.
 
     Returns
     -------
     dict of str to float
-        ``all``: from everything together.
+        ``all``; ``clinical`` (age); ``BMD``; ``pQCT-index radius`` … and ``pQCT-index all`` (the drawn indices);
+        ``DeepQCT radius`` … and ``DeepQCT all`` (also what indices do not see).
     """
+    return dict(_attainable(scenario, prevalence, hidden_share, _separation(scenario, separation)))
+
+
+@cache
+def _attainable(
+    scenario: str, prevalence: float, hidden_share: float, separation: float
+) -> tuple[tuple[str, float], ...]:
+    """The content of `attainable_auc`."""
+    crowd = _crowd(hidden_share, separation)
+    slope = _slope(scenario, prevalence, hidden_share, separation)
+    known: dict[str, NDArray[np.float64]] = {"clinical": crowd.age[:, None], "BMD": crowd.dxa}
+    liability = slope * crowd.risk + np.random.default_rng(2).logistic(size=_CROWD)
+    event = liability > np.quantile(liability, 1 - prevalence)
+    k = len(targets.DRAWN)
+    for i, bone in enumerate(BONES):
+        known[f"pQCT-index {bone}"] = crowd.structure[:, i * k : (i + 1) * k]
+    known["pQCT-index all"] = crowd.structure
+    for i, bone in enumerate(BONES):
+        known[f"DeepQCT {bone}"] = np.column_stack([known[f"pQCT-index {bone}"], crowd.hidden[:, i]])
+    known["DeepQCT all"] = np.column_stack([crowd.structure, crowd.hidden])
+    found = {"all": _auc(crowd.risk, event)}
+    for name, values in known.items():
+        with_one = np.column_stack([np.ones(len(values)), values])
+        found[name] = _auc(with_one @ np.linalg.lstsq(with_one, crowd.risk, rcond=None)[0], event)
+    return tuple((name, round(value, 3) if slope else 0.5) for name, value in found.items())
+
+
+def _auc(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve."""
+    ranks, events = stats.rankdata(score), int(event.sum())
+    return float((ranks[event].sum() - events * (events + 1) / 2) / (events * (len(event) - events)))
+
+
+def _separation(scenario: str, separation: float | None) -> float:
+    """The separation that holds, after the checks."""
     if scenario not in SCENARIOS:
         raise ValueError(f"Unknown scenario {scenario!r}; use {', '.join(SCENARIOS)}.")
-    return {"all": SCENARIOS[scenario]}
+    if separation is not None and not 0 <= separation <= 10:
+        raise ValueError(f"The separation of the phenotypes is {separation}; it must lie between 0 and 10.")
+    return SEPARATION[scenario] if separation is None else float(separation)
 
 
-def _slope(scenario: str, prevalence: float) -> float:
-    """The logistic slope on a standard normal risk that gives the scenario's AUC at this prevalence."""
-    target = attainable_auc(scenario)["all"]
+def _draw(n: int, *, hidden_share: float, separation: float, rng: np.random.Generator) -> _Crowd:
+    """Women as numbers; see `_Crowd`."""
+    if not 0 <= hidden_share <= 1:
+        raise ValueError(f"The hidden share of the risk is {hidden_share}; it must lie between 0 and 1.")
+    age = np.clip(rng.normal(*targets.AGE, n), targets.YOUNGEST, targets.OLDEST)
+    years = (age - targets.AGE[0]) / targets.AGE[1]
+    by_age = targets.slopes() * targets.AGE[1] / targets.spreads()
+    rest = np.sqrt(1 - by_age**2)
+    own = rest * (rng.standard_normal((n, len(rest))) @ np.linalg.cholesky(targets.correlations()).T)
+    together = np.outer(by_age, by_age) + np.outer(rest, rest) * targets.correlations()
+    variances, vectors = np.linalg.eigh(together)
+    towards = vectors[:, -1] * np.sign(vectors[targets.columns().index("tibia Tt.Ar"), -1])  # larger, thinner, sparser
+    # The phenotypes lie apart along the first principal axis, whose variance is kept, that of age among it.
+    frail = (rng.random(n) < FRAIL_SHARE).astype(np.int64)
+    within = variances[-1] / (1 + separation**2 * FRAIL_SHARE * (1 - FRAIL_SHARE))
+    along = own @ towards
+    narrow = np.sqrt(max(within - (by_age @ towards) ** 2, 0.05) / (variances[-1] - (by_age @ towards) ** 2))
+    apart = narrow * along + separation * np.sqrt(within) * (frail - FRAIL_SHARE)
+    structure = by_age * years[:, None] + own + np.outer(apart - along, towards)
+    common = rng.standard_normal((n, 1))
+    hidden = np.sqrt(_HIDDEN_BETWEEN) * common + np.sqrt(1 - _HIDDEN_BETWEEN) * rng.standard_normal((n, len(BONES)))
+    loading = np.array([targets.DXA_LOADING[site] for site in targets.DXA])
+    shared = 0.5 * rng.standard_normal((n, 1)) + np.sqrt(0.75) * rng.standard_normal((n, len(targets.DXA)))
+    quality = -(apart / np.sqrt(variances[-1] - (by_age @ towards) ** 2))[:, None]
+    loss = np.array([targets.DXA_LOSS / 100 * peak * targets.AGE[1] / sd for _, sd, peak, _ in targets.DXA.values()])
+    dxa = loss * years[:, None] + np.sqrt(1 - loss**2) * (loading * quality + np.sqrt(1 - loading**2) * shared)
+    weights = np.array([_RISK[index] * _RISK_OF_BONE[bone] for bone in BONES for index in targets.DRAWN])
+    seen = structure @ weights + _RISK_OF_AGE * years
+    # Its variance in the population, phenotypes or not: that of the targets.
+    variance = weights @ together @ weights + 2 * _RISK_OF_AGE * (weights @ by_age) + _RISK_OF_AGE**2
+    unseen = hidden.mean(axis=1) / np.sqrt(_HIDDEN_BETWEEN + (1 - _HIDDEN_BETWEEN) / len(BONES))
+    risk = np.sqrt((1 - hidden_share) / variance) * seen + np.sqrt(hidden_share) * unseen
+    return _Crowd(age, structure, hidden, dxa, frail, risk)
+
+
+@cache
+def _crowd(hidden_share: float, separation: float) -> _Crowd:
+    """The simulated population, always the same."""
+    return _draw(_CROWD, hidden_share=hidden_share, separation=separation, rng=np.random.default_rng(1))
+
+
+@cache
+def _slope(scenario: str, prevalence: float, hidden_share: float, separation: float) -> float:
+    """The logistic slope on the latent risk that gives the scenario's AUC at this prevalence."""
+    target = SCENARIOS[scenario]
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence is {prevalence}; it must lie between 0 and 1.")
-    z = np.linspace(-6, 6, 4001)
-    density = stats.norm.pdf(z) / stats.norm.pdf(z).sum()
-
-    def intercept(slope: float) -> float:
-        return float(optimize.brentq(lambda a: density @ special.expit(a + slope * z) - prevalence, -60, 60))
+    if target == 0.5:
+        return 0.0
+    risk = np.quantile(_crowd(hidden_share, separation).risk, (np.arange(4000) + 0.5) / 4000)
 
     def excess(slope: float) -> float:
-        p = special.expit(intercept(slope) + slope * z)
-        event, none = density * p / prevalence, density * (1 - p) / (1 - prevalence)
+        intercept = optimize.brentq(lambda a: special.expit(a + slope * risk).mean() - prevalence, -80, 80)
+        p = special.expit(intercept + slope * risk)
+        event, none = p / p.sum(), (1 - p) / (1 - p).sum()
         return float(event @ (np.cumsum(none) - none / 2)) - target
 
-    return 0.0 if target == 0.5 else float(optimize.brentq(excess, 0.0, 20.0))
+    return float(optimize.brentq(excess, 0.0, 30.0))
+
+
+def _in_units(z: NDArray[np.float64]) -> pd.DataFrame:
+    """Standardised structure in units and within limits, with what follows from it."""
+    table = pd.DataFrame(index=range(len(z)))
+    for k, name in enumerate(targets.columns()):
+        bone, index = name.split(" ")
+        mean, sd = targets.STRUCTURE[bone][index]
+        value = np.clip(z[:, k], -targets.WIDEST_SD, targets.WIDEST_SD)
+        if index in targets.LOGNORMAL:
+            spread = np.sqrt(np.log(1 + (sd / mean) ** 2))
+            value = mean * np.exp(spread * value - spread**2 / 2)
+        else:
+            value = mean + sd * value
+        table[name] = np.clip(value, *targets.LIMITS.get(index, (-np.inf, np.inf)))
+    follow = {}
+    for bone in BONES:
+        follow[f"{bone} Tb.BV/TV"] = table[f"{bone} q"] * table[f"{bone} Tb.N"] * table[f"{bone} Tb.Th"]
+        follow[f"{bone} Tb.vBMD"] = DENSITY_OF_BVTV * follow[f"{bone} Tb.BV/TV"]
+    return pd.concat([table, pd.DataFrame(follow)], axis=1)
+
+
+DENSITY_OF_BVTV = 690.0  # Tb.vBMD over BV/TV on the XtremeCT II: 694 and 689 in Poncioni, 700 and 652 in Neeteson 2023

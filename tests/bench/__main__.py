@@ -1,0 +1,156 @@
+"""`make bench`: accuracy, time and memory of deepqct beside the other open tools, on identical masks, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import shapes
+from measure import ask_peers, in_own_process, table
+
+from deepqct.thickness import local_thickness
+
+VOXEL = 0.0607
+TOOLS = ("localthickness", "porespy", "bone-micro.")
+
+
+def cases() -> dict[str, list[tuple[np.ndarray, int, float]]]:
+    """Shapes by name: masks, margin that is left out, true diameter in voxels."""
+    found: dict[str, list[tuple[np.ndarray, int, float]]] = {}
+    for width in (2, 3, 4, 5, 6):
+        masks = []
+        for axis in range(3):
+            mask = np.zeros((30, 30, 30), bool)
+            np.moveaxis(mask, axis, 0)[12 : 12 + width] = True
+            masks.append((mask, 8, float(width)))
+        found[f"plate {width}"] = masks
+    for width in (3, 4, 5, 8, 12):
+        rng, size = np.random.default_rng(width), max(24, 3 * width)
+        found[f"oblique plate {width}"] = [
+            (shapes.plate(width, size=size, rng=rng), size // 4, float(width)) for _ in range(10)
+        ]
+    for width in (3, 4, 5, 6, 8, 12):
+        rng = np.random.default_rng(width)
+        found[f"rod {width}"] = [(shapes.rod(width, size=30, rng=rng), 9, float(width)) for _ in range(10)]
+    for width in (3, 4, 5, 6, 8, 12):
+        rng = np.random.default_rng(width)
+        found[f"ball {width}"] = [(shapes.ball(width, rng=rng), 0, float(width)) for _ in range(10)]
+    return found
+
+
+def ours(mask: np.ndarray, margin: int) -> float:
+    """Mean local thickness of the middle of a mask, in voxels."""
+    inner = (slice(margin, -margin),) * 3 if margin else (slice(None),) * 3
+    return float(local_thickness(mask, voxel_mm=(1.0, 1.0, 1.0))[inner][mask[inner]].mean())
+
+
+def thickness(peers: str | None) -> None:
+    """Error of local thickness by shape and size."""
+    shaped = cases()
+    packed = {
+        f"{name}/{i}": mask.astype(np.int16) + 2 * margin
+        for name, masks in shaped.items()
+        for i, (mask, margin, _) in enumerate(masks)
+    }
+    answer = ask_peers(peers, "thickness", **packed)
+    tools = TOOLS if answer else ()
+    rows = []
+    for name, masks in shaped.items():
+        errors = {"deepqct": [100 * (ours(mask, margin) / true - 1) for mask, margin, true in masks]}
+        for tool in tools:
+            errors[tool] = [
+                100 * (answer["found"][f"{name}/{i}"][tool] / true - 1) for i, (_, _, true) in enumerate(masks)
+            ]
+        cells = [f"{np.mean(e):+.1f} ({np.mean(np.abs(e)):.1f}, {np.max(np.abs(e)):.1f})" for e in errors.values()]
+        rows.append([name, len(masks), *cells])
+    table(
+        "Local thickness, diameter in voxels: mean error in % (mean absolute, worst); 2r where a tool gives radii.",
+        ["shape", "n", "deepqct", *tools],
+        rows,
+    )
+
+
+def small(peers: str | None) -> None:
+    """All indices of the small phantom, on identical masks."""
+    masks = shapes.phantom((110, 300, 300), voxel_mm=VOXEL)
+    truth = {"Tb.Th": 3 * VOXEL, "Tb.Sp": 14 * VOXEL, "Tb.N": 1 / (17 * VOXEL), "Ct.Th": 1.0}
+    truth["Tb.BV/TV"] = float(masks["bone"].sum() / masks["trabecular"].sum())
+    mine = in_own_process("small")
+    answer = ask_peers(peers, "indices", voxel_mm=VOXEL, **{k: m.astype(np.uint8) for k, m in masks.items()})
+    rows = []
+    for symbol, true in truth.items():
+        row: list[object] = [symbol, f"{true:.4f}", f"{mine['values'][symbol]:.4f}"]
+        row.append(f"{100 * (mine['values'][symbol] / true - 1):+.1f}")
+        if answer:
+            value = answer["found"]["values"].get(symbol, float("nan"))
+            row += [f"{value:.4f}", f"{100 * (value / true - 1):+.1f}"]
+        rows.append(row)
+    rows.append(
+        ["seconds", "", f"{mine['seconds']:.1f}", "", *([f"{answer['found']['seconds']:.1f}", ""] if answer else [])]
+    )
+    rows.append(["peak GB", "", f"{mine['peak_gb']:.2f}", "", *([f"{answer['peak_gb']:.2f}", ""] if answer else [])])
+    peer = ["bone-micro.", "error %"] if answer else []
+    table("Small phantom, 110 × 300 × 300.", ["", "truth", "deepqct", "error %", *peer], rows)
+    if answer:
+        print(
+            f"  all indices {answer['found']['seconds'] / mine['seconds']:.0f} times faster than bone-microarchitecture"
+        )
+
+
+def real(peers: str | None) -> None:
+    """Grey values to indices at a real bone's size."""
+    mine = in_own_process("real")
+    rows = [["deepqct", f"{mine['contours_s']:.0f}", f"{mine['seconds']:.0f}", f"{mine['peak_gb']:.2f}"]]
+    answer = None
+    if peers:
+        sys.path.insert(0, str(Path(__file__).parent))
+        from ours import grey
+
+        answer = ask_peers(peers, "whole", voxel_mm=VOXEL, density=grey((168, 500, 600)))
+    if answer:
+        found = answer["found"]
+        rows.append(
+            [
+                "bone-contouring + bone-micro.",
+                f"{found['contours_s']:.0f}",
+                f"{found['seconds']:.0f}",
+                f"{answer['peak_gb']:.2f}",
+            ]
+        )
+    table("Grey values to indices, 168 × 500 × 600.", ["", "contours s", "all s", "peak GB"], rows)
+    if answer:
+        print(f"  {answer['found']['seconds'] / mine['seconds']:.0f} times faster")
+
+
+def isq(_: str | None) -> None:
+    """Memory of a full ISQ."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "full.ISQ")
+        size = in_own_process("make_isq", path)["gb"]
+        mine = in_own_process("isq", path)
+    rows = [
+        [f"{size:.2f}", f"{mine['seconds']:.0f}", f"{mine['own_gb']:.2f}", f"{mine['peak_gb']:.2f}", str(mine["boxes"])]
+    ]
+    table(
+        "A full ISQ, file to the boxes of both bones.",
+        ["file GB", "seconds", "own GB", "with mapped pages GB", "boxes"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", help="the Python that has requirements-peers.txt; without it deepqct stands alone")
+    parser.add_argument("--only", default="thickness,small,real,isq", help="some of thickness,small,real,isq")
+    given = parser.parse_args()
+    if given.peers is None:
+        print("No peers: give their Python by --peers, as `make bench` does.")
+    parts = {"thickness": thickness, "small": small, "real": real, "isq": isq}
+    for part in given.only.split(","):
+        parts[part](given.peers)
