@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepqct import __version__
 from deepqct.folder import SITES, read_json, write_json, write_table
@@ -57,6 +58,24 @@ def draw_scan(
     if margin:
         density = density[:, margin:-margin, margin:-margin]
     return scan_limb(density, voxel_mm=voxel_mm, site=site, side=side, rng=rng)
+
+
+def scan_in_steps(
+    woman: Mapping[str, Any], *, site: str, voxel_mm: float, seed: int, motion_grade: int = 4
+) -> dict[str, NDArray[np.float32]]:
+    """How a virtual scan comes about, for a picture: densities (z, y, x) of a few slices after each step."""
+    rng = np.random.default_rng([seed, motion_grade])
+    margin = round(AIR_MARGIN_MM / voxel_mm)
+    drawn = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=3, rng=rng, margin=margin)
+    moved = move(drawn, draw_poses(motion_grade, rng=rng), voxel_mm=voxel_mm)
+    within = np.s_[:, margin:-margin, margin:-margin]
+
+    def scanned(density: NDArray[np.float32]) -> NDArray[np.float32]:
+        same = np.random.default_rng(seed)
+        return scan_limb(density[within], voxel_mm=voxel_mm, site=site, side="right", rng=same).density
+
+    steps = {"tissues as drawn": drawn[within], "scanned at rest": scanned(drawn)}
+    return steps | {f"moved, grade {motion_grade}": scanned(moved)}
 
 
 def new_cohort(

@@ -144,13 +144,51 @@ def isq(_: str | None) -> None:
     )
 
 
+def virtual(_: str | None) -> None:
+    """Virtual women: measured against drawn, and how many clean scans carry a flag."""
+    from virtual import limbs, recovery
+
+    found = limbs(60, spread_evenly=True)
+    table(
+        "Virtual bones at 61 µm, 24 slices, drawn evenly over the published ranges: r, bias of the mean (n).",
+        ["", *found["bone"].unique()],
+        recovery(found),
+    )
+    still = limbs(20, spread_evenly=False)
+    flagged = still[still["flags"].map(len) > 0].groupby(["number", still["bone"].isin(["radius", "ulna"])]).ngroups
+    table("Clean virtual scans.", ["scans", "flagged"], [[len(still) // 2, flagged]])
+
+
+def texture(_: str | None) -> None:
+    """Virtual trabecular texture beside a real piece of radius."""
+    from texture import crossings, draw, montage, real_cube, spectrum, virtual_cubes
+
+    real, cubes = real_cube(), virtual_cubes(4)
+    rows: list[list[object]] = []
+    for name, cube in [("real", real), *((f"virtual {i}", cube) for i, cube in enumerate(cubes))]:
+        if cube is not None:
+            apart = "" if real is None else f"{np.std(np.log10(spectrum(cube) / spectrum(real))):.3f}"
+            rows.append([name, apart, *(f"{c:.2f}" for c in crossings(cube))])
+    table(
+        "Trabecular texture: spread of the log10 spectrum from the real one's, surfaces crossed a mm along z, y, x.",
+        ["", "spectrum", "z", "y", "x"],
+        rows,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="deepqct-bench-"))
+    montage(folder / "bones.png")
+    if real is not None:
+        draw(real, cubes, folder / "texture.png")
+    print(f"  pictures in {folder}")
+
+
+PARTS = {"thickness": thickness, "small": small, "real": real, "isq": isq, "virtual": virtual, "texture": texture}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", help="the Python that has requirements-peers.txt; without it deepqct stands alone")
-    parser.add_argument("--only", default="thickness,small,real,isq", help="some of thickness,small,real,isq")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     given = parser.parse_args()
     if given.peers is None:
         print("No peers: give their Python by --peers, as `make bench` does.")
-    parts = {"thickness": thickness, "small": small, "real": real, "isq": isq}
     for part in given.only.split(","):
-        parts[part](given.peers)
+        PARTS[part](given.peers)
