@@ -1,5 +1,6 @@
 # make report   the whole way on virtual women; prints the path of the report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
+# make test-long   budgets of time and memory, virtual bones against what was drawn (about 20 minutes)
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make lab      JupyterLab on the notebooks
 # Each makes its own environment from the lock when there is none.
@@ -17,15 +18,18 @@ report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
 
 unit: env
-	$(BIN)/python -m pytest -m "not chain and not browser"
+	$(BIN)/python -m pytest -m "not chain and not browser and not long"
 
 lint: env
 	$(BIN)/ruff format --check deepqct tests notebooks
 	$(BIN)/ruff check deepqct tests notebooks
 	$(BIN)/mypy
+
+test-long: env
+	$(BIN)/python -m pytest -m long
 
 bench: env
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

@@ -89,3 +89,44 @@ def test_the_kept_tables_serve_the_later_stages(cohort_folder, tmp_path):
     counts = keep_splits(cohort, run, protocols="all", folds=2, repeats=1, test_fraction=0.1, seed=1)
     assert counts["patients"].sum() == 5
     assert len(read_table(run.splits)) == 5
+
+
+def test_every_kind_of_spoilt_file_is_one_sentence_and_the_others_go_on(cohort_folder, tmp_path):
+    """What a copied archive holds: cut off, padded, renamed, empty, something else altogether."""
+    cohort = load_cohort(cohort_folder)
+    good = cohort.scans.query("site == 'wrist'")["file"]
+    data = (cohort_folder / good.iloc[0]).read_bytes()
+    folder = tmp_path / "archive"
+    spoilt = {
+        "whole.AIM": data,
+        "padded.AIM": data + bytes(4096),
+        "cut.AIM": data[:-5000],
+        "empty.AIM": b"",
+        "text.AIM": b"dear colleague, please find attached\n" * 40,
+        "renamed.ISQ": data,
+        "renamed.nii": data,
+        "image.mha": b"NDims = 3\nDimSize = 0 0 0\n",
+    }
+    folder.mkdir()
+    for name, content in spoilt.items():
+        (folder / name).write_bytes(content)
+    people = [f"sub-{i:04d}" for i in range(len(spoilt))]
+    scans = pd.DataFrame({"participant_id": people, "site": "wrist", "side": "left", "file": list(spoilt)})
+    scans["unit"] = ["density" if name.endswith((".nii", ".mha")) else None for name in spoilt]
+    scans["side"] = cohort.scans.set_index("file")["side"][good.iloc[0]]
+    whole = type(cohort)(folder, cohort.participants, scans, cohort.dictionary, "fracture")
+    table = curate(whole, Run(tmp_path / "run"), image_px=32).assign(file=list(spoilt)).set_index("file")
+    assert table["status"].to_dict() == {
+        name: "curated" if name in ("whole.AIM", "padded.AIM") else "failed" for name in spoilt
+    }
+    words = {
+        "cut.AIM": "ends after", "empty.AIM": "is empty; copy it again", "text.AIM": "does not begin like an AIM",
+        "renamed.ISQ": "does not begin like an ISQ", "renamed.nii": "damaged or not what its name says",
+        "image.mha": "damaged or not what its name says",
+    }  # fmt: skip
+    for name, word in words.items():
+        reason = table.loc[name, "reason"]
+        assert reason.startswith(name), reason
+        assert word in reason
+        assert reason.count(".") <= 3
+        assert "\n" not in reason

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepqct.folder import SITES
 from deepqct.parallel import each_slice
 from deepqct.virtual.network import bone_fraction, draw_waves
-from deepqct.virtual.outlines import Outline, draw_outline, widened
+from deepqct.virtual.outlines import WIDER_A_MM, Outline, draw_outline, widened
 from deepqct.virtual.steering import Aim, aim_of
 
 Field = NDArray[np.float32]
@@ -79,7 +79,7 @@ def draw_limb(
     rng : numpy Generator
         Of this scan alone.
     margin : int
-        Voxels around the usual field; it changes nothing within.
+        Voxels around the usual field, so that a limb that moves lies wholly in air.
 
     Returns
     -------
@@ -108,9 +108,8 @@ def _lay_out(woman: Mapping[str, float], site: str, rng: np.random.Generator) ->
     if rng.random() < _OFF_CENTRE:
         shift[1] += FIELD_MM[site][1] / 2 - (at + ends[small][1][1] - middle) + 2.0
     centres = {large: (shift[0], shift[1] - middle), small: (shift[0] + up, shift[1] + at - middle)}
-    fat = float(
-        np.clip(rng.uniform(*_FAT_MM[site]) + 0.15 * (woman["weight_kg"] / (woman["height_cm"] / 100) ** 2 - 24), 1, 8)
-    )
+    bmi = woman["weight_kg"] / (woman["height_cm"] / 100) ** 2
+    fat = float(np.clip(rng.uniform(*_FAT_MM[site]) + 0.15 * (bmi - 24), 1, 8))
     reach_y = max(abs(end) for bone in ends for end in (ends[bone][0][0], ends[bone][1][0])) + abs(up) / 2
     reach_x = (ends[large][1][1] - ends[large][0][1] + gap + ends[small][1][1] - ends[small][0][1]) / 2
     soft = _DEEP_MM[site] + fat + _SKIN_MM
@@ -154,7 +153,7 @@ def _draw_bone(
     aim = aim_of(woman, bone)
     outline = limb.outlines[bone]
     length = len(density) * voxel_mm
-    reach = np.abs(outline.points).max(axis=0) * (1 + 0.004 * length) + 1.0
+    reach = np.abs(outline.points).max(axis=0) * (1 + WIDER_A_MM * length) + 1.0
     centre = limb.centres[bone]
     rows, columns = (
         slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in zip((y, x), centre, reach, strict=True)

@@ -38,7 +38,7 @@ _SHAPES: dict[str, list[tuple[float, float]]] = {
 }  # fmt: skip
 # How one woman's outline differs from the next one's; ours.
 _STRETCH, _TURN_DEGREES, _ROUGHNESS = 0.05, 6.0, 0.012
-_WIDER_A_MM = 0.004  # towards the hand or foot
+WIDER_A_MM = 0.004  # towards the hand or foot
 
 
 @dataclass(frozen=True)
@@ -104,4 +104,4 @@ def draw_outline(bone: str, *, area_mm2: float, rng: np.random.Generator) -> Out
 
 def widened(outline: Outline, along_mm: float) -> Outline:
     """The same outline so far towards the hand or foot, where the bone is wider."""
-    return Outline(outline.points * (1 + _WIDER_A_MM * along_mm), outline.normals)
+    return Outline(outline.points * (1 + WIDER_A_MM * along_mm), outline.normals)

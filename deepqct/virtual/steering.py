@@ -27,7 +27,7 @@ NETWORK = np.array(
     ]
 )
 # Knobs that were tried; beyond them the maps say nothing.
-LOWEST, HIGHEST = Knobs(0.40, 0.11, -0.02), Knobs(1.30, 0.24, 0.26)
+LOWEST, HIGHEST = Knobs(0.40, 0.09, -0.02), Knobs(1.70, 0.24, 0.22)
 _PRECISION = np.array([0.05, 0.02, 0.08])  # how closely each index is aimed at, relative; thickness varies least
 # Ct.Th = a + b × drawn + c × Tb.BV/TV: plates that lie flat on the cortex count as cortex.
 SHELL = (0.003, 1.043, 0.331)

@@ -23,7 +23,7 @@ from deepqct.virtual import anatomy, draw_women, steering
 from deepqct.virtual.network import Knobs
 from deepqct.virtual.scanner import scan_limb
 
-LIMBS, VOXEL, SLICES = 72, 0.0607, 24
+LIMBS, VOXEL, SLICES = 120, 0.0607, 24
 
 
 def one(number: int) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def one(number: int) -> list[dict[str, Any]]:
     woman = draw_women(LIMBS + 1, seed=4).to_dict("records")[number % LIMBS]
     aims = {
         bone: steering.Aim(
-            Knobs(rng.uniform(0.40, 1.30), rng.uniform(0.11, 0.24), rng.uniform(-0.02, 0.26)),
+            Knobs(rng.uniform(0.40, 1.70), np.exp(rng.uniform(np.log(0.09), np.log(0.24))), rng.uniform(-0.02, 0.22)),
             rng.uniform(0.5, 2.0 if site == "ankle" else 1.6), rng.uniform(780, 1050), rng.uniform(0, 0.12),
             rng.uniform(0, 0.8), rng.uniform(0, 1),
         )

@@ -120,6 +120,26 @@ def isq(path: str) -> dict[str, Any]:
     return {"seconds": seconds, "own_gb": memory.own, "peak_gb": memory.all, "boxes": boxes}
 
 
+def wrist() -> dict[str, Any]:
+    """A full-size virtual wrist that lies still."""
+    warm_up()
+    woman = draw_women(2, seed=1).to_dict("records")[0]
+    draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=3, seed=1)
+    with Memory() as memory:
+        began = time.perf_counter()
+        scan = draw_scan(woman, site="wrist", side="right", voxel_mm=VOXEL, slices=168, seed=1)
+        seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    draw_scan(woman, site="wrist", side="right", voxel_mm=0.12, slices=24, seed=1)
+    quick = time.perf_counter() - began
+    began = time.perf_counter()
+    draw_scan(woman, site="wrist", side="right", voxel_mm=0.12, slices=24, seed=1, motion_grade=4)
+    moved = time.perf_counter() - began
+    return {
+        "seconds": seconds, "peak_gb": memory.all, "shape": scan.native.shape, "quick_s": quick, "quick_moved_s": moved,
+    }  # fmt: skip
+
+
 if __name__ == "__main__":
-    jobs = {"small": small, "real": real, "make_isq": make_isq, "isq": isq}
+    jobs = {"small": small, "real": real, "make_isq": make_isq, "isq": isq, "wrist": wrist}
     print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))
