@@ -165,6 +165,7 @@ def _draw_bone(
     ends = [widened(outline, along).depth(own_y, own_x) for along in (-length / 2, length / 2)]
     shell = _shell(ends[0][1], aim, rng)
     waves = draw_waves((length, *(n * voxel_mm for n in box.shape[1:])), voxel_mm=voxel_mm, knobs=aim.knobs, rng=rng)
+    patches = waves.patches - _mean_within(waves.patches, ends[0][0] - shell, voxel_mm / waves.step_mm)
     canals = _canals(aim, outline, shell_mm=aim.shell_mm, length_mm=length, bone=bone, rng=rng)
     deepest = max(float((ends[0][0] - shell).max()) * 0.8, 1.0)
     thickness, reach_mm = aim.knobs.thickness_mm, aim.knobs.reach_mm
@@ -175,7 +176,7 @@ def _draw_bone(
         inner = depth - shell
         fraction = np.empty(depth.shape, np.float32)
         bone_fraction(
-            z, inner, waves.sheets, waves.patches, voxel_mm / waves.step_mm, waves.step_mm, voxel_mm, thickness,
+            z, inner, waves.sheets, patches, voxel_mm / waves.step_mm, waves.step_mm, voxel_mm, thickness,
             reach_mm, deepest, aim.patchiness, fraction,
         )  # fmt: skip
         cortex = np.full(depth.shape, aim.cortical_tissue, np.float32)
@@ -186,6 +187,13 @@ def _draw_bone(
         box[z] += np.clip(0.5 + depth / voxel_mm, 0, 1) * (inside - box[z])
 
     each_slice(draw, range(len(box)))
+
+
+def _mean_within(field: Field, inner: Field, ratio: float) -> np.float32:
+    """Mean of a field of the waves' grid where the marrow space is, so that patches change places and not the mean."""
+    rows, columns = ((1 + np.arange(n) * ratio).astype(int) for n in inner.shape)
+    within = field[:: max(len(field) // 8, 1), rows[:, None], columns[None]][:, inner > 0]
+    return np.float32(within.mean() if within.size else 0.0)
 
 
 def _shell(place: Field, aim: Aim, rng: np.random.Generator) -> Field:

@@ -166,9 +166,19 @@ def virtual(_: str | None) -> None:
         ["", *found["bone"].unique()],
         recovery(found),
     )
-    still = limbs(20, spread_evenly=False)
-    flagged = still[still["flags"].map(len) > 0].groupby(["number", still["bone"].isin(["radius", "ulna"])]).ngroups
-    table("Clean virtual scans.", ["scans", "flagged"], [[len(still) // 2, flagged]])
+    usual = limbs(20, spread_evenly=False)
+    ratio = (usual["Tb.vBMD"] / usual["Tb.BV/TV"]).groupby(usual["bone"], sort=False)
+    gap = (usual["Tt.Ar"] - usual["Ct.Ar"] - usual["Tb.Ar"]).abs().max()
+    rows = [[bone, f"{part.mean():.0f} ({part.min():.0f} to {part.max():.0f})", f"{gap:.1g}"] for bone, part in ratio]
+    table("Identities in the usual women.", ["", "Tb.vBMD / BV/TV", "largest Tt.Ar − Ct.Ar − Tb.Ar, mm²"], rows)
+    wrist = usual["bone"].isin(["radius", "ulna"])
+    flagged = usual[usual["flags"].map(len) > 0]
+    scans = flagged.groupby([flagged["number"], wrist[flagged.index]]).ngroups
+    table(
+        "Clean virtual scans with a flag.",
+        ["scans", "flagged", "flags"],
+        [[len(usual) // 2, scans, "; ".join(sorted({flag for flags in flagged["flags"] for flag in flags})) or "none"]],
+    )
 
 
 def texture(_: str | None) -> None:

@@ -68,7 +68,9 @@ def regress(wanted: np.ndarray, given: np.ndarray, name: str) -> np.ndarray:
 
 def fit(table: pd.DataFrame) -> None:
     """Print the maps as they stand in steering.py."""
-    table = table[(table["flags"].fillna("") == "") & table["Tb.BV/TV"].between(0.04, 0.42) & (table["Tb.N"] > 0.3)]
+    q = table["Tb.BV/TV"] / (table["Tb.N"] * table["Tb.Th"])
+    near = table["Tb.N"].between(0.45, 2.1) & table["Tb.Th"].between(0.17, 0.36) & table["Tb.BV/TV"].between(0.05, 0.42)
+    table = table[(table["flags"].fillna("") == "") & near & q.between(0.5, 0.85)]  # where women may lie
     knobs = steering.features(
         np.log(table["frequency"].to_numpy()), np.log(table["thickness"].to_numpy()), table["reach"].to_numpy()
     )
