@@ -28,7 +28,9 @@ SMOOTHING_MM = 0.10
 CLOSING_MM = 1.2
 OPENING_MM = 1.0
 LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
+LEAK_TRIES = 3  # up to so many times that, where a thin shell leaks
 STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
+THINNEST_WALL_MM = 1.0  # between the spaces of two bones
 SLIT_MM = 0.6  # a space of up to twice this between two shells is no core
 THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
 CORE_CLOSING_MM = 1.0
@@ -206,8 +208,8 @@ def _outlines(limb: Scan) -> tuple[list[NDArray[np.bool_]], int]:
         return nothing, 0
     smallest = SMALLEST_BONE_MM2 / (pixel_mm[0] * pixel_mm[1]) * len(shells)
     found = []
-    for part in _parts(shells, limb):
-        closed = planes.fill(planes.close(shells & part, CLOSING_MM, pixel_mm=pixel_mm)) & part
+    for part, core in _parts(shells, limb):
+        closed = planes.fill(planes.close(shells & part | core, CLOSING_MM, pixel_mm=pixel_mm)) & part
         labels, sizes = _label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
         found += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
     found.sort(key=lambda one: one[0], reverse=True)
@@ -243,12 +245,12 @@ def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[n
     return np.concatenate(each_slice(some, range(0, n, _CHUNK)))
 
 
-def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[NDArray[np.bool_]]:
-    """Space divided between the cores; undivided if there are not two."""
+def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Space divided between the cores, each with its core; undivided and without one if there are not two."""
     pixel_mm = limb.voxel_mm[1:]
     cores = _cores(shells, voxel_mm=limb.voxel_mm)
     if len(cores) < 2:
-        return [np.ones(shells.shape, bool)]
+        return [(np.ones(shells.shape, bool), np.zeros(shells.shape, bool))]
 
     def divide(z: int) -> NDArray[np.uint8]:
         apart = np.stack([planes.distance(core[z : z + 1], pixel_mm=pixel_mm, threads=1)[0] for core in cores])
@@ -267,14 +269,41 @@ def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[NDArray[np.bool_]]:
         return owner
 
     owner = np.stack(each_slice(divide, range(len(shells))))
-    return [owner == i for i in range(1, len(cores) + 1)]
+    return [(owner == i, core) for i, core in enumerate(cores, start=1)]
 
 
 def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
-    """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none."""
+    """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none.
+
+    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack.
+    """
+    leak = max(LEAK_MM, *voxel_mm[1:])
+    found = [_spaces(shells, leak, voxel_mm=voxel_mm)]
+    while len(found) < LEAK_TRIES and not _go_through(found[-1]):
+        found.append(_spaces(shells, (len(found) + 1) * leak, voxel_mm=voxel_mm))
+    cores = found[-1] if _go_through(found[-1]) else found[0]
+    main, rest = cores[:2], []
+    for core in cores[2:]:
+        # A wall as thin as this is a plate within a bone, not the two cortices between bones.
+        away = [planes.distance(one, pixel_mm=voxel_mm[1:])[core].min() for one in main]
+        if min(away) < THINNEST_WALL_MM:
+            main[int(np.argmin(away))] |= core
+        else:
+            rest.append(core)
+    return [*main, *rest]
+
+
+def _go_through(cores: list[NDArray[np.bool_]]) -> bool:
+    """Whether at least two spaces are there in every slice."""
+    return sum(bool(core.any(axis=(1, 2)).all()) for core in cores) >= 2
+
+
+def _spaces(
+    shells: NDArray[np.bool_], leak_mm: float, *, voxel_mm: tuple[float, float, float]
+) -> list[NDArray[np.bool_]]:
+    """The spaces that shells enclose if gaps of up to twice `leak_mm` are closed, the largest first."""
     pixel_mm = (voxel_mm[1], voxel_mm[2])
-    leak = max(LEAK_MM, max(pixel_mm))
-    tight = planes.close(shells, leak, pixel_mm=pixel_mm)
+    tight = planes.close(shells, leak_mm, pixel_mm=pixel_mm)
     space = planes.close(planes.fill(tight) & ~shells, STRUT_MM, pixel_mm=pixel_mm)
     labels, sizes = _label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
     smallest = SMALLEST_CORE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(shells)

@@ -15,7 +15,7 @@ from deepqct.bones import Bone
 from deepqct.scan import Scan, each_loaded
 
 # Our choices, in mgHA/cm³: virtual scans of grades 4 and 5 mostly lie above the first, those of grades 1 and 2 below.
-MOTION_LIMIT = 30.0
+MOTION_LIMIT = 35.0
 RING_LIMIT = 12.0
 # Read off figure S1 of Neeteson 2023 (doi:10.1038/s41598-022-27350-0): women and men, XtremeCT II, one stack. No range is
 # published for ulna and fibula.
