@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from deepqct import __version__
 from deepqct.agreement import agreement
@@ -28,10 +26,8 @@ from deepqct.indices import UNITS, measure
 from deepqct.manufacturer import COMPARTMENTS, SOURCES, contoured_bone, dice
 from deepqct.parallel import set_threads
 from deepqct.quality import MOTION_LIMIT, RING_LIMIT, flags_of_scores, motion_score, ring_score, unusual_indices
-from deepqct.scan import ScanError, read_scan
-
-# Edge of the square field that each bone's stack shows; it holds the largest published cross-sections. Our choice.
-FIELD_MM = {"radius": 36.0, "ulna": 22.0, "tibia": 48.0, "fibula": 26.0}
+from deepqct.scan import Scan, ScanError, read_scan
+from deepqct.stacks import FIELD_MM, cut_stack, of_bone
 
 SCORES = ("motion_score", "ring_score")
 
@@ -246,7 +242,7 @@ def _curate_anew(task: _Task, *, recipe: dict[str, Any]) -> list[dict[str, Any]]
     rings = ring_score(scan, bones)
     beside = theirs if task.use == "both" else {}
     return [
-        _write_bone(bone, task, recipe=recipe, rings=rings, beside=beside.get(bone.name)) for bone in bones.values()
+        _write_bone(name, bones, task, scan=scan, recipe=recipe, rings=rings, beside=beside.get(name)) for name in bones
     ]
 
 
@@ -261,10 +257,18 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _write_bone(
-    bone: Bone, task: _Task, *, recipe: dict[str, Any], rings: float, beside: Bone | None
+    name: str,
+    bones: dict[str, Bone],
+    task: _Task,
+    *,
+    scan: Scan,
+    recipe: dict[str, Any],
+    rings: float,
+    beside: Bone | None,
 ) -> dict[str, Any]:
     """Write one bone's stack and mask, and last its record, which makes them count."""
-    density, mask, first_mm = to_stack(bone, image_px=task.image_px)
+    bone = bones[name]
+    density, mask, first_mm = cut_stack(scan, name, bones, image_px=task.image_px)
     record_path = task.run.stack_record(task.participant_id, bone.name)
     record_path.unlink(missing_ok=True)
     indices, motion = measure(bone), motion_score(bone)
@@ -273,7 +277,7 @@ def _write_bone(
         *flags_of_scores(motion, rings),
         *unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1]),
     ]
-    if mask[:, [0, -1]].any() or mask[:, :, [0, -1]].any():
+    if of_bone(mask[:, [0, -1]]).any() or of_bone(mask[:, :, [0, -1]]).any():
         flags.append(f"wider than its field of {FIELD_MM[bone.name]:g} mm")
     for path, array in (
         (task.run.stack(task.participant_id, bone.name), density),
@@ -304,56 +308,6 @@ def _write_bone(
 def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:
     """Numbers as JSON has them: it knows no NaN."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
-
-
-def to_stack(bone: Bone, *, image_px: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[float, float]]:
-    """The bone in the middle of its square field, at a fixed number of pixels.
-
-    Parameters
-    ----------
-    bone : Bone
-        The bone with its compartments.
-    image_px : int
-        Pixels along each edge.
-
-    Returns
-    -------
-    (z, image_px, image_px) int16, mgHA/cm³
-        Density; where the field is wider than the scan, the nearest scanned voxel.
-    (z, image_px, image_px) uint8
-        1 trabecular, 2 cortical, 0 elsewhere.
-    (y, x) mm
-        The first pixel's centre in the bone's box, measured from the centre of the box's first voxel.
-    """
-    pixel = FIELD_MM[bone.name] / image_px
-    voxel = np.array(bone.voxel_mm[1:])
-    centre = np.array(ndimage.center_of_mass(bone.total.any(axis=0))) * voxel
-    first = centre - pixel * (image_px - 1) / 2
-    step = pixel / voxel
-    # Averages over a coarser pixel instead of picking single voxels, whose noise would alias.
-    smooth = ndimage.gaussian_filter(bone.density, (0.0, *np.maximum((step - 1) / 2, 0)))
-    labels = bone.trabecular * np.uint8(1) + bone.cortical * np.uint8(2)
-    shape = (image_px, image_px)
-    place = {"matrix": step, "offset": first / voxel, "output_shape": shape}
-    density = np.stack([ndimage.affine_transform(z, order=1, mode="nearest", **place) for z in smooth])
-    mask = np.stack([ndimage.affine_transform(z, order=0, mode="constant", **place) for z in labels])
-    return np.rint(density).astype(np.int16), mask, (float(first[0]), float(first[1]))
-
-
-def load_stack(
-    run: Run, participant_id: str, bone: str
-) -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[float, ...]]:
-    """One bone's stack, its compartments, both memory-mapped (z, y, x), and its voxel (z, y, x) in mm."""
-    record = read_json(run.require(run.stack_record(participant_id, bone), written_by="01_data_curation"))
-    density = np.load(run.stack(participant_id, bone), mmap_mode="r")
-    mask = np.load(run.stack_mask(participant_id, bone), mmap_mode="r")
-    return density, mask, tuple(record["voxel_mm"])
-
-
-def example_stacks(run: Run, *, bone: str, most: int = 12) -> dict[str, NDArray[np.int16]]:
-    """The density stacks of the first patients who have this bone, by participant_id."""
-    people = read_table(run.indices).query("bone == @bone")["participant_id"].head(most)
-    return {person: load_stack(run, person, bone)[0] for person in people}
 
 
 def _indices(table: pd.DataFrame, run: Run, kind: str) -> pd.DataFrame:

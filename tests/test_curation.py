@@ -10,8 +10,9 @@ import pytest
 
 from deepqct import curation
 from deepqct.cohort import keep_cohort, keep_splits, load_cohort, run_outcome
-from deepqct.curation import FIELD_MM, curate, example_stacks, load_stack
+from deepqct.curation import curate
 from deepqct.folder import Run, read_json, read_table
+from deepqct.stacks import FIELD_MM, example_stacks, load_stack, of_bone
 from deepqct.virtual import new_cohort
 
 
@@ -31,7 +32,7 @@ def test_every_scan_becomes_two_stacks_and_two_rows(cohort_folder, tmp_path):
     assert density.shape == mask.shape == (4, 48, 48)
     assert (density.dtype, mask.dtype) == (np.int16, np.uint8)
     assert voxel_mm == pytest.approx((0.3, FIELD_MM["tibia"] / 48, FIELD_MM["tibia"] / 48))
-    area = (mask > 0).sum() / 4 * voxel_mm[1] * voxel_mm[2]
+    area = of_bone(mask).sum() / 4 * voxel_mm[1] * voxel_mm[2]
     measured = read_table(run.indices).query("participant_id == 'sub-0003' and bone == 'tibia'")["Tt.Ar"].item()
     assert area == pytest.approx(measured, rel=0.05)
     assert set(example_stacks(run, bone="ulna", most=3)) == {"sub-0001", "sub-0002", "sub-0003"}

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from deepqct import plots
 from deepqct.cli import app
 from deepqct.cohort import keep_cohort, load_cohort
-from deepqct.curation import curate, example_stacks
+from deepqct.curation import curate
 from deepqct.folder import Run
 from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, ScanError, read_scan, to_native, write_aim, write_image
+from deepqct.stacks import example_stacks
 
 VOXEL = 0.2
 

@@ -18,6 +18,7 @@ from deepqct.agreement import agreement
 from deepqct.drawing import BONE_COLOURS, dots, outcome_legend, styled
 from deepqct.folder import BONES, write_whole
 from deepqct.indices import UNITS
+from deepqct.stacks import of_bone
 
 
 @styled
@@ -82,8 +83,8 @@ def compartments(
     ----------
     density : (z, y, x), mgHA/cm³
         The bone's stack.
-    mask : (z, y, x) of 0, 1, 2
-        1 trabecular, 2 cortical.
+    mask : (z, y, x) of 0 to 3
+        1 trabecular, 2 cortical, 3 another bone.
     voxel_mm : (z, y, x) mm
         Edge lengths.
     window : (low, high), mgHA/cm³
@@ -96,7 +97,7 @@ def compartments(
     x = (np.arange(density.shape[2]) + 0.5) * voxel_mm[2]
     y = (np.arange(density.shape[1]) + 0.5) * voxel_mm[1]
     outlines = {
-        "outer contour of the bone": (mask > 0, "#F0E442"),
+        "outer contour of the bone": (of_bone(mask), "#F0E442"),
         "inner contour of the cortex": (mask == 1, "#56B4E9"),
     }
     for inside, colour in outlines.values():
