@@ -77,9 +77,7 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike) -> Estimate:
     events, none = int(y.sum()), int((~y).sum())
     if min(events, none) < FEWEST:
         return Estimate(np.nan, np.nan, np.nan, len(y), events)
-    ranks, of_events, of_none = stats.rankdata(s), stats.rankdata(s[y]), stats.rankdata(s[~y])
-    above = (ranks[y] - of_events) / none  # for each event, the share of non-events below her
-    below = 1 - (ranks[~y] - of_none) / events
+    above, below = _placements(y, s)
     area = float(above.mean())
     variance = above.var(ddof=1) / events + below.var(ddof=1) / none
     fewer = min(events, none)
@@ -90,6 +88,76 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike) -> Estimate:
         half = stats.norm.ppf(0.975) * np.sqrt(variance or 0.25 / fewer) / (area * (1 - area))
         low, high = special.expit(special.logit(area) + np.array([-half, half]))
     return Estimate(area, float(low), float(high), len(y), events)
+
+
+def auc(y: ArrayLike, score: ArrayLike) -> pd.DataFrame:
+    """`auc_interval` as a table of one row: estimate, low, high, n, events.
+
+    Parameters
+    ----------
+    y, score
+        As in `auc_interval`.
+    """
+    found = auc_interval(y, score)
+    values = {"estimate": found.value, "low": found.low, "high": found.high, "n": found.n, "events": found.events}
+    return pd.DataFrame([values])
+
+
+def compare_auc(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike) -> pd.DataFrame:
+    """Difference of the AUCs of two fixed scores of the same patients.
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+        The outcome.
+    score_a, score_b : (n,) float
+        Two scores; patients who lack either are left out.
+
+    Returns
+    -------
+    DataFrame
+        One row: estimate (AUC of a minus AUC of b), low, high (95 %), p (two-sided), n, events; no estimate from fewer than
+        5 events or non-events.
+
+    References
+    ----------
+    DeLong ER et al. (1988), Biometrics 44:837.
+    """
+    a, b = np.asarray(score_a, float), np.asarray(score_b, float)
+    both = np.isfinite(a) & np.isfinite(b)
+    label, a = _scored(np.asarray(y, float)[both], a[both])
+    b = b[both]
+    n, events = len(label), int(label.sum())
+    if min(events, n - events) < FEWEST:
+        return pd.DataFrame([dict.fromkeys(("estimate", "low", "high", "p"), np.nan) | {"n": n, "events": events}])
+    (above_a, below_a), (above_b, below_b) = _placements(label, a), _placements(label, b)
+    difference = float(above_a.mean() - above_b.mean())
+    error = np.sqrt((above_a - above_b).var(ddof=1) / events + (below_a - below_b).var(ddof=1) / (n - events))
+    p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else 1.0
+    half = stats.norm.ppf(0.975) * error
+    values = {"estimate": difference, "low": difference - half, "high": difference + half, "p": p}
+    return pd.DataFrame([values | {"n": n, "events": events}])
+
+
+def within_folds(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
+    """Mean AUC of the folds, whose scores may differ in level; folds with one outcome only are left out."""
+    label, s, k = np.asarray(y, float) == 1, np.asarray(score, float), np.asarray(fold)
+    found = []
+    for one in np.unique(k):
+        rows = (k == one) & np.isfinite(s)
+        if 0 < label[rows].sum() < rows.sum():
+            found.append(float(_placements(label[rows], s[rows])[0].mean()))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _placements(
+    label: NDArray[np.bool_], score: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """For each event the share of non-events below her, for each non-event that of events above; ties count half."""
+    events, none = label.sum(), (~label).sum()
+    ranks = stats.rankdata(score)
+    above = (ranks[label] - stats.rankdata(score[label])) / none
+    return above, 1 - (ranks[~label] - stats.rankdata(score[~label])) / events
 
 
 def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: int = 0) -> pd.DataFrame:

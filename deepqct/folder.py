@@ -103,7 +103,7 @@ class Run:
         return self.bones / f"{participant_id}_{bone}.npy"
 
     def stack_mask(self, participant_id: str, bone: str) -> Path:
-        """The compartments of one bone's stack: uint8, 1 trabecular, 2 cortical."""
+        """The labels of one bone's stack: uint8, 1 trabecular, 2 cortical, 3 another bone."""
         return self.bones / f"{participant_id}_{bone}_mask.npy"
 
     def stack_record(self, participant_id: str, bone: str) -> Path:
@@ -117,6 +117,10 @@ class Run:
     def scores(self, bone: str) -> Path:
         """``scores_<bone>.csv``: out-of-fold and test scores of one bone."""
         return self.folder / f"scores_{bone}.csv"
+
+    def controls(self, bone: str) -> Path:
+        """``controls_<bone>.csv``: what one bone's networks score without the bone, or without its outcome."""
+        return self.folder / f"controls_{bone}.csv"
 
     @property
     def predictions(self) -> Path:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
-from urllib.error import URLError
+from typing import Any
 
 import fastai.callback.schedule  # noqa: F401 - it gives Learner its one-cycle schedules
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
@@ -28,99 +29,21 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, Normalize
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat
-from fastai.torch_core import TensorImage, default_device, set_seed
-from fastai.vision.augment import aug_transforms
-from fastai.vision.learner import vision_learner
+from fastai.torch_core import default_device, set_seed
+from fastai.vision.learner import create_body, create_timm_model, create_vision_model, vision_learner
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from deepqct import __version__
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import calibrate_out_of_fold
 from deepqct.folder import Run, file_hash, read_json, read_table, say, write_json, write_table, write_whole
+from deepqct.images import MEAN, SD, BoneImage, augmentation, bone_images
+from deepqct.recipe import WEIGHTS, Recipe
 
-WEIGHTS = ("imagenet", "none")
-# Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
-_MEAN, _SD = [0.4] * 3, [0.25] * 3
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a network learns; written beside its weights. All defaults are our choice.
-
-    Parameters
-    ----------
-    arch : str
-        A torchvision model by name; the paper's is resnet34.
-    weights : str
-        ``imagenet``, torchvision's, from its cache or the internet; ``none``, random.
-    epochs, batch_size : int
-        Length of the one-cycle schedule; images a step.
-    lr : float
-        Its highest learning rate.
-    images : int
-        Images cut from each stack; each has three slabs as channels.
-    low, high : float, mgHA/cm³
-        The fixed density window.
-    background : str
-        ``remove``: voxels outside the bone become 0 mgHA/cm³; ``keep``.
-    seed : int
-        Each protocol, repeat and fold derives its own.
-    """
-
-    arch: str = "resnet34"
-    weights: str = "none"
-    epochs: int = 8
-    batch_size: int = 16
-    lr: float = 1e-3
-    images: int = 2
-    low: float = -400.0
-    high: float = 1400.0
-    background: str = "remove"
-    seed: int = 7
-
-    @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> Self:
-        """The recipe among a notebook's parameters."""
-        return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained.
-
-        Raises
-        ------
-        ValueError
-            Naming the parameter, its value and what it may be.
-        """
-        if self.weights not in WEIGHTS:
-            raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}.")
-        if self.background not in ("remove", "keep"):
-            raise ValueError(f"background is {self.background!r}; use remove or keep.")
-        if self.arch not in models.list_models(module=models):
-            raise ValueError(f"arch is {self.arch!r}, which torchvision does not have; the paper's is resnet34.")
-        if min(self.epochs, self.batch_size, self.images) < 1 or self.lr <= 0 or self.low >= self.high:
-            raise ValueError("epochs, batch_size and images must be 1 or more, lr above 0, and low below high.")
-
-
-class BoneImage(TensorImage):
-    """Three slabs of one bone: (3, y, x), 0 and 1 at the edges of the density window."""
-
-    @classmethod
-    def of(cls, item: Any, *, run: Run, bone: str, recipe: Recipe) -> Self:
-        """The image that one row of the items table names."""
-        stack = np.load(run.stack(item.participant_id, bone), mmap_mode="r")
-        part = np.array_split(np.arange(stack.shape[0]), recipe.images)[item.image]
-        density = stack[part].astype(np.float32)
-        if recipe.background == "remove":
-            density[np.load(run.stack_mask(item.participant_id, bone), mmap_mode="r")[part] == 0] = 0.0
-        slabs = np.stack([slab.mean(axis=0) for slab in np.array_split(density, 3)])
-        window = (slabs - recipe.low) / (recipe.high - recipe.low)
-        return cls(torch.from_numpy(np.clip(window, 0.0, 1.0)))
-
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
-        """Draw the middle slab in grey."""
-        return TensorImage(self[1:2]).show(ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1} | kwargs)
+_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's and timm's networks, which ours replaces
 
 
 def use_device(name: str = "auto") -> str:
@@ -181,7 +104,7 @@ def bone_dataloaders(
         If the fold does not exist, or leaves no patient on one side.
     """
     recipe = recipe or Recipe()
-    items = _items(run, bone=bone, protocol=protocol, repeat=repeat, images=recipe.images)
+    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     items = items[items["fold"] != "test"].reset_index(drop=True)
     held_out = np.flatnonzero(items["fold"] == str(fold))
     if held_out.size in (0, len(items)):
@@ -198,13 +121,12 @@ def bone_dataloaders(
         get_y=lambda item: str(name) if item.outcome else f"no {name}",
         splitter=IndexSplitter(held_out),
         batch_tfms=[
-            # Rotation, mirroring and a slight scale leave density as it is; lighting and warping would not.
-            *aug_transforms(
-                max_rotate=15.0, min_zoom=0.95, max_zoom=1.05, max_lighting=0, max_warp=0, pad_mode="border"
-            ),
-            Normalize.from_stats(_MEAN, _SD),
+            *augmentation(recipe),
+            Normalize.from_stats([MEAN] * recipe.channels, [SD] * recipe.channels),
         ],
     )
+    for person in items["participant_id"].unique():  # before any worker splits off, so that all share one copy
+        bone_images(run, person, bone, view=recipe.view)
     training = len(items) - held_out.size
     return block.dataloaders(items, bs=min(recipe.batch_size, training), num_workers=workers, device=default_device())
 
@@ -226,26 +148,95 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
     RuntimeError
         If ImageNet weights can neither be found nor fetched.
     """
-    try:
+    channels = dls.train_ds[0][0].shape[0]
+    with _weights_needed(arch):
         learner = vision_learner(
             dls,
-            getattr(models, arch),
+            _builder(arch),
             pretrained=weights == "imagenet",
             n_out=1,
+            n_in=channels,
             normalize=False,
             loss_func=BCEWithLogitsLossFlat(),
         )
-    except URLError as error:
-        raise RuntimeError(
-            f"The ImageNet weights of {arch} are not on this machine and cannot be fetched ({error.reason}); copy them "
-            f"into {Path(torch.hub.get_dir()) / 'checkpoints'} or set weights=none."
-        ) from error
+    if _given(weights):
+        load_weights(learner.model, Path(weights), arch=arch, channels=channels)
     if not progress:
         learner.remove_cb(ProgressCallback)
         learner.logger = _say_epoch
+    if dls.device.type != "mps":
+        learner.add_cb(ChannelsLast())
     if dls.device.type == "cuda":
         learner.add_cb(MixedPrecision())
     return learner
+
+
+def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
+    """The network of `bone_learner` without data: a body and a head.
+
+    Parameters
+    ----------
+    arch, weights
+        As in `Recipe`.
+    channels : int
+        Slabs of an image.
+    """
+    builder, known = _builder(arch), weights == "imagenet"
+    with _weights_needed(arch):
+        if isinstance(builder, str):
+            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=known, n_in=channels)[0]
+        else:
+            model = create_vision_model(builder, 1, pretrained=known, n_in=channels)
+    if _given(weights):
+        load_weights(model, Path(weights), arch=arch, channels=channels)
+    return model
+
+
+@contextmanager
+def _weights_needed(arch: str) -> Iterator[None]:
+    """A clear error where ImageNet weights can neither be found nor fetched."""
+    try:
+        yield
+    except OSError as error:  # URLError is one
+        raise RuntimeError(
+            f"The ImageNet weights of {arch} are not on this machine and cannot be fetched; copy them into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, give a .safetensors file, or set weights=none."
+        ) from error
+
+
+def _builder(arch: str) -> Any:
+    """What fastai builds the network from: torchvision's function, or a name that timm knows."""
+    return getattr(models, arch) if arch in models.list_models(module=models) else arch
+
+
+def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels: int) -> None:
+    """Load a safetensors file into a network: all of it from one of ours, the backbone alone from torchvision or timm.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold the weights of this network or of its backbone.
+    """
+    try:
+        known = load_file(path)
+        if any(name.startswith("0.") for name in known):
+            model.load_state_dict(known)
+            return
+        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
+        builder = _builder(arch)
+        if isinstance(builder, str):
+            model[0].get_submodule("model").load_state_dict(known)
+            return
+        whole = builder()
+        if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(known):
+            raise KeyError
+        whole.load_state_dict(known, strict=False)
+        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True).state_dict())
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of another fold of "
+            "this network, or its backbone's own."
+        ) from error
 
 
 def train_fold(
@@ -276,35 +267,53 @@ def train_fold(
         participant_id, split (out-of-fold, test), score: her mean logit over her images.
     """
     recipe = recipe or Recipe()
-    files = _FoldFiles(run.models(bone) / protocol / f"repeat{repeat}", str(fold))
-    items = _items(run, bone=bone, protocol=protocol, repeat=repeat, images=recipe.images)
+    files = _FoldFiles(_place(run, bone=bone, protocol=protocol, repeat=repeat, control=recipe.control), str(fold))
+    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
+    control = "" if recipe.control == "none" else f" · control {recipe.control}"
+    title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}"
     made_from = {
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | ({"weights_sha256": file_hash(Path(recipe.weights))} if _given(recipe.weights) else {}),
         "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold),
         "data": _data_hash(items, run=run, bone=bone),
-        "code": file_hash(Path(__file__)),
+        "code": [file_hash(Path(__file__).with_name(name)) for name in ("images.py", "learner.py")],
         "device": str(default_device()),
         "versions": {"deepqct": __version__, "torch": torch.__version__},
     }  # fmt: skip
     if files.done(made_from):
-        say(f"{bone} · {protocol} · repeat {repeat} · fold {fold}: trained before, kept")
+        say(f"{title}: trained before, kept")
         return read_table(files.scores)
-    say(f"{bone} · {protocol} · repeat {repeat} · fold {fold}")
+    say(title)
     set_seed(_fold_seed(recipe.seed, bone, protocol, repeat, str(fold)), reproducible=True)
     dls = bone_dataloaders(run, bone=bone, fold=fold, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers)
     learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
-    if recipe.weights == "imagenet":
+    if recipe.weights != "none":  # the head alone first, then everything
         learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
     else:
         learner.fit_one_cycle(recipe.epochs, recipe.lr)
     losses = pd.DataFrame(
         [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
     )
-    held_out = _patient_logits(learner, items[items["fold"] == str(fold)]).assign(split="out-of-fold")
-    test = _patient_logits(learner, items[items["fold"] == "test"]).assign(split="test")
+    held_out = _patient_logits(learner, items[items["fold"] == str(fold)], tta=recipe.tta).assign(split="out-of-fold")
+    test = _patient_logits(learner, items[items["fold"] == "test"], tta=recipe.tta).assign(split="test")
     scores = pd.concat([held_out, test], ignore_index=True)[["participant_id", "split", "score"]]
     files.write(learner.model, scores=scores, history=losses, made_from=made_from)
     return scores
+
+
+def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> torch.nn.Module:
+    """The trained network of one fold, for looking at: on the processor, not to be trained.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the fold has not been trained.
+    """
+    files = _FoldFiles(_place(run, bone=bone, protocol=protocol, repeat=repeat), fold)
+    run.require(files.record, written_by="02_train_bone")
+    recipe = read_json(files.record)["recipe"]
+    model = network(arch=recipe["arch"], channels=recipe["channels"])
+    model.load_state_dict(load_file(files.weights))
+    return model.eval()
 
 
 def cross_validate(
@@ -336,7 +345,8 @@ def cross_validate(
     keys = ["protocol", "repeat", "participant_id", "fold", "split"]
     mean = table.groupby(keys)["score"].mean().reset_index()
     scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
-    write_table(run.scores(bone), scores)
+    if (recipe or Recipe()).control == "none":  # a control's scores must never be taken for the bone's
+        write_table(run.scores(bone), scores)
     return scores
 
 
@@ -387,8 +397,16 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
     return worst.rename_axis("participant_id").reset_index()
 
 
-def _items(run: Run, *, bone: str, protocol: str, repeat: int, images: int) -> pd.DataFrame:
-    """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out."""
+def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> pd.DataFrame:
+    """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out.
+
+    The control ``permuted`` deals the outcomes out anew among the patients.
+
+    Raises
+    ------
+    ValueError
+        If nobody has this bone.
+    """
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
     part = splits[(splits["protocol"] == protocol) & (splits["repeat"] == repeat)]
     part = part[[run.stack_record(person, bone).exists() for person in part["participant_id"]]]
@@ -399,7 +417,21 @@ def _items(run: Run, *, bone: str, protocol: str, repeat: int, images: int) -> p
         )
     outcome = part["participant_id"].map(run_outcome(run)).to_numpy()
     people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
-    return people.merge(pd.DataFrame({"image": range(images)}), how="cross")
+    if recipe.control == "permuted":
+        rng = np.random.default_rng(_fold_seed(recipe.seed, "permuted", protocol, repeat))
+        people["outcome"] = rng.permutation(people["outcome"])
+    return people.merge(pd.DataFrame({"image": range(recipe.images)}), how="cross")
+
+
+def _place(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "none") -> Path:
+    """The folder of one repeat's folds."""
+    within = run.models(bone) if control == "none" else run.models(bone) / "controls" / control
+    return within / protocol / f"repeat{repeat}"
+
+
+def _given(weights: str) -> bool:
+    """True for a file of weights."""
+    return weights not in WEIGHTS
 
 
 def _say_epoch(log: list[Any]) -> None:
@@ -409,15 +441,19 @@ def _say_epoch(log: list[Any]) -> None:
         say(f"epoch {epoch + 1}: training loss {train:.3f}, held-out loss {valid:.3f}, {time}")
 
 
-def _patient_logits(learner: Learner, items: pd.DataFrame) -> pd.DataFrame:
-    """Mean logit of each patient over her images."""
+def _patient_logits(learner: Learner, items: pd.DataFrame, *, tta: int) -> pd.DataFrame:
+    """Mean logit of each patient over her images, and over augmented views of them."""
     if items.empty:
         return pd.DataFrame({"participant_id": pd.Series(dtype="string"), "score": pd.Series(dtype=float)})
     loader = learner.dls.test_dl(items.reset_index(drop=True))
     learner.model.eval()
-    with torch.no_grad(), learner.no_bar():
-        logits, _ = learner.get_preds(dl=loader, act=torch.nn.Identity())
-    scored = items.assign(score=logits.float().numpy().reshape(-1))
+    views = []
+    for augmented in [False] + [True] * tta:
+        # fastai's own tta averages probabilities; scores are logits.
+        with torch.no_grad(), learner.no_bar(), loader.dataset.set_split_idx(0 if augmented else 1):
+            logits, _ = learner.get_preds(dl=loader, act=torch.nn.Identity())
+        views.append(logits.float().numpy().reshape(-1))
+    scored = items.assign(score=np.mean(views, axis=0))
     return scored.groupby("participant_id")["score"].mean().reset_index()
 
 
@@ -449,16 +485,23 @@ class _FoldFiles:
     def scores(self) -> Path:
         return self._file("_scores.csv")
 
+    @property
+    def record(self) -> Path:
+        return self._file(".json")
+
+    @property
+    def weights(self) -> Path:
+        return self._file(".safetensors")
+
     def done(self, made_from: dict[str, Any]) -> bool:
-        record = self._file(".json")
-        return record.exists() and read_json(record) == made_from
+        return self.record.exists() and read_json(self.record) == made_from
 
     def write(
         self, model: torch.nn.Module, *, scores: pd.DataFrame, history: pd.DataFrame, made_from: dict[str, Any]
     ) -> None:
-        self._file(".json").unlink(missing_ok=True)
-        with write_whole(self._file(".safetensors")) as part:
+        self.record.unlink(missing_ok=True)
+        with write_whole(self.weights) as part:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, part)
         write_table(self.scores, scores)
         write_table(self._file("_history.csv"), history)
-        write_json(self._file(".json"), made_from)
+        write_json(self.record, made_from)

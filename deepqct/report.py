@@ -78,6 +78,7 @@ def write_report(run: Run) -> Path:
         table_one=_table(run.table_one),
         performance=_performance(performance),
         comparison=_comparison(run.group_comparison),
+        controls=_controls(run),
         started=_moment(record.get("started")),
         finished=_moment(record.get("finished")),
         versions=record.get("versions", {}),
@@ -286,6 +287,22 @@ def _performance(table: pd.DataFrame) -> dict[str, Any] | None:
         families.setdefault(family, []).append({"model": model, "cells": [found.get(b, none) for b in blocks]})
     heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
     return {"heads": heads, "families": families}
+
+
+def _controls(run: Run) -> list[dict[str, Any]]:
+    """The controls of every bone as rows: bone, what was shown, AUC, and whether it is an alarm."""
+    shown = {
+        "none": "the bone itself", "permuted": "outcomes permuted", "noise": "images of noise",
+        "background": "surroundings only", "silhouette": "outline only",
+    }  # fmt: skip
+    rows = []
+    for bone in BONES:
+        if run.controls(bone).exists():
+            for row in read_table(run.controls(bone)).to_dict("records"):
+                estimate = Estimate(row["estimate"], row["low"], row["high"], int(row["n"]), int(row["events"]))
+                alarm = bool(row["must_fail"]) and estimate.estimable and not bool(row["at_chance"])
+                rows.append({"bone": bone, "what": shown[row["control"]], "figure": str(estimate), "alarm": alarm})
+    return rows
 
 
 def _comparison(path: Path) -> dict[str, Any] | None:

@@ -74,7 +74,9 @@ class Parameter:
         if listed:
             choices = [choice.strip() for choice in listed.group(2).split(",")]
             chosen = [part.strip() for part in value.split(",")] if listed.group(1) == "some" else [value]
-            wrong = [str(part) for part in chosen if str(part) not in choices]
+            # "or a .safetensors file" lets a path of that ending pass.
+            endings = tuple(choice.split()[2] for choice in choices if choice.startswith("or a ."))
+            wrong = [str(part) for part in chosen if str(part) not in choices and not str(part).endswith(endings)]
             if wrong:
                 raise ParameterError(
                     f"{self.name} of {stage} is {value!r}; use {listed.group(1)} of {', '.join(choices)}."

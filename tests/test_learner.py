@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from deepqct import learner
 from deepqct.folder import BONES, Run, read_json, write_json, write_table
+from deepqct.images import BoneImage
+from deepqct.recipe import Recipe
 
-RECIPE = learner.Recipe(epochs=1, images=2, batch_size=4, arch="resnet18")
+RECIPE = Recipe(epochs=1, images=2, batch_size=4, arch="resnet18")
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def run(tmp_path) -> Run:
     for person, event in zip(people, outcome, strict=True):
         np.save(run.stack(person, "radius"), rng.integers(-100, 900 + 300 * event, (6, 32, 32)).astype(np.int16))
         np.save(run.stack_mask(person, "radius"), np.ones((6, 32, 32), np.uint8))
-        write_json(run.stack_record(person, "radius"), {"recipe": person})
+        write_json(run.stack_record(person, "radius"), {"recipe": person, "voxel_mm": [0.12, 0.3, 0.3]})
     write_table(run.participants, pd.DataFrame({"participant_id": people, "fracture": outcome}))
     write_json(run.dictionary, {"fracture": {"Role": "outcome"}})
     fold = np.array(["0", "0", "1", "1"] * 2 + ["test"] * 2)
@@ -65,12 +67,12 @@ def test_density_means_the_same_in_every_image(run):
     """Scaling each image by itself would erase what osteoporosis is."""
     item = pd.Series({"participant_id": "sub-0001", "image": 0})
     np.save(run.stack("sub-0001", "radius"), np.full((6, 32, 32), 500, np.int16))
-    image = learner.BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)
+    image = BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)
     assert torch.allclose(torch.Tensor(image), torch.full((3, 32, 32), (500 + 400) / 1800))
     mask = np.zeros((6, 32, 32), np.uint8)
     np.save(run.stack_mask("sub-0001", "radius"), mask)
     assert torch.allclose(
-        torch.Tensor(learner.BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)),
+        torch.Tensor(BoneImage.of(item, run=run, bone="radius", recipe=RECIPE)),
         torch.full((3, 32, 32), 400 / 1800),
     )
 
@@ -105,7 +107,7 @@ def test_another_recipe_or_other_images_train_again(run):
     record = run.models("radius") / "all" / "repeat0" / "fold0.json"
     learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     before = read_json(record)
-    write_json(run.stack_record("sub-0003", "radius"), {"recipe": "scanned again"})
+    write_json(run.stack_record("sub-0003", "radius"), {"recipe": "scanned again", "voxel_mm": [0.12, 0.3, 0.3]})
     learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert read_json(record)["data"] != before["data"]
 
@@ -114,7 +116,7 @@ def test_another_recipe_or_other_images_train_again(run):
     ("wrong", "sentence"),
     [
         ({"weights": "imagnet"}, "weights is 'imagnet'; use one of imagenet, none"),
-        ({"arch": "resnet35"}, "arch is 'resnet35', which torchvision does not have"),
+        ({"arch": "resnet35"}, "arch is 'resnet35', which neither torchvision nor timm has"),
         ({"epochs": 0}, "must be 1 or more"),
         ({"background": "blur"}, "background is 'blur'"),
     ],
@@ -122,7 +124,7 @@ def test_another_recipe_or_other_images_train_again(run):
 def test_a_recipe_that_cannot_be_trained_is_refused(wrong, sentence):
     """Better before the first epoch than after the last."""
     with pytest.raises(ValueError, match=r"is|must") as error:
-        learner.Recipe(**wrong)
+        Recipe(**wrong)
     assert sentence in str(error.value)
 
 

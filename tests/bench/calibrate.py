@@ -69,12 +69,12 @@ def regress(wanted: np.ndarray, given: np.ndarray, name: str) -> np.ndarray:
 def fit(table: pd.DataFrame) -> None:
     """Print the maps as they stand in steering.py."""
     q = table["Tb.BV/TV"] / (table["Tb.N"] * table["Tb.Th"])
-    near = table["Tb.N"].between(0.45, 2.1) & table["Tb.Th"].between(0.17, 0.36) & table["Tb.BV/TV"].between(0.05, 0.42)
-    table = table[(table["flags"].fillna("") == "") & near & q.between(0.5, 0.85)]  # where women may lie
+    near = table["Tb.N"].between(0.45, 2.1) & table["Tb.Th"].between(0.17, 0.36) & table["Tb.BV/TV"].between(0.03, 0.42)
+    table = table[(table["flags"].fillna("") == "") & near & q.between(0.4, 0.9)]  # where women may lie
     knobs = steering.features(
         np.log(table["frequency"].to_numpy()), np.log(table["thickness"].to_numpy()), table["reach"].to_numpy()
     )
-    network = [regress(np.log(table[i].to_numpy()), knobs, i) for i in ("Tb.N", "Tb.Th", "Tb.BV/TV")]
+    network = [regress(np.log(table[i].to_numpy()), knobs, i) for i in ("Tb.N", "Tb.Th", "Tb.BV/TV", "Tb.vBMD")]
     print("NETWORK =", np.round(network, 3).tolist())
     one_, shell = np.ones(len(table)), table["shell"].to_numpy()
     print(

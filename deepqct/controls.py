@@ -1,0 +1,188 @@
+"""Controls: what a network scores when the bone, or its outcome, is taken away.
+
+Permuted outcomes and images of noise must be at chance, else something leaks. The surroundings without the bone, and its
+bare outline, show how much of a score is soft tissue, field of view or size rather than structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from deepqct.evaluation import auc, compare_auc, within_folds
+from deepqct.folder import Run, say, write_table
+from deepqct.images import BoneImage, normalised
+from deepqct.learner import cross_validate, items_of, network
+from deepqct.recipe import CONTROLS, Recipe
+
+MUST_FAIL = ("permuted", "noise")  # a score here means a leak
+HEAD_C = 0.01  # ridge of the refitted head, on standardised features; our choice, fixed beforehand
+_BATCH = 64
+
+
+def run_controls(
+    run: Run,
+    *,
+    bone: str,
+    controls: str,
+    recipe: Recipe,
+    scores: pd.DataFrame,
+    workers: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train each control with the same folds and recipe as the bone itself, and write controls_<bone>.csv.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    bone : str
+        radius, ulna, tibia or fibula.
+    controls : str
+        Some of `CONTROLS`, separated by commas; or none.
+    recipe : Recipe
+        As the bone's own networks were trained.
+    scores : DataFrame
+        The bone's own scores, for the first row.
+    workers, progress
+        As in `deepqct.learner.train_fold`.
+
+    Returns
+    -------
+    DataFrame
+        bone, control, protocol, split, estimate (AUC), low, high, n, events, must_fail, at_chance: empty without controls.
+
+    Raises
+    ------
+    ValueError
+        If a control is not known.
+    """
+    names = [name.strip() for name in controls.split(",") if name.strip() not in ("", "none")]
+    unknown = sorted(set(names) - set(CONTROLS))
+    if unknown:
+        raise ValueError(f"controls names {unknown[0]!r}; use some of {', '.join(CONTROLS)}.")
+    rows = [_row(run, scores, bone=bone, recipe=recipe)] if names else []
+    for name in names:
+        other = replace(recipe, control=name)
+        table = cross_validate(run, bone=bone, recipe=other, workers=workers, progress=progress)
+        rows.append(_row(run, table, bone=bone, recipe=other))
+    found = pd.DataFrame(rows)
+    if names:
+        write_table(run.controls(bone), found)
+    else:
+        run.controls(bone).unlink(missing_ok=True)
+    return found
+
+
+def _row(run: Run, scores: pd.DataFrame, *, bone: str, recipe: Recipe) -> dict[Any, Any]:
+    """AUC of one control, out of fold, of the first protocol and repeat."""
+    protocol, repeat = scores["protocol"].iloc[0], int(scores["repeat"].iloc[0])
+    part = scores.query("protocol == @protocol and repeat == @repeat and split == 'out-of-fold'")
+    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
+    outcome = items.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
+    (figures,) = auc(part["participant_id"].map(outcome).astype(int), part["score"]).to_dict("records")
+    must_fail = recipe.control in MUST_FAIL
+    at_chance = not (figures["low"] > 0.5 or figures["high"] < 0.5)
+    what: dict[Any, Any] = {"bone": bone, "control": recipe.control, "protocol": protocol, "split": "out-of-fold"}
+    return what | figures | {"must_fail": must_fail, "at_chance": at_chance}
+
+
+def frozen_features(run: Run, *, bone: str, protocol: str = "all", repeat: int = 0, recipe: Recipe) -> pd.DataFrame:
+    """Each woman's mean features over her images from a backbone that is not trained further.
+
+    Parameters
+    ----------
+    run, bone, protocol, repeat
+        As in `deepqct.learner.bone_dataloaders`.
+    recipe : Recipe
+        Its backbone, weights (``none``: random ones of its seed) and images.
+
+    Returns
+    -------
+    (patients, features) DataFrame
+        Indexed by participant_id; means and maxima over the last map.
+    """
+    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
+    torch.manual_seed(recipe.seed)
+    body = network(arch=recipe.arch, channels=recipe.channels, weights=recipe.weights).get_submodule("0").eval()
+    rows: list[NDArray[np.float32]] = []
+    for start in range(0, len(items), _BATCH):
+        part = items.iloc[start : start + _BATCH].itertuples()
+        batch = torch.stack([BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in part])
+        with torch.no_grad():
+            maps = body(normalised(batch))
+        rows.append(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1).numpy())
+    features = pd.DataFrame(np.concatenate(rows), index=items["participant_id"])
+    return features.groupby(level=0).mean()
+
+
+def refitted_head(features: NDArray[np.floating], *, outcome: NDArray[np.integer], fold: NDArray[Any]) -> NDArray[Any]:
+    """Out-of-fold logits of a ridge logistic head, scaled and fitted on the other folds."""
+    score = np.full(len(outcome), np.nan)
+    for held_out in np.unique(fold):
+        train = fold != held_out
+        head = make_pipeline(StandardScaler(), LogisticRegression(C=HEAD_C, max_iter=500))
+        head.fit(features[train], outcome[train])
+        score[~train] = head.decision_function(features[~train])
+    return score
+
+
+def permutation_test(
+    run: Run,
+    *,
+    bone: str,
+    recipe: Recipe,
+    permutations: int = 200,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """The whole protocol, folds drawn anew by outcome, under permuted outcomes, with a frozen backbone and refitted head.
+
+    Parameters
+    ----------
+    run, bone, recipe
+        As in `frozen_features`.
+    permutations : int
+        How often the outcomes are dealt out anew.
+    seed : int
+        Of the permutations.
+    progress : callable, optional
+        Called with the number done and the total.
+
+    Returns
+    -------
+    DataFrame
+        permutation (0: the true outcomes), auc pooled over the folds, auc_within (mean of the folds'), p of the pooled one
+        against 0.5 by DeLong, two-sided.
+    """
+    features = frozen_features(run, bone=bone, recipe=recipe)
+    items = items_of(run, bone=bone, protocol="all", repeat=0, recipe=recipe).drop_duplicates("participant_id")
+    items = items.set_index("participant_id").loc[features.index]
+    folds, x = items["fold"].nunique(), features.to_numpy()
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(permutations + 1):
+        outcome = items["outcome"].to_numpy(int)
+        outcome = rng.permutation(outcome) if number else outcome
+        fold = np.empty(len(outcome), int)
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=int(rng.integers(2**31)))
+        for k, (_, held_out) in enumerate(splitter.split(x, outcome)):
+            fold[held_out] = k
+        score = refitted_head(x, outcome=outcome, fold=fold)
+        found = compare_auc(outcome, score, np.zeros(len(outcome))).iloc[0]
+        within = within_folds(outcome, score, fold)
+        rows.append({"permutation": number, "auc": 0.5 + found["estimate"], "auc_within": within, "p": found["p"]})
+        if progress is not None:
+            progress(number, permutations)
+    say(f"{bone}: mean AUC of {permutations} permutations {np.mean([r['auc'] for r in rows[1:]]):.3f}")
+    return pd.DataFrame(rows)

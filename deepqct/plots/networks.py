@@ -1,0 +1,142 @@
+"""Figures of where a network looks, and of what it scores without the bone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from deepqct.drawing import BONE_COLOURS, styled
+
+_HEAT = "inferno"
+_WARNING = "#B00020"
+_NAMES = {
+    "none": "the bone itself",
+    "permuted": "outcomes permuted",
+    "noise": "images of noise",
+    "background": "surroundings only, bones removed",
+    "silhouette": "outline only",
+}
+
+
+@styled
+def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+    """Held-out women with the highest and the lowest scores: the bone, and beside it what speaks for the outcome.
+
+    Parameters
+    ----------
+    explained : sequence of deepqct.saliency.Explained
+        From `deepqct.saliency.explain`.
+    most : int
+        Women of each row.
+    window : (low, high), mgHA/cm³
+        Black and white.
+    """
+    ranked = sorted(explained, key=lambda one: one.score)
+    most = max(min(most, len(ranked) // 2), 1)
+    rows = {"highest scores": ranked[::-1][:most], "lowest scores": ranked[:most]}
+    figure, grid = plt.subplots(2, 2 * most, figsize=(2.1 * 2 * most, 5.2), squeeze=False)
+    highest = max(float(one.heat.max() * one.heat.size) for one in ranked)
+    shown: Any = None
+    for line, (title, women) in zip(grid, rows.items(), strict=True):
+        for number, one in enumerate(women):
+            plain, warm = line[2 * number], line[2 * number + 1]
+            for axes in (plain, warm):
+                axes.imshow(one.density, cmap="gray", vmin=window[0], vmax=window[1])
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+            shown = warm.imshow(one.heat * one.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
+            warm.contour(one.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
+            event = "event" if one.outcome else "no event"
+            plain.set_title(f"{one.participant_id}\n{event}, logit {one.score:.1f}", fontsize=9)
+        line[0].set_ylabel(title)
+    figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="saliency (1: spread evenly)")
+    return grid.ravel()
+
+
+@styled
+def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
+    """Mean saliency on the registered bone by outcome.
+
+    Parameters
+    ----------
+    maps : mapping of 0, 1 to (angles, radii) array
+        From `deepqct.saliency.mean_maps`.
+    counts : mapping of 0, 1 to int
+        Women behind each map.
+    """
+    highest = max(float(np.nanmax(heat)) for heat in maps.values())
+    figure, grid = plt.subplots(
+        1, len(maps), figsize=(4.3 * len(maps), 4.4), subplot_kw={"projection": "polar"}, squeeze=False
+    )
+    shown: Any = None
+    for axes, (outcome, heat) in zip(grid.flat, maps.items(), strict=True):
+        angle = np.linspace(0, 2 * np.pi, heat.shape[0] + 1)
+        radius = np.linspace(0, 1, heat.shape[1] + 1)
+        # Angles of a picture run clockwise, since its rows run downwards.
+        shown = axes.pcolormesh(-angle, radius, heat.T, cmap=_HEAT, vmin=0, vmax=highest)
+        axes.grid(visible=False)
+        axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "up", "left", "down"])
+        axes.set_yticks([])
+        axes.set_title(f"{'event' if outcome else 'no event'} ({counts[outcome]} women)")
+    figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean saliency (1: spread evenly)")
+    return grid.ravel()
+
+
+@styled
+def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
+    """What the AUC loses, and how far scores move, when a part of the bone is covered.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `deepqct.saliency.occlusion`.
+    bone : str
+        Gives the colour.
+    """
+    parts = table[table["part"] != "nothing"]
+    y = np.arange(len(parts))
+    _, grid = plt.subplots(1, 2, figsize=(9, 0.9 + 0.42 * len(parts)), sharey=True)
+    colour = BONE_COLOURS.get(bone, "#000000")
+    loses, moves = grid
+    loses.hlines(y, parts["lost_low"], parts["lost_high"], color=colour, linewidth=2.2)
+    loses.plot(parts["lost"], y, "o", color=colour, markersize=7)
+    loses.axvline(0, color="#7F7F7F", linewidth=1.2, linestyle=":")
+    loses.set(xlabel="AUC lost, with 95 % interval", ylim=(len(parts) - 0.5, -0.5))
+    loses.set_yticks(y, [f"{name} ({area:.0%})" for name, area in zip(parts["part"], parts["area"], strict=True)])
+    moves.barh(y, parts["moved"], color=colour, height=0.5)
+    moves.set_xlabel("mean change of the score (logits)")
+    return np.array(grid)
+
+
+@styled
+def controls(table: pd.DataFrame) -> Axes:
+    """AUC of the bone and of each control with its interval; a control that should fail and does not is red.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `deepqct.controls.run_controls`.
+    """
+    _, axes = plt.subplots(figsize=(8.2, 1.1 + 0.42 * len(table)))
+    for y, row in enumerate(table.to_dict("records")):
+        leak = row["must_fail"] and not row["at_chance"]
+        colour = _WARNING if leak else BONE_COLOURS.get(row["bone"], "#000000")
+        if pd.isna(row["estimate"]):
+            text = "not estimable"
+        else:
+            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
+            axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
+            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" + (", not at chance" if leak else "")
+        axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
+    axes.axvline(0.5, color="#7F7F7F", linestyle=":", linewidth=1.2)
+    axes.set_yticks(range(len(table)), [_NAMES.get(name, name) for name in table["control"]])
+    n, events = (int(table[name].iloc[0]) for name in ("n", "events"))
+    axes.set(xlim=(min(0.2, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
+    axes.set_xlabel(f"out-of-fold AUC with 95 % interval ({n} women, {events} events)")
+    return axes

@@ -1,0 +1,184 @@
+"""Controls and explanations: what must be at chance, what must be hidden, and whether the heat lies where the cue lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from deepqct import controls, saliency
+from deepqct.folder import Run, say, write_json, write_table
+from deepqct.images import BoneImage, bone_images
+from deepqct.learner import cross_validate
+from deepqct.recipe import Recipe
+from deepqct.stacks import CORTICAL, TRABECULAR
+
+SIZE, RECIPE = 48, Recipe(arch="resnet18", epochs=1, images=1, batch_size=4)
+
+
+def labels() -> np.ndarray:
+    """A round bone with a shell in the middle of the field, and a piece of another in the corner."""
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    far = np.hypot(y, x)
+    mask = np.where(far < 12, TRABECULAR, np.where(far < 16, CORTICAL, 0))
+    mask[-6:, -6:] = 3
+    return np.repeat(mask[None].astype(np.uint8), 3, axis=0)
+
+
+def make_run(folder, *, n: int, cue: float) -> Run:
+    """Women whose lower cortex is less dense with the event, by `cue` mgHA/cm³, and nothing else."""
+    run, rng, mask = Run(folder), np.random.default_rng(1), labels()
+    people, outcome = [f"sub-{i:04d}" for i in range(n)], np.arange(n) % 2
+    run.bones.mkdir(parents=True)
+    lower = (mask == CORTICAL) & (np.indices(mask.shape)[1] > SIZE / 2 + 7)
+    for person, event in zip(people, outcome, strict=True):
+        density = np.select([mask == CORTICAL, mask == TRABECULAR, mask == 3], [850.0, 180.0, 900.0], 30.0)
+        density += rng.normal(scale=40, size=mask.shape) + rng.normal(scale=20)
+        density[lower] -= cue * event
+        np.save(run.stack(person, "radius"), density.astype(np.int16))
+        np.save(run.stack_mask(person, "radius"), mask)
+        write_json(run.stack_record(person, "radius"), {"recipe": person, "voxel_mm": [0.12, 0.5, 0.5]})
+    write_table(run.participants, pd.DataFrame({"participant_id": people, "fracture": outcome}))
+    write_json(run.dictionary, {"fracture": {"Role": "outcome"}})
+    fold = (np.arange(n) // 2 % 2).astype(str)
+    write_table(run.splits, pd.DataFrame({"protocol": "all", "repeat": 0, "participant_id": people, "fold": fold}))
+    return run
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """Twelve women with the cue."""
+    return make_run(tmp_path, n=12, cue=300.0)
+
+
+def test_each_view_hides_what_it_says(run):
+    """A control that still shows the bone would prove nothing."""
+    bone, other = np.isin(labels()[0], (TRABECULAR, CORTICAL)), labels()[0] == 3
+
+    def seen(**changes: object) -> np.ndarray:
+        return bone_images(run, "sub-0001", "radius", view=replace(RECIPE, **changes).view)[0, 1]
+
+    plain = seen()
+    assert (plain[~bone] == 0).all() and plain[bone].mean() > 300
+    assert seen(background="keep")[other].mean() > 800
+    assert np.unique(seen(control="silhouette")[bone]).tolist() == [1000]
+    surroundings = seen(control="background")
+    assert surroundings.max() < 250, "neither bone may shine through"
+    assert len(np.unique(surroundings[~bone & ~other])) > 50, "the tissue around it is there"
+    one, again = seen(control="noise"), seen(control="noise")
+    np.testing.assert_array_equal(one, again)
+    assert abs(np.corrcoef(one[bone], plain[bone])[0, 1]) < 0.15
+    np.testing.assert_array_equal(seen(control="permuted"), plain)
+
+
+def test_slabs_crop_and_projection_are_the_recipe_s(run):
+    """How many, how thick, how cropped."""
+    view = replace(RECIPE, images=3, channels=1, crop=0.5, projection="max").view
+    images = bone_images(run, "sub-0000", "radius", view=view)
+    assert images.shape == (3, 1, SIZE // 2, SIZE // 2)
+    stack = np.load(run.stack("sub-0000", "radius"))
+    np.testing.assert_array_equal(images[1, 0, 12], np.where(labels()[1, 24, 12:36] > 0, stack[1, 24, 12:36], 0))
+    thick = replace(RECIPE, images=1, channels=2, slab_mm=0.24, background="keep").view
+    two = bone_images(run, "sub-0000", "radius", view=thick)[0]
+    np.testing.assert_array_equal(two, np.rint(np.stack([stack[:2].mean(axis=0), stack[1:].mean(axis=0)])))
+    with pytest.raises(ValueError, match="3 slices, fewer than 4 images"):
+        bone_images(run, "sub-0000", "radius", view=replace(RECIPE, images=4).view)
+
+
+def test_controls_keep_their_scores_to_themselves(run):
+    """A control's scores in the bone's file would be fused as if they were the bone's."""
+    scores = cross_validate(run, bone="radius", recipe=RECIPE)
+    before = run.scores("radius").read_bytes()
+    table = controls.run_controls(run, bone="radius", controls="permuted, noise", recipe=RECIPE, scores=scores)
+    assert run.scores("radius").read_bytes() == before
+    assert table["control"].tolist() == ["none", "permuted", "noise"]
+    assert table["must_fail"].tolist() == [False, True, True]
+    assert run.controls("radius").exists()
+    controls.run_controls(run, bone="radius", controls="none", recipe=RECIPE, scores=scores)
+    assert not run.controls("radius").exists()
+    with pytest.raises(ValueError, match="controls names 'nois'"):
+        controls.run_controls(run, bone="radius", controls="nois", recipe=RECIPE, scores=scores)
+
+
+def test_a_leak_is_an_alarm(run, monkeypatch):
+    """Scores of noise that know the outcome must not pass as chance."""
+
+    def leaky(run: Run, *, bone: str, recipe: Recipe, **_: object) -> pd.DataFrame:
+        people = [f"sub-{i:04d}" for i in range(12)]
+        table = {"protocol": "all", "repeat": 0, "participant_id": people, "split": "out-of-fold"}
+        return pd.DataFrame(table | {"score": np.arange(12) % 2 + 0.0})
+
+    monkeypatch.setattr(controls, "cross_validate", leaky)
+    table = controls.run_controls(
+        run, bone="radius", controls="noise", recipe=RECIPE, scores=leaky(run, bone="radius", recipe=RECIPE)
+    )
+    assert not table.set_index("control").loc["noise", "at_chance"]
+
+
+def test_permuted_outcomes_are_at_chance_with_a_frozen_backbone(tmp_path):
+    """The whole protocol under the null: a bias of the folds or of the head would show here."""
+    run = make_run(tmp_path, n=40, cue=300.0)
+    table = controls.permutation_test(run, bone="radius", recipe=RECIPE, permutations=60)
+    null = table[table["permutation"] > 0]
+    assert table["auc"].iloc[0] > 0.85, "the true outcomes are easy here"
+    assert abs(null["auc_within"].mean() - 0.5) < 0.05
+    assert stats.kstest(null["p"], "uniform").pvalue > 0.001
+
+
+class Looker(torch.nn.Module):
+    """A network whose logit is the mean of one place of the picture."""
+
+    def __init__(self, rows: slice, columns: slice) -> None:
+        super().__init__()
+        body = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1, bias=False), torch.nn.ReLU())
+        torch.nn.init.ones_(body[0].weight)
+        self.add_module("0", body)
+        self.place = (slice(None), slice(None), rows, columns)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The mean."""
+        return self.get_submodule("0")(x)[self.place].mean(dim=(1, 2, 3), keepdim=False)[:, None]
+
+
+def test_grad_cam_shows_where_a_network_looks():
+    """A map that shows something else would be worse than none."""
+    images = BoneImage(torch.ones(2, 3, 32, 32))
+    heat = saliency.grad_cam(Looker(slice(20, 28), slice(4, 12)), images)
+    assert heat.shape == (2, 32, 32)
+    assert heat[:, 20:28, 4:12].sum() / heat.sum() > 0.95
+
+
+def test_bones_of_any_size_are_registered():
+    """Heat at the lower rim of a small and of a large bone must meet."""
+    for radius in (8, 20):
+        y, x = np.mgrid[:64, :64] - 31.5
+        inside = np.hypot(y / 1.3, x) < radius
+        rim = inside & (y > 0) & (np.abs(x) < 2) & (np.hypot(y / 1.3, x) > 0.8 * radius)
+        found = saliency.registered(rim.astype(float), inside)
+        angle, depth = np.unravel_index(np.argmax(found), found.shape)
+        assert angle == pytest.approx(saliency.ANGLES / 4, abs=3), "below"
+        assert depth > 0.7 * saliency.RADII
+    assert saliency.quarters(inside)[60, 32] == saliency.QUARTERS.index("lower")
+
+
+@pytest.mark.long
+def test_saliency_and_occlusion_find_a_planted_cue(tmp_path):
+    """The outcome lies in the lower cortex alone: the heat there is at least twice its share of the area."""
+    run = make_run(tmp_path, n=80, cue=250.0)
+    recipe = Recipe(arch="resnet34", epochs=10, images=1, batch_size=8, augment=False)
+    cross_validate(run, bone="radius", recipe=recipe)
+    where = {"protocol": "all", "repeat": 0}
+    explained = saliency.explain(run, bone="radius", recipe=recipe, **where)
+    place = (labels()[0] == CORTICAL) & (np.indices((SIZE, SIZE))[0] > SIZE / 2 + 7)
+    bone = np.isin(labels()[0], (CORTICAL, TRABECULAR))
+    mass = np.mean([one.heat[place].sum() / max(one.heat[bone].sum(), 1e-9) for one in explained if not one.outcome])
+    say(f"lower cortex: {mass:.2f} of the saliency on {place.sum() / bone.sum():.2f} of the bone")
+    assert mass >= 2 * place.sum() / bone.sum()
+    covered = saliency.occlusion(run, bone="radius", recipe=recipe, **where).set_index("part")
+    say(covered.to_string())
+    assert covered.loc["lower quarter", "lost"] > 0.2
+    assert covered.loc["upper quarter", "lost"] < 0.1
