@@ -21,8 +21,9 @@ import pandera.pandas as pa
 from deepqct import manufacturer
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
 
-ROLES = ("id", "clinical", "bmd", "outcome", "other")
+ROLES = ("id", "group", "clinical", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
+GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
 
 # Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
 KNOWN: dict[str, tuple[str, float, float, str, str]] = {
@@ -164,6 +165,8 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
         entry |= dictionary.get(name, {})
         if name == "participant_id":
             entry["Role"] = "id"
+        elif name == GROUP:
+            entry["Role"] = "group"
         elif name == outcome:
             entry["Role"] = "outcome"
         elif entry["Role"] == "outcome":
@@ -340,6 +343,7 @@ def _some(table: pd.DataFrame) -> str:
 def make_splits(
     outcome: pd.Series,
     *,
+    groups: pd.Series | None = None,
     protocols: Sequence[str] = PROTOCOLS,
     folds: int = 6,
     repeats: int = 1,
@@ -352,6 +356,8 @@ def make_splits(
     ----------
     outcome : Series of 0 and 1
         Indexed by participant_id; its order does not matter.
+    groups : Series, optional
+        Rows of one value stay on one side of every split; a missing value is a group of its own.
     protocols : tuple of str
         ``all``: folds over everybody. ``as-published``: a test set first, folds over the rest (Chen 2024: 10 %, 6).
     folds, repeats : int
@@ -377,7 +383,13 @@ def make_splits(
     """
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
-    labels = outcome.astype(int).sort_index()
+    together = pd.Series(outcome.index, outcome.index, dtype=object)
+    if groups is not None:
+        together = (
+            groups.reindex(outcome.index).map(lambda value: f"group {value}", na_action="ignore").fillna(together)
+        )
+    # Drawn over groups, which count as events if one of theirs is.
+    labels = outcome.astype(int).groupby(together).max().sort_index()
     fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
     if fewest < folds:
         raise ValueError(
@@ -402,11 +414,9 @@ def make_splits(
             parts = StratifiedKFold(folds, shuffle=True, random_state=draw).split(np.zeros(len(rest)), rest)
             for number, (_, held_out) in enumerate(parts):
                 fold.loc[rest.index[held_out]] = str(number)
-            tables.append(
-                pd.DataFrame(
-                    {"protocol": protocol, "repeat": repeat, "participant_id": fold.index, "fold": fold.to_numpy()}
-                )
-            )
+            own = together.sort_index().map(fold)
+            place = {"protocol": protocol, "repeat": repeat, "participant_id": own.index, "fold": own.to_numpy()}
+            tables.append(pd.DataFrame(place))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -420,10 +430,12 @@ def keep_splits(
     DataFrame
         protocol, repeat, fold, patients, events.
     """
-    outcome = cohort.participants.set_index("participant_id")[cohort.outcome]
+    people = cohort.participants.set_index("participant_id")
+    outcome = people[cohort.outcome]
+    names = [name.strip() for name in protocols.split(",")]
     splits = make_splits(
-        outcome, protocols=[name.strip() for name in protocols.split(",")], folds=folds, repeats=repeats,
-        test_fraction=test_fraction, seed=seed,
+        outcome, groups=people.get(GROUP), protocols=names, folds=folds, repeats=repeats, test_fraction=test_fraction,
+        seed=seed,
     )  # fmt: skip
     write_table(run.splits, splits)
     counted = splits.assign(event=splits["participant_id"].map(outcome)).groupby(["protocol", "repeat", "fold"])[

@@ -112,6 +112,22 @@ def test_splits_are_by_patient_stratified_and_repeatable():
     pd.testing.assert_frame_equal(splits, again)
 
 
+def test_rows_of_one_patient_stay_together():
+    """The same slices under two ids, one on each side, would let a network recognise what it has seen."""
+    people = [f"sub-{i:04d}" for i in range(60)]
+    outcome = pd.Series(np.arange(60) % 3 == 0, index=people).astype(int)
+    groups = pd.Series([f"woman {i // 2}" for i in range(40)] + [None] * 20, index=people)
+    splits = make_splits(outcome, groups=groups, folds=5, repeats=3, seed=1)
+    assert len(splits) == 2 * 3 * 60
+    placed = splits.assign(group=splits["participant_id"].map(groups)).dropna(subset="group")
+    assert placed.groupby(["protocol", "repeat", "group"])["fold"].nunique().eq(1).all()
+    alone = make_splits(outcome, folds=5, repeats=3, seed=1)
+    apart = alone.assign(group=alone["participant_id"].map(groups)).dropna(subset="group")
+    assert not apart.groupby(["protocol", "repeat", "group"])["fold"].nunique().eq(1).all(), "the test can fail"
+    single = splits[splits["participant_id"].isin(people[40:]) & (splits["protocol"] == "all")]
+    assert single["fold"].nunique() == 5
+
+
 def test_the_published_split_of_216_women_is_195_and_21():
     """The preprint reports 195 for development and 21 for the test."""
     outcome = pd.Series(np.arange(216) % 3 == 0, index=[f"sub-{i:04d}" for i in range(216)]).astype(int)

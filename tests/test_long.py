@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -45,3 +47,48 @@ def test_virtual_bones_measure_as_they_were_drawn():
             kept = part[[f"drawn {index}", index]].dropna()
             assert pearsonr(*kept.to_numpy().T)[0] >= 0.85, (bone, index)
             assert kept[index].mean() == pytest.approx(kept[f"drawn {index}"].mean(), rel=0.12), (bone, index)
+
+
+_TRAIN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_controls import RECIPE
+from deepqct.folder import Run
+from deepqct.learner import cross_validate
+if __name__ == "__main__":
+    cross_validate(Run(Path(sys.argv[2])), bone="radius", recipe=RECIPE, workers=int(sys.argv[3]))
+"""
+
+
+def test_a_killed_training_resumes_with_identical_numbers(tmp_path):
+    """Killed in the second fold: only what is missing is trained, and no number differs, with or without workers."""
+    from test_controls import make_run
+
+    def train(run, *, workers=0):
+        command = [sys.executable, "-c", _TRAIN, str(ROOT / "tests"), str(run.folder), str(workers)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+    whole, broken, helped = (make_run(tmp_path / name, n=12, cue=300.0) for name in ("whole", "broken", "helped"))
+    for run, workers in ((whole, 0), (helped, 2)):
+        assert train(run, workers=workers).wait() == 0
+    process = train(broken)
+    for line in process.stdout:
+        if "fold 1" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    folds = broken.models("radius") / "all" / "repeat0"
+    assert (folds / "fold0.json").exists()
+    assert not (folds / "fold1.json").exists()
+    first = (folds / "fold0.safetensors").stat().st_mtime_ns
+    again = train(broken)
+    said, _ = again.communicate()
+    assert again.returncode == 0
+    assert "fold 0: trained before, kept" in said
+    assert (folds / "fold0.safetensors").stat().st_mtime_ns == first
+    for run in (broken, helped):
+        assert run.scores("radius").read_bytes() == whole.scores("radius").read_bytes()
+        for fold in ("fold0.safetensors", "fold1.safetensors"):
+            one, other = (r.models("radius") / "all" / "repeat0" / fold for r in (run, whole))
+            assert one.read_bytes() == other.read_bytes()
