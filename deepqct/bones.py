@@ -28,6 +28,7 @@ SMOOTHING_MM = 0.10
 CLOSING_MM = 1.2
 OPENING_MM = 1.0
 LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
+LEAKY = 0.5  # of its median area: a space that is smaller in some slice leaks there
 LEAK_TRIES = 3  # up to so many times that, where a thin shell leaks
 STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
 THINNEST_WALL_MM = 1.0  # between the spaces of two bones
@@ -47,6 +48,7 @@ SHORTEST_CONTACT_MM = 0.5
 SHORTEST_SHELL_MM = 5.0
 SMALLEST_RING_MM2 = 1300.0  # enclosed; more than any tibia's
 COARSE_MM = 0.5
+FAINT = 0.7  # of a shell's density, where a thin one is averaged over the coarse grid
 MARGIN_MM = 2.0
 SOFT_TISSUE = 20.0
 RIM_MM = 0.15  # how far the first outline may lie outside of the bone
@@ -172,7 +174,7 @@ def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
     A whole scan of 2304 × 2304 × 168 voxels is 3.6 GB as densities; only this box is ever brought in.
     """
     step = max(round(COARSE_MM / scan.voxel_mm[1]), 1)
-    level = (SHELL_DENSITY - scan.intercept) / scan.slope
+    level = (FAINT * SHELL_DENSITY - scan.intercept) / scan.slope
     grid = (slice(step // 2, None, step), slice(step // 2, None, step))
     slices = each_loaded(scan.native, step=8)
     seen = np.logical_or.reduce([ndimage.uniform_filter(one, step, np.float32)[grid] > level for one in slices])
@@ -294,8 +296,9 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
 
 
 def _go_through(cores: list[NDArray[np.bool_]]) -> bool:
-    """Whether at least two spaces are there in every slice."""
-    return sum(bool(core.any(axis=(1, 2)).all()) for core in cores) >= 2
+    """Whether at least two spaces are there in every slice, with no slice that lost most of its own through a gap."""
+    areas = [core.sum(axis=(1, 2)) for core in cores]
+    return sum(bool(area.min() > LEAKY * np.median(area)) for area in areas) >= 2
 
 
 def _spaces(

@@ -120,7 +120,9 @@ def _write_png(figure: Figure, path: Path, *, title: str, caption: str, **keep: 
     text.add_itxt("Title", title)
     text.add_itxt("Description", caption)
     with Image.open(drawn) as image:
-        small = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+        )
         small.save(path, format="png", optimize=True, pnginfo=text, dpi=(150, 150))
 
 
