@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -186,3 +188,49 @@ def test_virtual_data_are_marked_and_figures_closed(tmp_path):
     axes = plots.montage({"a": np.zeros((1, 4, 4))})
     keep(axes, tmp_path)
     assert "virtual" not in texts(axes)
+
+
+def controls_table(*, leak: bool) -> pd.DataFrame:
+    """The bone, noise, and the outline; with `leak` noise is well above chance."""
+    noise = 0.66 if leak else 0.51
+    table = pd.DataFrame(
+        {
+            "bone": "radius",
+            "control": ["none", "noise", "silhouette"],
+            "estimate": [0.8, noise, 0.66],
+            "n": 60,
+            "events": 20,
+            "must_fail": [False, True, False],
+            "at_chance": [False, not leak, False],
+        }
+    )
+    return table.assign(low=table["estimate"] - 0.1, high=table["estimate"] + 0.1)
+
+
+def test_only_a_control_that_must_fail_is_red():
+    """An outline that scores is a finding; noise that scores is a leak."""
+    for leak in (False, True):
+        texts = [text.get_text() for text in plots.controls(controls_table(leak=leak)).texts]
+        assert [("not at chance" in text) for text in texts] == [False, leak, False]
+
+
+def test_pictures_of_saliency_name_the_women_and_their_outcomes():
+    """A map without its woman, her outcome and her score cannot be judged."""
+    rng = np.random.default_rng(0)
+    inside = np.zeros((32, 32), bool)
+    inside[8:24, 8:24] = True
+    women = [
+        SimpleNamespace(participant_id=f"sub-{i}", outcome=i % 2, score=float(i - 3), inside=inside,
+                        density=rng.normal(300, 100, (32, 32)), heat=rng.random((32, 32)) / 512)
+        for i in range(6)
+    ]  # fmt: skip
+    grid = plots.saliency(women, most=2)
+    titles = [axes.get_title() for axes in grid if axes.get_title()]
+    assert titles == [
+        "sub-5\nevent, logit 2.0",
+        "sub-4\nno event, logit 1.0",
+        "sub-0\nno event, logit −3.0",
+        "sub-1\nevent, logit −2.0",
+    ]
+    maps = plots.mean_saliency({0: np.ones((72, 24)), 1: np.ones((72, 24))}, counts={0: 4, 1: 2})
+    assert [axes.get_title() for axes in maps] == ["no event (4 women)", "event (2 women)"]

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import synthetic
 from conftest import ROOT
@@ -244,3 +245,18 @@ def test_the_same_run_gives_the_same_report(finished):
     before = finished.report.read_bytes()
     write_report(finished)
     assert finished.report.read_bytes() == before
+
+
+def test_a_control_that_scores_is_an_alarm(tmp_path):
+    """Noise above chance means that something leaks: it must not stand in a table only."""
+    run = synthetic.finished_run(tmp_path / "run")
+    table = pd.DataFrame({"bone": "ulna", "control": ["none", "noise"], "protocol": "all", "split": "out-of-fold"})
+    table = table.assign(estimate=[0.8, 0.7], low=[0.7, 0.6], high=[0.9, 0.8], n=60, events=20)
+    write_table(run.controls("ulna"), table.assign(must_fail=[False, True], at_chance=[False, False]))
+    page = write_report(run).read_text()
+    assert (
+        "The networks of the ulna are not at chance with images of noise: 0.70 (95 % 0.60–0.80; n 60, 20 events)"
+        in page
+    )
+    write_table(run.controls("ulna"), table.assign(low=[0.7, 0.4], must_fail=[False, True], at_chance=[False, True]))
+    assert "are not at chance" not in write_report(run).read_text()

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from deepqct.drawing import BONE_COLOURS, styled
@@ -113,6 +114,8 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     loses.set_yticks(y, [f"{name} ({area:.0%})" for name, area in zip(parts["part"], parts["area"], strict=True)])
     moves.barh(y, parts["moved"], color=colour, height=0.5)
     moves.set_xlabel("mean change of the score (logits)")
+    for axes in grid:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     return np.array(grid)
 
 
