@@ -24,7 +24,7 @@ from deepqct.learner import items_of, load_fold
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR, load_stack, of_bone
 
-FINEST = 8  # the last map of at least this many cells along an edge is explained; our choice
+FINEST = 6  # the last map of at least this many cells along an edge is explained; at 224 px the very last; our choice
 ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
 QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
 
@@ -71,8 +71,7 @@ def grad_cam(model: torch.nn.Module, images: torch.Tensor, *, finest: int = FINE
     Returns
     -------
     (n, y, x) float32
-        0 or more. Gradients weigh each cell by itself (HiResCAM, Draelos 2020, arXiv:2011.08891): averaged over cells, as
-        in the first Grad-CAM, they hold only for a last map that is then averaged.
+        0 or more; channels of the map are weighed by their mean gradient, as in the first Grad-CAM.
     """
     layer = _layer(model.get_submodule("0"), images, finest=finest)
     keep = Hook(layer, lambda _, __, output: output, detach=False)
@@ -80,7 +79,8 @@ def grad_cam(model: torch.nn.Module, images: torch.Tensor, *, finest: int = FINE
         with torch.enable_grad():
             logits = model(normalised(images).requires_grad_())
             (gradient,) = torch.autograd.grad(logits.sum(), keep.stored)
-            heat = (gradient * keep.stored).sum(dim=1, keepdim=True).clamp(min=0)
+            weights = gradient.mean(dim=(2, 3), keepdim=True)
+            heat = (weights * keep.stored).sum(dim=1, keepdim=True).clamp(min=0)
             heat = torch.nn.functional.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)
     finally:
         keep.remove()

@@ -71,19 +71,20 @@ def test_a_killed_training_resumes_with_identical_numbers(tmp_path):
 
     whole, broken, helped = (make_run(tmp_path / name, n=12, cue=300.0) for name in ("whole", "broken", "helped"))
     for run, workers in ((whole, 0), (helped, 2)):
-        assert train(run, workers=workers).wait() == 0
-    process = train(broken)
-    for line in process.stdout:
-        if "fold 1" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
+        with train(run, workers=workers) as process:
+            process.communicate()
+        assert process.returncode == 0
+    with train(broken) as process:
+        for line in process.stdout:
+            if "fold 1" in line:
+                process.send_signal(signal.SIGKILL)
+                break
     folds = broken.models("radius") / "all" / "repeat0"
     assert (folds / "fold0.json").exists()
     assert not (folds / "fold1.json").exists()
     first = (folds / "fold0.safetensors").stat().st_mtime_ns
-    again = train(broken)
-    said, _ = again.communicate()
+    with train(broken) as again:
+        said, _ = again.communicate()
     assert again.returncode == 0
     assert "fold 0: trained before, kept" in said
     assert (folds / "fold0.safetensors").stat().st_mtime_ns == first

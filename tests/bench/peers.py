@@ -62,9 +62,9 @@ def whole(masks: dict[str, np.ndarray]) -> dict[str, Any]:
     preset = resolve_preset(modality="xct2", site="radius", segmentation="gauss")
     made = generate_masks_from_image(image, preset)
     contours = time.perf_counter() - began
-    arrays = {name: SimpleITK.GetArrayFromImage(part) > 0 for name, part in vars(made).items() if part is not None}
-    total, cort, trab = (next(a for n, a in arrays.items() if key in n) for key in ("full", "cort", "trab"))
-    bone = next((a for n, a in arrays.items() if "seg" in n), masks["density"] > 320)
+    total, cort, trab, bone = (
+        SimpleITK.GetArrayFromImage(part) > 0 for part in (made.full, made.cort, made.trab, made.seg)
+    )
     result = compute_microarchitecture(
         periosteal_mask=total, trabecular_mask=trab, cortical_mask=cort, bone_mask=bone, spacing=(voxel,) * 3
     )
