@@ -2,6 +2,7 @@
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
 # make test-long   budgets of time and memory, virtual bones against what was drawn (about 20 minutes)
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
+# make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make lab      JupyterLab on the notebooks
 # Each makes its own environment from the lock when there is none.
 
@@ -12,7 +13,7 @@ PRESET ?= quick
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench unit lint lab env lock wheelhouse clean
+.PHONY: report test test-long bench bench-networks unit lint lab env lock wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -35,6 +36,9 @@ bench: env
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS) -r tests/bench/requirements-peers.txt
 	$(BIN)/python tests/bench --peers .venv-peers/bin/python
+
+bench-networks: env
+	$(BIN)/python tests/bench/networks.py reports/bench-networks $(if $(PART),--part $(PART))
 
 lab: env
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

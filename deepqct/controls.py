@@ -25,6 +25,13 @@ from deepqct.images import BoneImage, normalised
 from deepqct.learner import cross_validate, items_of, network
 from deepqct.recipe import CONTROLS, Recipe
 
+SHOWN = {
+    "none": "the bone itself",
+    "permuted": "outcomes permuted",
+    "noise": "images of noise",
+    "background": "surroundings only, bones removed",
+    "silhouette": "outline only",
+}
 MUST_FAIL = ("permuted", "noise")  # a score here means a leak
 HEAD_C = 0.01  # ridge of the refitted head, on standardised features; our choice, fixed beforehand
 _BATCH = 64
@@ -60,7 +67,8 @@ def run_controls(
     Returns
     -------
     DataFrame
-        bone, control, protocol, split, estimate (AUC), low, high, n, events, must_fail, at_chance: empty without controls.
+        bone, control, shown (what the networks saw), protocol, split, estimate (AUC), low, high, n, events, must_fail,
+        at_chance; empty without controls.
 
     Raises
     ------
@@ -93,7 +101,8 @@ def _row(run: Run, scores: pd.DataFrame, *, bone: str, recipe: Recipe) -> dict[A
     (figures,) = auc(part["participant_id"].map(outcome).astype(int), part["score"]).to_dict("records")
     must_fail = recipe.control in MUST_FAIL
     at_chance = not (figures["low"] > 0.5 or figures["high"] < 0.5)
-    what: dict[Any, Any] = {"bone": bone, "control": recipe.control, "protocol": protocol, "split": "out-of-fold"}
+    what: dict[Any, Any] = {"bone": bone, "control": recipe.control, "shown": SHOWN[recipe.control]}
+    what |= {"protocol": protocol, "split": "out-of-fold"}
     return what | figures | {"must_fail": must_fail, "at_chance": at_chance}
 
 
@@ -127,7 +136,20 @@ def frozen_features(run: Run, *, bone: str, protocol: str = "all", repeat: int =
 
 
 def refitted_head(features: NDArray[np.floating], *, outcome: NDArray[np.integer], fold: NDArray[Any]) -> NDArray[Any]:
-    """Out-of-fold logits of a ridge logistic head, scaled and fitted on the other folds."""
+    """Out-of-fold logits of a ridge logistic head, scaled and fitted on the other folds.
+
+    Parameters
+    ----------
+    features : (patients, features) float
+        From `frozen_features`.
+    outcome : (patients,) of 0 and 1
+    fold : (patients,)
+        Any labels.
+
+    Returns
+    -------
+    (patients,) float
+    """
     score = np.full(len(outcome), np.nan)
     for held_out in np.unique(fold):
         train = fold != held_out

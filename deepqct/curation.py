@@ -27,7 +27,7 @@ from deepqct.manufacturer import COMPARTMENTS, SOURCES, contoured_bone, dice
 from deepqct.parallel import set_threads
 from deepqct.quality import MOTION_LIMIT, RING_LIMIT, flags_of_scores, motion_score, ring_score, unusual_indices
 from deepqct.scan import Scan, ScanError, read_scan
-from deepqct.stacks import FIELD_MM, cut_stack, of_bone
+from deepqct.stacks import FIELD_MM, LABELS, cut_stack, of_bone
 
 SCORES = ("motion_score", "ring_score")
 
@@ -220,6 +220,7 @@ def _recipe(task: _Task) -> dict[str, Any]:
     return {
         "sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__,
         "indices": list(UNITS), "limits": [MOTION_LIMIT, RING_LIMIT], "use": task.use, "contours": contours,
+        "labels": LABELS,
     }  # fmt: skip
 
 

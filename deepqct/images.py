@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from deepqct.folder import Run
 from deepqct.recipe import Recipe, View
-from deepqct.stacks import FIELD_MM, load_stack, of_bone
+from deepqct.stacks import load_stack, of_bone
 
 # Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
 MEAN, SD = 0.4, 0.25
@@ -170,8 +170,3 @@ class DensityNoise(RandTransform):
     def encodes(self, x: BoneImage) -> BoneImage:  # noqa: D102
         shift = torch.randn(x.shape[0], 1, 1, 1, device=x.device) * self.shift
         return cast(BoneImage, x + torch.randn_like(x) * self.noise + shift)
-
-
-def field_mm(bone: str, *, recipe: Recipe) -> float:
-    """Edge of what an image shows of a bone, in mm."""
-    return FIELD_MM[bone] * recipe.crop

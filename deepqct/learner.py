@@ -39,7 +39,7 @@ from torchvision import models
 from deepqct import __version__
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import calibrate_out_of_fold
-from deepqct.folder import Run, file_hash, read_json, read_table, say, write_json, write_table, write_whole
+from deepqct.folder import Run, file_hash, read_json, read_table, resolve, say, write_json, write_table, write_whole
 from deepqct.images import MEAN, SD, BoneImage, augmentation, bone_images
 from deepqct.recipe import WEIGHTS, Recipe
 
@@ -160,7 +160,7 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
             loss_func=BCEWithLogitsLossFlat(),
         )
     if _given(weights):
-        load_weights(learner.model, Path(weights), arch=arch, channels=channels)
+        load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
     if not progress:
         learner.remove_cb(ProgressCallback)
         learner.logger = _say_epoch
@@ -188,7 +188,7 @@ def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Modu
         else:
             model = create_vision_model(builder, 1, pretrained=known, n_in=channels)
     if _given(weights):
-        load_weights(model, Path(weights), arch=arch, channels=channels)
+        load_weights(model, resolve(weights), arch=arch, channels=channels)
     return model
 
 
@@ -234,8 +234,8 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
         model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True).state_dict())
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(
-            f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of another fold of "
-            "this network, or its backbone's own."
+            f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of such a network "
+            "trained on other patients, or of its backbone alone."
         ) from error
 
 
@@ -265,14 +265,25 @@ def train_fold(
     -------
     DataFrame
         participant_id, split (out-of-fold, test), score: her mean logit over her images.
+
+    Raises
+    ------
+    ValueError
+        If the recipe begins with weights of this run's own networks.
     """
     recipe = recipe or Recipe()
+    if _given(recipe.weights) and resolve(recipe.weights).resolve().is_relative_to(run.folder.resolve()):
+        raise ValueError(
+            f"weights is {recipe.weights!r}, a network of this very run, which has seen patients whom it would score; give "
+            "one that was trained on others."
+        )
     files = _FoldFiles(_place(run, bone=bone, protocol=protocol, repeat=repeat, control=recipe.control), str(fold))
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     control = "" if recipe.control == "none" else f" · control {recipe.control}"
     title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}"
+    begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if _given(recipe.weights) else {}
     made_from = {
-        "recipe": asdict(recipe) | ({"weights_sha256": file_hash(Path(recipe.weights))} if _given(recipe.weights) else {}),
+        "recipe": asdict(recipe) | begun_with,
         "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold),
         "data": _data_hash(items, run=run, bone=bone),
         "code": [file_hash(Path(__file__).with_name(name)) for name in ("images.py", "learner.py")],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, Self
+
+from deepqct.folder import resolve
 
 BACKGROUNDS = ("remove", "keep")
 PROJECTIONS = ("mean", "max")
@@ -38,8 +39,8 @@ class Recipe:
     arch : str
         A torchvision or timm backbone by name; the paper's is resnet34.
     weights : str
-        ``imagenet``, from torch's cache or the internet; ``none``, random; or a safetensors file: one of ours, or the
-        backbone's own.
+        ``imagenet``, from torch's cache or the internet; ``none``, random; or a safetensors file: a network of ours that
+        was trained on other patients, or the backbone's own.
     epochs, batch_size : int
         Length of the one-cycle schedule, after one epoch of the head alone where weights are given; images a step.
     lr : float
@@ -88,8 +89,15 @@ class Recipe:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Self:
-        """The recipe among a notebook's parameters."""
-        return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
+        """The recipe among a notebook's parameters, and those that its ``further`` names.
+
+        Raises
+        ------
+        ValueError
+            If ``further`` is not of the form ``name=value, name=value``, or names what a recipe does not have.
+        """
+        found = {field.name: parameters[field.name] for field in fields(cls) if field.name in parameters}
+        return cls(**found | _settings(parameters.get("further", ""), known={f.name: f.default for f in fields(cls)}))
 
     @property
     def view(self) -> View:
@@ -113,7 +121,7 @@ class Recipe:
                 raise ValueError(f"{name} is {value!r}; use one of {', '.join(known)}.")
         if self.weights not in WEIGHTS and not self.weights.endswith(".safetensors"):
             raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}, or a .safetensors file.")
-        if self.weights not in WEIGHTS and not Path(self.weights).is_file():
+        if self.weights not in WEIGHTS and not resolve(self.weights).is_file():
             raise ValueError(f"weights is {self.weights!r}, which is no file; give its path.")
         if self.arch not in known_archs():
             raise ValueError(f"arch is {self.arch!r}, which neither torchvision nor timm has; the paper's is resnet34.")
@@ -121,6 +129,23 @@ class Recipe:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
+
+
+def _settings(text: str, *, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings such as ``crop=0.8, tta=4`` as values of the types that they have by default."""
+    found: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, sign, value = (piece.strip() for piece in part.partition("="))
+        if not sign or name not in known:
+            raise ValueError(f"further says {part!r}; write name=value with a name among {', '.join(known)}.")
+        kind = type(known[name])
+        try:
+            if kind is bool and value not in ("True", "False"):
+                raise ValueError
+            found[name] = value == "True" if kind is bool else kind(value)
+        except ValueError as error:
+            raise ValueError(f"further says {part!r}, and {name} takes a value like {known[name]!r}.") from error
+    return found
 
 
 @cache

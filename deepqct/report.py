@@ -291,17 +291,13 @@ def _performance(table: pd.DataFrame) -> dict[str, Any] | None:
 
 def _controls(run: Run) -> list[dict[str, Any]]:
     """The controls of every bone as rows: bone, what was shown, AUC, and whether it is an alarm."""
-    shown = {
-        "none": "the bone itself", "permuted": "outcomes permuted", "noise": "images of noise",
-        "background": "surroundings only", "silhouette": "outline only",
-    }  # fmt: skip
     rows = []
     for bone in BONES:
         if run.controls(bone).exists():
             for row in read_table(run.controls(bone)).to_dict("records"):
                 estimate = Estimate(row["estimate"], row["low"], row["high"], int(row["n"]), int(row["events"]))
                 alarm = bool(row["must_fail"]) and estimate.estimable and not bool(row["at_chance"])
-                rows.append({"bone": bone, "what": shown[row["control"]], "figure": str(estimate), "alarm": alarm})
+                rows.append({"bone": bone, "what": row["shown"], "figure": str(estimate), "alarm": alarm})
     return rows
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct.evaluation import auc, compare_auc
-from deepqct.folder import Run, read_table
+from deepqct.folder import Run
 from deepqct.images import BoneImage, bone_images, cropped, normalised
 from deepqct.learner import items_of, load_fold
 from deepqct.recipe import Recipe
@@ -277,9 +277,3 @@ def _fill(run: Run, items: pd.DataFrame, *, bone: str, protocol: str, repeat: in
         label: float(np.clip((total / max(count, 1) - recipe.low) / (recipe.high - recipe.low), 0, 1))
         for label, (total, count) in sums.items()
     }
-
-
-def first_place(run: Run) -> dict[str, Any]:
-    """Protocol and repeat of the first row of splits.csv, which is explained."""
-    splits = read_table(run.require(run.splits, written_by="01_data_curation"))
-    return {"protocol": str(splits["protocol"].iloc[0]), "repeat": int(splits["repeat"].iloc[0])}

@@ -14,7 +14,8 @@ from deepqct.scan import Scan
 
 # Edge of the square field that each bone's stack shows; it holds the largest published cross-sections. Our choice.
 FIELD_MM = {"radius": 36.0, "ulna": 22.0, "tibia": 48.0, "fibula": 26.0}
-TRABECULAR, CORTICAL, OTHER_BONE = 1, 2, 3  # labels of a stack's mask
+LABELS = {"trabecular": 1, "cortical": 2, "another bone": 3}  # of a stack's mask
+TRABECULAR, CORTICAL, OTHER_BONE = LABELS.values()
 
 
 def cut_stack(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torchvision import models
 
 from deepqct import learner
 from deepqct.folder import BONES, Run, read_json, write_json, write_table
@@ -143,6 +146,34 @@ def test_missing_weights_and_devices_are_errors_not_silent_changes(run, monkeypa
         with pytest.raises(ValueError, match="device is 'cuda'; this machine has"):
             learner.use_device("cuda")
     assert learner.use_device("cpu") == "cpu"
+
+
+def test_further_settings_are_read_or_refused():
+    """A typing error in a setting must not train another network in silence."""
+    recipe = Recipe.of({"epochs": 3, "further": "crop=0.8, tta=4, projection=max, augment=False"})
+    assert (recipe.epochs, recipe.crop, recipe.tta, recipe.projection, recipe.augment) == (3, 0.8, 4, "max", False)
+    for wrong, words in (("crp=0.8", "name among arch"), ("crop", "name=value"), ("tta=many", "a value like 0")):
+        with pytest.raises(ValueError, match=words):
+            Recipe.of({"further": wrong})
+
+
+def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
+    """A network of another fold has seen the women whom this fold scores."""
+    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    own = run.models("radius") / "all" / "repeat0" / "fold0.safetensors"
+    with pytest.raises(ValueError, match="a network of this very run"):
+        learner.train_fold(run, bone="radius", fold=1, recipe=replace(RECIPE, weights=str(own)))
+    elsewhere = tmp_path_factory.mktemp("others") / "net.safetensors"
+    elsewhere.write_bytes(own.read_bytes())
+    model = learner.network(arch="resnet18", channels=3, weights=str(elsewhere))
+    for name, tensor in load_file(elsewhere).items():
+        assert torch.equal(model.state_dict()[name], tensor)
+    with pytest.raises(ValueError, match="does not hold the weights of resnet34"):
+        learner.network(arch="resnet34", channels=3, weights=str(elsewhere))
+    backbone = models.resnet18()
+    save_file(backbone.state_dict(), elsewhere)
+    body = learner.network(arch="resnet18", channels=3, weights=str(elsewhere))
+    assert torch.equal(body.get_submodule("0.0").weight, backbone.conv1.weight)
 
 
 def test_bones_without_stacks_are_named(run):

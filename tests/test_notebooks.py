@@ -36,8 +36,7 @@ def test_anatomy(path):
     for cell in code:
         assert cell.outputs == []
         assert cell.execution_count is None
-        # Parameters are a list, not code: one a line, so that each keeps its type and its note.
-        assert len(cell.source.splitlines()) <= (24 if cell is code[0] else 15)
+        assert len(cell.source.splitlines()) <= 15
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
 
 

@@ -197,6 +197,7 @@ def controls_table(*, leak: bool) -> pd.DataFrame:
         {
             "bone": "radius",
             "control": ["none", "noise", "silhouette"],
+            "shown": ["the bone itself", "images of noise", "outline only"],
             "estimate": [0.8, noise, 0.66],
             "n": 60,
             "events": 20,

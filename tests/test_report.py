@@ -251,7 +251,14 @@ def test_a_control_that_scores_is_an_alarm(tmp_path):
     """Noise above chance means that something leaks: it must not stand in a table only."""
     run = synthetic.finished_run(tmp_path / "run")
     table = pd.DataFrame({"bone": "ulna", "control": ["none", "noise"], "protocol": "all", "split": "out-of-fold"})
-    table = table.assign(estimate=[0.8, 0.7], low=[0.7, 0.6], high=[0.9, 0.8], n=60, events=20)
+    table = table.assign(
+        shown=["the bone itself", "images of noise"],
+        estimate=[0.8, 0.7],
+        low=[0.7, 0.6],
+        high=[0.9, 0.8],
+        n=60,
+        events=20,
+    )
     write_table(run.controls("ulna"), table.assign(must_fail=[False, True], at_chance=[False, False]))
     page = write_report(run).read_text()
     assert (

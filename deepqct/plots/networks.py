@@ -16,13 +16,6 @@ from deepqct.drawing import BONE_COLOURS, styled
 
 _HEAT = "inferno"
 _WARNING = "#B00020"
-_NAMES = {
-    "none": "the bone itself",
-    "permuted": "outcomes permuted",
-    "noise": "images of noise",
-    "background": "surroundings only, bones removed",
-    "silhouette": "outline only",
-}
 
 
 @styled
@@ -140,7 +133,7 @@ def controls(table: pd.DataFrame) -> Axes:
             text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" + (", not at chance" if leak else "")
         axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
     axes.axvline(0.5, color="#7F7F7F", linestyle=":", linewidth=1.2)
-    axes.set_yticks(range(len(table)), [_NAMES.get(name, name) for name in table["control"]])
+    axes.set_yticks(range(len(table)), table["shown"])
     n, events = (int(table[name].iloc[0]) for name in ("n", "events"))
     axes.set(xlim=(min(0.2, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
     axes.set_xlabel(f"out-of-fold AUC with 95 % interval ({n} women, {events} events)")

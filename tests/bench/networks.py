@@ -1,6 +1,6 @@
 """The networks on virtual cohorts: AUC beside the attainable one and beside the indices, controls, the null, speed.
 
-Hours on 2 cores, so in resumable parts (`python tests/bench/networks.py FOLDER --part deepqct-like-64`): a fold that was
+Hours on 2 cores, so in resumable parts (`make bench-networks PART=deepqct-like-64`): a fold that was
 trained is not trained again, and each part says beforehand how many images it will train on.
 """
 
