@@ -254,13 +254,16 @@ def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_
     if len(cores) < 2:
         return [(np.ones(shells.shape, bool), np.zeros(shells.shape, bool))]
 
+    # In a slice where a core has leaked away its nearest slice tells where the bone is.
+    nearest = [_nearest_slice(core) for core in cores]
+
     def divide(z: int) -> NDArray[np.uint8]:
-        apart = np.stack([planes.distance(core[z : z + 1], pixel_mm=pixel_mm, threads=1)[0] for core in cores])
+        there = [core[near[z], None] for core, near in zip(cores, nearest, strict=True)]
+        apart = np.stack([planes.distance(core, pixel_mm=pixel_mm, threads=1)[0] for core in there])
         owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
         apart.sort(axis=0)
         # The seam is the darkest line between the two shells, not the line half-way between the cores.
-        with np.errstate(invalid="ignore"):  # in a slice without cores all are infinitely far
-            unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
+        unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
         if unsure.any():
             (box,) = ndimage.find_objects(unsure.astype(np.uint8))
             box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
@@ -274,16 +277,24 @@ def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_
     return [(owner == i, core) for i, core in enumerate(cores, start=1)]
 
 
+def _nearest_slice(core: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each slice the nearest one in which the core is there, itself if it is."""
+    present = np.flatnonzero(core.any(axis=(1, 2)))
+    away = np.abs(present[:, None] - np.arange(len(core)))
+    return np.asarray(present[away.argmin(axis=0)])
+
+
 def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
     """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none.
 
-    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack.
+    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack; if they
+    never do, the try that encloses most is taken, and a slice that leaks is left to its shells.
     """
     leak = max(LEAK_MM, *voxel_mm[1:])
     found = [_spaces(shells, leak, voxel_mm=voxel_mm)]
     while len(found) < LEAK_TRIES and not _go_through(found[-1]):
         found.append(_spaces(shells, (len(found) + 1) * leak, voxel_mm=voxel_mm))
-    cores = found[-1] if _go_through(found[-1]) else found[0]
+    cores = found[-1] if _go_through(found[-1]) else max(found, key=_enclosed)
     main, rest = cores[:2], []
     for core in cores[2:]:
         # A wall as thin as this is a plate within a bone, not the two cortices between bones.
@@ -293,6 +304,11 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
         else:
             rest.append(core)
     return [*main, *rest]
+
+
+def _enclosed(cores: list[NDArray[np.bool_]]) -> int:
+    """Voxels of the two largest spaces."""
+    return sum(int(np.count_nonzero(core)) for core in cores[:2])
 
 
 def _go_through(cores: list[NDArray[np.bool_]]) -> bool:

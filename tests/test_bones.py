@@ -202,3 +202,18 @@ def test_a_bone_that_ends_within_the_stack_is_flagged():
     native = scan.native.copy()
     native[8:] = to_native(np.array([20.0]))[0]
     assert "missing in some slices" in find_bones(replace(scan, native=native))["radius"].flags
+
+
+def test_shells_with_gaps_in_different_slices_keep_both_bones():
+    """A thin shell that leaks here and there must not make the pieces of one bone the two largest."""
+    scan = phantom((15.0, 14.0, 9.0, 0.7), (15.0, 38.0, 5.0, 0.6), shape=(12, 260, 420))
+    y, x = grid_mm(scan)
+    native = scan.native.copy()
+    for slices, centre, gap_mm in ((slice(0, 3), 14.0, 0.9), (slice(5, 8), 38.0, 0.9), (slice(9, 12), 38.0, 1.3)):
+        gap = (np.abs(x[None] - centre) < gap_mm / 2) & (np.abs(y[:, None] - 15) > 3)
+        native[slices, gap] = to_native(np.array([20.0]))[0]
+    bones = find_bones(replace(scan, native=native))
+    for name, radius in (("radius", 9.0), ("ulna", 5.0)):
+        area = bones[name].total.sum(axis=(1, 2)) * VOXEL**2
+        np.testing.assert_allclose(area, np.pi * radius**2, rtol=0.05)
+        assert bones[name].flags == ()
