@@ -92,7 +92,9 @@ def server() -> Iterator[tuple[str, list[str]]]:
 def test_the_listener_hears(visit, tmp_path):
     """If a page that asks the network passes, the tests below guard nothing."""
     path = tmp_path / "loud.html"
-    path.write_text('<img src="http://127.0.0.1:9/a.png"><img src="missing.png"><script>nothing()</script>')
+    path.write_text(
+        '<img src="http://127.0.0.1:9/a.png"><img src="missing.png"><script>nothing()</script>', encoding="utf-8"
+    )
     page, seen = visit(path)
     page.wait_for_timeout(300)
     assert any(line.startswith("asked for http://127.0.0.1:9/a.png") for line in seen)

@@ -46,8 +46,8 @@ def test_check_says_every_fault_and_its_exit_code(make_cohort):
     assert (done.returncode, done.stderr) == (0, "")
     assert "8 (4 with fracture, 4 without)" in done.stdout
     (folder / "scans" / "sub-0001_wrist.AIM").unlink()
-    text = (folder / "participants.tsv").read_text()
-    (folder / "participants.tsv").write_text(text.replace("\t62\t", "\t212\t"))
+    text = (folder / "participants.tsv").read_text(encoding="utf-8")
+    (folder / "participants.tsv").write_text(text.replace("\t62\t", "\t212\t"), encoding="utf-8")
     done = deepqct("check", str(folder))
     assert done.returncode == 2
     assert "age is 212" in done.stderr

@@ -20,11 +20,11 @@ from deepqct.cohort import (
 
 def edit(path: Path, row: int, column: str, value: str) -> None:
     """Change one cell; row as a spreadsheet counts, the header being row 1."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     cells = lines[row - 1].split("\t")
     cells[lines[0].split("\t").index(column)] = value
     lines[row - 1] = "\t".join(cells)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def test_a_sound_cohort_has_no_faults(make_cohort):
@@ -84,8 +84,8 @@ def test_missing_files_and_columns_are_named(make_cohort):
     """A folder that is no cohort yet must say what it lacks."""
     folder = make_cohort()
     (folder / "scans.tsv").unlink()
-    text = (folder / "participants.tsv").read_text()
-    (folder / "participants.tsv").write_text(text.replace("fracture", "fractures"))
+    text = (folder / "participants.tsv").read_text(encoding="utf-8")
+    (folder / "participants.tsv").write_text(text.replace("fracture", "fractures"), encoding="utf-8")
     _, faults = check_cohort(folder)
     assert any("scans.tsv is missing" in fault for fault in faults)
     assert any("did you mean 'fractures'?" in fault for fault in faults)

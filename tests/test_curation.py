@@ -65,7 +65,7 @@ def test_a_failed_scan_is_a_row_with_its_reason_and_the_others_go_on(cohort_fold
     failed = table.query("status == 'failed'")
     assert len(failed) == 1
     assert failed["reason"].item().startswith("sub-0002_ankle.AIM ends after 3 of 4 slices")
-    assert str(tmp_path) not in run.curation.read_text()
+    assert str(tmp_path) not in run.curation.read_text(encoding="utf-8")
     assert len(read_table(run.indices)) == 18
 
 

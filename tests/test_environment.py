@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DECLARED = [
     Requirement(text)
     for text in PYPROJECT["project"]["dependencies"] + PYPROJECT["project"]["optional-dependencies"]["dev"]
@@ -20,7 +20,7 @@ DECLARED = [
 
 def locked() -> list[Requirement]:
     """Every pinned line of the lock."""
-    lines = (line.strip() for line in (ROOT / "requirements.lock").read_text().splitlines())
+    lines = (line.strip() for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
@@ -61,7 +61,7 @@ def test_torch_and_torchvision_are_the_agreed_pair():
 
 def test_conda_takes_python_and_system_things_and_leaves_the_rest_to_the_lock():
     """A package from conda beside the lock could be a second, different version of it."""
-    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     (pip,) = (entry["pip"] for entry in dependencies if isinstance(entry, dict))
     assert pip == ["-r requirements.lock", "-e ."]
     conda = {

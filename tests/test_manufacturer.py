@@ -126,7 +126,7 @@ def hospital(tmp_path):
         "participants": people, "scans": "\n".join(rows) + "\n", "contours": "\n".join(contours) + "\n",
         "indices": table,
     }.items():  # fmt: skip
-        (folder / f"{name}.tsv").write_text(text)
+        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -179,7 +179,7 @@ def test_the_scanners_work_can_stand_in_place_of_ours(hospital, tmp_path):
 )
 def test_faults_of_the_tables_are_named(hospital, file, old, new, sentence):
     path = hospital / file
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     cohort, faults = check_cohort(hospital, outcome="fracture")
     assert cohort is None
     assert any(sentence in fault for fault in faults), faults

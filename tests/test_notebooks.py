@@ -53,6 +53,8 @@ def test_parameters_are_literals_with_types_and_notes(stage):
 
 def test_the_defaults_by_hand_are_the_quick_preset():
     """Whoever opens a notebook after `make report` must see what the report shows."""
-    for stage, values in yaml.safe_load((ROOT / "deepqct" / "presets" / "quick.yaml").read_text()).items():
+    for stage, values in yaml.safe_load(
+        (ROOT / "deepqct" / "presets" / "quick.yaml").read_text(encoding="utf-8")
+    ).items():
         defaults = {name: parameter.default for name, parameter in declared_parameters(stage).items()}
         assert values == {name: defaults[name] for name in values}

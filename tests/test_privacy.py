@@ -36,10 +36,10 @@ def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_isq(scans / "b.ISQ", numbers, um=round(1000 * VOXEL), name=" ".join(SECRETS[:3]))
     write_dicom(scans / "c", numbers, voxel_mm=(VOXEL,) * 3)
     people = "".join(f"sub-{i}\t{60 + i}\t{i % 2}\n" for i in range(4))
-    (folder / "participants.tsv").write_text(f"participant_id\tage\tfracture\n{people}")
+    (folder / "participants.tsv").write_text(f"participant_id\tage\tfracture\n{people}", encoding="utf-8")
     files = zip(range(4), ("a.AIM", "b.ISQ", "c", "d.AIM"), ("", "density", "density", ""), strict=True)
     rows = "".join(f"sub-{i}\twrist\tleft\tscans/{file}\t{unit}\n" for i, file, unit in files)
-    (folder / "scans.tsv").write_text(f"participant_id\tsite\tside\tfile\tunit\n{rows}")
+    (folder / "scans.tsv").write_text(f"participant_id\tsite\tside\tfile\tunit\n{rows}", encoding="utf-8")
     return folder
 
 

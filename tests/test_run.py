@@ -76,9 +76,9 @@ def test_a_hospitals_cohort_needs_no_virtual_women():
 def test_a_preset_file_of_ones_own(tmp_path):
     """A lab keeps its settings in a file; a fault in it is named before anything starts."""
     file = tmp_path / "ours.yaml"
-    file.write_text("02_train_bone:\n  epochs: 11\nseed: 2\n")
+    file.write_text("02_train_bone:\n  epochs: 11\nseed: 2\n", encoding="utf-8")
     assert plan(preset=str(file)).parameters["02_train_bone_tibia"]["epochs"] == 11
-    file.write_text("03_train_bone:\n  epochs: 11\n")
+    file.write_text("03_train_bone:\n  epochs: 11\n", encoding="utf-8")
     with pytest.raises(ParameterError, match="did you mean '02_train_bone'"):
         plan(preset=str(file))
     with pytest.raises(ParameterError, match="There is no preset 'quik'"):

@@ -83,13 +83,13 @@ def test_other_files_are_refused(tmp_path):
     """Only what can be read right is read."""
     with pytest.raises(ScanError, match="does not exist"):
         read_scan(tmp_path / "none.AIM")
-    (tmp_path / "scan.txt").write_text("hello")
+    (tmp_path / "scan.txt").write_text("hello", encoding="utf-8")
     with pytest.raises(ScanError, match="a name that no reader knows"):
         read_scan(tmp_path / "scan.txt")
-    (tmp_path / "scan.nii").write_text("hello")
+    (tmp_path / "scan.nii").write_text("hello", encoding="utf-8")
     with pytest.raises(ScanError, match=r"scan\.nii cannot be read; it is damaged"):
         read_scan(tmp_path / "scan.nii", unit="density")
-    (tmp_path / "scan.isq").write_text("hello, I am text")
+    (tmp_path / "scan.isq").write_text("hello, I am text", encoding="utf-8")
     with pytest.raises(ScanError, match="does not begin like an ISQ"):
         read_scan(tmp_path / "scan.isq")
     with pytest.raises(ScanError, match="holds 0 DICOM series"):

@@ -53,7 +53,7 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._stop:
-            status = Path("/proc/self/status").read_text()
+            status = Path("/proc/self/status").read_text(encoding="utf-8")
             own, mapped = (float(re.search(rf"{k}:\s+(\d+)", status)[1]) / 1e6 for k in ("RssAnon", "RssFile"))
             self.own, self.all = max(self.own, own), max(self.all, own + mapped)
             time.sleep(0.01)
