@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty coh
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -165,6 +166,9 @@ def job(run_folder: Path, name: str) -> None:
 
 def main() -> None:
     """Run the command line; a known error is one sentence, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × or → gets a question mark, not a crash
     try:
         app()
     except (ValueError, OSError) as error:

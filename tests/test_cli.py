@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, write_aim
 def deepqct(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "deepqct", *words], capture_output=True, text=True, cwd=cwd, check=False
-    )
+        [sys.executable, "-m", "deepqct", *words],
+        capture_output=True, text=True, encoding="utf-8", cwd=cwd, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
 
 
 def test_help_names_the_commands():
@@ -84,6 +87,12 @@ def test_inspect_shows_a_scan_and_hides_its_patient(tmp_path):
     assert "5 × 20 × 30" in done.stdout
     assert "0.195742" in done.stdout
     assert "Doe" not in done.stdout + done.stderr
+    plain = subprocess.run(
+        [sys.executable, "-m", "deepqct", "inspect", str(path)],
+        capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert plain.returncode == 0, plain.stderr
+    assert b"0.0607 ? 0.0607" in plain.stdout
     png = (tmp_path / "slice.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert b"Doe" not in png
