@@ -21,7 +21,7 @@ import pandera.pandas as pa
 from deepqct import manufacturer
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
 
-ROLES = ("id", "group", "clinical", "bmd", "outcome", "other")
+ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
 GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
 
@@ -36,6 +36,8 @@ KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "glucocorticoids": ("glucocorticoids", 0, 1, "", "clinical"),
     "rheumatoid_arthritis": ("rheumatoid arthritis", 0, 1, "", "clinical"),
     "alcohol": ("alcohol, 3 or more units a day", 0, 1, "", "clinical"),
+    "frax_major": ("FRAX probability of a major fracture", 0, 100, "%", "frax"),
+    "frax_hip": ("FRAX probability of a hip fracture", 0, 100, "%", "frax"),
     "bmd_lumbar_spine": ("aBMD lumbar spine", 0.2, 2.5, "g/cm²", "bmd"),
     "bmd_femoral_neck": ("aBMD femoral neck", 0.2, 2.0, "g/cm²", "bmd"),
     "bmd_total_hip": ("aBMD total hip", 0.2, 2.0, "g/cm²", "bmd"),
@@ -400,7 +402,7 @@ def make_splits(
     for protocol in protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f"Unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}.")
-        for repeat in range(repeats):
+        for repeat in range(repeats if protocol == "all" else 1):  # as-published is one draw, as in the preprint
             draw = int(np.random.SeedSequence([seed, PROTOCOLS.index(protocol), repeat]).generate_state(1)[0])
             fold = pd.Series("test", index=labels.index)
             rest = labels

@@ -21,6 +21,9 @@ from deepqct.folder import write_json, write_whole
 
 # Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other things.
 BONE_COLOURS = {"radius": "#0072B2", "ulna": "#56B4E9", "tibia": "#D55E00", "fibula": "#E69F00"}
+FAMILY_COLOURS = {
+    "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "DeepQCT": "#000000",
+}  # fmt: skip
 OTHER_COLOURS = ("#000000", "#009E73", "#CC79A7", "#7F7F7F", "#8C6D00", "#4B3F8F")
 STYLE: Any = {
     "axes.labelsize": 11,

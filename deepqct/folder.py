@@ -118,6 +118,10 @@ class Run:
         """``scores_<bone>.csv``: out-of-fold and test scores of one bone."""
         return self.folder / f"scores_{bone}.csv"
 
+    def inner_scores(self, bone: str) -> Path:
+        """``scores_<bone>_inner.csv``: scores by networks that saw neither of two folds, for strict stacking."""
+        return self.folder / f"scores_{bone}_inner.csv"
+
     def controls(self, bone: str) -> Path:
         """``controls_<bone>.csv``: what one bone's networks score without the bone, or without its outcome."""
         return self.folder / f"controls_{bone}.csv"
@@ -131,6 +135,41 @@ class Run:
     def performance(self) -> Path:
         """``performance.csv``: each model's figures with interval, n and events."""
         return self.folder / "performance.csv"
+
+    @property
+    def comparisons(self) -> Path:
+        """``comparisons.csv``: the planned differences between models, with p values and margins."""
+        return self.folder / "comparisons.csv"
+
+    @property
+    def curves(self) -> Path:
+        """``curves.csv``: smooth calibration curves and decision curves of the families' widest models."""
+        return self.folder / "curves.csv"
+
+    @property
+    def reclassification(self) -> Path:
+        """``reclassification.csv``: women who change side when one model replaces another."""
+        return self.folder / "reclassification.csv"
+
+    @property
+    def subgroups(self) -> Path:
+        """``subgroups.csv``: the AUC by age and by osteoporosis."""
+        return self.folder / "subgroups.csv"
+
+    @property
+    def optimism(self) -> Path:
+        """``optimism.csv``: the best model by chance, permutation, .632+."""
+        return self.folder / "optimism.csv"
+
+    @property
+    def sample_size(self) -> Path:
+        """``sample_size.csv``: how many women each fitted model would need."""
+        return self.folder / "sample_size.csv"
+
+    @property
+    def classifiers(self) -> Path:
+        """``classifiers.csv``: the tabular models by other classifiers."""
+        return self.folder / "classifiers.csv"
 
     @property
     def phenotypes(self) -> Path:

@@ -1,7 +1,6 @@
-"""The three families of models on the same patients and folds, and the late fusion of the bones' networks.
+"""The families' predictions on the same patients and folds, and the late fusion of the bones' networks.
 
-BMD, pQCT-index and DeepQCT, as the preprint names them (Chen 2024); which columns a model takes is our choice. Everything
-that is fitted (imputing, scaling, regression, fusion) is fitted inside the training folds.
+Everything that is fitted (imputing, scaling, penalty, regression, threshold, fusion) is fitted inside the training folds.
 """
 
 from __future__ import annotations
@@ -12,179 +11,231 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.utils.parallel import Parallel, delayed
 
-from deepqct.cohort import columns_by_role, run_outcome
-from deepqct.evaluation import auc_interval
-from deepqct.folder import BONES, SITES, Run, read_json, read_table, write_table
+from deepqct.classifiers import RIDGE, cross_predict, fit
+from deepqct.cohort import run_outcome
+from deepqct.evaluation import threshold_for
+from deepqct.families import INDEX_SCORE, Model, models_for, widest
+from deepqct.folder import BONES, Run, read_json, read_table, write_table
 from deepqct.indices import wide_indices
 
-FAMILIES = ("Clinical", "BMD", "pQCT-index", "DeepQCT")
-RIDGE_C = 0.1  # on standardised columns; our choice, fixed beforehand
-_PAIRS: dict[str, tuple[str, ...]] = {
-    "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
-    "non-weight-bearing (radius + ulna)": SITES["wrist"],
-    "weight-bearing (tibia + fibula)": SITES["ankle"],
-}
+STACKING = ("standard", "strict")
+COLUMNS = (
+    "protocol",
+    "repeat",
+    "participant_id",
+    "fold",
+    "split",
+    "family",
+    "model",
+    "outcome",
+    "score",
+    "risk",
+    "threshold",
+)
 
 
 @dataclass(frozen=True)
-class Model:
-    """One model: its family, its name, its columns.
+class Tables:
+    """What the models are made from.
 
     Parameters
     ----------
-    family, name : str
-        As in the tables and figures.
-    columns : tuple of str
-        Columns of the feature table; networks' scores are called ``<bone> score``.
-    fitted : bool
-        False for a single network, whose own score and risk are taken as they are.
-    """
-
-    family: str
-    name: str
-    columns: tuple[str, ...]
-    fitted: bool = True
-
-
-def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: list[str]) -> list[Model]:
-    """The models that a cohort's columns, indices and networks allow.
-
-    Parameters
-    ----------
-    dictionary : mapping
-        The completed data dictionary: bmd and clinical columns by role.
-    indices : DataFrame
-        One row a patient, columns such as ``radius Tt.vBMD``.
-    bones : list of str
-        The bones that have networks' scores.
-    """
-    clinical = tuple(columns_by_role(dict(dictionary), "clinical"))
-    bmd = columns_by_role(dict(dictionary), "bmd")
-    plus = " + clinical"
-    models = [Model("Clinical", "clinical factors", clinical)] if clinical else []
-    # Named after the column, which is unique; two columns may share a description.
-    models += [Model("BMD", c.removeprefix("bmd_").replace("_", " "), (c,)) for c in bmd]
-    if len(bmd) > 1:
-        models.append(Model("BMD", "all sites", tuple(bmd)))
-    if bmd and clinical:
-        models.append(Model("BMD", "all sites" + plus, (*bmd, *clinical)))
-    measured = {b: tuple(c for c in indices.columns if c.startswith(f"{b} ")) for b in BONES}
-    measured = {bone: columns for bone, columns in measured.items() if columns}
-    models += _over_bones("pQCT-index", measured, clinical, fitted=True)
-    models += _over_bones("DeepQCT", {b: (f"{b} score",) for b in BONES if b in bones}, clinical, fitted=False)
-    return models
-
-
-def _over_bones(
-    family: str, by_bone: dict[str, tuple[str, ...]], clinical: tuple[str, ...], *, fitted: bool
-) -> list[Model]:
-    """One model for each bone, each pair, all bones, and all with clinical factors."""
-    models = [Model(family, bone, columns, fitted) for bone, columns in by_bone.items()]
-    for name, pair in _PAIRS.items():
-        if all(bone in by_bone for bone in pair):
-            models.append(Model(family, name, sum((by_bone[bone] for bone in pair), ())))
-    every = sum(by_bone.values(), ())
-    if len(by_bone) > 1:
-        named = next((name for name, bones in _PAIRS.items() if bones == tuple(by_bone)), None)
-        name = "all four bones" if len(by_bone) == len(BONES) else named or " + ".join(by_bone)
-        if named is None:
-            models.append(Model(family, name, every))
-        if clinical:
-            models.append(Model(family, f"{name} + clinical", (*every, *clinical)))
-    return models
-
-
-def predict_all(
-    participants: pd.DataFrame,
-    *,
-    indices: pd.DataFrame,
-    scores: Mapping[str, pd.DataFrame],
-    splits: pd.DataFrame,
-    dictionary: Mapping[str, Any],
-    outcome: pd.Series,
-) -> pd.DataFrame:
-    """Out-of-fold and test predictions of every model.
-
-    Parameters
-    ----------
-    participants : DataFrame
-        One row a patient.
-    indices : DataFrame
-        indices.csv.
+    features : DataFrame
+        Indexed by participant_id: the columns of participants.csv, and one a bone and index.
+    indices : list of str
+        Those that are indices.
     scores : mapping of str to DataFrame
         scores_<bone>.csv by bone.
+    inner : mapping of str to DataFrame
+        By bone, scores of networks that saw neither fold (`deepqct.learner.inner_scores`); empty for standard stacking.
     splits : DataFrame
         splits.csv.
     dictionary : mapping
         The completed data dictionary.
     outcome : Series of 0 and 1
         Indexed by participant_id.
+    """
+
+    features: pd.DataFrame
+    indices: list[str]
+    scores: Mapping[str, pd.DataFrame]
+    inner: Mapping[str, pd.DataFrame]
+    splits: pd.DataFrame
+    dictionary: Mapping[str, Any]
+    outcome: pd.Series
+
+
+def tables(run: Run, *, stacking: str = "standard") -> Tables:
+    """What a run's models are made from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the curation has not run, or strict stacking lacks its networks.
+    ValueError
+        If the stacking is not known.
+    """
+    if stacking not in STACKING:
+        raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
+    participants = read_table(run.require(run.participants, written_by="01_data_curation"))
+    wide = wide_indices(read_table(run.indices))
+    scored = [bone for bone in BONES if run.scores(bone).exists()]
+    inner = {}
+    if stacking == "strict":
+        for bone in scored:
+            inner[bone] = read_table(
+                run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
+            )
+    return Tables(
+        features=participants.set_index("participant_id").join(wide),
+        indices=list(wide.columns),
+        scores={bone: read_table(run.scores(bone)) for bone in scored},
+        inner=inner,
+        splits=read_table(run.splits),
+        dictionary=read_json(run.dictionary),
+        outcome=run_outcome(run),
+    )
+
+
+def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int = 1) -> pd.DataFrame:
+    """Out-of-fold and test predictions of every model.
+
+    Parameters
+    ----------
+    data : Tables
+        What the models are made from.
+    sensitivity : float, optional
+        Of the thresholds, as in `deepqct.evaluation.threshold_for`.
+    workers : int
+        Protocols and repeats side by side; the results do not depend on it.
 
     Returns
     -------
     DataFrame
-        protocol, repeat, participant_id, fold, split, family, model, outcome, score, risk. A patient without any value in
-        a model's columns has no row for that model; a network's models are there for the protocols it was trained on.
+        protocol, repeat, participant_id, fold, split, family, model, outcome, score (a logit), risk, threshold (of the
+        score, from the training folds). A patient without any value in a model's columns has no row for that model; a
+        network's models are there for the protocols and repeats it was trained on.
 
     Raises
     ------
     ValueError
-        If a patient of the splits is not in `participants`, or scores were made with other folds than `splits`: their
-        networks may then have seen the patients they score.
+        If a patient of the splits is not among the participants, or scores were made with other folds than the splits:
+        their networks may then have seen the patients they score.
 
     Notes
     -----
-    Late fusion is fitted for each held-out fold on the out-of-fold scores of the other folds. Those come from networks that
-    saw the held-out fold's patients (standard stacking); retraining inside each fold would avoid it at K times the cost.
+    Late fusion is fitted for each held-out fold on the out-of-fold scores of the other folds. In standard stacking those
+    come from networks that saw the held-out fold's patients; in strict stacking from networks that saw neither fold.
     """
-    wide = wide_indices(indices)
-    tabular = participants.set_index("participant_id").join(wide)
-    unknown = sorted(set(splits["participant_id"]) - set(tabular.index))
+    unknown = sorted(set(data.splits["participant_id"]) - set(data.features.index))
     if unknown:
         raise ValueError(f"splits.csv: {unknown[0]} is not in the participants; draw the splits again.")
-    parts = []
-    for (protocol, repeat), split in splits.groupby(["protocol", "repeat"]):
-        fold = split.set_index("participant_id")["fold"]
-        features, risks = tabular.reindex(fold.index), {}
-        for bone, table in scores.items():
-            mine = table[(table["protocol"] == protocol) & (table["repeat"] == repeat)].set_index("participant_id")
-            if mine.empty:
-                continue
-            _check_folds(mine["fold"], fold=fold, bone=bone, protocol=str(protocol))
+    jobs = [
+        delayed(_predict)(data, str(protocol), int(repeat), sensitivity)
+        for protocol, repeat in data.splits[["protocol", "repeat"]].drop_duplicates().itertuples(index=False)
+    ]
+    return pd.concat(Parallel(n_jobs=workers)(jobs), ignore_index=True)
+
+
+def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None) -> pd.DataFrame:
+    """Every model's predictions for one protocol and repeat."""
+    part = data.splits[(data.splits["protocol"] == protocol) & (data.splits["repeat"] == repeat)]
+    fold = part.set_index("participant_id")["fold"]
+    features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
+    risks: dict[str, pd.Series] = {}
+    for bone, table in data.scores.items():
+        mine = _of(table, protocol, repeat).set_index("participant_id")
+        if not mine.empty:
+            _check_folds(mine["fold"], fold=fold, bone=bone, protocol=protocol)
             features[f"{bone} score"] = mine["score"]
             risks[f"{bone} score"] = mine["risk"]
-        labels = outcome.reindex(fold.index)
-        trained = [bone for bone in scores if f"{bone} score" in features]
-        for model in models_for(dictionary, indices=wide, bones=trained):
-            if model.fitted:
-                score = cross_predict(features[list(model.columns)].astype(float), outcome=labels, fold=fold)
-                risk = pd.Series(special.expit(score.to_numpy()), index=score.index)
-            else:
-                (column,) = model.columns
-                score, risk = features[column], risks[column].reindex(fold.index)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "protocol": protocol,
-                        "repeat": repeat,
-                        "participant_id": fold.index,
-                        "fold": fold.to_numpy(),
-                        "split": np.where(fold == "test", "test", "out-of-fold"),
-                        "family": model.family,
-                        "model": model.name,
-                        "outcome": labels.to_numpy(),
-                        "score": score.to_numpy(),
-                        "risk": risk.to_numpy(),
-                    }
-                ).dropna(subset="score")
-            )
-    return pd.concat(parts, ignore_index=True)
+    bones = [bone for bone in data.scores if f"{bone} score" in features]
+    models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
+    parts = []
+    for model in models:
+        if model.name.endswith("+ indices"):  # its columns are known once the index models are
+            continue
+        parts.append(_rows(model, features, risks, labels, fold, sensitivity, _inner(data, model, protocol, repeat)))
+    index_model = widest(models, "pQCT-index")
+    for model in (m for m in models if INDEX_SCORE in m.columns):
+        assert index_model is not None, "a model on the index score is made only where there are index models"
+        own = next(p for p in parts if p["model"].iloc[0] == index_model.name and p["family"].iloc[0] == "pQCT-index")
+        features[INDEX_SCORE] = own.set_index("participant_id")["score"]
+        training = _inner(data, model, protocol, repeat)
+        if training:
+            columns = features[list(index_model.columns)].astype(float)
+            training = _with_index_scores(training, columns, labels, fold)
+        parts.append(_rows(model, features, risks, labels, fold, sensitivity, training))
+    return pd.concat(parts, ignore_index=True).assign(protocol=protocol, repeat=repeat)[list(COLUMNS)]
+
+
+def _rows(
+    model: Model,
+    features: pd.DataFrame,
+    risks: Mapping[str, pd.Series],
+    labels: pd.Series,
+    fold: pd.Series,
+    sensitivity: float | None,
+    training: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    """One model's rows."""
+    if model.fitted:
+        columns = features[list(model.columns)].astype(float)
+        known = {
+            held_out: table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
+            for held_out, table in training.items()
+        }
+        found = cross_predict(columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known)
+    else:
+        (column,) = model.columns
+        found = pd.DataFrame(
+            {"score": features[column], "risk": risks[column].reindex(fold.index), "threshold": np.nan}
+        )
+        for held_out in fold.unique():  # a network has no inner folds: the other folds' scores, as in standard stacking
+            others = (fold != held_out) & (fold != "test")
+            level = threshold_for(labels[others], found.loc[others, "score"], sensitivity=sensitivity)
+            found.loc[fold == held_out, "threshold"] = level
+    table = found.assign(
+        participant_id=fold.index,
+        fold=fold,
+        split=np.where(fold == "test", "test", "out-of-fold"),
+        family=model.family,
+        model=model.name,
+        outcome=labels,
+    )
+    return table.dropna(subset="score").reset_index(drop=True)
+
+
+def _inner(data: Tables, model: Model, protocol: str, repeat: int) -> dict[str, pd.DataFrame]:
+    """By held-out fold the training patients' scores by networks that did not see it; nothing for standard stacking."""
+    if not data.inner or not model.fused:
+        return {}
+    by_fold: dict[str, list[pd.Series]] = {}
+    for bone, table in data.inner.items():
+        if f"{bone} score" in model.columns:
+            for held_out, part in _of(table, protocol, repeat).groupby("held_out"):
+                scores = part.set_index("participant_id")["score"].rename(f"{bone} score")
+                by_fold.setdefault(str(held_out), []).append(scores)
+    return {held_out: pd.concat(columns, axis=1) for held_out, columns in by_fold.items()}
+
+
+def _with_index_scores(
+    training: Mapping[str, pd.DataFrame], columns: pd.DataFrame, labels: pd.Series, fold: pd.Series
+) -> dict[str, pd.DataFrame]:
+    """Strict inner scores, with the index model's from fits that saw neither fold."""
+    found = {}
+    for held_out, table in training.items():
+        rows = fold.index[(fold != held_out) & (fold != "test")]
+        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows])["score"]
+        found[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
+    return found
+
+
+def _of(table: pd.DataFrame, protocol: str, repeat: int) -> pd.DataFrame:
+    """The rows of one protocol and repeat."""
+    return table[(table["protocol"] == protocol) & (table["repeat"] == repeat)]
 
 
 def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) -> None:
@@ -198,94 +249,109 @@ def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) 
         )
 
 
-def cross_predict(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series) -> pd.Series:
-    """Logits of one model: each fold from the other folds, the test set from all folds.
+def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.0, workers: int = 1) -> pd.DataFrame:
+    """Predict with every model of a run, and write predictions.csv.
 
     Parameters
     ----------
-    features : (patients, columns) DataFrame of float
-        NaN where missing.
-    outcome, fold : Series
-        0 or 1; the fold or ``test``. Indexed as `features`.
-
-    Returns
-    -------
-    Series
-        A logit for every patient with a value in any column, NaN for the others, who take no part in the fits. It is 0
-        where the training folds hold one outcome only, or none of the columns.
-    """
-    score = pd.Series(np.nan, index=features.index)
-    measured = features.notna().any(axis=1)
-    for held_out in fold.unique():
-        train = measured & (fold != held_out) & (fold != "test")
-        # A column without any value in the training folds says nothing; the imputer could only invent it.
-        known = features.columns[features[train].notna().any()]
-        rows = measured & (fold == held_out)
-        if not rows.any():
-            continue
-        if known.empty or outcome[train].nunique() < 2:
-            score[rows] = 0.0
-            continue
-        model = pipeline().fit(features.loc[train, known], outcome[train])
-        score[rows] = model.decision_function(features.loc[rows, known])
-    return score
-
-
-def pipeline() -> Pipeline:
-    """Median imputing, scaling and ridge logistic regression, fitted as one."""
-    return make_pipeline(
-        SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(C=RIDGE_C, max_iter=1000)
-    )
-
-
-def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Each model's AUC with interval, n and events.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        From `predict_all`. With several repeats a patient's score is their mean; the interval is then of that mean score.
-
-    Returns
-    -------
-    DataFrame
-        protocol, split, family, model, measure, value, low, high, n, events; no value where it is not estimable.
-    """
-    rows = []
-    keys = ["protocol", "split", "family", "model"]
-    for key, part in predictions.groupby(keys, sort=False):
-        mean = part.groupby("participant_id")[["outcome", "score"]].mean()
-        auc = auc_interval(mean["outcome"], mean["score"])
-        figures = {"value": auc.value, "low": auc.low, "high": auc.high, "n": auc.n, "events": auc.events}
-        rows.append(dict(zip(keys, key, strict=True)) | {"measure": "AUC"} | figures)
-    return pd.DataFrame(rows)
-
-
-def compare_families(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predict with every model of a run, and write predictions.csv and performance.csv.
+    run : Run
+        With the curation's tables and the networks' scores.
+    stacking : str
+        standard, or strict where 02_train_bone made the inner networks.
+    sensitivity : float
+        Of the thresholds; 0: the largest sum of sensitivity and specificity.
+    workers : int
+        Protocols and repeats side by side.
 
     Returns
     -------
     DataFrame
         As `predict_all`.
-    DataFrame
-        As `summarise`.
     """
-    predictions = predict_all(
-        read_table(run.require(run.participants, written_by="01_data_curation")),
-        indices=read_table(run.indices),
-        scores={bone: read_table(run.scores(bone)) for bone in BONES if run.scores(bone).exists()},
-        splits=read_table(run.splits),
-        dictionary=read_json(run.dictionary),
-        outcome=run_outcome(run),
-    )
-    performance = summarise(predictions)
+    data = tables(run, stacking=stacking)
+    predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)
     write_table(run.predictions, predictions)
-    write_table(run.performance, performance)
-    return predictions, performance
+    return predictions
 
 
-def attainable_auc(run: Run) -> float | None:
-    """The AUC that nobody can exceed on a virtual cohort; None for a real one. For figures only."""
-    virtual = read_json(run.dictionary).get("virtual")
-    return None if virtual is None else float(virtual["attainable_auc"]["all"])
+def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.DataFrame:
+    """The tabular models once more with other classifiers, on the first protocol's first repeat.
+
+    Parameters
+    ----------
+    run : Run
+        With the curation's tables.
+    classifiers : str
+        Names of `deepqct.classifiers.SENSITIVITY`, separated by commas; empty or none: nothing.
+    workers : int
+        Models side by side.
+
+    Returns
+    -------
+    DataFrame
+        family, model, classifier, participant_id, outcome, score; empty without classifiers.
+    """
+    names = [name.strip() for name in classifiers.split(",") if name.strip() not in ("", "none")]
+    data = tables(run)
+    first = data.splits.iloc[0]
+    fold = _of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
+    features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
+    models = [m for m in models_for(data.dictionary, indices=features[data.indices], bones=[]) if m.fitted]
+
+    def one(model: Model, name: str) -> pd.DataFrame:
+        columns = features[list(model.columns)].astype(float)
+        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name)["score"]
+        rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
+        return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
+
+    found = Parallel(n_jobs=workers)(delayed(one)(model, name) for name in (RIDGE, *names) for model in models if names)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def score_sheet(data: Tables) -> pd.DataFrame:
+    """The fused model of all bones and clinical factors, fitted on everybody, in the units of its columns.
+
+    For looking at and for new patients; its own figures in the report are those of the folds.
+
+    Parameters
+    ----------
+    data : Tables
+        What the models are made from; the scores of the first protocol and repeat.
+
+    Returns
+    -------
+    DataFrame
+        term, coefficient (log odds a unit), low, high (1st and 99th percentile); the row ``intercept`` has no range. Empty
+        where there are no networks.
+    """
+    columns = ["term", "coefficient", "low", "high"]
+    first = data.splits.iloc[0]
+    features = data.features.copy()
+    for bone, table in data.scores.items():
+        mine = _of(table, first["protocol"], first["repeat"])
+        features[f"{bone} score"] = mine.set_index("participant_id")["score"]
+    models = models_for(data.dictionary, indices=features[data.indices], bones=list(data.scores))
+    fused = [m for m in models if m.family == "DeepQCT" and m.fused and INDEX_SCORE not in m.columns]
+    if not fused:
+        return pd.DataFrame(columns=columns)
+    model = max(fused, key=lambda one: len(one.columns))
+    x = features[list(model.columns)].astype(float).dropna(how="all")
+    fold = _of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
+    x = x.loc[x.index.intersection(fold.index[fold != "test"])]
+    fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index])
+    if fitted.model is None:
+        return pd.DataFrame(columns=columns)
+    scaler, logistic = fitted.model[1], fitted.model[2]
+    per_unit = logistic.coef_[0] / scaler.scale_
+    names = list(fitted.columns)
+    low, high = (x[names].quantile(q).to_numpy() for q in (0.01, 0.99))
+    intercept = float(logistic.intercept_[0] - (per_unit * scaler.mean_).sum())
+    sheet = pd.DataFrame({"term": names, "coefficient": per_unit, "low": low, "high": high})
+    end = pd.DataFrame({"term": ["intercept"], "coefficient": [intercept], "low": [np.nan], "high": [np.nan]})
+    return pd.concat([sheet, end], ignore_index=True)
+
+
+def attainable_auc(run: Run) -> dict[str, float]:
+    """The AUCs that nobody can exceed on a virtual cohort, by family and bone; empty for a real one. For figures only."""
+    virtual = read_json(run.dictionary).get("virtual") or {}
+    return {name: float(value) for name, value in virtual.get("attainable_auc", {}).items()}

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,17 @@ from fastai.data.transforms import IndexSplitter, Normalize
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat
 from fastai.torch_core import default_device, set_seed
-from fastai.vision.learner import create_body, create_timm_model, create_vision_model, vision_learner
+from fastai.vision.learner import vision_learner
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torchvision import models
 
 from deepqct import __version__
+from deepqct.backbones import builder, given, load_weights, network, weights_needed
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import calibrate_out_of_fold
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve, say, write_json, write_table, write_whole
 from deepqct.images import MEAN, SD, BoneImage, augmentation, bone_images
-from deepqct.recipe import WEIGHTS, Recipe
-
-_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's and timm's networks, which ours replaces
+from deepqct.recipe import Recipe
 
 
 def use_device(name: str = "auto") -> str:
@@ -71,6 +67,7 @@ def bone_dataloaders(
     *,
     bone: str,
     fold: int | str,
+    without: int | str | None = None,
     protocol: str = "all",
     repeat: int = 0,
     recipe: Recipe | None = None,
@@ -86,6 +83,8 @@ def bone_dataloaders(
         radius, ulna, tibia or fibula.
     fold : int or str
         The fold that is held out.
+    without : int or str, optional
+        Another fold that takes no part.
     protocol, repeat : str, int
         Which rows of splits.csv.
     recipe : Recipe, optional
@@ -105,7 +104,7 @@ def bone_dataloaders(
     """
     recipe = recipe or Recipe()
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
-    items = items[items["fold"] != "test"].reset_index(drop=True)
+    items = items[~items["fold"].isin(["test", str(without)])].reset_index(drop=True)
     held_out = np.flatnonzero(items["fold"] == str(fold))
     if held_out.size in (0, len(items)):
         raise ValueError(
@@ -149,17 +148,17 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
         If ImageNet weights can neither be found nor fetched.
     """
     channels = dls.train_ds[0][0].shape[0]
-    with _weights_needed(arch):
+    with weights_needed(arch):
         learner = vision_learner(
             dls,
-            _builder(arch),
+            builder(arch),
             pretrained=weights == "imagenet",
             n_out=1,
             n_in=channels,
             normalize=False,
             loss_func=BCEWithLogitsLossFlat(),
         )
-    if _given(weights):
+    if given(weights):
         load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
     if not progress:
         learner.remove_cb(ProgressCallback)
@@ -171,79 +170,12 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
     return learner
 
 
-def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
-    """The network of `bone_learner` without data: a body and a head.
-
-    Parameters
-    ----------
-    arch, weights
-        As in `Recipe`.
-    channels : int
-        Slabs of an image.
-    """
-    builder, known = _builder(arch), weights == "imagenet"
-    with _weights_needed(arch):
-        if isinstance(builder, str):
-            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=known, n_in=channels)[0]
-        else:
-            model = create_vision_model(builder, 1, pretrained=known, n_in=channels)
-    if _given(weights):
-        load_weights(model, resolve(weights), arch=arch, channels=channels)
-    return model
-
-
-@contextmanager
-def _weights_needed(arch: str) -> Iterator[None]:
-    """A clear error where ImageNet weights can neither be found nor fetched."""
-    try:
-        yield
-    except OSError as error:  # URLError is one
-        raise RuntimeError(
-            f"The ImageNet weights of {arch} are not on this machine and cannot be fetched; copy them into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, give a .safetensors file, or set weights=none."
-        ) from error
-
-
-def _builder(arch: str) -> Any:
-    """What fastai builds the network from: torchvision's function, or a name that timm knows."""
-    return getattr(models, arch) if arch in models.list_models(module=models) else arch
-
-
-def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels: int) -> None:
-    """Load a safetensors file into a network: all of it from one of ours, the backbone alone from torchvision or timm.
-
-    Raises
-    ------
-    ValueError
-        If the file does not hold the weights of this network or of its backbone.
-    """
-    try:
-        known = load_file(path)
-        if any(name.startswith("0.") for name in known):
-            model.load_state_dict(known)
-            return
-        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
-        builder = _builder(arch)
-        if isinstance(builder, str):
-            model[0].get_submodule("model").load_state_dict(known)
-            return
-        whole = builder()
-        if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(known):
-            raise KeyError
-        whole.load_state_dict(known, strict=False)
-        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True).state_dict())
-    except (KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(
-            f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of such a network "
-            "trained on other patients, or of its backbone alone."
-        ) from error
-
-
 def train_fold(
     run: Run,
     *,
     bone: str,
     fold: int | str,
+    without: int | str | None = None,
     protocol: str = "all",
     repeat: int = 0,
     recipe: Recipe | None = None,
@@ -252,11 +184,13 @@ def train_fold(
 ) -> pd.DataFrame:
     """Train on the other folds and score the patients of this one, and those of the test set if there is one.
 
+    With `without`, that fold takes no part in the training either, and its patients are scored in place of the test set.
+
     A fold whose files were made by the same recipe from the same images is not trained again.
 
     Parameters
     ----------
-    run, bone, fold, protocol, repeat, recipe, workers
+    run, bone, fold, without, protocol, repeat, recipe, workers
         As in `bone_dataloaders`.
     progress : bool
         Bars for a person; otherwise a line an epoch.
@@ -264,7 +198,7 @@ def train_fold(
     Returns
     -------
     DataFrame
-        participant_id, split (out-of-fold, test), score: her mean logit over her images.
+        participant_id, split (out-of-fold, test, or inner for `without`), score: her mean logit over her images.
 
     Raises
     ------
@@ -272,21 +206,22 @@ def train_fold(
         If the recipe begins with weights of this run's own networks.
     """
     recipe = recipe or Recipe()
-    if _given(recipe.weights) and resolve(recipe.weights).resolve().is_relative_to(run.folder.resolve()):
+    if given(recipe.weights) and resolve(recipe.weights).resolve().is_relative_to(run.folder.resolve()):
         raise ValueError(
             f"weights is {recipe.weights!r}, a network of this very run, which has seen patients whom it would score; give "
             "one that was trained on others."
         )
-    files = _FoldFiles(_place(run, bone=bone, protocol=protocol, repeat=repeat, control=recipe.control), str(fold))
+    place = _place(run, bone=bone, protocol=protocol, repeat=repeat, control=recipe.control)
+    files = _FoldFiles(place, str(fold)) if without is None else _FoldFiles(place / "inner", f"{fold}-{without}")
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     control = "" if recipe.control == "none" else f" · control {recipe.control}"
-    title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}"
-    begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if _given(recipe.weights) else {}
+    title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}" + (f" and {without}" if without else "")
+    begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
     made_from = {
         "recipe": asdict(recipe) | begun_with,
-        "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold),
+        "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold), "without": str(without),
         "data": _data_hash(items, run=run, bone=bone),
-        "code": [file_hash(Path(__file__).with_name(name)) for name in ("images.py", "learner.py")],
+        "code": [file_hash(Path(__file__).with_name(name)) for name in ("images.py", "backbones.py", "learner.py")],
         "device": str(default_device()),
         "versions": {"deepqct": __version__, "torch": torch.__version__},
     }  # fmt: skip
@@ -294,8 +229,10 @@ def train_fold(
         say(f"{title}: trained before, kept")
         return read_table(files.scores)
     say(title)
-    set_seed(_fold_seed(recipe.seed, bone, protocol, repeat, str(fold)), reproducible=True)
-    dls = bone_dataloaders(run, bone=bone, fold=fold, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers)
+    set_seed(_fold_seed(recipe.seed, bone, protocol, repeat, files.fold), reproducible=True)
+    dls = bone_dataloaders(
+        run, bone=bone, fold=fold, without=without, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers
+    )
     learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
     if recipe.weights != "none":  # the head alone first, then everything
         learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
@@ -305,8 +242,9 @@ def train_fold(
         [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
     )
     held_out = _patient_logits(learner, items[items["fold"] == str(fold)], tta=recipe.tta).assign(split="out-of-fold")
-    test = _patient_logits(learner, items[items["fold"] == "test"], tta=recipe.tta).assign(split="test")
-    scores = pd.concat([held_out, test], ignore_index=True)[["participant_id", "split", "score"]]
+    beside, split = ("test", "test") if without is None else (str(without), "inner")
+    others = _patient_logits(learner, items[items["fold"] == beside], tta=recipe.tta).assign(split=split)
+    scores = pd.concat([held_out, others], ignore_index=True)[["participant_id", "split", "score"]]
     files.write(learner.model, scores=scores, history=losses, made_from=made_from)
     return scores
 
@@ -328,7 +266,14 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
 
 
 def cross_validate(
-    run: Run, *, bone: str, recipe: Recipe | None = None, workers: int = 0, progress: bool = False
+    run: Run,
+    *,
+    bone: str,
+    recipe: Recipe | None = None,
+    repeats: int = 1,
+    stacking: str = "standard",
+    workers: int = 0,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv.
 
@@ -336,6 +281,11 @@ def cross_validate(
     ----------
     run, bone, recipe, workers, progress
         As in `train_fold`.
+    repeats : int
+        The networks are trained on so many of the repeats in splits.csv.
+    stacking : str
+        ``strict`` trains a network without each pair of folds as well, K(K−1)/2 of them, and writes
+        scores_<bone>_inner.csv.
 
     Returns
     -------
@@ -344,6 +294,7 @@ def cross_validate(
         networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
     """
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
+    splits = splits[splits["repeat"] < repeats]
     tables = []
     places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
     for protocol, repeat, fold in places.itertuples(index=False):
@@ -358,7 +309,30 @@ def cross_validate(
     scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
     if (recipe or Recipe()).control == "none":  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
+        if stacking == "strict":
+            pairs = splits[splits["fold"] != "test"]
+            inner = _inner_scores(run, pairs, bone=bone, recipe=recipe, workers=workers, progress=progress)
+            write_table(run.inner_scores(bone), inner)
+        else:
+            run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks
     return scores
+
+
+def _inner_scores(run: Run, splits: pd.DataFrame, *, bone: str, **settings: Any) -> pd.DataFrame:
+    """What strict stacking is fitted on: protocol, repeat, participant_id, held_out, fold, score.
+
+    For each held-out fold the patients of every other fold are scored by networks that saw neither.
+    """
+    parts = []
+    for (protocol, repeat), part in splits.groupby(["protocol", "repeat"]):
+        fold_of = part.set_index("participant_id")["fold"]
+        place: dict[str, Any] = {"protocol": protocol, "repeat": repeat}
+        for one, other in combinations(sorted(fold_of.unique()), 2):
+            scored = train_fold(run, bone=bone, fold=one, without=other, **place, **settings).drop(columns="split")
+            fold = scored["participant_id"].map(fold_of)
+            parts.append(scored.assign(**place, fold=fold, held_out=fold.map({one: other, other: one})))
+    columns = ["protocol", "repeat", "participant_id", "held_out", "fold", "score"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def training_history(run: Run, *, bone: str) -> pd.DataFrame:
@@ -438,11 +412,6 @@ def _place(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "n
     """The folder of one repeat's folds."""
     within = run.models(bone) if control == "none" else run.models(bone) / "controls" / control
     return within / protocol / f"repeat{repeat}"
-
-
-def _given(weights: str) -> bool:
-    """True for a file of weights."""
-    return weights not in WEIGHTS
 
 
 def _say_epoch(log: list[Any]) -> None:

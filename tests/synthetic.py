@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deepqct import plots
-from deepqct.evaluation import auc_interval
+from deepqct.comparison import curves, planned, reclassified, summarise
 from deepqct.folder import BONES, Run, project_root, write_json, write_table
 from deepqct.indices import UNITS
 
@@ -53,7 +53,7 @@ def indices() -> pd.DataFrame:
 def predictions() -> pd.DataFrame:
     """Three families, two protocols; the test set of ``as-published`` has 6 women."""
     rng = np.random.default_rng(2)
-    pairs = ["non-weight-bearing (radius + ulna)", "weight-bearing (tibia + fibula)"]
+    pairs = ["wrist, non-weight-bearing (radius + ulna)", "ankle, weight-bearing (tibia + fibula)"]
     bones = [*BONES, *pairs, "all four bones", "all four bones + clinical"]
     models = {"BMD": ["lumbar spine", "femoral neck", "all sites + clinical"], "pQCT-index": bones, "DeepQCT": bones}
     labels = outcome()
@@ -78,6 +78,7 @@ def predictions() -> pd.DataFrame:
                             "outcome": labels.to_numpy(),
                             "score": score,
                             "risk": 1 / (1 + np.exp(-score)),
+                            "threshold": 0.2,
                         }
                     )
                 )
@@ -86,13 +87,17 @@ def predictions() -> pd.DataFrame:
 
 def performance(table: pd.DataFrame) -> pd.DataFrame:
     """performance.csv of these predictions."""
-    keys = ["protocol", "split", "family", "model"]
-    rows = []
-    for key, part in table.groupby(keys, sort=False):
-        auc = auc_interval(part["outcome"], part["score"])
-        figures = {"value": auc.value, "low": auc.low, "high": auc.high, "n": auc.n, "events": auc.events}
-        rows.append(dict(zip(keys, key, strict=True)) | {"measure": "AUC"} | figures)
-    return pd.DataFrame(rows)
+    return summarise(table)
+
+
+def optimism() -> pd.DataFrame:
+    """optimism.csv as it would be."""
+    rows = [
+        ("best of 19 models", "DeepQCT", "all four bones", 0.81, 0.58, 0.65, 0.0005, 60, 20),
+        ("permuted outcomes, 100 times", "DeepQCT", "all four bones", 0.81, 0.49, 0.62, 0.0099, 60, 20),
+        (".632+ of 50 bootstraps", "BMD", "all sites", 0.71, 0.66, np.nan, np.nan, 60, 20),
+    ]
+    return pd.DataFrame(rows, columns=["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"])
 
 
 def bone_stack(*, radius: float = 30, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
@@ -187,6 +192,10 @@ def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] =
     write_table(run.curation, curation())
     write_table(run.predictions, table)
     write_table(run.performance, performance(table))
+    write_table(run.comparisons, planned(table))
+    write_table(run.curves, curves(table))
+    write_table(run.reclassification, reclassified(table))
+    write_table(run.optimism, optimism())
     write_json(run.record, _record(virtual=virtual))
     return run
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from deepqct import learner
+from deepqct.backbones import network
 from deepqct.folder import BONES, Run, read_json, write_json, write_table
 from deepqct.images import BoneImage
 from deepqct.recipe import Recipe
@@ -165,14 +166,14 @@ def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
         learner.train_fold(run, bone="radius", fold=1, recipe=replace(RECIPE, weights=str(own)))
     elsewhere = tmp_path_factory.mktemp("others") / "net.safetensors"
     elsewhere.write_bytes(own.read_bytes())
-    model = learner.network(arch="resnet18", channels=3, weights=str(elsewhere))
+    model = network(arch="resnet18", channels=3, weights=str(elsewhere))
     for name, tensor in load_file(elsewhere).items():
         assert torch.equal(model.state_dict()[name], tensor)
     with pytest.raises(ValueError, match="does not hold the weights of resnet34"):
-        learner.network(arch="resnet34", channels=3, weights=str(elsewhere))
+        network(arch="resnet34", channels=3, weights=str(elsewhere))
     backbone = models.resnet18()
     save_file(backbone.state_dict(), elsewhere)
-    body = learner.network(arch="resnet18", channels=3, weights=str(elsewhere))
+    body = network(arch="resnet18", channels=3, weights=str(elsewhere))
     assert torch.equal(body.get_submodule("0.0").weight, backbone.conv1.weight)
 
 

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
-from deepqct import plots
+from deepqct import comparison, plots
 from deepqct.folder import BONES, read_json
 
 
@@ -105,7 +105,9 @@ def test_roc_says_auc_interval_n_and_events():
     """The figure's number must be the table's."""
     table = synthetic.predictions()
     axes = plots.roc(table, family="BMD", models=["femoral neck"])
-    row = synthetic.performance(table).query("protocol == 'all' and model == 'femoral neck'").iloc[0]
+    row = (
+        synthetic.performance(table).query("protocol == 'all' and model == 'femoral neck' and measure == 'AUC'").iloc[0]
+    )
     assert f"AUC {row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
     assert "60 women, 20 events" in texts(axes)
 
@@ -122,7 +124,7 @@ def test_too_few_events_are_never_a_number():
 
 def test_forest_names_every_model_its_numbers_and_the_attainable_auc():
     """A model dropped from the figure, or n of another one beside it, would go unseen."""
-    auc = synthetic.performance(synthetic.predictions())
+    auc = synthetic.performance(synthetic.predictions()).query("measure == 'AUC'").reset_index(drop=True)
     auc.loc[0, ["value", "low", "high"]] = np.nan
     auc.loc[1, "n"] = 58
     axes = plots.performance(auc, protocol="all", split="out-of-fold", attainable=0.75)
@@ -188,6 +190,77 @@ def test_virtual_data_are_marked_and_figures_closed(tmp_path):
     axes = plots.montage({"a": np.zeros((1, 4, 4))})
     keep(axes, tmp_path)
     assert "virtual" not in texts(axes)
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, pd.DataFrame]:
+    """The tables of the comparison, out of fold, protocol all."""
+    predictions = synthetic.predictions()
+    tables = {"performance": comparison.summarise(predictions), "comparisons": comparison.planned(predictions)}
+    tables = {name: t.query("protocol == 'all' and split == 'out-of-fold'") for name, t in tables.items()}
+    return tables | {"curves": comparison.curves(predictions)}
+
+
+def test_every_bone_has_its_network_and_its_indices(compared):
+    """A bone without its interval, or weight-bearing ones on the wrong side, would turn the message round."""
+    axes = plots.bones_compared(compared["performance"], attainable={"DeepQCT radius": 0.72})
+    words = texts(axes)
+    assert "radius\nnon-weight-bearing" in words
+    assert "fibula\nweight-bearing" in words
+    assert "60 women, 20 events" in words
+    assert sum(line.get_marker() == "o" for line in axes.lines) == 8
+    assert "attainable" in texts(axes.get_figure())
+
+
+def test_a_difference_shows_its_margin_where_one_was_set(compared):
+    """A margin on a comparison that had none would be one chosen afterwards."""
+    axes = plots.differences(compared["comparisons"])
+    asked = compared["comparisons"]["margin"].notna().sum()
+    assert sum(line.get_color() == "#B00020" for line in axes.lines) == asked
+    row = compared["comparisons"].set_index("question").loc["DeepQCT − pQCT-index"]
+    assert f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" in texts(axes)
+
+
+def test_calibration_says_intercept_and_slope(compared):
+    """A curve that looks straight on a few women needs its numbers."""
+    axes = plots.calibration(compared["curves"], compared["performance"])
+    assert len(axes) == 3
+    slope = (
+        compared["performance"]
+        .query("family == 'DeepQCT' and model == 'all four bones' and measure == 'slope'")
+        .iloc[0]
+    )
+    assert f"slope {slope['value']:.2f} ({slope['low']:.2f} to {slope['high']:.2f})" in texts(axes[2])
+
+
+def test_decision_curves_stand_beside_all_and_none(compared):
+    """Without the two, every curve looks useful."""
+    axes = plots.decision_curves(compared["curves"])
+    assert {line.get_label() for line in axes[0].lines} == {"treat all", "treat none", "treat by this risk"}
+
+
+def test_curves_of_too_few_say_so():
+    """Five women have no calibration."""
+    empty = comparison.curves(synthetic.predictions()).iloc[:0]
+    assert "not estimable" in texts(plots.calibration(empty, pd.DataFrame())[0])
+    assert "not estimable" in texts(plots.decision_curves(empty)[0])
+
+
+def test_the_score_sheet_adds_up_to_the_model():
+    """Points that do not give the model's risk would be another model."""
+    terms = [("radius score", 0.8, -2.0, 2.0), ("age", 0.05, 60.0, 90.0), ("smoking", -0.4, 0.0, 1.0)]
+    sheet = pd.DataFrame([*terms, ("intercept", -4.5, np.nan, np.nan)], columns=["term", "coefficient", "low", "high"])
+    axes = plots.nomogram(sheet)
+    marks = [(round(t.get_position()[0], 6), t.get_position()[1], t.get_text()) for t in axes.texts]
+    points = {(y, text): x for x, y, text in marks if x >= 0}
+    woman = points[1.16, "2"] + points[2.16, "80"] + points[3.16, "0"]
+    logit = 0.8 * 2 + 0.05 * 80 - 4.5
+    total = points[4.16, "100"] / 100  # the place of 100 points on the line of sums
+    risk = points[5.16, "0.7"]
+    reach = 0.8 * 4 / 100
+    base = -4.5 - 1.6 + 3.0 - 0.4
+    assert woman * reach + base == pytest.approx(logit)
+    assert risk / total * reach + base == pytest.approx(np.log(0.7 / 0.3))
 
 
 def controls_table(*, leak: bool) -> pd.DataFrame:

@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from deepqct.drawing import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, dots, outcome_legend, styled
 from deepqct.evaluation import auc_interval, roc_points
 
-_FAMILY_COLOURS = {"Clinical": "#7F7F7F", "BMD": "#CC79A7", "pQCT-index": "#009E73", "DeepQCT": "#000000"}
 _MARKERS = "os^DvP"
 _NOT_ESTIMABLE = "not estimable"
 
@@ -173,7 +172,7 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
     ticks: list[float] = []
     y = 0.0
     for number, (family, rows) in enumerate(part.groupby("family", sort=False)):
-        colour = _FAMILY_COLOURS.get(str(family), "#000000")
+        colour = FAMILY_COLOURS.get(str(family), "#000000")
         axes.text(-0.01, y, str(family), transform=beside, va="center", ha="right", fontweight="bold")
         for row in rows.to_dict("records"):
             y += 1

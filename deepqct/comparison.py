@@ -1,0 +1,459 @@
+"""The families judged and compared: every table of the report that is made from predictions.csv.
+
+AUC and AUPRC are means over the repeats of the folds; everything else is of the first repeat, the one that the networks
+share. Comparisons are planned, paired on the patients and repeats that both models have, and adjusted for their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
+
+from deepqct import evaluation
+from deepqct.classifiers import cross_predict, fit
+from deepqct.families import Model, models_for, widest
+from deepqct.folder import BONES, Run, read_table, write_table
+from deepqct.fusion import Tables, other_classifiers, tables
+
+MARGIN = 0.05  # of non-inferiority, in AUC; our choice
+OLD = 75  # years, where the subgroups of age part; our choice
+OSTEOPOROSIS = -2.5  # T-score, of any site (WHO 1994, Technical Report 843)
+NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
+_BLOCK = ["protocol", "split"]
+_MODEL = ["family", "model"]
+
+
+def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Every measure of every model, with interval, n and events.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As predictions.csv.
+
+    Returns
+    -------
+    DataFrame
+        protocol, split, family, model, measure, value, low, high, n, events, repeats, p (of the AUC: one-sided,
+        against chance), p_holm (adjusted for all models of the protocol and split). Measures: AUC, AUPRC; of the first
+        repeat: sensitivity, specificity, PPV, NPV at the thresholds that the training folds chose, intercept, slope, Brier,
+        scaled Brier. No value where it is not estimable.
+    """
+    rows: list[dict[str, Any]] = []
+    for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
+        outcome, scores = _repeats(part)
+        what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
+        p = evaluation.better_than_chance(outcome, scores)
+        rows.append(what | {"measure": "AUC", "p": p} | _one(evaluation.auc(outcome, scores)))
+        rows.append(what | {"measure": "AUPRC"} | _one(evaluation.auprc(outcome, scores)))
+        first = _first(part)
+        called = evaluation.decided(first["score"].to_numpy(float), first["threshold"].to_numpy(float))
+        figures = [
+            evaluation.classification(first["outcome"], called),
+            evaluation.calibration(first["outcome"], first["risk"]),
+        ]
+        rows += [
+            what | {"repeats": 1} | {str(k): v for k, v in row.items()} for row in pd.concat(figures).to_dict("records")
+        ]
+    table = pd.DataFrame(rows).rename(columns={"estimate": "value"})
+    table["p_holm"] = table.groupby(_BLOCK)["p"].transform(evaluation.holm)
+    return table[[*_BLOCK, *_MODEL, "measure", "value", "low", "high", "n", "events", "repeats", "p", "p_holm"]]
+
+
+def headline(predictions: pd.DataFrame, family: str) -> str | None:
+    """The name of a family's widest model, of its own columns alone; None without one."""
+    names = predictions.loc[predictions["family"] == family, "model"].unique()
+    own = [str(name) for name in names if "+ clinical" not in name and "+ indices" not in name]
+    whole = [name for name in own if name.startswith(("all ", "clinical"))]
+    return next(iter(whole or own[-1:]), None)
+
+
+def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFrame:
+    """The comparisons that were fixed beforehand.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As predictions.csv.
+    margin : float
+        Of non-inferiority.
+
+    Returns
+    -------
+    DataFrame
+        protocol, split, question, family_a, model_a, family_b, model_b, estimate (AUC of a minus AUC of b), low, high, p,
+        p_holm, margin, p_margin, p_margin_holm, non_inferior (at 2.5 % one-sided, unadjusted), n, events, repeats. Those of
+        the margin only where non-inferiority was the question: DeepQCT against indices, non-weight-bearing against
+        weight-bearing bones.
+    """
+    tables = []
+    for (protocol, split), block in predictions.groupby(_BLOCK, sort=False):
+        rows = []
+        for question, one, other, with_margin in _questions(block):
+            a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (one, other))
+            outcome, score_a, score_b = _both(a, b)
+            row = {"protocol": protocol, "split": split, "question": question, "family_a": one[0], "model_a": one[1]}
+            row |= {"family_b": other[0], "model_b": other[1]} | _one(evaluation.compare_auc(outcome, score_a, score_b))
+            if with_margin:
+                against = _one(evaluation.noninferiority(outcome, score_a, score_b, margin=margin))
+                row |= {"margin": margin, "p_margin": against["p"], "non_inferior": against["non_inferior"]}
+            rows.append(row | {"repeats": score_a.shape[1]})
+        if rows:
+            columns = {"margin": np.nan, "p_margin": np.nan, "non_inferior": None}
+            table = pd.DataFrame(rows)
+            table = table.assign(**{name: value for name, value in columns.items() if name not in table})
+            table["p_holm"] = evaluation.holm(table["p"])
+            table["p_margin_holm"] = evaluation.holm(table["p_margin"])
+            tables.append(table)
+    order = [
+        "protocol",
+        "split",
+        "question",
+        "family_a",
+        "model_a",
+        "family_b",
+        "model_b",
+        "estimate",
+        "low",
+        "high",
+        "p",
+    ]
+    order += ["p_holm", "margin", "p_margin", "p_margin_holm", "non_inferior", "n", "events", "repeats"]
+    return pd.concat(tables, ignore_index=True)[order] if tables else pd.DataFrame(columns=order)
+
+
+def _questions(block: pd.DataFrame) -> Iterator[tuple[str, tuple[str, str], tuple[str, str], bool]]:
+    """The planned questions that the models at hand allow."""
+    there = set(block[_MODEL].itertuples(index=False, name=None))
+    wide = {family: (family, headline(block, family) or "") for family in block["family"].unique()}
+    asked: list[tuple[str, tuple[str, str], tuple[str, str], bool]] = []
+    pairs = [("DeepQCT", "pQCT-index", True), ("pQCT-index", "BMD", False), ("DeepQCT", "BMD", False)]
+    pairs += [("DeepQCT", "FRAX", False), ("DeepQCT", "Clinical", False)]
+    for one, other, with_margin in pairs:
+        if one in wide and other in wide:
+            asked.append((f"{one} − {other}", wide[one], wide[other], with_margin))
+    asked += [(f"DeepQCT − pQCT-index, {b}", ("DeepQCT", b), ("pQCT-index", b), True) for b in BONES]
+    names = {name for family, name in there if family == "DeepQCT"}
+    wrist, ankle = (next((n for n in names if n.startswith(site)), "") for site in ("wrist,", "ankle,"))
+    asked.append(("non-weight-bearing − weight-bearing", ("DeepQCT", wrist), ("DeepQCT", ankle), True))
+    for question in asked:
+        if question[1] in there and question[2] in there:
+            yield question
+
+
+def curves(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Calibration curves and decision curves of each family's widest model, out of fold, first protocol and repeat.
+
+    Returns
+    -------
+    DataFrame
+        curve (calibration, decision), family, model, strategy, x (predicted risk, or threshold), y (observed share, or net
+        benefit per woman), low, high, n, events.
+    """
+    parts = []
+    for family, model, part in _headlines(predictions):
+        first = _first(part)
+        n, events = len(first), int(first["outcome"].sum())
+        smooth = evaluation.calibration_curve(first["outcome"], first["risk"]).rename(
+            columns={"risk": "x", "observed": "y"}
+        )
+        parts.append(
+            smooth.assign(curve="calibration", strategy="model", n=n, events=events, family=family, model=model)
+        )
+        worth = evaluation.net_benefit(first["outcome"], first["risk"]).rename(
+            columns={"threshold": "x", "estimate": "y"}
+        )
+        parts.append(worth.assign(curve="decision", family=family, model=model))
+    names = ["curve", "family", "model", "strategy", "x", "y", "low", "high", "n", "events"]
+    kept = [part[names] for part in parts if len(part)]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=names)
+
+
+def reclassified(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Women who change side when indices or DeepQCT replace bone density, out of fold, first protocol and repeat.
+
+    Returns
+    -------
+    DataFrame
+        before, after (family and model), and the columns of `deepqct.evaluation.reclassification`.
+    """
+    found = {
+        family: (model, _first(part).set_index("participant_id")) for family, model, part in _headlines(predictions)
+    }
+    parts = []
+    for family in ("pQCT-index", "DeepQCT"):
+        if "BMD" not in found or family not in found:
+            continue
+        (one, old), (other, new) = found["BMD"], found[family]
+        both = old.index.intersection(new.index)
+        before, after = (
+            evaluation.decided(t.loc[both, "score"].to_numpy(float), t.loc[both, "threshold"].to_numpy(float))
+            for t in (old, new)
+        )
+        table = evaluation.reclassification(old.loc[both, "outcome"], before=before, after=after)
+        parts.append(table.assign(before=f"BMD, {one}", after=f"{family}, {other}"))
+    names = ["before", "after", "group", "up", "down", "estimate", "low", "high", "n"]
+    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
+
+
+def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.DataFrame:
+    """The AUC of each family's widest model by age and by osteoporosis, out of fold, first protocol.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As predictions.csv.
+    participants : DataFrame
+        Column ``age`` and T-scores (``t_…``) as far as the cohort has them; women who lack them are in no subgroup.
+
+    Returns
+    -------
+    DataFrame
+        subgroup, family, model, estimate, low, high, n, events.
+    """
+    people = participants.set_index("participant_id")
+    groups: dict[str, pd.Series] = {}
+    if "age" in people:
+        groups |= {f"younger than {OLD}": people["age"] < OLD, f"{OLD} and older": people["age"] >= OLD}
+    scores = people[[c for c in people if str(c).startswith("t_")]]
+    if scores.shape[1]:
+        lowest = scores.min(axis=1)
+        groups |= {"osteoporosis (T ≤ −2.5)": lowest <= OSTEOPOROSIS, "no osteoporosis": lowest > OSTEOPOROSIS}
+    rows = []
+    for name, members in groups.items():
+        for family, model, part in _headlines(predictions):
+            inside = part[part["participant_id"].isin(members.index[members])]
+            if len(inside):
+                figures = _one(evaluation.auc(*_repeats(inside)))
+                rows.append({"subgroup": name, "family": family, "model": model} | figures)
+    return pd.DataFrame(rows, columns=["subgroup", "family", "model", "estimate", "low", "high", "n", "events"])
+
+
+def adequacy(data: Tables) -> pd.DataFrame:
+    """Riley's criteria for every fitted model: how many women it would need.
+
+    Returns
+    -------
+    DataFrame
+        family, model, and the row "all three" of `deepqct.evaluation.sample_size`.
+    """
+    n, events = len(data.outcome), int(data.outcome.sum())
+    bones = list(data.scores)
+    rows = []
+    for model in models_for(data.dictionary, indices=data.features[data.indices], bones=bones):
+        if model.fitted:
+            found = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
+            row = found[found["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
+            rows.append({"family": model.family, "model": model.name} | row)
+    return pd.DataFrame(rows)
+
+
+def optimism(
+    data: Tables,
+    predictions: pd.DataFrame,
+    *,
+    permutations: int = 200,
+    bootstraps: int = 100,
+    workers: int = 1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What chance and fitting add: best of all models, permuted outcomes, .632+ bootstrap; first protocol and repeat.
+
+    Parameters
+    ----------
+    data : Tables
+        What the models are made from.
+    predictions : DataFrame
+        As predictions.csv.
+    permutations, bootstraps : int
+        Outcomes dealt out anew; bootstrap samples. 0: left out.
+    workers : int
+        Side by side; the results do not depend on it.
+    seed : int
+        Of both.
+
+    Returns
+    -------
+    DataFrame
+        what, family, model, observed, expected, upper, p, n, events. ``best of k models``: the best AUC beside that of as
+        many as alike scores by chance. ``permuted outcomes``: everything fitted on tables is fitted again; of the fused
+        networks only the
+        fusion, their own scores stay. ``.632+``: expected is the corrected AUC, observed the apparent one.
+    """
+    rows: list[dict[str, Any]] = []
+    first = _first(_main(predictions))
+    wide = first.pivot(index="participant_id", columns=_MODEL, values="score")
+    outcome = data.outcome.reindex(wide.index)
+    best = _one(evaluation.best_by_chance(outcome, wide))
+    areas = pd.Series({name: evaluation.auc_interval(outcome, wide[name]).value for name in wide})
+    best_of_all: Any = areas.idxmax() if areas.notna().any() else ("", "")
+    models = int(best.pop("models"))
+    rows.append({"what": f"best of {models} models"} | dict(zip(_MODEL, best_of_all, strict=True)) | best)
+    for name in ("pQCT-index", "DeepQCT"):
+        found = _named_model(data, name)
+        if permutations and found is not None:
+            rows.append(_permuted(data, found, permutations=permutations, workers=workers, seed=seed))
+    for name in ("Clinical", "FRAX", "BMD"):
+        found = _named_model(data, name)
+        if bootstraps and found is not None:
+            rows.append(_bootstrapped(data, found, draws=bootstraps, seed=seed))
+    names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
+    return pd.DataFrame(rows).reindex(columns=names)
+
+
+def _named_model(data: Tables, family: str) -> Model | None:
+    """A family's widest model."""
+    return widest(models_for(data.dictionary, indices=data.features[data.indices], bones=list(data.scores)), family)
+
+
+def _permuted(data: Tables, model: Model, *, permutations: int, workers: int, seed: int) -> dict[str, Any]:
+    """One model's pooled AUC beside those with permuted outcomes."""
+    first = data.splits.iloc[0]
+    part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
+    fold = part.set_index("participant_id")["fold"]
+    fold = fold[fold != "test"]
+    columns = data.features.reindex(fold.index)
+    for bone, table in data.scores.items():
+        mine = table[(table["protocol"] == first["protocol"]) & (table["repeat"] == first["repeat"])]
+        columns[f"{bone} score"] = mine.set_index("participant_id")["score"]
+    x = columns[list(model.columns)].astype(float).dropna(how="all")
+    fold, labels = fold[x.index], data.outcome.reindex(x.index)
+
+    def area(outcome: pd.Series) -> float:
+        if not model.fitted:
+            return evaluation.auc_interval(outcome, x.iloc[:, 0]).value
+        return evaluation.auc_interval(outcome, cross_predict(x, outcome=outcome, fold=fold)["score"]).value
+
+    def refit(rng: np.random.Generator) -> float:
+        return area(pd.Series(rng.permutation(labels.to_numpy()), index=labels.index))
+
+    draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
+    areas = iter(Parallel(n_jobs=workers)(delayed(refit)(rng) for rng in draws))
+    found = _one(evaluation.permutation_p(area(labels), lambda _: next(areas), permutations=permutations, seed=seed))
+    what = f"permuted outcomes, {permutations} times"
+    n, events = len(labels), int(labels.sum())
+    return {"what": what, "family": model.family, "model": model.name} | found | {"n": n, "events": events}
+
+
+def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int) -> dict[str, Any]:
+    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample."""
+    x = data.features[list(model.columns)].astype(float).dropna(how="all")
+    y = data.outcome.reindex(x.index).to_numpy(float)
+
+    def fit_predict(
+        known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        table = pd.DataFrame(known, columns=list(model.columns))
+        fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(np.zeros(len(label))))
+        return fitted.logit(pd.DataFrame(new, columns=list(model.columns)))
+
+    found = _one(evaluation.auc_632_plus(y, x.to_numpy(), fit_predict, draws=draws, seed=seed))
+    figures = {"observed": found["apparent"], "expected": found["estimate"], "n": found["n"], "events": found["events"]}
+    return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures
+
+
+def compare_run(
+    run: Run,
+    predictions: pd.DataFrame,
+    *,
+    margin: float = MARGIN,
+    permutations: int = 200,
+    bootstraps: int = 100,
+    classifiers: str = "none",
+    workers: int = 1,
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """Judge and compare a run's predictions, and write every table of it.
+
+    Parameters
+    ----------
+    run : Run
+        With predictions.csv.
+    predictions : DataFrame
+        Its content.
+    margin, permutations, bootstraps, workers, seed
+        As in `planned` and `optimism`.
+    classifiers : str
+        As in `deepqct.fusion.other_classifiers`.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        performance, comparisons, curves, reclassification, subgroups, sample_size, optimism, classifiers.
+    """
+    data = tables(run)
+    others = other_classifiers(run, classifiers=classifiers, workers=workers)
+    found = {
+        "performance": summarise(predictions),
+        "comparisons": planned(predictions, margin=margin),
+        "curves": curves(predictions),
+        "reclassification": reclassified(predictions),
+        "subgroups": by_subgroup(predictions, read_table(run.participants)),
+        "sample_size": adequacy(data),
+        "optimism": optimism(
+            data, predictions, permutations=permutations, bootstraps=bootstraps, workers=workers, seed=seed
+        ),
+        "classifiers": _classifiers(others),
+    }
+    for name, table in found.items():
+        write_table(getattr(run, name), table)
+    return found
+
+
+def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
+    """AUC by model and classifier."""
+    names = ["family", "model", "classifier", "estimate", "low", "high", "n", "events"]
+    if scores.empty:
+        return pd.DataFrame(columns=names)
+    rows = [
+        dict(zip(names, key, strict=False)) | _one(evaluation.auc(part["outcome"], part["score"]))
+        for key, part in scores.groupby(names[:3], sort=False)
+    ]
+    return pd.DataFrame(rows)[names]
+
+
+def _headlines(predictions: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Each family's widest model with its out-of-fold rows of the first protocol."""
+    main = _main(predictions)
+    for family in main["family"].unique():
+        model = headline(main, family)
+        if model is not None:
+            yield str(family), model, main[(main["family"] == family) & (main["model"] == model)]
+
+
+def _main(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The out-of-fold rows of the first protocol."""
+    return predictions[
+        (predictions["protocol"] == predictions["protocol"].iloc[0]) & (predictions["split"] == "out-of-fold")
+    ]
+
+
+def _first(part: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first repeat."""
+    return part[part["repeat"] == part["repeat"].min()]
+
+
+def _repeats(part: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Outcome (patients,) and scores (patients, repeats) of one model."""
+    scores = part.pivot(index="participant_id", columns="repeat", values="score")
+    outcome = part.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(scores.index)
+    return outcome.to_numpy(float), scores.to_numpy(float)
+
+
+def _both(a: pd.DataFrame, b: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    """Outcome and both models' scores, on the patients and repeats that both have."""
+    one, other = (part.pivot(index="participant_id", columns="repeat", values="score") for part in (a, b))
+    people, repeats = one.index.intersection(other.index), one.columns.intersection(other.columns)
+    outcome = a.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(people)
+    return outcome.to_numpy(float), one.loc[people, repeats].to_numpy(float), other.loc[people, repeats].to_numpy(float)
+
+
+def _one(table: pd.DataFrame) -> dict[str, Any]:
+    """The only row of a table."""
+    (row,) = table.to_dict("records")
+    return {str(name): value for name, value in row.items()}

@@ -1,0 +1,192 @@
+"""Calibration: whether a risk of 30 % is followed by 30 events in 100, and the maps that make it so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
+
+from deepqct.evaluation.discrimination import FEWEST
+
+_EDGE = 1e-6  # a risk of 0 or 1 has no logit
+_GRID = 61
+_Z = float(stats.norm.ppf(0.975))
+
+
+def calibration(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
+    """Intercept, slope, Brier score and scaled Brier score of risks.
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+        The outcome.
+    risk : (n,) float
+        Between 0 and 1; patients without one are left out.
+
+    Returns
+    -------
+    DataFrame
+        measure, estimate, low, high, n, events. ``intercept``: log odds by which the risks are too low overall, with the
+        slope held at 1 (ideal 0); ``slope`` (ideal 1; below 1: too extreme); ``Brier``: mean squared error (lower is
+        better); ``scaled Brier``: 1 minus the ratio to the Brier score of the prevalence (1 perfect, 0 useless). No
+        estimates from fewer than 5 events or non-events.
+
+    Raises
+    ------
+    ValueError
+        If the outcome holds anything but 0 and 1, or a risk lies outside of 0 and 1.
+
+    References
+    ----------
+    Cox DR (1958), Biometrika 45:562. Van Calster B et al. (2019), BMC Med 17:230. Steyerberg EW et al. (2010),
+    Epidemiology 21:128 (scaled Brier).
+    """
+    label, r = _risks(y, risk)
+    n, events = len(label), int(label.sum())
+    names = ("intercept", "slope", "Brier", "scaled Brier")
+    if min(events, n - events) < FEWEST:
+        figures = dict.fromkeys(names, (np.nan, np.nan, np.nan))
+    else:
+        logit = special.logit(np.clip(r, _EDGE, 1 - _EDGE))
+        slope = _fit(logit, label)[1] if np.ptp(logit) > 0 else (np.nan, np.nan)
+        intercept = _fit(np.empty((n, 0)), label, offset=logit)[0]
+        squares = (r - label) ** 2
+        base = (label - label.mean()) ** 2
+        ratio = squares.mean() / base.mean()
+        # Of the ratio of two means, by its linear expansion.
+        ratio_error = (squares - ratio * base).std(ddof=1) / np.sqrt(n) / base.mean()
+        figures = {
+            "intercept": _interval(*intercept),
+            "slope": _interval(*slope),
+            "Brier": _interval(squares.mean(), squares.std(ddof=1) / np.sqrt(n)),
+            "scaled Brier": _interval(1 - ratio, ratio_error),
+        }
+    rows = [dict(zip(("estimate", "low", "high"), figures[name], strict=True)) | {"measure": name} for name in names]
+    table = pd.DataFrame(rows).assign(n=n, events=events)
+    return table[["measure", "estimate", "low", "high", "n", "events"]]
+
+
+def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: int = 0) -> pd.DataFrame:
+    """How often the event follows, smoothly over the predicted risk.
+
+    Parameters
+    ----------
+    y, risk
+        As in `calibration`.
+    draws : int
+        Bootstrap samples of patients for the band.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        risk (61 steps between the 2.5th and 97.5th percentile of the risks), observed, low, high (pointwise 95 %); empty if
+        not estimable. The curve is a logistic regression on cubic splines of the logit, 3 knots, straight ends.
+
+    References
+    ----------
+    Austin PC, Steyerberg EW (2014), Stat Med 33:517; the splines are our choice.
+    """
+    label, r = _risks(y, risk)
+    columns = ["risk", "observed", "low", "high"]
+    if min(label.sum(), (1 - label).sum()) < FEWEST or np.ptp(r) < _EDGE:
+        return pd.DataFrame(columns=columns, dtype=float)
+    logit = special.logit(np.clip(r, _EDGE, 1 - _EDGE))
+    first, last = np.quantile(logit, [0.025, 0.975])
+    grid = np.linspace(first, last, _GRID)
+    rng = np.random.default_rng(seed)
+
+    def curve(rows: NDArray[np.integer]) -> NDArray[np.floating]:
+        if len(np.unique(label[rows])) < 2 or len(np.unique(logit[rows])) < 4:
+            return np.full(_GRID, np.nan)
+        knots = np.unique(np.quantile(logit[rows], [0.1, 0.5, 0.9]))[:, None]
+        splines = SplineTransformer(knots=knots, degree=3, extrapolation="linear", include_bias=False)
+        model = make_pipeline(splines, LogisticRegression(C=1.0, max_iter=500))
+        return np.asarray(model.fit(logit[rows, None], label[rows]).predict_proba(grid[:, None])[:, 1])
+
+    everybody = np.arange(len(label))
+    drawn = [curve(rng.choice(everybody, len(label))) for _ in range(draws)]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    return pd.DataFrame(dict(zip(columns, (special.expit(grid), curve(everybody), low, high), strict=True)))
+
+
+def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.DataFrame:
+    """Turn scores into risks by maps that never saw the patients they are applied to.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        protocol, repeat, participant_id, fold, split (out-of-fold, test), score (a logit).
+    outcome : Series of 0 and 1
+        Indexed by participant_id.
+
+    Returns
+    -------
+    DataFrame
+        `scores` with ``risk``: for each fold by a logistic map fitted on the out-of-fold scores of the other folds, for
+        the test set by one fitted on all of them.
+
+    References
+    ----------
+    Platt J (1999), Advances in Large Margin Classifiers, 61.
+    """
+    parts = []
+    for _, part in scores.groupby(["protocol", "repeat"]):
+        known = part[part["split"] == "out-of-fold"]
+        risk = pd.Series(np.nan, index=part.index)
+        for fold in part["fold"].unique():
+            rows = part["fold"] == fold
+            fitted_on = known[known["fold"] != fold]
+            labels = outcome.reindex(fitted_on["participant_id"]).to_numpy()
+            risk[rows] = _platt(fitted_on["score"].to_numpy(), labels, part.loc[rows, "score"].to_numpy())
+        parts.append(part.assign(risk=risk))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _platt(score: NDArray[np.floating], label: NDArray[np.integer], new: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Logistic map from score to risk; the share of events where only one outcome is known."""
+    if len(np.unique(label)) < 2:
+        return np.full(len(new), label.mean() if len(label) else np.nan)
+    # The scale makes the slight penalty, our choice, the same for scores of any spread.
+    centre, scale = score.mean(), score.std() or 1.0
+    model = LogisticRegression(C=100.0).fit(((score - centre) / scale)[:, None], label)
+    return np.asarray(model.predict_proba(((new - centre) / scale)[:, None])[:, 1])
+
+
+def _risks(y: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Outcome and risk of the patients who have a risk."""
+    label, r = np.asarray(y, float), np.asarray(risk, float)
+    there = np.isfinite(r)
+    if label.shape != r.shape or not np.isin(label, (0, 1)).all():
+        raise ValueError("The outcome must be 0 or 1 for every risk; leave out patients whose outcome is not known.")
+    if (r[there] < 0).any() or (r[there] > 1).any():
+        raise ValueError("A risk lies outside of 0 and 1; give probabilities, not scores.")
+    return label[there], r[there]
+
+
+def _interval(value: float, error: float) -> tuple[float, float, float]:
+    """A figure with its symmetric 95 % interval."""
+    return float(value), float(value - _Z * error), float(value + _Z * error)
+
+
+def _fit(
+    x: NDArray[np.floating], label: NDArray[np.floating], *, offset: NDArray[np.floating] | float = 0.0
+) -> list[tuple[float, float]]:
+    """Coefficient and standard error of intercept and slopes, by Newton's method; scikit-learn gives no errors."""
+    design = np.column_stack([np.ones(len(label)), x])
+    beta = np.zeros(design.shape[1])
+    for _ in range(100):
+        p = special.expit(design @ beta + offset)
+        information = design.T @ (design * (p * (1 - p))[:, None])
+        if np.linalg.cond(information) > 1e12:  # the risks separate the outcomes: no finite slope
+            return [(np.nan, np.nan)] * len(beta)
+        step = np.linalg.solve(information, design.T @ (label - p))
+        beta = beta + step
+        if np.abs(step).max() < 1e-10:
+            break
+    return list(zip(beta, np.sqrt(np.diag(np.linalg.inv(information))), strict=True))

@@ -1,0 +1,220 @@
+"""Many models, few women: what the best of them owes to chance, and whether the cohort is large enough for any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+
+def holm(p: ArrayLike) -> NDArray[np.floating]:
+    """P values adjusted so that the chance of any false claim among them stays at the level; NaN stays NaN.
+
+    Parameters
+    ----------
+    p : (k,) float
+
+    References
+    ----------
+    Holm S (1979), Scand J Stat 6:65.
+    """
+    values = np.asarray(p, float)
+    there = np.flatnonzero(np.isfinite(values))
+    order = there[np.argsort(values[there], kind="stable")]
+    steps = (len(order) - np.arange(len(order))) * values[order]
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """The best AUC that as many scores, as alike as these, reach when the outcome has nothing to do with them.
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+        The outcome.
+    scores : (n, models) DataFrame
+        One column a model; women who lack any are left out.
+    draws : int
+        How often the outcomes are dealt out anew.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    DataFrame
+        One row: models, observed (the best AUC), expected (mean best by chance), upper (its 95th percentile), p
+        (how often chance was as good), n, events.
+
+    Notes
+    -----
+    The scores stay as they are, so that what refitting adds is left out.
+    """
+    there = scores.notna().all(axis=1).to_numpy()
+    label, table = np.asarray(y, float)[there], scores.to_numpy(float)[there]
+    n, events = len(label), int(label.sum())
+    if not 0 < events < n:
+        figures = dict.fromkeys(("observed", "expected", "upper", "p"), np.nan)
+        return pd.DataFrame([{"models": table.shape[1]} | figures | {"n": n, "events": events}])
+    rng = np.random.default_rng(seed)
+    labels = np.vstack([label, rng.permuted(np.tile(label, (draws, 1)), axis=1)])
+    areas = (labels @ stats.rankdata(table, axis=0) - events * (events + 1) / 2) / (events * (n - events))
+    best = areas.max(axis=1)
+    figures = {
+        "observed": best[0],
+        "expected": best[1:].mean(),
+        "upper": np.quantile(best[1:], 0.95),
+        "p": (1 + (best[1:] >= best[0] - 1e-12).sum()) / (draws + 1),
+    }
+    return pd.DataFrame([{"models": table.shape[1]} | figures | {"n": n, "events": events}])
+
+
+def permutation_p(
+    observed: float,
+    refit: Callable[[np.random.Generator], float],
+    *,
+    permutations: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How often a whole procedure does as well on permuted outcomes.
+
+    Parameters
+    ----------
+    observed : float
+        The figure with the true outcomes.
+    refit : callable
+        Deals out the outcomes anew with the generator it is given, repeats everything that was fitted, returns the figure.
+    permutations : int
+        How often.
+    seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row: observed, expected (mean under permutation), upper (95th percentile), p (never below
+        1 / (permutations + 1)), permutations.
+
+    References
+    ----------
+    Ojala M, Garriga GC (2010), J Mach Learn Res 11:1833.
+    """
+    found = np.array([refit(np.random.default_rng([seed, number])) for number in range(permutations)])
+    p = (1 + (found >= observed - 1e-12).sum()) / (permutations + 1)
+    figures = {"observed": observed, "expected": found.mean(), "upper": np.quantile(found, 0.95), "p": p}
+    return pd.DataFrame([figures | {"permutations": permutations}])
+
+
+def auc_632_plus(
+    y: ArrayLike,
+    x: NDArray[np.floating],
+    fit_predict: Callable[[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating]],
+    *,
+    draws: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUC corrected for optimism by the .632+ bootstrap.
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+        The outcome.
+    x : (n, columns) float
+        The predictors.
+    fit_predict : callable
+        Fits on (x, y) and scores new rows: ``fit_predict(x, y, new)``.
+    draws : int
+        Bootstrap samples of patients; the patients left out of each are scored.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row: apparent, left_out, estimate (.632+), n, events.
+
+    References
+    ----------
+    Efron B, Tibshirani R (1997), J Am Stat Assoc 92:548; for the AUC, Sahiner B et al. (2008), Med Phys 35:1559.
+    """
+    label = np.asarray(y, float)
+    rng = np.random.default_rng(seed)
+    everybody = np.arange(len(label))
+    areas = []
+    for _ in range(draws):
+        drawn = rng.choice(everybody, len(label))
+        out = np.setdiff1d(everybody, drawn)
+        if len(np.unique(label[drawn])) == 2 and len(np.unique(label[out])) == 2:
+            areas.append(_area(label[out], fit_predict(x[drawn], label[drawn], x[out])))
+    apparent, left_out = _area(label, fit_predict(x, label, x)), float(np.mean(areas))
+    # Left-out areas below chance carry no information on how much is overfitted.
+    bounded = max(left_out, 0.5)
+    overfit = (apparent - bounded) / (apparent - 0.5) if apparent > bounded else 0.0
+    weight = 0.632 / (1 - 0.368 * overfit)
+    estimate = (1 - weight) * apparent + weight * bounded
+    figures = {"apparent": apparent, "left_out": left_out, "estimate": estimate}
+    return pd.DataFrame([figures | {"n": len(label), "events": int(label.sum())}])
+
+
+def sample_size(
+    *, n: int, events: int, parameters: int, nagelkerke: float = 0.15, shrinkage: float = 0.9
+) -> pd.DataFrame:
+    """Riley's criteria: how many women a model of so many parameters needs, and whether there are as many.
+
+    Parameters
+    ----------
+    n, events : int
+        Patients, and those with the outcome.
+    parameters : int
+        Candidate predictor parameters, the intercept not counted.
+    nagelkerke : float
+        Anticipated share of the largest possible R² (0.15 where nothing better is known, as Riley et al. advise).
+    shrinkage : float
+        The smallest uniform shrinkage that one accepts.
+
+    Returns
+    -------
+    DataFrame
+        criterion (shrinkage, optimism of R² at most 0.05, overall risk within 0.05), needed, n, events, parameters,
+        enough; the last row is the largest of the three.
+
+    Raises
+    ------
+    ValueError
+        If there are no events, no non-events or no parameters.
+
+    References
+    ----------
+    Riley RD et al. (2020), BMJ 368:m441; Riley RD et al. (2019), Stat Med 38:1276.
+    """
+    if not 0 < events < n or parameters < 1:
+        raise ValueError(
+            f"{n} women, {events} events, {parameters} parameters: each outcome and one parameter are needed."
+        )
+    prevalence = events / n
+    log_likelihood = prevalence * np.log(prevalence) + (1 - prevalence) * np.log(1 - prevalence)
+    largest = 1 - np.exp(2 * log_likelihood)
+    cox_snell = nagelkerke * largest
+    tight = cox_snell / (cox_snell + 0.05 * largest)
+    needed = {
+        f"shrinkage {shrinkage:g}": parameters / ((shrinkage - 1) * np.log(1 - cox_snell / shrinkage)),
+        "R² optimism 0.05": parameters / ((tight - 1) * np.log(1 - cox_snell / tight)),
+        "overall risk ± 0.05": (1.96 / 0.05) ** 2 * prevalence * (1 - prevalence),
+    }
+    whole = {name: int(np.ceil(value)) for name, value in needed.items()}
+    whole["all three"] = max(whole.values())
+    rows = [{"criterion": name, "needed": value, "enough": n >= value} for name, value in whole.items()]
+    table = pd.DataFrame(rows).assign(n=n, events=events, parameters=parameters)
+    return table[["criterion", "needed", "n", "events", "parameters", "enough"]]
+
+
+def _area(label: NDArray[np.floating], score: NDArray[np.floating]) -> float:
+    """Area under the ROC curve by ranks."""
+    events = label.sum()
+    return float(
+        (stats.rankdata(score)[label == 1].sum() - events * (events + 1) / 2) / (events * (len(label) - events))
+    )

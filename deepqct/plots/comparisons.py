@@ -1,0 +1,256 @@
+"""Figures of the comparison: bones side by side, planned differences, calibration, decisions, the fused model's sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from scipy import special
+
+from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.folder import BONES, SITES
+
+_GREY = "#7F7F7F"
+_WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
+
+
+@styled
+def bones_compared(performance: pd.DataFrame, *, attainable: Mapping[str, float] | None = None) -> Axes:
+    """AUC of each bone's network and of its indices with intervals, weight-bearing bones beside the others.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        performance.csv of one protocol, out of fold.
+    attainable : mapping of str to float, optional
+        On virtual data the best AUC that anyone could reach, by family and bone.
+    """
+    rows = performance[(performance["measure"] == "AUC") & performance["model"].isin(BONES)]
+    _, axes = plt.subplots(figsize=(8.2, 4.2))
+    for number, bone in enumerate(BONES):
+        for shift, family, filled in ((-0.14, "DeepQCT", True), (0.14, "pQCT-index", False)):
+            x, colour = number + shift, BONE_COLOURS[bone]
+            best = (attainable or {}).get(f"{family} {bone}")
+            if best is not None:
+                axes.plot([x - 0.1, x + 0.1], [best, best], color=_GREY, linewidth=2)
+            for row in rows[(rows["family"] == family) & (rows["model"] == bone)].to_dict("records"):
+                if pd.isna(row["value"]):
+                    axes.text(x, 0.5, "not estimable", rotation=90, ha="center", va="center", fontsize=10)
+                    continue
+                axes.plot([x, x], [row["low"], row["high"]], color=colour, linewidth=2.2)
+                axes.plot(
+                    x, row["value"], "o", color=colour, markersize=8, markerfacecolor=colour if filled else "white"
+                )
+    axes.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.2)
+    axes.set_xticks(range(len(BONES)), [f"{bone}\n{_WEIGHT[bone]}" for bone in BONES])
+    lowest = min(0.4, np.floor(rows["low"].min() * 10) / 10) if rows["low"].notna().any() else 0.4
+    n, events = ((int(rows[c].min()), int(rows[c].max())) for c in ("n", "events")) if len(rows) else ((0, 0), (0, 0))
+    axes.set(ylim=(lowest, 1.0), xlim=(-0.5, len(BONES) - 0.5))
+    axes.set_ylabel(f"AUC, 95 % interval\n({_span(n)} women, {_span(events)} events)")
+    handles: list[Any] = [
+        Line2D([], [], color="#000000", marker="o", linestyle="", label="network (DeepQCT)"),
+        Line2D([], [], color="#000000", marker="o", markerfacecolor="white", linestyle="", label="indices"),
+    ]
+    if attainable:
+        handles.append(Line2D([], [], color=_GREY, linewidth=2, label="attainable"))
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return axes
+
+
+@styled
+def differences(comparisons: pd.DataFrame) -> Axes:
+    """Forest plot of the planned differences in AUC, with the margin where non-inferiority was asked.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        comparisons.csv of one protocol and split.
+    """
+    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * max(len(comparisons), 1)))
+    beside = axes.get_yaxis_transform()
+    for y, row in enumerate(comparisons.to_dict("records")):
+        colour = FAMILY_COLOURS.get(row["family_a"], "#000000")
+        if pd.isna(row["estimate"]):
+            axes.text(1.02, y, "not estimable", transform=beside, va="center", fontsize=10)
+            continue
+        axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
+        axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
+        text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), Holm p {_p(row['p_holm'])}"
+        if not pd.isna(row["margin"]):
+            axes.plot([-row["margin"]] * 2, [y - 0.35, y + 0.35], color="#B00020", linewidth=1.8)
+            text += ", non-inferior" if row["non_inferior"] else ""
+        axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
+    axes.axvline(0, color=_GREY, linestyle=":", linewidth=1.2)
+    axes.set_yticks(range(len(comparisons)), comparisons["question"])
+    widest = (
+        max(0.1, np.abs(comparisons[["low", "high"]].to_numpy(float)[comparisons["low"].notna()]).max())
+        if comparisons["low"].notna().any()
+        else 0.1
+    )
+    axes.set(ylim=(len(comparisons) - 0.5, -0.7), xlim=(-1.05 * widest, 1.05 * widest))
+    n, events = ((int(comparisons[c].min()), int(comparisons[c].max())) for c in ("n", "events"))
+    axes.set_xlabel(f"difference in AUC, 95 % interval ({_span(n)} women, {_span(events)} events)")
+    if comparisons["margin"].notna().any():
+        mark = Line2D(
+            [], [], color="#B00020", marker="|", linestyle="", markersize=12, label="margin of non-inferiority"
+        )
+        axes.legend(handles=[mark], loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    return axes
+
+
+@styled
+def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]:
+    """Observed against predicted risk, one panel a family, with intercept and slope.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        curves.csv.
+    performance : DataFrame
+        performance.csv of the same protocol, out of fold.
+    """
+    part = curves[curves["curve"] == "calibration"]
+    figure, panels = _panels(part)
+    for axes, (family, rows) in zip(panels, part.groupby("family", sort=False), strict=False):
+        colour = FAMILY_COLOURS.get(str(family), "#000000")
+        axes.plot([0, 1], [0, 1], ":", color=_GREY, linewidth=1.2)
+        axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
+        axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
+        model = rows["model"].iloc[0]
+        own = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
+        text = "\n".join(f"{name} {_interval(own.loc[name])}" for name in ("intercept", "slope") if name in own.index)
+        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=10)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
+        axes.set_title(f"{family}\n{model}")
+        axes.set_xlabel(f"predicted risk\n({rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events)")
+    panels[0].set_ylabel("share with the event, 95 % band")
+    return _shown(figure, panels, empty=part.empty)
+
+
+@styled
+def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
+    """Net benefit of treating by each family's risk, beside treating all and none.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        curves.csv.
+    """
+    part = curves[curves["curve"] == "decision"]
+    figure, panels = _panels(part)
+    lowest = -0.05
+    for axes, (family, rows) in zip(panels, part.groupby("family", sort=False), strict=False):
+        colour = FAMILY_COLOURS.get(str(family), "#000000")
+        styles: dict[str, Any] = {
+            "treat all": {"color": _GREY, "linestyle": "--", "linewidth": 1.4},
+            "treat none": {"color": _GREY, "linestyle": ":", "linewidth": 1.4},
+            "model": {"color": colour, "linewidth": 2},
+        }
+        for strategy, style in styles.items():
+            line = rows[rows["strategy"] == strategy]
+            axes.plot(line["x"], line["y"], label="treat by this risk" if strategy == "model" else strategy, **style)
+        own = rows[rows["strategy"] == "model"]
+        axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.set(ylim=(lowest, max(0.1, 1.1 * float(own["high"].max()))), xlim=(own["x"].min(), own["x"].max()))
+        axes.set_title(f"{family}\n{own['model'].iloc[0]}")
+        axes.set_xlabel(f"risk from which one treats\n({own['n'].iloc[0]} women, {own['events'].iloc[0]} events)")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    if len(part):
+        panels[0].set_ylabel("net benefit a woman, 95 % band")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return _shown(figure, panels, empty=part.empty)
+
+
+@styled
+def nomogram(sheet: pd.DataFrame) -> Axes:
+    """The fused model as a score sheet: points for each predictor, and the risk of their sum.
+
+    Parameters
+    ----------
+    sheet : DataFrame
+        From `deepqct.fusion.score_sheet`.
+    """
+    intercept = float(sheet.loc[sheet["term"] == "intercept", "coefficient"].sum())
+    terms = sheet[sheet["term"] != "intercept"].reset_index(drop=True)
+    reach = terms["coefficient"].abs() * (terms["high"] - terms["low"])
+    unit = float(reach.max()) / 100 or 1.0
+    total = float(reach.sum()) / unit
+    base = intercept + float(
+        (terms["coefficient"] * np.where(terms["coefficient"] > 0, terms["low"], terms["high"])).sum()
+    )
+    _, axes = plt.subplots(figsize=(9.2, 1.6 + 0.55 * (len(terms) + 3)))
+    _scale(axes, 0, np.arange(0.0, 101, 10), np.arange(0, 101, 10), "points")
+    for y, term in enumerate(terms.to_dict("records"), start=1):
+        length = abs(term["coefficient"]) * (term["high"] - term["low"]) / unit
+        values = _ticks(term["low"], term["high"], most=max(1, min(6, int(length // 7))))
+        zero = term["low"] if term["coefficient"] > 0 else term["high"]
+        _scale(axes, y, abs(term["coefficient"]) * np.abs(values - zero) / unit, values, term["term"])
+    last = len(terms) + 1
+    sums = _ticks(0, total)
+    _scale(axes, last, sums / total * 100, sums, "sum of points")
+    risks = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
+    places = (special.logit(risks) - base) / unit / total * 100
+    inside = (places >= 0) & (places <= 100)
+    _scale(axes, last + 1, places[inside], risks[inside], "risk")
+    axes.set(xlim=(-2, 102), ylim=(last + 1.6, -0.8))
+    axes.set_axis_off()
+    return axes
+
+
+def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[Any], name: str) -> None:
+    """One scale of a nomogram, its name at the left."""
+    if len(places):
+        axes.plot([places.min(), places.max()], [y, y], color="#000000", linewidth=1.2)
+    last = -np.inf
+    for place, value in sorted(zip(places, values, strict=True)):
+        axes.plot([place, place], [y, y + 0.12], color="#000000", linewidth=1.2)
+        if place - last > 3.2:
+            axes.text(place, y + 0.16, f"{value:g}", ha="center", va="top", fontsize=10)
+            last = place
+    axes.text(-4, y, name, ha="right", va="center", fontsize=11)
+
+
+def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
+    """Round values within a range."""
+    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high), dtype=float)
+    return np.asarray(ticks[(ticks >= low - 1e-9) & (ticks <= high + 1e-9)])
+
+
+def _panels(part: pd.DataFrame) -> tuple[Any, list[Axes]]:
+    """One panel a family, or a single one to say that there is nothing."""
+    families = max(part["family"].nunique(), 1)
+    figure, grid = plt.subplots(1, families, figsize=(1.2 + 2.9 * families, 4.0), squeeze=False)
+    return figure, list(grid.ravel())
+
+
+def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
+    """The panels; a word where nothing is estimable."""
+    if empty:
+        panels[0].text(0.5, 0.5, "not estimable", ha="center", va="center")
+        panels[0].set_axis_off()
+        figure.set_size_inches(5, 1.2)
+    return np.array(panels, dtype=object)
+
+
+def _interval(row: Any) -> str:
+    """A figure of performance.csv with its interval."""
+    return (
+        f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if not pd.isna(row["value"]) else "not estimable"
+    )
+
+
+def _p(value: float) -> str:
+    """A p value as one writes it."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _span(ends: tuple[int, int]) -> str:
+    """A number, or the range of several."""
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"

@@ -1,0 +1,155 @@
+"""The TRIPOD+AI checklist, filled from a run; what a run cannot know stays visibly open.
+
+Items after Collins GS et al. (2024), BMJ 385:e078378, in our own short words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+OPEN = "open: to be written by the authors"
+_LATER = "see its section of this report"
+
+# Item, what it asks for, and the key of `checklist`'s facts that answers it; without one the authors must.
+_ITEMS: tuple[tuple[str, str, str | None], ...] = (
+    ("1", "Title: development or evaluation of a model, population, outcome", None),
+    ("2", "Structured abstract (TRIPOD+AI for Abstracts)", None),
+    ("3a", "Context, rationale, existing models", None),
+    ("3b", "Target population, intended use and users in the care pathway", None),
+    ("3c", "Known health inequalities between groups", None),
+    ("4", "Objectives: development, evaluation or both", "objective"),
+    ("5a", "Source of data and why it represents the target population", "source"),
+    ("5b", "Dates of the data, end of follow-up", None),
+    ("6a", "Setting, number and place of centres", None),
+    ("6b", "Eligibility of participants", None),
+    ("6c", "Treatments received and how they were handled", None),
+    ("7", "Data preparation and quality checks", "curation"),
+    ("8a", "Outcome, time horizon, how and when assessed, why this one", "outcome"),
+    ("8b", "Qualifications of those who assessed a subjective outcome", None),
+    ("8c", "Blinding of the assessment of the outcome", None),
+    ("9a", "Choice of initial predictors", "predictors"),
+    ("9b", "Definition of all predictors, how and when measured", "definitions"),
+    ("9c", "Qualifications of those who assessed subjective predictors", None),
+    ("10", "How the size of the study was arrived at", "size"),
+    ("11", "Missing data", "missing"),
+    ("12a", "How the data were used for development and evaluation", "splits"),
+    ("12b", "How predictors were handled in the analyses", "handling"),
+    ("12c", "Type of model, building steps, tuning, internal validation", "model"),
+    ("12d", "Heterogeneity of estimates across clusters", None),
+    ("12e", "Measures of performance, and their comparison", "measures"),
+    ("12f", "Model updating", "updating"),
+    ("12g", "How predictions were calculated", "predictions"),
+    ("13", "Class imbalance: methods and recalibration", "imbalance"),
+    ("14", "Approaches to fairness", "fairness"),
+    ("15", "Output of the model, classification and its thresholds", "output"),
+    ("16", "Differences between development and evaluation data", "evaluation"),
+    ("17", "Ethical approval, consent", None),
+    ("18a", "Funding and the role of the funders", None),
+    ("18b", "Conflicts of interest", None),
+    ("18c", "Protocol, or that there was none", None),
+    ("18d", "Registration, or that there was none", None),
+    ("18e", "Availability of data", None),
+    ("18f", "Availability of the code", "code"),
+    ("19", "Involvement of patients and the public", None),
+    ("20a", "Flow of participants, with and without the outcome", "participants"),
+    ("20b", "Characteristics of participants, missing data", "table_one"),
+    ("20c", "Comparison of development and evaluation data", "compared"),
+    ("21", "Participants and events in each analysis", "events"),
+    ("22", "Full model for predictions in new individuals", "sheet"),
+    ("23a", "Performance with intervals, key subgroups", "performance"),
+    ("23b", "Heterogeneity of performance across clusters", None),
+    ("24", "Results of model updating", "updating"),
+    ("25", "Interpretation in the light of objectives and earlier studies", None),
+    ("26", "Limitations", "limits"),
+    ("27a", "How poor or missing input is handled in use", "missing"),
+    ("27b", "Whether users interact with the input or need expertise", None),
+    ("27c", "Next steps of research", None),
+)
+
+
+def checklist(
+    *,
+    settings: Mapping[str, Any],
+    people: tuple[int | None, int | None, str],
+    virtual: bool,
+    there: Mapping[str, bool],
+) -> pd.DataFrame:
+    """The checklist of one run.
+
+    Parameters
+    ----------
+    settings : mapping
+        The run's parameters by stage.
+    people : tuple
+        Patients, events, name of the outcome.
+    virtual : bool
+        True for virtual women.
+    there : mapping of str to bool
+        Which tables the run has: performance, table_one, sheet, curation, sample_size, subgroups.
+
+    Returns
+    -------
+    DataFrame
+        item, asks, answer, done.
+    """
+    facts = _facts(settings, people, virtual, there)
+    rows = []
+    for item, asks, key in _ITEMS:
+        answer = facts.get(key or "", "")
+        rows.append({"item": item, "asks": asks, "answer": answer or OPEN, "done": bool(answer)})
+    return pd.DataFrame(rows)
+
+
+def _facts(
+    settings: Mapping[str, Any], people: tuple[int | None, int | None, str], virtual: bool, there: Mapping[str, bool]
+) -> dict[str, str]:
+    """What a run knows of itself, by the keys above; what it does not know is left out."""
+    n, events, outcome = people
+    curation, network = (settings.get(name, {}) for name in ("01_data_curation", "02_train_bone"))
+    fusion = settings.get("03_fusion_and_baselines", {})
+    facts = {
+        "objective": "development with internal validation; no external evaluation",
+        "source": "virtual women, made of published statistics and physics; they represent nobody" if virtual else "",
+        "outcome": f"{outcome}, a history: no time horizon, no follow-up",
+        "predictors": "fixed beforehand by family: bone density, clinical factors, FRAX, indices, networks' scores",
+        "definitions": "indices: table in the curation notebook; clinical columns: participants.json",
+        "missing": "median imputing in the training folds; who has no value of a model is left out of it, and n says so",
+        "handling": "standardised inside the training folds; linear",
+        "measures": "AUC, AUPRC, calibration, classification, net benefit; differences paired, adjusted after Holm",
+        "updating": "none",
+        "predictions": "out of fold; test set by the mean of the folds' networks",
+        "imbalance": "none corrected; risks keep the cohort's share of events",
+        "output": "a risk between 0 and 1; thresholds chosen in the training folds",
+        "evaluation": "none: the same cohort, by folds",
+        "code": "deepqct, Apache-2.0; version and input hashes in the run record",
+        "compared": "not applicable: the same cohort, by folds",
+        "limits": "methods and limits below",
+    }
+    if network:
+        facts["model"] = (
+            f"{network.get('arch', 'resnet34')} a bone, {network.get('epochs', '?')} epochs fixed beforehand; "
+            f"ridge logistic regression with a nested penalty; late fusion, {fusion.get('stacking', 'standard')} stacking"
+        )
+    if curation:
+        facts["splits"] = (
+            f"by patient: {curation.get('folds', '?')} folds, {curation.get('repeats', 1)} repeat(s), "
+            f"protocols {curation.get('protocols', 'all')}"
+        )
+    if n is not None:
+        facts["participants"] = f"{n} women, {events} with {outcome}; scans that failed are listed above"
+        facts["events"] = "n and events stand beside every figure"
+    for name, key in (("curation", "curation"), ("table_one", "table_one"), ("performance", "performance")):
+        if there.get(name):
+            facts[key] = f"{name.replace('_', ' ')}: {_LATER}"
+    if there.get("sample_size"):
+        facts["size"] = (
+            "criteria of Riley et al. (2020) for every fitted model, below; the cohort was as large as it was"
+        )
+    if there.get("subgroups"):
+        facts["fairness"] = "AUC by age and osteoporosis only; ethnicity and income are not in the data"
+    if there.get("sheet"):
+        facts["sheet"] = "score sheet of the fused model; networks' weights in models/"
+    return {key: value for key, value in facts.items() if value}

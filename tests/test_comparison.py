@@ -1,0 +1,141 @@
+"""The families judged and compared: planned, paired, adjusted, and nothing below 5 events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_fusion import assembled, data, predict
+
+from deepqct import comparison, evaluation
+from deepqct.cohort import PROTOCOLS, make_splits
+
+
+@pytest.fixture(scope="module")
+def predictions() -> pd.DataFrame:
+    """Predictions of every model for two protocols."""
+    return predict(data(protocols=PROTOCOLS))
+
+
+def test_the_summary_carries_n_events_and_an_interval(predictions):
+    """And no figure where the test set is too small for one."""
+    summary = comparison.summarise(predictions)
+    whole = summary.query("split == 'out-of-fold' and measure == 'AUC'")
+    assert whole[["value", "low", "high"]].notna().all(axis=None)
+    assert ((whole["low"] <= whole["value"]) & (whole["value"] <= whole["high"])).all()
+    assert summary.query("split == 'test' and measure == 'AUC'")["value"].isna().all()
+    strong = whole.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")["value"].item()
+    assert strong > 0.6
+    measures = [
+        "AUC",
+        "AUPRC",
+        "sensitivity",
+        "specificity",
+        "PPV",
+        "NPV",
+        "intercept",
+        "slope",
+        "Brier",
+        "scaled Brier",
+    ]
+    assert list(summary["measure"].unique()) == measures
+
+
+def test_the_sensitivity_is_that_of_the_training_thresholds(predictions):
+    """Counted by hand from predictions.csv."""
+    part = predictions.query("protocol == 'all' and family == 'DeepQCT' and model == 'radius'")
+    row = comparison.summarise(predictions).query(
+        "protocol == 'all' and family == 'DeepQCT' and model == 'radius' and measure == 'sensitivity'"
+    )
+    events = part[part["outcome"] == 1]
+    assert row["value"].item() == pytest.approx((events["score"] >= events["threshold"]).mean())
+    assert row["n"].item() == len(events)
+
+
+def test_p_values_are_adjusted_within_protocol_and_split(predictions):
+    """Twenty models at 5 % find something in noise two times of three."""
+    summary = comparison.summarise(predictions).query("measure == 'AUC' and split == 'out-of-fold'")
+    for _, part in summary.groupby("protocol"):
+        assert (part["p_holm"] >= part["p"]).all()
+        smallest = part["p"].idxmin()
+        assert part.loc[smallest, "p_holm"] == pytest.approx(min(1, part.loc[smallest, "p"] * len(part)))
+
+
+def test_planned_comparisons_are_paired(predictions):
+    """Against the same difference by hand; a woman without bone density is in neither score."""
+    table = comparison.planned(predictions).query("protocol == 'all'").set_index("question")
+    part = predictions.query("protocol == 'all'").set_index("participant_id")
+    one = part.query("family == 'pQCT-index' and model == 'all four bones'")
+    other = part.query("family == 'BMD' and model == 'total hip'")["score"].reindex(one.index)
+    by_hand = evaluation.compare_auc(one["outcome"], one["score"], other).iloc[0]
+    row = table.loc["pQCT-index − BMD"]
+    assert row["n"] == 59
+    assert row["estimate"] == pytest.approx(by_hand["estimate"])
+    assert row["p"] == pytest.approx(by_hand["p"])
+    assert np.isnan(row["margin"])
+    row = table.loc["non-weight-bearing − weight-bearing"]
+    assert (row["margin"], row["non_inferior"]) == (0.05, row["low"] > -0.05)
+    assert table.loc["DeepQCT − pQCT-index, radius", "model_b"] == "radius"
+
+
+def test_repeats_are_averaged_and_paired_where_both_have_them():
+    """Tables have two repeats, networks one: the difference is of the one that both have."""
+    tables = data()
+    tables["splits"] = make_splits(tables["outcome"], protocols=("all",), folds=3, repeats=2, seed=0)
+    predictions = predict(tables)
+    summary = (
+        comparison.summarise(predictions).query("protocol == 'all' and measure == 'AUC'").set_index(["family", "model"])
+    )
+    index = predictions.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")
+    by_repeat = [evaluation.auc_interval(p["outcome"], p["score"]).value for _, p in index.groupby("repeat")]
+    row = summary.loc[("pQCT-index", "all four bones")]
+    assert (row["repeats"], row["value"]) == (2, pytest.approx(np.mean(by_repeat)))
+    planned = comparison.planned(predictions).query("protocol == 'all'").set_index("question")
+    assert planned.loc["pQCT-index − BMD", "repeats"] == 2
+    assert planned.loc["DeepQCT − pQCT-index", "repeats"] == 1
+
+
+def test_subgroups_count_their_own_women(predictions):
+    """A T-score decides, of any site; who has none is in no group."""
+    people = data()["participants"].assign(
+        age=np.linspace(65, 85, 60), t_total_hip=np.where(np.arange(60) < 25, -3.0, -1.0), t_lumbar_spine=np.nan
+    )
+    people.loc[59, "t_total_hip"] = np.nan
+    found = comparison.by_subgroup(predictions, people).query("family == 'pQCT-index'").set_index("subgroup")
+    assert found.loc["osteoporosis (T ≤ −2.5)", "n"] == 25
+    assert found.loc["no osteoporosis", "n"] == 34
+    assert found.loc["younger than 75", "n"] + found.loc["75 and older", "n"] == 60
+
+
+def test_curves_and_reclassification_are_of_the_widest_models(predictions):
+    """One line a family; more would be a thicket."""
+    curves = comparison.curves(predictions)
+    assert set(curves["curve"]) == {"calibration", "decision"}
+    assert set(curves.query("family == 'DeepQCT'")["model"]) == {"all four bones"}
+    moved = comparison.reclassified(predictions)
+    assert set(moved["after"]) == {"pQCT-index, all four bones", "DeepQCT, all four bones"}
+    assert set(moved["n"]) == {20, 39}
+
+
+def test_optimism_knows_a_signal_from_noise():
+    """With nothing to find, the best of many models must look no better than chance allows."""
+    for effect, strong in ((0.0, False), (2.0, True)):
+        tables = data(effect=effect, seed=4)
+        found = comparison.optimism(assembled(tables), predict(tables), permutations=19, bootstraps=10)
+        p = found.set_index("what")["p"]
+        assert (p["best of 22 models"] < 0.05) == strong
+        permuted = found[found["what"].str.startswith("permuted")]
+        assert ((permuted["p"] <= 0.05).all()) == strong
+        corrected = found[found["what"].str.startswith(".632+")]
+        assert set(corrected["family"]) == {"Clinical", "BMD"}
+        assert (corrected["expected"] <= corrected["observed"] + 0.03).all()
+
+
+def test_adequacy_is_said_of_every_fitted_model():
+    """60 women are too few for 8 parameters, and the report must say so."""
+    found = comparison.adequacy(assembled(data()))
+    assert not found["enough"].any()
+    assert found.query("family == 'pQCT-index' and model == 'all four bones'")["parameters"].item() == 8
+    assert "radius" not in set(found.query("family == 'DeepQCT'")["model"]), (
+        "a single network has no fitted parameters here"
+    )
