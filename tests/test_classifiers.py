@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from deepqct import classifiers
 from deepqct.classifiers import C_GRID, RIDGE, SENSITIVITY, cross_predict, fit
 
 
@@ -49,6 +50,17 @@ def test_the_choice_of_columns_is_made_in_the_training_folds():
     plain = cross_predict(x.drop(columns="late"), outcome=y, fold=fold)["score"]
     found = cross_predict(x, outcome=y, fold=fold)["score"]
     np.testing.assert_array_equal(found[fold == "0"], plain[fold == "0"])
+    assert "late" not in _columns_of_fits(x, y, fold)["0"]
+    assert "late" in _columns_of_fits(x, y, fold)["1"]
+
+
+def _columns_of_fits(x, y, fold) -> dict[str, tuple[str, ...]]:
+    """The columns that `cross_predict` gives to each fit, by held-out fold."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "fit", lambda *args, **kwargs: seen.append(fit(*args, **kwargs)) or seen[-1])
+        cross_predict(x, outcome=y, fold=fold)
+    return {k: fitted.columns for k, fitted in zip(fold.unique(), seen, strict=True)}
 
 
 def test_inner_logits_are_held_out():

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from deepqct import evaluation
 from deepqct.evaluation import auc_interval, calibrate_out_of_fold, roc_points
 
 
@@ -127,3 +128,197 @@ def test_calibrated_risks_match_their_frequency():
     event = table["participant_id"].map(outcome)
     for _, part in table.assign(event=event).groupby(pd.qcut(table["risk"], 5)):
         assert part["risk"].mean() == pytest.approx(part["event"].mean(), abs=0.06)
+
+
+def sample(n: int = 120, *, seed: int = 0, effect: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Outcome and a score."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.35).astype(int)
+    return y, rng.normal(y * effect)
+
+
+def test_the_bootstrap_interval_is_scipys_own():
+    """Counting pairs by matrices must be the same as drawing women one by one."""
+    y, score = sample(60)
+    drawn = stats.bootstrap(
+        (score[y == 1], score[y == 0]),
+        lambda a, b: np.mean(np.sign(a[:, None] - b[None])) / 2 + 0.5,
+        n_resamples=2000, vectorized=False, method="BCa", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    row = evaluation.auc(y, score, method="bca").iloc[0]
+    assert row["low"] == pytest.approx(drawn.confidence_interval.low, abs=1e-9)
+    assert row["high"] == pytest.approx(drawn.confidence_interval.high, abs=1e-9)
+
+
+def test_several_repeats_are_averaged_and_not_their_scores():
+    """The mean score is of an ensemble that nobody will use, and scores better than its members."""
+    y, score = sample()
+    rng = np.random.default_rng(1)
+    repeats = score[:, None] + rng.normal(scale=1.5, size=(len(y), 5))
+    estimate = auc_interval(y, repeats)
+    each = [auc_interval(y, column).value for column in repeats.T]
+    assert estimate.value == pytest.approx(np.mean(each))
+    assert auc_interval(y, repeats.mean(axis=1)).value > estimate.value
+    assert auc_interval(y, np.column_stack([score] * 3)).low == pytest.approx(auc_interval(y, score).low)
+
+
+def test_a_paired_comparison_is_narrower_than_two_intervals():
+    """Compared as if unpaired, two alike scores never differ."""
+    y, score = sample(200)
+    other = score + np.random.default_rng(2).normal(scale=0.5, size=200)
+    for method in ("delong", "bca"):
+        row = evaluation.compare_auc(y, score, other, method=method).iloc[0]
+        alone = auc_interval(y, score)
+        assert row["high"] - row["low"] < 0.8 * (alone.high - alone.low)
+        assert row["estimate"] == pytest.approx(alone.value - auc_interval(y, other).value)
+    assert evaluation.compare_auc(y, score, score).iloc[0]["p"] == 1
+
+
+def test_noninferiority_is_a_matter_of_the_interval_and_the_margin():
+    """A p of a difference says nothing on it: of few women everything is alike."""
+    y, score = sample(2000)
+    slightly = score + np.random.default_rng(3).normal(scale=0.3, size=2000)
+    wide = evaluation.noninferiority(y, slightly, score, margin=0.05).iloc[0]
+    tight = evaluation.noninferiority(y, slightly, score, margin=0.005).iloc[0]
+    assert (bool(wide["non_inferior"]), bool(tight["non_inferior"])) == (True, False)
+    assert wide["p"] < 0.025 < tight["p"]
+    assert wide["low"] > -0.05
+    few = evaluation.noninferiority(y[:20], slightly[:20], score[:20] * 0 + slightly[:20][::-1])
+    assert not few["non_inferior"].item()
+    with pytest.raises(ValueError, match="margin is 0; a margin"):
+        evaluation.noninferiority(y, slightly, score, margin=0)
+
+
+def test_chance_is_rejected_one_time_in_twenty():
+    """The p of every model rests on it."""
+    p = np.array([evaluation.better_than_chance(*sample(150, seed=seed, effect=0.0)) for seed in range(600)])
+    assert 0.025 < (p < 0.05).mean() < 0.075
+    assert evaluation.better_than_chance(np.r_[np.zeros(9), np.ones(9)], np.arange(18.0)) < 0.01
+
+
+def test_auprc_of_a_useless_score_is_the_prevalence():
+    """Read like an AUC, 0.5 would look like chance."""
+    y, score = sample(4000, effect=0.0)
+    row = evaluation.auprc(y, score).iloc[0]
+    assert row["estimate"] == pytest.approx(y.mean(), abs=0.03)
+    assert row["low"] < row["estimate"] < row["high"]
+
+
+def test_calibration_finds_what_was_put_in():
+    """Risks whose logits were doubled and shifted have a slope of one half."""
+    rng = np.random.default_rng(4)
+    logit = rng.normal(-0.7, 1.0, 20000)
+    y = rng.random(20000) < 1 / (1 + np.exp(-logit))
+    right = evaluation.calibration(y, 1 / (1 + np.exp(-logit))).set_index("measure")["estimate"]
+    extreme = evaluation.calibration(y, 1 / (1 + np.exp(-2 * logit))).set_index("measure")["estimate"]
+    assert right["slope"] == pytest.approx(1, abs=0.05)
+    assert right["intercept"] == pytest.approx(0, abs=0.05)
+    assert extreme["slope"] == pytest.approx(0.5, abs=0.03)
+    assert extreme["Brier"] > right["Brier"]
+    useless = evaluation.calibration(y, np.full(len(y), y.mean())).set_index("measure")["estimate"]
+    assert useless["scaled Brier"] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(useless["slope"])
+    with pytest.raises(ValueError, match="probabilities, not scores"):
+        evaluation.calibration(y, logit)
+
+
+def test_risks_that_separate_the_outcomes_have_no_slope():
+    """Newton's method would run away and print whatever it reached."""
+    y = np.r_[np.zeros(30), np.ones(30)]
+    found = evaluation.calibration(y, np.r_[np.full(30, 0.2), np.full(30, 0.8)]).set_index("measure")["estimate"]
+    assert np.isnan(found["slope"])
+    assert np.isfinite(found["Brier"])
+
+
+def test_the_smooth_curve_follows_the_diagonal_of_true_risks():
+    """A smoother that bends by itself would show miscalibration where there is none."""
+    rng = np.random.default_rng(5)
+    risk = rng.beta(2, 4, 5000)
+    curve = evaluation.calibration_curve(rng.random(5000) < risk, risk, draws=20)
+    assert (curve["observed"] - curve["risk"]).abs().max() < 0.05
+    assert (curve["low"] <= curve["high"]).all()
+    assert evaluation.calibration_curve(np.r_[np.ones(3), np.zeros(40)], rng.random(43)).empty
+
+
+def test_the_threshold_is_that_of_the_training_set():
+    """By hand: five women, the third level splits best; a sensitivity of one takes the lowest event."""
+    y, score = np.array([0, 0, 1, 0, 1, 1]), np.array([1.0, 2, 3, 4, 5, 6])
+    assert evaluation.threshold_for(y, score) == 5.0
+    assert evaluation.threshold_for(y, score, sensitivity=1.0) == 3.0
+    assert evaluation.threshold_for(y, score, sensitivity=0.6) == 5.0
+    assert np.isnan(evaluation.threshold_for(np.zeros(4), np.arange(4.0)))
+    with pytest.raises(ValueError, match="sensitivity is 2"):
+        evaluation.threshold_for(y, score, sensitivity=2)
+
+
+def test_shares_count_their_own_women():
+    """PPV is of those called, not of all; below 5 nothing is said."""
+    y = np.r_[np.ones(20), np.zeros(40)]
+    called = np.r_[np.ones(15), np.zeros(5), np.ones(10), np.zeros(29), np.nan]
+    found = evaluation.classification(y, called).set_index("measure")
+    assert (found.loc["sensitivity", "estimate"], found.loc["sensitivity", "n"]) == (0.75, 20)
+    assert (found.loc["PPV", "estimate"], found.loc["PPV", "n"]) == (0.6, 25)
+    assert found.loc["specificity", "n"] == 39
+    assert np.isnan(evaluation.classification(y[:4], called[:4]).set_index("measure").loc["sensitivity", "estimate"])
+
+
+def test_net_benefit_by_hand():
+    """True positives less false ones at the odds of the threshold, a woman; treating none is worth nothing."""
+    y = np.r_[np.ones(10), np.zeros(30)]
+    risk = np.r_[np.full(8, 0.6), np.full(2, 0.1), np.full(6, 0.6), np.full(24, 0.1)]
+    found = evaluation.net_benefit(y, risk, thresholds=[0.2]).set_index("strategy")["estimate"]
+    assert found["model"] == pytest.approx(8 / 40 - 6 / 40 * 0.25)
+    assert found["treat all"] == pytest.approx(10 / 40 - 30 / 40 * 0.25)
+    assert found["treat none"] == 0
+    with pytest.raises(ValueError, match=r"threshold 1\.5 is not between"):
+        evaluation.net_benefit(y, risk, thresholds=[1.5])
+
+
+def test_reclassification_keeps_events_and_others_apart():
+    """Added up, three false alarms would pay for three found events."""
+    y = np.r_[np.ones(10), np.zeros(20)]
+    before, after = np.zeros(30), np.r_[np.ones(4), np.zeros(6), np.ones(3), np.zeros(17)]
+    found = evaluation.reclassification(y, before=before, after=after).set_index("group")
+    assert found.loc["events", "estimate"] == pytest.approx(0.4)
+    assert found.loc["non-events", "estimate"] == pytest.approx(-0.15)
+    assert (found.loc["non-events", "up"], found.loc["non-events", "down"]) == (3, 0)
+
+
+def test_holm_by_hand():
+    """0.01, 0.02, 0.04 of three become 0.03, 0.04, 0.04; what is missing stays missing and does not count."""
+    np.testing.assert_allclose(evaluation.holm([0.04, np.nan, 0.01, 0.02]), [0.04, np.nan, 0.03, 0.04])
+
+
+def test_the_best_of_many_by_chance_is_what_simulation_gives():
+    """Twenty unlike scores of noise reach more than one, and twenty copies of one do not."""
+    rng = np.random.default_rng(6)
+    y = rng.random(150) < 0.33
+    unlike = pd.DataFrame(rng.normal(size=(150, 20)))
+    alike = pd.DataFrame(np.repeat(unlike[[0]].to_numpy(), 20, axis=1))
+    many, one = (evaluation.best_by_chance(y, table).iloc[0] for table in (unlike, alike))
+    assert many["expected"] == pytest.approx(0.593, abs=0.012)
+    assert one["expected"] == pytest.approx(0.5, abs=0.005)
+    assert many["p"] > 0.05
+
+
+def test_sample_size_is_that_of_the_published_example():
+    """24 parameters, prevalence 0.174, R² of Cox and Snell 0.288: 623, 662 and 221 women (Riley 2020, pmsampsize)."""
+    prevalence = 0.174
+    largest = 1 - np.exp(2 * (prevalence * np.log(prevalence) + (1 - prevalence) * np.log(1 - prevalence)))
+    found = evaluation.sample_size(n=1000, events=174, parameters=24, nagelkerke=0.288 / largest)
+    assert list(found["needed"]) == [623, 662, 221, 662]
+    assert found["enough"].all()
+    assert not evaluation.sample_size(n=600, events=104, parameters=24, nagelkerke=0.288 / largest)["enough"].iloc[-1]
+
+
+def test_optimism_of_noise_is_taken_off():
+    """A nearest neighbour knows its training set by heart: .632+ must say about one half."""
+    rng = np.random.default_rng(7)
+    y, x = np.arange(80) % 3 == 0, rng.normal(size=(80, 3))
+
+    def nearest(known, label, new):
+        return label[((new[:, None] - known[None]) ** 2).sum(-1).argmin(1)] + 0.0
+
+    row = evaluation.auc_632_plus(y, x, nearest, draws=60).iloc[0]
+    assert row["apparent"] == 1.0
+    assert row["estimate"] == pytest.approx(0.5, abs=0.1)

@@ -106,7 +106,7 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
             return np.full(_GRID, np.nan)
         knots = np.unique(np.quantile(logit[rows], [0.1, 0.5, 0.9]))[:, None]
         splines = SplineTransformer(knots=knots, degree=3, extrapolation="linear", include_bias=False)
-        model = make_pipeline(splines, LogisticRegression(C=1.0, max_iter=500))
+        model = make_pipeline(splines, LogisticRegression(C=100.0, max_iter=1000))
         return np.asarray(model.fit(logit[rows, None], label[rows]).predict_proba(grid[:, None])[:, 1])
 
     everybody = np.arange(len(label))

@@ -345,9 +345,8 @@ def _bca(label: NDArray[np.bool_], kernel: NDArray[np.floating], *, seed: int) -
 
     def counts(drawn: NDArray[np.integer], size: int) -> NDArray[np.floating]:
         flat = drawn.reshape(-1, drawn.shape[-1])
-        count = np.zeros((len(flat), size))
-        np.add.at(count, (np.arange(len(flat))[:, None], flat), 1)
-        return count.reshape(*drawn.shape[:-1], size)
+        cells = (np.arange(len(flat))[:, None] * size + flat).ravel()
+        return np.bincount(cells, minlength=len(flat) * size).reshape(*drawn.shape[:-1], size).astype(float)
 
     def mean(
         events: NDArray[np.integer], none: NDArray[np.integer], axis: int = -1

@@ -1,0 +1,242 @@
+"""The evaluation judged: what its intervals cover, what stacking adds, how often noise is a finding, how long it takes.
+
+`make bench-evaluation`; about an hour on 2 cores. PART=coverage does one part; `permuted` and `speed` take the indices of a
+curated run (the cohort that `make bench-networks` leaves).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from measure import table
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils.parallel import Parallel, delayed
+
+from deepqct import comparison, evaluation, fusion
+from deepqct.classifiers import cross_predict, fit
+from deepqct.cohort import make_splits
+from deepqct.folder import Run
+
+N, EVENTS = 216, 0.33
+AUCS = (0.65, 0.75, 0.85, 0.92)
+METHODS = ("wald", "delong", "bca")
+
+
+def coverage(_: Path, *, sets: int) -> None:
+    """Fixed scores of two normal populations: how often each interval holds the truth."""
+    for n in (N, 21):
+        rows = []
+        for auc in AUCS:
+            found = pd.DataFrame(_parallel(_covers, [(n, auc, seed) for seed in range(sets)]))
+            rows.append([f"{auc:.2f}", *(f"{100 * found[name].mean():.1f}" for name in found)])
+        header = ["AUC", *METHODS, "difference: delong", "bca", "unlike pair: delong", "bca"]
+        table(
+            f"Coverage (%) of 95 % intervals, N = {n}, {sets} data sets each; not estimable ones left out.",
+            header,
+            rows,
+        )
+
+
+def _covers(n: int, auc: float, seed: int) -> dict[str, float]:
+    """Whether each interval of one data set holds the truth; NaN where there is none."""
+    rng = np.random.default_rng([n, round(auc * 100), seed])
+    y = rng.random(n) < EVENTS
+    shared = rng.standard_normal(n)
+    scores = [
+        np.sqrt(0.5) * (shared + rng.standard_normal(n)) + np.sqrt(2) * stats.norm.ppf(area) * y
+        for area in (auc, auc, auc - 0.05)
+    ]
+
+    def inside(row: dict[str, Any], truth: float) -> float:
+        return float(row["low"] <= truth <= row["high"]) if np.isfinite(row["estimate"]) else np.nan
+
+    found = {m: inside(evaluation.auc(y, scores[0], method=m, seed=seed).iloc[0].to_dict(), auc) for m in METHODS}
+    for name, other, truth in (("like", scores[1], 0.0), ("unlike", scores[2], 0.05)):
+        for m in ("delong", "bca"):
+            row = evaluation.compare_auc(y, scores[0], other, method=m, seed=seed).iloc[0].to_dict()
+            found[f"{name} {m}"] = inside(row, truth)
+    return found
+
+
+def cross_validated(_: Path, *, sets: int) -> None:
+    """Pooled out-of-fold scores of a nested ridge: what DeLong's interval covers then."""
+    rows = []
+    for n, columns in ((N, 8), (N, 68), (60, 8)):
+        found = pd.DataFrame(_parallel(_cross_validated, [(n, columns, seed) for seed in range(sets // 10)]))
+        usual = found["true of the folds"].mean()
+        such = (found["low"] <= usual) & (usual <= found["high"])
+        rows.append([n, columns, f"{found['out of fold'].mean():.3f}", f"{found['true of the folds'].mean():.3f}",
+                     f"{100 * found['covers'].mean():.1f}", f"{100 * found['covers whole'].mean():.1f}",
+                     f"{100 * such.mean():.1f}"])  # fmt: skip
+    table(
+        f"Cross-validated scores, attainable AUC 0.80, {sets // 10} data sets each; coverage (%) of DeLong's for …",
+        [
+            "n",
+            "columns",
+            "mean AUC out of fold",
+            "mean true AUC",
+            "these models",
+            "the model on everybody",
+            "such models",
+        ],
+        rows,
+    )
+
+
+def _cross_validated(n: int, columns: int, seed: int) -> dict[str, float]:
+    """One data set: the pooled AUC, the true one of its models, and what the interval holds."""
+    rng = np.random.default_rng([n, columns, seed])
+    shift = np.zeros(columns)
+    shift[:4] = np.sqrt(2) * stats.norm.ppf(0.80) / 2
+    y = pd.Series((rng.permutation(n) < round(EVENTS * n)).astype(int))
+    x = pd.DataFrame(
+        rng.standard_normal((n, columns)) + y.to_numpy()[:, None] * shift, columns=[f"c{i}" for i in range(columns)]
+    )
+    fold = _folds(y, seed)
+
+    def true(model: Any) -> float:
+        origin = pd.DataFrame(np.vstack([np.zeros(columns), np.eye(columns)]), columns=x.columns)
+        logit = model.logit(origin)
+        weight = logit[1:] - logit[0]
+        return float(stats.norm.cdf(weight @ shift / np.sqrt(2 * weight @ weight))) if np.any(weight) else 0.5
+
+    models = [fit(x[fold != k], outcome=y[fold != k], fold=fold[fold != k]) for k in sorted(fold.unique())]
+    areas = np.mean([true(model) for model in models])
+    whole = true(fit(x, outcome=y, fold=fold))
+    row = evaluation.auc_interval(y, cross_predict(x, outcome=y, fold=fold)["score"])
+    return {
+        "out of fold": row.value, "true of the folds": float(areas), "covers": row.low <= areas <= row.high,
+        "covers whole": row.low <= whole <= row.high, "low": row.low, "high": row.high,
+    }  # fmt: skip
+
+
+def stacking(_: Path, *, sets: int) -> None:
+    """Four overfitting scores of noise, fused: what standard stacking gains beside strict stacking."""
+    found = pd.DataFrame(_parallel(_stacked, [(seed,) for seed in range(sets // 10)]))
+    rows = [[name, f"{part.mean():.3f}", f"{part.std() / np.sqrt(len(part)):.3f}"] for name, part in found.items()]
+    table(
+        f"Late fusion of four scores of pure noise, N = {N}, 6 folds, {len(found)} data sets.",
+        ["", "mean AUC", "± SE"],
+        rows,
+    )
+
+
+def _stacked(seed: int) -> dict[str, float]:
+    """AUC of both stackings on one null data set; the four scores are weakly penalised models of 60 columns of noise."""
+    rng = np.random.default_rng([5, seed])
+    y = pd.Series((rng.permutation(N) < round(EVENTS * N)).astype(int))
+    fold = _folds(y, seed)
+    names = sorted(fold.unique())
+    x = [rng.standard_normal((N, 60)) for _ in range(4)]
+
+    def scores(without: set[str]) -> NDArray[np.floating]:
+        train = ~fold.isin(without).to_numpy()
+        return np.column_stack(
+            [
+                LogisticRegression(C=1.0, solver="newton-cholesky").fit(one[train], y[train]).decision_function(one)
+                for one in x
+            ]
+        )
+
+    columns = ["radius score", "ulna score", "tibia score", "fibula score"]
+    outer, training = pd.DataFrame(np.nan, index=y.index, columns=columns), {}
+    for k in names:
+        outer.loc[fold == k] = scores({k})[fold == k]
+        inner = pd.DataFrame(np.nan, index=y.index, columns=columns)
+        for other in names:
+            if other != k:
+                inner.loc[fold == other] = scores({k, other})[fold == other]
+        training[k] = inner[fold != k]
+
+    def area(**more: Any) -> float:
+        return evaluation.auc_interval(y, cross_predict(outer, outcome=y, fold=fold, **more)["score"]).value
+
+    return {
+        "one score": evaluation.auc_interval(y, outer["radius score"]).value,
+        "standard": area(),
+        "strict": area(training=training),
+    }
+
+
+def permuted(folder: Path, *, sets: int) -> None:
+    """Outcomes permuted on a measured cohort: how often a Holm-adjusted p below 0.05 appears in BMD and indices."""
+    data = fusion.tables(Run(folder))
+    found = pd.DataFrame(_parallel(_permuted, [(data, seed) for seed in range(sets // 20)]))
+    rows = [
+        [
+            len(found),
+            f"{100 * (found['p'] < 0.05).mean():.1f} %",
+            f"{found['auc'].mean():.3f}",
+            f"{found['best'].mean():.3f}",
+        ]
+    ]
+    header = ["permutations", "any Holm p < 0.05", "mean AUC", "mean best AUC"]
+    table("Permuted outcomes, all models of the BMD and pQCT-index families.", header, rows)
+
+
+def _permuted(data: fusion.Tables, seed: int) -> dict[str, float]:
+    """The smallest adjusted p, the mean and the best AUC of one permutation."""
+    rng = np.random.default_rng([7, seed])
+    outcome = pd.Series(rng.permutation(data.outcome.to_numpy()), index=data.outcome.index, name=data.outcome.name)
+    splits = make_splits(outcome, protocols=("all",), folds=6, repeats=1, seed=seed)
+    null = replace(data, outcome=outcome, splits=splits, scores={})
+    auc = comparison.summarise(fusion.predict_all(null).query("family in ('BMD', 'pQCT-index')")).query(
+        "measure == 'AUC'"
+    )
+    return {"p": auc["p_holm"].min(), "auc": auc["value"].mean(), "best": auc["value"].max()}
+
+
+def speed(folder: Path, *, sets: int) -> None:
+    """All tabular families, nested 6-fold, repeated 20 times; the other classifiers once. `sets` has no say here."""
+    data = fusion.tables(Run(folder))
+    outcome = data.outcome
+    splits = make_splits(outcome, protocols=("all",), folds=6, repeats=20, seed=1)
+    start = time.perf_counter()
+    found = fusion.predict_all(replace(data, splits=splits, scores={}), workers=2)
+    seconds = time.perf_counter() - start
+    rows = [["ridge, 20 repeats", found.groupby(["family", "model"]).ngroups, f"{seconds:.0f}"]]
+    start = time.perf_counter()
+    others = fusion.other_classifiers(
+        Run(folder), classifiers="random forest, support vectors, gradient boosting", workers=2
+    )
+    rows.append(
+        ["three classifiers, once", others.groupby(["family", "model"]).ngroups, f"{time.perf_counter() - start:.0f}"]
+    )
+    table(f"{len(outcome)} women, all tabular families, 2 processes.", ["", "models", "seconds"], rows)
+
+
+def _folds(y: pd.Series, seed: int) -> pd.Series:
+    """Six folds, stratified."""
+    fold = pd.Series("", index=y.index)
+    for number, (_, held_out) in enumerate(StratifiedKFold(6, shuffle=True, random_state=seed).split(y.to_frame(), y)):
+        fold.iloc[held_out] = str(number)
+    return fold
+
+
+def _parallel(work: Callable[..., dict[str, float]], arguments: list[tuple[Any, ...]]) -> list[dict[str, float]]:
+    """`work` on every tuple of arguments, on two cores."""
+    return list(Parallel(n_jobs=2, batch_size=8)(delayed(work)(*one) for one in arguments))
+
+
+PARTS = {
+    "coverage": coverage, "cross-validated": cross_validated, "stacking": stacking, "permuted": permuted, "speed": speed,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a curated run")
+    parser.add_argument("--part", action="append", choices=list(PARTS))
+    parser.add_argument("--sets", type=int, default=4000, help="simulated data sets; other parts take a share of it")
+    given = parser.parse_args()
+    for part in given.part or PARTS:
+        PARTS[part](given.folder, sets=given.sets)
