@@ -183,3 +183,58 @@ def test_bones_without_stacks_are_named(run):
         learner.bone_dataloaders(run, bone=BONES[1], fold=0, recipe=RECIPE)
     with pytest.raises(ValueError, match="Fold 7 of protocol 'all'"):
         learner.bone_dataloaders(run, bone="radius", fold=7, recipe=RECIPE)
+
+
+def three_folds(run: Run) -> pd.DataFrame:
+    """Splits of three folds, twice, over the ten women."""
+    people = [f"sub-{i:04d}" for i in range(10)]
+    parts = [
+        pd.DataFrame(
+            {
+                "protocol": "all",
+                "repeat": r,
+                "participant_id": people,
+                "fold": [str((i // 2 + r) % 3) for i in range(10)],
+            }
+        )
+        for r in (0, 1)
+    ]
+    splits = pd.concat(parts, ignore_index=True)
+    write_table(run.splits, splits)
+    return splits
+
+
+def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypatch):
+    """Three pairs of folds, three more networks; each woman is scored once for every other fold that is held out."""
+    fold_of = three_folds(run).query("repeat == 0").set_index("participant_id")["fold"]
+    trained = []
+    whole = learner.bone_dataloaders
+
+    def watched(run, **where):
+        dls = whole(run, **where)
+        trained.append((where["fold"], where["without"], people_of(dls.train.items)))
+        return dls
+
+    monkeypatch.setattr(learner, "bone_dataloaders", watched)
+    learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+    pairs = {(fold, without): people for fold, without, people in trained if without is not None}
+    assert set(pairs) == {("0", "1"), ("0", "2"), ("1", "2")}
+    for (one, other), people in pairs.items():
+        assert people == set(fold_of.index[~fold_of.isin([one, other])])
+    inner = pd.read_csv(run.inner_scores("radius"), dtype={"held_out": str, "fold": str})
+    assert len(inner) == 10 * 2
+    assert not inner.duplicated(["participant_id", "held_out"]).any()
+    assert (inner["fold"] == inner["participant_id"].map(fold_of)).all()
+    assert (inner["held_out"] != inner["fold"]).all()
+    trained.clear()
+    learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+    assert trained == [], "a second call trains nothing"
+    learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    assert not run.inner_scores("radius").exists(), "inner scores of an earlier call would be of other networks"
+
+
+def test_networks_are_trained_on_the_first_repeats_only(run):
+    """Tables use every repeat of the folds; networks cost hours."""
+    three_folds(run)
+    assert set(learner.cross_validate(run, bone="radius", recipe=RECIPE)["repeat"]) == {0}
+    assert set(learner.cross_validate(run, bone="radius", recipe=RECIPE, repeats=2)["repeat"]) == {0, 1}

@@ -81,11 +81,8 @@ def proc(tmp_path_factory) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     if done.returncode == 3:
         pytest.skip("R has no pROC; Debian has it in r-cran-proc")
     done.check_returncode()
-    names = [f"{figure} {score}" for score in "ab" for figure in ("auc", "variance", "low", "high")] + [
-        "p",
-        "low",
-        "high",
-    ]
+    names = [f"{figure} {score}" for score in "ab" for figure in ("auc", "variance", "low", "high")]
+    names += ["p", "low", "high"]
     found = pd.DataFrame([line.split() for line in done.stdout.splitlines()], columns=names, dtype=float)
     assert len(found) == len(sets)
     return sets, found

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from conftest import ROOT
 
+from deepqct import tripod
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.report import notebook_page, write_report
 
@@ -245,6 +246,39 @@ def test_the_same_run_gives_the_same_report(finished):
     before = finished.report.read_bytes()
     write_report(finished)
     assert finished.report.read_bytes() == before
+
+
+def test_planned_differences_are_said_with_their_interval(finished):
+    """The sentence is the row: difference, interval, adjusted p, n, events, and no more than that."""
+    text = Page(finished.report).text
+    row = read_table(finished.comparisons).query("protocol == 'all' and question == 'DeepQCT − pQCT-index'").iloc[0]
+    figures = f"{row['estimate']:+.2f} (95 % {row['low']:+.2f} to {row['high']:+.2f}; n 60, 20 events)".replace(
+        "-", "−"
+    )
+    assert f"DeepQCT − pQCT-index: difference in AUC {figures}" in text
+    assert row["p_holm"] > 0.05
+    assert "no difference is shown, which does not show that there is none." in text
+    assert "Non-inferiority with a margin of 0.05 is not shown." in text
+    assert (
+        "The best of the 19 models reached 0.81 (n 60, 20 events); as many models as alike reach 0.58 by chance" in text
+    )
+
+
+def test_the_checklist_leaves_open_what_a_run_cannot_know(finished, bare):
+    """A checklist that fills itself with words would be worse than none."""
+    page = Page(finished.report)
+    assert "of 52 items are answered by this run" in page.text
+    assert page.text.count("open: to be written by the authors") > 15
+    found = tripod.checklist(settings={}, people=(None, None, "outcome"), virtual=False, there={})
+    assert not found.set_index("item").loc[["5a", "17", "20a", "22", "23a"], "done"].any()
+    assert found["item"].is_unique
+    with_all = tripod.checklist(
+        settings={"02_train_bone": {"epochs": 6}},
+        people=(60, 20, "fracture"),
+        virtual=True,
+        there={"performance": True},
+    )
+    assert "6 epochs fixed beforehand" in with_all.set_index("item").loc["12c", "answer"]
 
 
 def test_a_control_that_scores_is_an_alarm(tmp_path):

@@ -14,6 +14,7 @@ from deepqct.evaluation.discrimination import FEWEST
 
 _EDGE = 1e-6  # a risk of 0 or 1 has no logit
 _GRID = 61
+_FEW = 40  # events, and non-events, below which a bent calibration curve would show noise; our choice
 _Z = float(stats.norm.ppf(0.975))
 
 
@@ -86,7 +87,8 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
     -------
     DataFrame
         risk (61 steps between the 2.5th and 97.5th percentile of the risks), observed, low, high (pointwise 95 %); empty if
-        not estimable. The curve is a logistic regression on cubic splines of the logit, 3 knots, straight ends.
+        not estimable. The curve is a logistic regression on cubic splines of the logit, 3 knots, straight ends; with fewer
+        than 40 events or non-events on the logit itself.
 
     References
     ----------
@@ -100,10 +102,14 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
     first, last = np.quantile(logit, [0.025, 0.975])
     grid = np.linspace(first, last, _GRID)
     rng = np.random.default_rng(seed)
+    few = min(label.sum(), (1 - label).sum()) < _FEW
 
     def curve(rows: NDArray[np.integer]) -> NDArray[np.floating]:
         if len(np.unique(label[rows])) < 2 or len(np.unique(logit[rows])) < 4:
             return np.full(_GRID, np.nan)
+        if few:
+            line = LogisticRegression(C=100.0, max_iter=1000).fit(logit[rows, None], label[rows])
+            return np.asarray(line.predict_proba(grid[:, None])[:, 1])
         knots = np.unique(np.quantile(logit[rows], [0.1, 0.5, 0.9]))[:, None]
         splines = SplineTransformer(knots=knots, degree=3, extrapolation="linear", include_bias=False)
         model = make_pipeline(splines, LogisticRegression(C=100.0, max_iter=1000))

@@ -18,6 +18,7 @@ from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, styled
 from deepqct.folder import BONES, SITES
 
 _GREY = "#7F7F7F"
+_VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
 
 
@@ -180,6 +181,7 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
     intercept = float(sheet.loc[sheet["term"] == "intercept", "coefficient"].sum())
     terms = sheet[sheet["term"] != "intercept"].reset_index(drop=True)
     reach = terms["coefficient"].abs() * (terms["high"] - terms["low"])
+    terms, reach = terms[reach > _VISIBLE * reach.max()], reach[reach > _VISIBLE * reach.max()]
     unit = float(reach.max()) / 100 or 1.0
     total = float(reach.sum()) / unit
     base = intercept + float(
@@ -220,6 +222,7 @@ def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[A
 def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
     """Round values within a range."""
     ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high), dtype=float)
+    ticks[np.abs(ticks) < 1e-9 * max(abs(low), abs(high))] = 0.0
     return np.asarray(ticks[(ticks >= low - 1e-9) & (ticks <= high + 1e-9)])
 
 
