@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
 from deepqct.classifiers import cross_predict, fit
-from deepqct.families import Model, models_for, widest
+from deepqct.families import Model, headline, models_for, widest
 from deepqct.folder import BONES, Run, read_table, write_table
 from deepqct.fusion import Tables, other_classifiers, tables
 
@@ -63,14 +63,6 @@ def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows).rename(columns={"estimate": "value"})
     table["p_holm"] = table.groupby(_BLOCK)["p"].transform(evaluation.holm)
     return table[[*_BLOCK, *_MODEL, "measure", "value", "low", "high", "n", "events", "repeats", "p", "p_holm"]]
-
-
-def headline(predictions: pd.DataFrame, family: str) -> str | None:
-    """The name of a family's widest model, of its own columns alone; None without one."""
-    names = predictions.loc[predictions["family"] == family, "model"].unique()
-    own = [str(name) for name in names if "+ clinical" not in name and "+ indices" not in name]
-    whole = [name for name in own if name.startswith(("all ", "clinical"))]
-    return next(iter(whole or own[-1:]), None)
 
 
 def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFrame:
@@ -130,7 +122,7 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFram
 def _questions(block: pd.DataFrame) -> Iterator[tuple[str, tuple[str, str], tuple[str, str], bool]]:
     """The planned questions that the models at hand allow."""
     there = set(block[_MODEL].itertuples(index=False, name=None))
-    wide = {family: (family, headline(block, family) or "") for family in block["family"].unique()}
+    wide = {family: (family, headline(_names(block, family)) or "") for family in block["family"].unique()}
     asked: list[tuple[str, tuple[str, str], tuple[str, str], bool]] = []
     pairs = [("DeepQCT", "pQCT-index", True), ("pQCT-index", "BMD", False), ("DeepQCT", "BMD", False)]
     pairs += [("DeepQCT", "FRAX", False), ("DeepQCT", "Clinical", False)]
@@ -421,9 +413,14 @@ def _headlines(predictions: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFra
     """Each family's widest model with its out-of-fold rows of the first protocol."""
     main = _main(predictions)
     for family in main["family"].unique():
-        model = headline(main, family)
+        model = headline(_names(main, family))
         if model is not None:
             yield str(family), model, main[(main["family"] == family) & (main["model"] == model)]
+
+
+def _names(table: pd.DataFrame, family: str) -> list[str]:
+    """The names of a family's models."""
+    return [str(name) for name in table.loc[table["family"] == family, "model"].unique()]
 
 
 def _main(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ family has is our choice, fixed beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from deepqct.folder import BONES, SITES
 FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
 PLUS_CLINICAL = " + clinical"
+PLUS_INDICES = " + indices"
 PAIRS: dict[str, tuple[str, ...]] = {
     "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
     "wrist, non-weight-bearing (radius + ulna)": SITES["wrist"],
@@ -73,7 +74,7 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
         models += _over_bones("DeepQCT", {b: (f"{b} score",) for b in BONES if b in bones}, clinical, fitted=False)
         if measured:
             scores = tuple(f"{b} score" for b in BONES if b in bones)
-            models.append(Model("DeepQCT", f"{_named(bones)} + indices", (*scores, INDEX_SCORE)))
+            models.append(Model("DeepQCT", _named(bones) + PLUS_INDICES, (*scores, INDEX_SCORE)))
     return models
 
 
@@ -81,6 +82,13 @@ def widest(models: list[Model], family: str) -> Model | None:
     """The model of a family that takes most of its own columns and no clinical factors or other families' scores."""
     own = [m for m in models if m.family == family and PLUS_CLINICAL not in m.name and INDEX_SCORE not in m.columns]
     return max(own, key=lambda model: len(model.columns)) if own else None
+
+
+def headline(names: Iterable[str]) -> str | None:
+    """Of a family's models, by name, the widest of its own columns alone: what tables and sentences speak of."""
+    own = [name for name in names if PLUS_CLINICAL not in name and PLUS_INDICES not in name]
+    whole = [name for name in own if name.startswith(("all ", "clinical"))]
+    return next(iter(whole or own[-1:]), None)
 
 
 def _tabular(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepqct.evaluation import FEWEST, Estimate
+from deepqct.families import headline
 
 NOT_ESTIMABLE = "not estimable"
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
@@ -106,8 +107,9 @@ def signed(value: float) -> str:
 
 def _fused(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
     """The widest model of a family that takes images or measurements only, and its AUC."""
-    rows = part[(part["family"] == family) & ~part["model"].str.endswith("+ clinical")]
-    return None if rows.empty else (str(rows["model"].iloc[-1]), estimate_of(rows.iloc[-1]))
+    rows = part[part["family"] == family]
+    name = headline(rows["model"])
+    return None if name is None else (name, estimate_of(rows[rows["model"] == name].iloc[0]))
 
 
 def _test_set(estimate: Estimate, protocol: str) -> str:

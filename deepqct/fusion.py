@@ -155,7 +155,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
     models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
     parts = []
     for model in models:
-        if model.name.endswith("+ indices"):  # its columns are known once the index models are
+        if INDEX_SCORE in model.columns:  # its columns are known once the index models are
             continue
         parts.append(_rows(model, features, risks, labels, fold, sensitivity, _inner(data, model, protocol, repeat)))
     index_model = widest(models, "pQCT-index")

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from deepqct.cohort import columns_by_role, run_outcome
+from deepqct.families import headline
 from deepqct.folder import Run, read_json, read_table, write_table
 
 
@@ -206,11 +207,10 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     table = read_table(run.participants).set_index("participant_id")[roles].astype(float)
     table.insert(0, str(outcome.name), outcome.astype(float))
     predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    # Without clinical factors, which are compared by themselves.
-    images = (predictions["family"] == "DeepQCT") & ~predictions["model"].str.endswith("+ clinical")
-    held_out = predictions[images & (predictions["split"] == "out-of-fold")]
-    if not held_out.empty:
-        fused = held_out[held_out["model"] == held_out["model"].iloc[-1]]
+    held_out = predictions[(predictions["family"] == "DeepQCT") & (predictions["split"] == "out-of-fold")]
+    # Without clinical factors, which are compared by themselves, and without the indices that made the groups.
+    if (fused_name := headline(held_out["model"].unique())) is not None:
+        fused = held_out[held_out["model"] == fused_name]
         first = fused[fused["protocol"] == fused["protocol"].iloc[0]]
         table.insert(1, f"DeepQCT risk, {first['model'].iloc[0]}", first.groupby("participant_id")["risk"].mean())
     labels = phenotypes.set_index("participant_id")["group"]

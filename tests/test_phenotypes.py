@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from sklearn.metrics import adjusted_rand_score
 
+from deepqct import phenotypes
+from deepqct.folder import write_table
 from deepqct.phenotypes import compare_groups, embed, find_groups, z_means
 
 
@@ -93,3 +96,16 @@ def test_a_new_patient_needs_the_same_columns():
     table, _ = two_clouds(20)
     with pytest.raises(ValueError, match="lack 'radius 0'"):
         find_groups(table, seed=1).assign(table.drop(columns="radius 0"))
+
+
+def test_the_risk_of_the_groups_is_that_of_the_images_alone(tmp_path):
+    """A fused score that holds the indices would differ between groups of indices by construction."""
+    run = synthetic.finished_run(tmp_path / "run", figures=())
+    table = synthetic.predictions()
+    images = table[(table["family"] == "DeepQCT") & (table["model"] == "all four bones")]
+    write_table(run.predictions, pd.concat([table, images.assign(model="all four bones + indices", risk=0.5)]))
+    people = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": people, "group": np.arange(len(people)) % 2 + 1})
+    found = phenotypes.keep_comparison(run, groups, pd.DataFrame(index=people)).set_index("variable")
+    assert "DeepQCT risk, all four bones" in found.index
+    assert found.loc["DeepQCT risk, all four bones", "n"] == len(people)
