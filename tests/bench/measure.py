@@ -18,16 +18,19 @@ import numpy as np
 HERE = Path(__file__).parent
 
 
-def ask_peers(python: str | None, job: str, **arrays: Any) -> dict[str, Any] | None:
-    """Run a job of peers.py on arrays; None if there are no peers."""
+def ask_peers(python: str | None, job: str, *, limit_s: float | None = None, **arrays: Any) -> dict[str, Any] | None:
+    """Run a job of peers.py on arrays; None if there are no peers, and ``stopped_s`` if they took longer than `limit_s`."""
     if python is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "in.npz"
         np.savez(path, **arrays)
-        done = subprocess.run(
-            [python, str(HERE / "peers.py"), job, str(path)], capture_output=True, text=True, check=False
-        )
+        command = [python, str(HERE / "peers.py"), job, str(path)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+        except subprocess.TimeoutExpired as stopped:
+            said = (stopped.stdout or b"").decode().strip().splitlines()
+            return {"stopped_s": limit_s, "before": json.loads(said[-1]) if said else {}}
     if done.returncode:
         print(f"  the peers failed at {job}: {done.stderr.strip().splitlines()[-1:]}")
         return None

@@ -62,6 +62,7 @@ def whole(masks: dict[str, np.ndarray]) -> dict[str, Any]:
     preset = resolve_preset(modality="xct2", site="radius", segmentation="gauss")
     made = generate_masks_from_image(image, preset)
     contours = time.perf_counter() - began
+    print(json.dumps({"contours_s": contours}), flush=True)  # known even if the rest is stopped
     total, cort, trab, bone = (
         SimpleITK.GetArrayFromImage(part) > 0 for part in (made.full, made.cort, made.trab, made.seg)
     )
