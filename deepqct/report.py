@@ -49,8 +49,15 @@ _TABLES = (
 # What a notebook's page shows of an output, the first that there is; neither scripts nor live widgets.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
 # As measured on simulated cohorts by `make bench-evaluation`; the report says them where they matter.
-STACKING_BIAS = ""
-COVERAGE = ""
+STACKING_BIAS = (
+    "Where there is nothing to find this adds to the fused AUC: 0.543 (± 0.003) in 400 simulated cohorts of 216 women "
+    "with four scores of noise, where strict stacking has 0.498 (± 0.003)."
+)
+COVERAGE = (
+    "In simulations they held the truth 95 % of the time with fixed scores of 216 women, 96 to 98 % of 21; with "
+    "cross-validated ridge models 95 % for 8 columns and 216 women, but 90 % for 68 columns, and 84 % for 8 columns and 60 "
+    "women: too narrow there."
+)
 _SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
 
 
