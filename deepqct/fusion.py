@@ -153,6 +153,11 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             risks[f"{bone} score"] = mine["risk"]
     bones = [bone for bone in data.scores if f"{bone} score" in features]
     models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
+    if not models:
+        raise ValueError(
+            "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
+            "give participants.json roles, or see curation.csv for why no bone was measured."
+        )
     parts = []
     for model in models:
         if INDEX_SCORE in model.columns:  # its columns are known once the index models are

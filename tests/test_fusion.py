@@ -303,3 +303,14 @@ def test_the_results_do_not_depend_on_the_workers():
     """Or a run on a cluster would not be the run of a laptop."""
     tables = assembled(data())
     pd.testing.assert_frame_equal(fusion.predict_all(tables), fusion.predict_all(tables, workers=2))
+
+
+def test_nothing_to_predict_from_is_one_sentence():
+    """A cohort of ids and outcomes alone must not end in a traceback of another library."""
+    tables = data()
+    tables["participants"] = tables["participants"][["participant_id", "fracture"]]
+    tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
+    tables["indices"] = tables["indices"][["participant_id", "bone"]]
+    tables["scores"] = {}
+    with pytest.raises(ValueError, match="There is nothing to predict from"):
+        predict(tables)
