@@ -24,7 +24,7 @@ from deepqct.evaluation import threshold_for
 RIDGE = "ridge"
 SENSITIVITY = ("random forest", "support vectors", "gradient boosting")  # beside the ridge; settings are our choice
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # on standardised columns; our choice
-FEWEST_FOLDS = 3
+FEWEST_FOLDS = 2  # inner folds; a single training fold is divided anew
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def fit(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series, classifi
         NaN where missing.
     outcome, fold : Series
         0 or 1, and the folds of the training patients, which are the inner folds that choose the ridge's penalty by log
-        loss; fewer than 3 are drawn anew, stratified. Indexed as `features`.
+        loss; a single one is divided anew, stratified. Indexed as `features`.
     classifier : str
         ridge: logistic regression; random forest, support vectors, gradient boosting.
 
@@ -155,7 +155,7 @@ def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any]) -> NDArray[Any]:
     if len(np.unique(fold)) >= FEWEST_FOLDS:
         return fold
     drawn = np.zeros(len(y), int)
-    few = min(FEWEST_FOLDS, int(np.bincount(y).min()))
+    few = min(3, int(np.bincount(y).min()))
     if few < 2:
         return drawn
     for number, (_, held_out) in enumerate(StratifiedKFold(few, shuffle=True, random_state=0).split(y[:, None], y)):

@@ -239,7 +239,7 @@ def _check_participants(
             check = pa.Check.isin([0.0, 1.0]) if name in _BINARY else pa.Check.in_range(low, high)
             columns[name] = pa.Column(float, check, nullable=True, required=False)
     for name, entry in dictionary.items():
-        if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "bmd"):
+        if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "frax", "bmd"):
             columns[name] = pa.Column(float, nullable=True)
     return _validate(table, pa.DataFrameSchema(columns), file="participants.tsv", outcome=outcome, faults=faults)
 

@@ -16,11 +16,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
 from deepqct.classifiers import cross_predict, fit
+from deepqct.cohort import KNOWN
 from deepqct.families import Model, headline, models_for, widest
 from deepqct.folder import BONES, Run, read_table, write_table
 from deepqct.fusion import Tables, other_classifiers, tables
 
 MARGIN = 0.05  # of non-inferiority, in AUC; our choice
+ONE_SIDED = 0.025  # level of a verdict of non-inferiority
+STANDARD = "standard stacking"
 OLD = 75  # years, where the subgroups of age part; our choice
 OSTEOPOROSIS = -2.5  # T-score, of any site (WHO 1994, Technical Report 843)
 NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
@@ -28,13 +31,16 @@ _BLOCK = ["protocol", "split"]
 _MODEL = ["family", "model"]
 
 
-def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
+def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFrame:
     """Every measure of every model, with interval, n and events.
 
     Parameters
     ----------
     predictions : DataFrame
         As predictions.csv.
+    strict : bool
+        True if fused models come from strict stacking; those of standard stacking are not tested, since it favours them
+        where there is nothing to find.
 
     Returns
     -------
@@ -48,7 +54,8 @@ def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
     for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
         outcome, scores = _repeats(part)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
-        p = evaluation.better_than_chance(outcome, scores)
+        biased = not strict and _is_fused(what["family"], what["model"])
+        p = np.nan if biased else evaluation.better_than_chance(outcome, scores)
         rows.append(what | {"measure": "AUC", "p": p} | _one(evaluation.auc(outcome, scores)))
         rows.append(what | {"measure": "AUPRC"} | _one(evaluation.auprc(outcome, scores)))
         first = _first(part)
@@ -65,7 +72,7 @@ def summarise(predictions: pd.DataFrame) -> pd.DataFrame:
     return table[[*_BLOCK, *_MODEL, "measure", "value", "low", "high", "n", "events", "repeats", "p", "p_holm"]]
 
 
-def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFrame:
+def planned(predictions: pd.DataFrame, *, margin: float = MARGIN, strict: bool = False) -> pd.DataFrame:
     """The comparisons that were fixed beforehand.
 
     Parameters
@@ -74,14 +81,17 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFram
         As predictions.csv.
     margin : float
         Of non-inferiority.
+    strict : bool
+        True if fused models come from strict stacking.
 
     Returns
     -------
     DataFrame
         protocol, split, question, family_a, model_a, family_b, model_b, estimate (AUC of a minus AUC of b), low, high, p,
-        p_holm, margin, p_margin, p_margin_holm, non_inferior (at 2.5 % one-sided, unadjusted), n, events, repeats. Those of
-        the margin only where non-inferiority was the question: DeepQCT against indices, non-weight-bearing against
-        weight-bearing bones.
+        p_holm, margin, p_margin, p_margin_holm, non_inferior (at 2.5 % one-sided, adjusted), n, events, repeats, caveat.
+        Those of the margin only where non-inferiority was the question: DeepQCT against indices, non-weight-bearing
+        against weight-bearing bones. With a fused model of standard stacking, the caveat, there are no p values and no
+        verdict: that stacking favours fused models where there is nothing to find.
     """
     tables = []
     for (protocol, split), block in predictions.groupby(_BLOCK, sort=False):
@@ -91,17 +101,19 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFram
             outcome, score_a, score_b = _both(a, b)
             row = {"protocol": protocol, "split": split, "question": question, "family_a": one[0], "model_a": one[1]}
             row |= {"family_b": other[0], "model_b": other[1]} | _one(evaluation.compare_auc(outcome, score_a, score_b))
+            row |= {"margin": np.nan, "p_margin": np.nan, "repeats": score_a.shape[1], "caveat": ""}
             if with_margin:
                 against = _one(evaluation.noninferiority(outcome, score_a, score_b, margin=margin))
-                row |= {"margin": margin, "p_margin": against["p"], "non_inferior": against["non_inferior"]}
-            rows.append(row | {"repeats": score_a.shape[1]})
+                row |= {"margin": margin, "p_margin": against["p"]}
+            if not strict and (_is_fused(*one) or _is_fused(*other)):
+                row |= {"p": np.nan, "p_margin": np.nan, "caveat": STANDARD}
+            rows.append(row)
         if rows:
-            columns = {"margin": np.nan, "p_margin": np.nan, "non_inferior": None}
             table = pd.DataFrame(rows)
-            table = table.assign(**{name: value for name, value in columns.items() if name not in table})
             table["p_holm"] = evaluation.holm(table["p"])
             table["p_margin_holm"] = evaluation.holm(table["p_margin"])
-            tables.append(table)
+            verdict = (table["p_margin_holm"] < ONE_SIDED).astype(object)
+            tables.append(table.assign(non_inferior=verdict.where(table["p_margin_holm"].notna(), None)))
     order = [
         "protocol",
         "split",
@@ -115,7 +127,7 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN) -> pd.DataFram
         "high",
         "p",
     ]
-    order += ["p_holm", "margin", "p_margin", "p_margin_holm", "non_inferior", "n", "events", "repeats"]
+    order += ["p_holm", "margin", "p_margin", "p_margin_holm", "non_inferior", "n", "events", "repeats", "caveat"]
     return pd.concat(tables, ignore_index=True)[order] if tables else pd.DataFrame(columns=order)
 
 
@@ -212,7 +224,7 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.Dat
     groups: dict[str, pd.Series] = {}
     if "age" in people:
         groups |= {f"younger than {OLD}": people["age"] < OLD, f"{OLD} and older": people["age"] >= OLD}
-    scores = people[[c for c in people if str(c).startswith("t_")]]
+    scores = people[[c for c in people if c in KNOWN and str(c).startswith("t_")]]
     if scores.shape[1]:
         lowest = scores.min(axis=1)
         groups |= {"osteoporosis (T ≤ −2.5)": lowest <= OSTEOPOROSIS, "no osteoporosis": lowest > OSTEOPOROSIS}
@@ -227,22 +239,25 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.Dat
 
 
 def adequacy(data: Tables) -> pd.DataFrame:
-    """Riley's criteria for every fitted model: how many women it would need.
+    """Riley's criteria for every model that is fitted on tables: how many women it would need.
+
+    Fused models are left out: a score of a network is no single parameter.
 
     Returns
     -------
     DataFrame
         family, model, and the row "all three" of `deepqct.evaluation.sample_size`.
     """
-    n, events = len(data.outcome), int(data.outcome.sum())
-    bones = list(data.scores)
     rows = []
-    for model in models_for(data.dictionary, indices=data.features[data.indices], bones=bones):
-        if model.fitted:
+    for model in models_for(data.dictionary, indices=data.features[data.indices], bones=[]):
+        measured = data.features[list(model.columns)].notna().any(axis=1)
+        women = data.outcome[data.outcome.index.intersection(measured.index[measured])]
+        n, events = len(women), int(women.sum())
+        if 0 < events < n:
             found = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
             row = found[found["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
             rows.append({"family": model.family, "model": model.name} | row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["family", "model", "needed", "n", "events", "parameters", "enough"])
 
 
 def optimism(
@@ -273,23 +288,23 @@ def optimism(
     -------
     DataFrame
         what, family, model, observed, expected, upper, p, n, events. ``best of k models``: the best AUC beside that of as
-        many as alike scores by chance. ``permuted outcomes``: everything fitted on tables is fitted again; of the fused
-        networks only the
-        fusion, their own scores stay. ``.632+``: expected is the corrected AUC, observed the apparent one.
+        many as alike scores by chance; fused models of standard stacking are not among them. ``permuted outcomes`` of the
+        widest index model, of which everything is fitted again; networks would all have to be trained again. ``.632+``:
+        expected is the corrected AUC, observed the apparent one.
     """
     rows: list[dict[str, Any]] = []
     first = _first(_main(predictions))
     wide = first.pivot(index="participant_id", columns=_MODEL, values="score")
     outcome = data.outcome.reindex(wide.index)
+    if not data.inner:
+        wide = wide.drop(columns=[name for name in wide.columns.to_flat_index().tolist() if _is_fused(*name)])
     best = _one(evaluation.best_by_chance(outcome, wide))
-    areas = pd.Series({name: evaluation.auc_interval(outcome, wide[name]).value for name in wide})
-    best_of_all: Any = areas.idxmax() if areas.notna().any() else ("", "")
-    models = int(best.pop("models"))
-    rows.append({"what": f"best of {models} models"} | dict(zip(_MODEL, best_of_all, strict=True)) | best)
-    for name in ("pQCT-index", "DeepQCT"):
-        found = _named_model(data, name)
-        if permutations and found is not None:
-            rows.append(_permuted(data, found, permutations=permutations, workers=workers, seed=seed))
+    models, named = int(best.pop("models")), best.pop("best")
+    family, model = ("", "") if named is None else (named[0], named[1])
+    rows.append({"what": f"best of {models} models", "family": family, "model": model} | best)
+    found = _named_model(data, "pQCT-index")
+    if permutations and found is not None:
+        rows.append(_permuted(data, found, permutations=permutations, workers=workers, seed=seed))
     for name in ("Clinical", "FRAX", "BMD"):
         found = _named_model(data, name)
         if bootstraps and found is not None:
@@ -309,16 +324,10 @@ def _permuted(data: Tables, model: Model, *, permutations: int, workers: int, se
     part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
     fold = part.set_index("participant_id")["fold"]
     fold = fold[fold != "test"]
-    columns = data.features.reindex(fold.index)
-    for bone, table in data.scores.items():
-        mine = table[(table["protocol"] == first["protocol"]) & (table["repeat"] == first["repeat"])]
-        columns[f"{bone} score"] = mine.set_index("participant_id")["score"]
-    x = columns[list(model.columns)].astype(float).dropna(how="all")
+    x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
     fold, labels = fold[x.index], data.outcome.reindex(x.index)
 
     def area(outcome: pd.Series) -> float:
-        if not model.fitted:
-            return evaluation.auc_interval(outcome, x.iloc[:, 0]).value
         return evaluation.auc_interval(outcome, cross_predict(x, outcome=outcome, fold=fold)["score"]).value
 
     def refit(rng: np.random.Generator) -> float:
@@ -341,7 +350,9 @@ def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int) -> dict[
         known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
     ) -> NDArray[np.floating]:
         table = pd.DataFrame(known, columns=list(model.columns))
-        fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(np.zeros(len(label))))
+        # Copies of one woman stay in one inner fold, or the penalty would be chosen on women it has seen.
+        _, woman = np.unique(np.nan_to_num(known, nan=-1e9), axis=0, return_inverse=True)
+        fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(woman.ravel() % 5))
         return fitted.logit(pd.DataFrame(new, columns=list(model.columns)))
 
     found = _one(evaluation.auc_632_plus(y, x.to_numpy(), fit_predict, draws=draws, seed=seed))
@@ -353,6 +364,7 @@ def compare_run(
     run: Run,
     predictions: pd.DataFrame,
     *,
+    stacking: str = "standard",
     margin: float = MARGIN,
     permutations: int = 200,
     bootstraps: int = 100,
@@ -368,6 +380,8 @@ def compare_run(
         With predictions.csv.
     predictions : DataFrame
         Its content.
+    stacking : str
+        That the predictions were made with.
     margin, permutations, bootstraps, workers, seed
         As in `planned` and `optimism`.
     classifiers : str
@@ -378,11 +392,11 @@ def compare_run(
     dict of str to DataFrame
         performance, comparisons, curves, reclassification, subgroups, sample_size, optimism, classifiers.
     """
-    data = tables(run)
+    data, strict = tables(run, stacking=stacking), stacking == "strict"
     others = other_classifiers(run, classifiers=classifiers, workers=workers)
     found = {
-        "performance": summarise(predictions),
-        "comparisons": planned(predictions, margin=margin),
+        "performance": summarise(predictions, strict=strict),
+        "comparisons": planned(predictions, margin=margin, strict=strict),
         "curves": curves(predictions),
         "reclassification": reclassified(predictions),
         "subgroups": by_subgroup(predictions, read_table(run.participants)),
@@ -416,6 +430,11 @@ def _headlines(predictions: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFra
         model = headline(_names(main, family))
         if model is not None:
             yield str(family), model, main[(main["family"] == family) & (main["model"] == model)]
+
+
+def _is_fused(family: str, model: str) -> bool:
+    """True for a model that is fitted on networks' scores."""
+    return family == "DeepQCT" and model not in BONES
 
 
 def _names(table: pd.DataFrame, family: str) -> list[str]:

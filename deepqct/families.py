@@ -18,7 +18,8 @@ from deepqct.folder import BONES, SITES
 FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
 PLUS_CLINICAL = " + clinical"
-PLUS_INDICES = " + indices"
+PLUS_INDICES = " + all indices"
+_WHOLE = ("clinical factors", "all probabilities", "all sites", "all four bones")
 PAIRS: dict[str, tuple[str, ...]] = {
     "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
     "wrist, non-weight-bearing (radius + ulna)": SITES["wrist"],
@@ -87,7 +88,7 @@ def widest(models: list[Model], family: str) -> Model | None:
 def headline(names: Iterable[str]) -> str | None:
     """Of a family's models, by name, the widest of its own columns alone: what tables and sentences speak of."""
     own = [name for name in names if PLUS_CLINICAL not in name and PLUS_INDICES not in name]
-    whole = [name for name in own if name.startswith(("all ", "clinical"))]
+    whole = [name for name in own if name in _WHOLE]
     return next(iter(whole or own[-1:]), None)
 
 

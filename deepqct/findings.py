@@ -34,7 +34,8 @@ def result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainable
         for family in ("pQCT-index", "BMD"):
             other = _fused(part[part["split"] == "out-of-fold"], family)
             if other is not None and e.estimable:
-                line += f" {family}, {other[0]}: {figure(other[1])}."
+                own = (other[1].n, other[1].events) != (e.n, e.events)
+                line += f" {family}, {other[0]}: {other[1] if own else figure(other[1])}."
         test = _fused(part[part["split"] == "test"], "DeepQCT")
         lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
     return lines or ["No network was scored; the table below shows the other model families."]
@@ -54,14 +55,18 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
             lines.append(f"{row['question']}: {NOT_ESTIMABLE} ({basis}).")
             continue
         line = f"{row['question']}: difference in AUC {signed(row['estimate'])} (95 % {signed(row['low'])} to "
-        line += f"{signed(row['high'])}; {basis}), p {row['p_holm']:.2g} after Holm: "
+        line += f"{signed(row['high'])}; {basis})"
+        if not pd.isna(row["caveat"]) and row["caveat"]:
+            lines.append(f"{line}. Standard stacking favours the fused score, so that this is not tested.")
+            continue
+        line += f", p {row['p_holm']:.2g} after Holm: "
         if row["p_holm"] < 0.05:
             line += f"{'higher' if row['estimate'] > 0 else 'lower'}."
         else:
             line += "no difference is shown, which does not show that there is none."
         if not pd.isna(row["margin"]):
             shown = "is" if str(row["non_inferior"]) == "True" else "is not"
-            line += f" Non-inferiority with a margin of {row['margin']:g} {shown} shown."
+            line += f" Non-inferiority with a margin of {row['margin']:g} {shown} shown (one-sided, after Holm)."
         lines.append(line)
     return lines
 
@@ -95,7 +100,7 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
         short = int((~sample_size["enough"].astype(bool)).sum())
         lines.append(
             f"Criteria of Riley et al. (2020) ask for more women than there are for {short} of {len(sample_size)} "
-            "fitted models."
+            "models fitted on tables; the networks are beyond such criteria."
         )
     return lines
 

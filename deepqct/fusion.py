@@ -158,22 +158,25 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
             "give participants.json roles, or see curation.csv for why no bone was measured."
         )
-    parts = []
+    parts: dict[tuple[str, str], pd.DataFrame] = {}
     for model in models:
         if INDEX_SCORE in model.columns:  # its columns are known once the index models are
             continue
-        parts.append(_rows(model, features, risks, labels, fold, sensitivity, _inner(data, model, protocol, repeat)))
+        training = _inner(data, model, protocol, repeat, fold)
+        parts[model.family, model.name] = _rows(model, features, risks, labels, fold, sensitivity, training)
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
         assert index_model is not None, "a model on the index score is made only where there are index models"
-        own = next(p for p in parts if p["model"].iloc[0] == index_model.name and p["family"].iloc[0] == "pQCT-index")
+        own = parts["pQCT-index", index_model.name]
         features[INDEX_SCORE] = own.set_index("participant_id")["score"]
-        training = _inner(data, model, protocol, repeat)
+        training = _inner(data, model, protocol, repeat, fold)
         if training:
             columns = features[list(index_model.columns)].astype(float)
             training = _with_index_scores(training, columns, labels, fold)
-        parts.append(_rows(model, features, risks, labels, fold, sensitivity, training))
-    return pd.concat(parts, ignore_index=True).assign(protocol=protocol, repeat=repeat)[list(COLUMNS)]
+        parts[model.family, model.name] = _rows(model, features, risks, labels, fold, sensitivity, training)
+    return pd.concat([part for part in parts.values() if len(part)], ignore_index=True).assign(
+        protocol=protocol, repeat=repeat
+    )[list(COLUMNS)]
 
 
 def _rows(
@@ -213,17 +216,27 @@ def _rows(
     return table.dropna(subset="score").reset_index(drop=True)
 
 
-def _inner(data: Tables, model: Model, protocol: str, repeat: int) -> dict[str, pd.DataFrame]:
+def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Series) -> dict[str, pd.DataFrame]:
     """By held-out fold the training patients' scores by networks that did not see it; nothing for standard stacking."""
     if not data.inner or not model.fused:
         return {}
-    by_fold: dict[str, list[pd.Series]] = {}
-    for bone, table in data.inner.items():
-        if f"{bone} score" in model.columns:
-            for held_out, part in _of(table, protocol, repeat).groupby("held_out"):
-                scores = part.set_index("participant_id")["score"].rename(f"{bone} score")
-                by_fold.setdefault(str(held_out), []).append(scores)
-    return {held_out: pd.concat(columns, axis=1) for held_out, columns in by_fold.items()}
+    found: dict[str, pd.DataFrame] = {}
+    for held_out in sorted(set(fold) - {"test"}):
+        women = fold.index[(fold != held_out) & (fold != "test")]
+        found[held_out] = pd.DataFrame(index=women)
+        for bone, table in data.inner.items():
+            if f"{bone} score" in model.columns:
+                mine = _of(table, protocol, repeat)
+                mine = mine[mine["held_out"] == held_out].set_index("participant_id")
+                scored = _of(data.scores[bone], protocol, repeat).set_index("participant_id").index
+                if mine.empty or set(mine.index) != set(scored) & set(women):
+                    raise ValueError(
+                        f"scores_{bone}_inner.csv lacks networks without fold {held_out} of protocol {protocol!r}, or has "
+                        f"those of other women; run 02_train_bone for the {bone} with stacking=strict again."
+                    )
+                _check_folds(mine["fold"], fold=fold, bone=f"{bone}_inner", protocol=protocol)
+                found[held_out][f"{bone} score"] = mine["score"]
+    return found
 
 
 def _with_index_scores(
@@ -309,12 +322,14 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
         rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 
-    found = Parallel(n_jobs=workers)(delayed(one)(model, name) for name in (RIDGE, *names) for model in models if names)
+    found = Parallel(n_jobs=workers)(
+        delayed(one)(model, name) for name in dict.fromkeys((RIDGE, *names)) for model in models if names
+    )
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def score_sheet(data: Tables) -> pd.DataFrame:
-    """The fused model of all bones and clinical factors, fitted on everybody, in the units of its columns.
+    """The fused model of all bones and clinical factors, fitted on all folds of the first protocol, in its columns' units.
 
     For looking at and for new patients; its own figures in the report are those of the folds.
 

@@ -295,6 +295,14 @@ def cross_validate(
     """
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
     splits = splits[splits["repeat"] < repeats]
+    own = (recipe or Recipe()).control == "none"
+    folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
+    if stacking == "strict" and own and folds < 3:
+        raise ValueError(
+            f"Strict stacking needs at least 3 folds, and splits.csv has {folds}; raise folds in the curation."
+        )
+    if own:
+        run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks than those trained now
     tables = []
     places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
     for protocol, repeat, fold in places.itertuples(index=False):
@@ -307,14 +315,12 @@ def cross_validate(
     keys = ["protocol", "repeat", "participant_id", "fold", "split"]
     mean = table.groupby(keys)["score"].mean().reset_index()
     scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
-    if (recipe or Recipe()).control == "none":  # a control's scores must never be taken for the bone's
+    if own:  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
         if stacking == "strict":
             pairs = splits[splits["fold"] != "test"]
             inner = _inner_scores(run, pairs, bone=bone, recipe=recipe, workers=workers, progress=progress)
             write_table(run.inner_scores(bone), inner)
-        else:
-            run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks
     return scores
 
 

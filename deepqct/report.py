@@ -290,7 +290,7 @@ def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int |
 _OTHERS = (
     (
         "Other measures",
-        "Out-of-fold, first repeat, each family's widest model; thresholds from the training folds.",
+        "Out-of-fold, each family's widest model; AUPRC of all repeats, the rest of the first.",
         "measures",
     ),
     ("Subgroups", "Out-of-fold AUC of each family's widest model. Small groups: look at n.", "subgroups"),

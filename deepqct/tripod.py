@@ -113,21 +113,24 @@ def _facts(
     facts = {
         "objective": "development with internal validation; no external evaluation",
         "source": "virtual women, made of published statistics and physics; they represent nobody" if virtual else "",
-        "outcome": f"{outcome}, a history: no time horizon, no follow-up",
-        "predictors": "fixed beforehand by family: bone density, clinical factors, FRAX, indices, networks' scores",
-        "definitions": "indices: table in the curation notebook; clinical columns: participants.json",
-        "missing": "median imputing in the training folds; who has no value of a model is left out of it, and n says so",
-        "handling": "standardised inside the training folds; linear",
-        "measures": "AUC, AUPRC, calibration, classification, net benefit; differences paired, adjusted after Holm",
-        "updating": "none",
-        "predictions": "out of fold; test set by the mean of the folds' networks",
-        "imbalance": "none corrected; risks keep the cohort's share of events",
-        "output": "a risk between 0 and 1; thresholds chosen in the training folds",
-        "evaluation": "none: the same cohort, by folds",
         "code": "deepqct, Apache-2.0; version and input hashes in the run record",
-        "compared": "not applicable: the same cohort, by folds",
-        "limits": "methods and limits below",
     }
+    if there.get("performance"):
+        facts |= {
+            "outcome": f"{outcome}, a history: no time horizon, no follow-up",
+            "predictors": "by family: bone density, clinical factors, FRAX, indices, networks' scores; none selected",
+            "definitions": "indices: table in the curation notebook; clinical columns: participants.json",
+            "missing": "median imputing in the training folds; who has no value of a model is left out, and n says so",
+            "handling": "standardised in the training folds; linear in the ridge models, as images in the networks",
+            "measures": "AUC, AUPRC, calibration, classification, net benefit; differences paired, adjusted after Holm",
+            "updating": "none",
+            "predictions": "out of fold; test set by the mean of the folds' networks",
+            "imbalance": "none corrected; risks keep the cohort's share of events",
+            "output": "a risk between 0 and 1; thresholds chosen in the training folds",
+            "evaluation": "none: the same cohort, by folds",
+            "compared": "not applicable: the same cohort, by folds",
+            "limits": "methods and limits below",
+        }
     if network:
         facts["model"] = (
             f"{network.get('arch', 'resnet34')} a bone, {network.get('epochs', '?')} epochs fixed beforehand; "
@@ -149,7 +152,7 @@ def _facts(
             "criteria of Riley et al. (2020) for every fitted model, below; the cohort was as large as it was"
         )
     if there.get("subgroups"):
-        facts["fairness"] = "AUC by age and osteoporosis only; ethnicity and income are not in the data"
+        facts["fairness"] = "AUC by age and osteoporosis; no other group is looked at"
     if there.get("sheet"):
         facts["sheet"] = "score sheet of the fused model; networks' weights in models/"
     return {key: value for key, value in facts.items() if value}

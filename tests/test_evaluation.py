@@ -189,6 +189,41 @@ def test_noninferiority_is_a_matter_of_the_interval_and_the_margin():
         evaluation.noninferiority(y, slightly, score, margin=0)
 
 
+def test_no_variance_is_no_certainty():
+    """Two scores that both separate ten women differ by 0, and how surely nobody knows."""
+    y, score = np.r_[np.zeros(5), np.ones(5)], np.arange(10.0)
+    other = score.copy()
+    other[[0, 1]] = other[[1, 0]]
+    assert evaluation.compare_auc(y, score, other).iloc[0][["estimate", "p"]].isna().all()
+    row = evaluation.noninferiority(y, score, other).iloc[0]
+    assert np.isnan(row["p"])
+    assert row["non_inferior"] is None
+    assert evaluation.compare_auc(y, score, np.zeros(10)).iloc[0][["estimate", "p"]].isna().all()
+    with pytest.raises(ValueError, match="10 outcomes, 10 and 9 scores"):
+        evaluation.compare_auc(y, score, score[:9])
+
+
+def test_below_five_events_nothing_is_given():
+    """The rule holds for every function, not for the AUC alone."""
+    y, score = np.r_[np.ones(4), np.zeros(20)], np.arange(24.0)
+    assert np.isnan(evaluation.best_by_chance(y, pd.DataFrame({"a": score}))["observed"].item())
+    assert np.isnan(evaluation.auc_632_plus(y, score[:, None], lambda known, label, new: new[:, 0])["estimate"].item())
+    assert evaluation.classification(y, score > 12)["estimate"].isna().all()
+    assert evaluation.reclassification(y, before=score > 12, after=score > 10)["estimate"].isna().all()
+    assert np.isnan(evaluation.permutation_p(np.nan, lambda rng: 0.5, permutations=19)["p"].item())
+    with pytest.raises(ValueError, match="leave out those whose outcome is not known"):
+        evaluation.classification(np.r_[y, np.nan], np.r_[score, 1] > 12)
+
+
+def test_the_intercept_of_risks_that_are_far_off_is_found():
+    """A calculator may say 2 % where a third has the event; a full Newton step runs away from there."""
+    rng = np.random.default_rng(8)
+    y = np.r_[np.ones(70), np.zeros(146)]
+    found = evaluation.calibration(y, rng.uniform(0.015, 0.025, 216)).set_index("measure")
+    assert found.loc["intercept", "estimate"] == pytest.approx(np.log(70 / 146) - np.log(0.02 / 0.98), abs=0.1)
+    assert evaluation.calibration_curve(y, np.r_[np.full(206, 0.3), rng.random(10)], draws=5).empty
+
+
 def test_chance_is_rejected_one_time_in_twenty():
     """The p of every model rests on it."""
     p = np.array([evaluation.better_than_chance(*sample(150, seed=seed, effect=0.0)) for seed in range(600)])
@@ -282,6 +317,8 @@ def test_reclassification_keeps_events_and_others_apart():
     assert found.loc["events", "estimate"] == pytest.approx(0.4)
     assert found.loc["non-events", "estimate"] == pytest.approx(-0.15)
     assert (found.loc["non-events", "up"], found.loc["non-events", "down"]) == (3, 0)
+    still = evaluation.reclassification(y, before=before, after=before).set_index("group")
+    assert still.loc["events", "low"] < 0 < still.loc["events", "high"], "nobody moved of ten is no proof of none"
 
 
 def test_holm_by_hand():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from deepqct import fusion
 from deepqct.classifiers import cross_predict
 from deepqct.cohort import PROTOCOLS, complete_dictionary, make_splits
+from deepqct.evaluation import within_folds
 from deepqct.families import FAMILIES, INDEX_SCORE, models_for, widest
 from deepqct.indices import wide_indices
 
@@ -78,7 +78,7 @@ def test_every_model_predicts_every_patient_once():
     assert {
         "all four bones",
         "all four bones + clinical",
-        "all four bones + indices",
+        "all four bones + all indices",
         "total hip + clinical",
         "wrist, non-weight-bearing (radius + ulna)",
         "ankle, weight-bearing (tibia + fibula)",
@@ -166,7 +166,8 @@ def test_random_outcomes_give_chance():
         tables = data(seed=seed, effect=0.0)
         fold = tables["splits"].query("protocol == 'all'").set_index("participant_id")["fold"]
         features, outcome = wide_indices(tables["indices"]).reindex(fold.index), tables["outcome"].reindex(fold.index)
-        aucs.append(roc_auc_score(outcome, cross_predict(features, outcome=outcome, fold=fold)["score"]))
+        score = cross_predict(features, outcome=outcome, fold=fold)["score"]
+        aucs.append(within_folds(outcome, score, fold))  # pooled over folds, chance is slightly below one half
     assert np.mean(aucs) == pytest.approx(0.5, abs=0.05)
 
 
@@ -266,7 +267,7 @@ def test_strict_stacking_with_the_same_scores_is_standard_stacking():
 def test_strict_stacking_is_fitted_on_the_inner_scores():
     """Else a run that paid for them would report standard stacking under another name."""
     tables = data()
-    strict = predict(tables | {"inner": inner_of(tables, shift=30.0)})
+    strict = predict(tables | {"inner": inner_of(tables, shift=300.0)})
     name = "family == 'DeepQCT' and model == 'all four bones' and protocol == 'all'"
     one, other = predict(tables).query(name)["score"], strict.query(name)["score"]
     assert other.std() < 0.3 * one.std(), "a fusion fitted on noise must shrink the scores"
@@ -278,7 +279,7 @@ def test_the_index_score_of_a_fusion_never_saw_the_fold_it_is_fitted_without():
     tables["inner"] = inner_of(tables)
     fold = tables["splits"].query("protocol == 'all'").set_index("participant_id")["fold"]
     turned = tables["outcome"].where(~tables["outcome"].index.isin(fold[fold == "0"].index), 1 - tables["outcome"])
-    name = "family == 'DeepQCT' and model == 'all four bones + indices' and protocol == 'all'"
+    name = "family == 'DeepQCT' and model == 'all four bones + all indices' and protocol == 'all'"
     one, other = (
         predict(t).query(name).set_index("participant_id")["score"] for t in (tables, tables | {"outcome": turned})
     )
@@ -288,6 +289,24 @@ def test_the_index_score_of_a_fusion_never_saw_the_fold_it_is_fitted_without():
         INDEX_SCORE in m.columns
         for m in models_for(tables["dictionary"], indices=wide_indices(tables["indices"]), bones=list(BONES))
     )
+
+
+def test_inner_scores_of_other_networks_are_refused():
+    """Scores without a fold, or of other folds, would be standard stacking under the name of the strict one."""
+    tables = data()
+    inner = inner_of(tables)
+    without = inner | {"ulna": inner["ulna"][inner["ulna"]["held_out"] != "0"]}
+    with pytest.raises(ValueError, match=r"scores_ulna_inner\.csv lacks networks without fold 0 of protocol 'all'"):
+        predict(tables | {"inner": without})
+    other = data()
+    other["splits"] = make_splits(tables["outcome"], protocols=("all",), folds=3, seed=77)
+    rows = {
+        bone: table.merge(other["splits"][["participant_id", "fold"]], on="participant_id")
+        for bone, table in inner.items()
+    }
+    moved = {bone: t.assign(fold=t["fold_y"]).drop(columns=["fold_x", "fold_y"]) for bone, t in rows.items()}
+    with pytest.raises(ValueError, match=r"scores_radius_inner\.csv"):
+        predict(tables | {"inner": moved})
 
 
 def test_repeats_are_predicted_where_there_are_networks():

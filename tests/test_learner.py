@@ -233,6 +233,13 @@ def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypat
     assert not run.inner_scores("radius").exists(), "inner scores of an earlier call would be of other networks"
 
 
+def test_strict_stacking_with_two_folds_is_refused_before_any_training(run):
+    """Without both folds nobody is left to train on, and hours of outer networks would come first."""
+    with pytest.raises(ValueError, match=r"needs at least 3 folds, and splits\.csv has 2"):
+        learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+    assert not run.scores("radius").exists()
+
+
 def test_networks_are_trained_on_the_first_repeats_only(run):
     """Tables use every repeat of the folds; networks cost hours."""
     three_folds(run)

@@ -103,7 +103,7 @@ def test_the_risk_of_the_groups_is_that_of_the_images_alone(tmp_path):
     run = synthetic.finished_run(tmp_path / "run", figures=())
     table = synthetic.predictions()
     images = table[(table["family"] == "DeepQCT") & (table["model"] == "all four bones")]
-    write_table(run.predictions, pd.concat([table, images.assign(model="all four bones + indices", risk=0.5)]))
+    write_table(run.predictions, pd.concat([table, images.assign(model="all four bones + all indices", risk=0.5)]))
     people = synthetic.outcome().index
     groups = pd.DataFrame({"participant_id": people, "group": np.arange(len(people)) % 2 + 1})
     found = phenotypes.keep_comparison(run, groups, pd.DataFrame(index=people)).set_index("variable")

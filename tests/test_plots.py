@@ -112,6 +112,16 @@ def test_roc_says_auc_interval_n_and_events():
     assert "60 women, 20 events" in texts(axes)
 
 
+def test_roc_of_several_repeats_shows_the_mean_of_their_aucs():
+    """The mean score is of an ensemble; its AUC is better than any that the table gives."""
+    table = synthetic.predictions().query("family == 'BMD' and protocol == 'all'")
+    rng = np.random.default_rng(0)
+    again = pd.concat([table.assign(repeat=r, score=table["score"] + rng.normal(size=len(table))) for r in range(6)])
+    row = synthetic.performance(again).query("model == 'femoral neck' and measure == 'AUC'").iloc[0]
+    axes = plots.roc(again, family="BMD", models=["femoral neck"])
+    assert f"AUC {row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
+
+
 def test_too_few_events_are_never_a_number():
     """A test set of 6 women with 2 events has no AUC to show."""
     table = synthetic.predictions()
@@ -218,6 +228,8 @@ def test_a_difference_shows_its_margin_where_one_was_set(compared):
     asked = compared["comparisons"]["margin"].notna().sum()
     assert sum(line.get_color() == "#B00020" for line in axes.lines) == asked
     row = compared["comparisons"].set_index("question").loc["DeepQCT − pQCT-index"]
+    assert "standard stacking: not tested" in texts(axes)
+    assert "no planned comparison" in texts(plots.differences(compared["comparisons"].iloc[:0]))
     assert f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" in texts(axes)
 
 

@@ -96,7 +96,8 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
     """
     label, r = _risks(y, risk)
     columns = ["risk", "observed", "low", "high"]
-    if min(label.sum(), (1 - label).sum()) < FEWEST or np.ptp(r) < _EDGE:
+    alike = len(r) > 0 and np.ptp(np.quantile(r, [0.1, 0.9])) < _EDGE
+    if min(label.sum(), (1 - label).sum()) < FEWEST or alike:
         return pd.DataFrame(columns=columns, dtype=float)
     logit = special.logit(np.clip(r, _EDGE, 1 - _EDGE))
     first, last = np.quantile(logit, [0.025, 0.975])
@@ -111,6 +112,8 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
             line = LogisticRegression(C=100.0, max_iter=1000).fit(logit[rows, None], label[rows])
             return np.asarray(line.predict_proba(grid[:, None])[:, 1])
         knots = np.unique(np.quantile(logit[rows], [0.1, 0.5, 0.9]))[:, None]
+        if len(knots) < 2:  # most risks are the same
+            return np.full(_GRID, np.nan)
         splines = SplineTransformer(knots=knots, degree=3, extrapolation="linear", include_bias=False)
         model = make_pipeline(splines, LogisticRegression(C=100.0, max_iter=1000))
         return np.asarray(model.fit(logit[rows, None], label[rows]).predict_proba(grid[:, None])[:, 1])
@@ -186,12 +189,20 @@ def _fit(
     """Coefficient and standard error of intercept and slopes, by Newton's method; scikit-learn gives no errors."""
     design = np.column_stack([np.ones(len(label)), x])
     beta = np.zeros(design.shape[1])
+    beta[0] = special.logit(label.mean()) - np.mean(offset)
+
+    def fitted(at: NDArray[np.floating]) -> float:
+        logit = design @ at + offset
+        return float((label * logit - np.logaddexp(0, logit)).sum())
+
     for _ in range(100):
         p = special.expit(design @ beta + offset)
         information = design.T @ (design * (p * (1 - p))[:, None])
         if np.linalg.cond(information) > 1e12:  # the risks separate the outcomes: no finite slope
             return [(np.nan, np.nan)] * len(beta)
         step = np.linalg.solve(information, design.T @ (label - p))
+        while fitted(beta + step) < fitted(beta) - 1e-9 and np.abs(step).max() > 1e-10:
+            step = step / 2  # a full step may overshoot where risks are far off
         beta = beta + step
         if np.abs(step).max() < 1e-10:
             break

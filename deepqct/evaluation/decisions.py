@@ -72,15 +72,23 @@ def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        measure, estimate, low, high (Wilson), n (the women whom the share is of), events (those of them who are counted).
+        measure, estimate, low, high (Wilson), n (the women whom the share is of), events (those of them who are counted);
+        no estimate from fewer than 5 events or non-events, nor of fewer than 5 women.
+
+    Raises
+    ------
+    ValueError
+        If the outcome holds anything but 0 and 1.
 
     References
     ----------
     Wilson EB (1927), J Am Stat Assoc 22:209.
     """
     label, called = np.asarray(y, float), np.asarray(high_risk, float)
+    _check(label, called)
     there = np.isfinite(called)
     label, called = label[there] == 1, called[there] == 1
+    enough = min(label.sum(), (~label).sum()) >= FEWEST
     pairs = {
         "sensitivity": (called, label),
         "specificity": (~called, ~label),
@@ -89,7 +97,8 @@ def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
     }
     rows = []
     for measure, (hit, among) in pairs.items():
-        rows.append({"measure": measure} | share(int((hit & among).sum()), int(among.sum())))
+        row = share(int((hit & among).sum()), int(among.sum()))
+        rows.append({"measure": measure} | row | ({} if enough else dict.fromkeys(("estimate", "low", "high"), np.nan)))
     return pd.DataFrame(rows)
 
 
@@ -129,8 +138,7 @@ def net_benefit(y: ArrayLike, risk: ArrayLike, *, thresholds: Sequence[float] = 
     Vickers AJ, Elkin EB (2006), Med Decis Making 26:565.
     """
     label, r = np.asarray(y, float), np.asarray(risk, float)
-    if label.shape != r.shape or not np.isin(label, (0, 1)).all():
-        raise ValueError("The outcome must be 0 or 1 for every risk; leave out patients whose outcome is not known.")
+    _check(label, r)
     if wrong := [t for t in thresholds if not 0 < t < 1]:
         raise ValueError(f"The threshold {wrong[0]} is not between 0 and 1; give risks from which one would treat.")
     label, r = label[np.isfinite(r)], r[np.isfinite(r)]
@@ -162,24 +170,37 @@ def reclassification(y: ArrayLike, *, before: ArrayLike, after: ArrayLike) -> pd
     -------
     DataFrame
         For events and non-events: group, up, down (women), estimate (net share moved to the right side: up for events, down
-        for non-events), low, high (95 %), n. The two are not added up: their sum, the net reclassification index, weighs a
+        for non-events), low, high (95 %, with half a woman added to each cell), n; no estimate from fewer than 5 events or
+        non-events. The two are not added up: their sum, the net reclassification index, weighs a
         missed event like a false alarm.
 
     References
     ----------
-    Pencina MJ et al. (2008), Stat Med 27:157. Kerr KF et al. (2014), Epidemiology 25:114 (why not to add them up).
+    Pencina MJ et al. (2008), Stat Med 27:157. Agresti A, Min Y (2005), Stat Med 24:729 (the interval). Kerr KF et al.
+    (2014), Epidemiology 25:114 (why not to add them up).
     """
     label, one, other = (np.asarray(part, float) for part in (y, before, after))
+    _check(label, one)
+    _check(label, other)
     there = np.isfinite(one) & np.isfinite(other)
     label, one, other = label[there], one[there], other[there]
+    enough = min((label == 1).sum(), (label == 0).sum()) >= FEWEST
     rows = []
     for name, rows_of, right in (("events", label == 1, 1), ("non-events", label == 0, -1)):
         move = other[rows_of] - one[rows_of]
-        n = len(move)
-        mean, half = (right * move.mean(), _Z * move.std(ddof=1) / np.sqrt(n)) if n >= FEWEST else (np.nan, np.nan)
-        moved = {"up": int((move > 0).sum()), "down": int((move < 0).sum())}
-        rows.append({"group": name} | moved | {"estimate": mean, "low": mean - half, "high": mean + half, "n": n})
+        n, up, down = len(move), int((move > 0).sum()), int((move < 0).sum())
+        centre = right * (up - down) / (n + 2)
+        half = _Z * np.sqrt((up + down + 1) / (n + 2) - centre**2) / np.sqrt(n + 2)
+        figures = {"estimate": right * (up - down) / max(n, 1), "low": centre - half, "high": centre + half}
+        figures = figures if enough else dict.fromkeys(figures, np.nan)
+        rows.append({"group": name, "up": up, "down": down} | figures | {"n": n})
     return pd.DataFrame(rows)
+
+
+def _check(label: NDArray[np.floating], values: NDArray[np.floating]) -> None:
+    """Refuse outcomes that are not known, and lists of unlike length."""
+    if label.shape != values.shape or not np.isin(label, (0, 1)).all():
+        raise ValueError("The outcome must be 0 or 1 for every patient; leave out those whose outcome is not known.")
 
 
 def decided(score: NDArray[np.floating], threshold: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -158,7 +158,7 @@ def compare_auc(
     -------
     DataFrame
         One row: estimate (AUC of a minus AUC of b), low, high (95 %), p (two-sided), n, events; no estimate from fewer than
-        5 events or non-events.
+        5 events or non-events, nor where unlike scores leave no variance, as two that both separate the outcomes.
 
     References
     ----------
@@ -171,6 +171,8 @@ def compare_auc(
     if min(events, n - events) < FEWEST:
         return pd.DataFrame([dict.fromkeys(("estimate", "low", "high", "p"), np.nan) | {"n": n, "events": events}])
     difference, error = _difference(label, a, b)
+    if error == 0 and not np.array_equal(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0)):
+        return pd.DataFrame([dict.fromkeys(("estimate", "low", "high", "p"), np.nan) | {"n": n, "events": events}])
     p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else 1.0
     low, high = difference - _Z * error, difference + _Z * error
     if method == "bca" and error > 0:
@@ -192,7 +194,7 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
     -------
     DataFrame
         One row: estimate (a minus b), low, high (95 %), margin, p (one-sided, of a loss of `margin` or more),
-        non_inferior (the whole interval lies above −margin), n, events.
+        non_inferior (the whole interval lies above −margin; None where it is not estimable), n, events.
 
     Raises
     ------
@@ -212,7 +214,8 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
     else:
         p = float(stats.norm.sf((row["estimate"] + margin) / error)) if error > 0 else 0.0
     figures = {name: row[name] for name in ("estimate", "low", "high")}
-    verdict = {"margin": margin, "p": p, "non_inferior": bool(row["low"] > -margin)}
+    known = not np.isnan(row["estimate"])
+    verdict = {"margin": margin, "p": p, "non_inferior": bool(row["low"] > -margin) if known else None}
     return pd.DataFrame([figures | verdict | {"n": row["n"], "events": row["events"]}])
 
 
@@ -256,7 +259,7 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
     Parameters
     ----------
     outcome, score
-        As in `auc_interval`; of several columns the mean score is drawn.
+        As in `auc_interval`; of several columns the mean of their curves is drawn.
     draws : int
         Bootstrap samples of patients, drawn within each outcome.
     seed : int
@@ -268,13 +271,21 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
         false_positive_rate (101 steps from 0 to 1), true_positive_rate, low, high; empty if not estimable.
     """
     y, columns = _scored(outcome, score)
-    s = columns.mean(axis=1)
     grid = np.linspace(0, 1, 101)
     if min(y.sum(), (~y).sum()) < FEWEST:
         return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "low", "high"], dtype=float)
 
+    curves = np.mean([_curves(y, column, grid, draws=draws, seed=seed) for column in columns.T], axis=0)
+    low, high = np.percentile(curves[1:], [2.5, 97.5], axis=0)
+    return pd.DataFrame({"false_positive_rate": grid, "true_positive_rate": curves[0], "low": low, "high": high})
+
+
+def _curves(
+    y: NDArray[np.bool_], score: NDArray[np.floating], grid: NDArray[np.floating], *, draws: int, seed: int
+) -> NDArray[np.floating]:
+    """The ROC curve of one score on a grid, and after it those of bootstrap samples."""
     # Patients by falling score, tied ones together; a bootstrap sample is how often each of them was drawn.
-    _, place = np.unique(-s, return_inverse=True)
+    _, place = np.unique(-score, return_inverse=True)
     rng = np.random.default_rng(seed)
     rates = []
     for group in (~y, y):
@@ -283,9 +294,7 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
         at = np.zeros((place.max() + 2, draws + 1))
         np.add.at(at, place[group] + 1, counts.T)
         rates.append(at.cumsum(axis=0).T / size)
-    curves = np.array([np.interp(grid, false, true) for false, true in zip(*rates, strict=True)])
-    low, high = np.percentile(curves[1:], [2.5, 97.5], axis=0)
-    return pd.DataFrame({"false_positive_rate": grid, "true_positive_rate": curves[0], "low": low, "high": high})
+    return np.array([np.interp(grid, false, true) for false, true in zip(*rates, strict=True)])
 
 
 def _scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
@@ -304,6 +313,8 @@ def _paired(
     """Outcome and both scores of the patients who have both."""
     a, b = (np.asarray(s, float) for s in (score_a, score_b))
     a, b = (s[:, None] if s.ndim == 1 else s for s in (a, b))
+    if not len(np.asarray(y)) == len(a) == len(b):
+        raise ValueError(f"{len(np.asarray(y))} outcomes, {len(a)} and {len(b)} scores; give one of each a patient.")
     both = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
     label, a = _scored(np.asarray(y, float)[both], a[both])
     return label, a, b[both]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from deepqct.evaluation.discrimination import FEWEST
 
 
 def holm(p: ArrayLike) -> NDArray[np.floating]:
@@ -38,7 +41,7 @@ def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, see
     y : (n,) of 0 and 1
         The outcome.
     scores : (n, models) DataFrame
-        One column a model; women who lack any are left out.
+        One column a model; each is judged on the women who have it.
     draws : int
         How often the outcomes are dealt out anew.
     seed : int
@@ -47,30 +50,41 @@ def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, see
     Returns
     -------
     DataFrame
-        One row: models, observed (the best AUC), expected (mean best by chance), upper (its 95th percentile), p
-        (how often chance was as good), n, events.
+        One row: models (of those that are estimable), best (its column), observed (its AUC), expected (mean best by
+        chance), upper (its 95th percentile), p (how often chance was as good), n, events (of the best one). No figures from
+        fewer than 5 events or non-events.
+
+    Raises
+    ------
+    ValueError
+        If the outcome holds anything but 0 and 1.
 
     Notes
     -----
     The scores stay as they are, so that what refitting adds is left out.
     """
-    there = scores.notna().all(axis=1).to_numpy()
-    label, table = np.asarray(y, float)[there], scores.to_numpy(float)[there]
-    n, events = len(label), int(label.sum())
-    if not 0 < events < n:
+    label = np.asarray(y, float)
+    if len(label) != len(scores) or not np.isin(label, (0, 1)).all():
+        raise ValueError("The outcome must be 0 or 1 for every patient; leave out those whose outcome is not known.")
+    labels = np.vstack([label, np.random.default_rng(seed).permuted(np.tile(label, (draws, 1)), axis=1)])
+    known = {}
+    for name in scores:
+        score = scores[name].to_numpy(float)
+        there = np.isfinite(score)
+        if min(label[there].sum(), (1 - label[there]).sum()) >= FEWEST:
+            mine = labels[:, there]
+            events = mine.sum(axis=1)
+            pairs = np.maximum(events * (there.sum() - events), 1)
+            areas = (mine @ stats.rankdata(score[there]) - events * (events + 1) / 2) / pairs
+            known[name] = (areas, int(there.sum()), int(events[0]))
+    if not known:
         figures = dict.fromkeys(("observed", "expected", "upper", "p"), np.nan)
-        return pd.DataFrame([{"models": table.shape[1]} | figures | {"n": n, "events": events}])
-    rng = np.random.default_rng(seed)
-    labels = np.vstack([label, rng.permuted(np.tile(label, (draws, 1)), axis=1)])
-    areas = (labels @ stats.rankdata(table, axis=0) - events * (events + 1) / 2) / (events * (n - events))
-    best = areas.max(axis=1)
-    figures = {
-        "observed": best[0],
-        "expected": best[1:].mean(),
-        "upper": np.quantile(best[1:], 0.95),
-        "p": (1 + (best[1:] >= best[0] - 1e-12).sum()) / (draws + 1),
-    }
-    return pd.DataFrame([{"models": table.shape[1]} | figures | {"n": n, "events": events}])
+        return pd.DataFrame([{"models": 0, "best": None} | figures | {"n": len(label), "events": int(label.sum())}])
+    table = np.array([areas for areas, _, _ in known.values()])
+    best, name = table.max(axis=0), list(known)[int(table[:, 0].argmax())]
+    row: dict[str, Any] = {"models": len(known), "best": name, "observed": best[0], "expected": best[1:].mean()}
+    row |= {"upper": np.quantile(best[1:], 0.95), "p": (1 + (best[1:] >= best[0] - 1e-12).sum()) / (draws + 1)}
+    return pd.DataFrame([row | {"n": known[name][1], "events": known[name][2]}])
 
 
 def permutation_p(
@@ -97,15 +111,17 @@ def permutation_p(
     -------
     DataFrame
         One row: observed, expected (mean under permutation), upper (95th percentile), p (never below
-        1 / (permutations + 1)), permutations.
+        1 / (permutations + 1)), permutations; no figures where one of them is not known.
 
     References
     ----------
     Ojala M, Garriga GC (2010), J Mach Learn Res 11:1833.
     """
     found = np.array([refit(np.random.default_rng([seed, number])) for number in range(permutations)])
-    p = (1 + (found >= observed - 1e-12).sum()) / (permutations + 1)
-    figures = {"observed": observed, "expected": found.mean(), "upper": np.quantile(found, 0.95), "p": p}
+    figures = dict.fromkeys(("observed", "expected", "upper", "p"), np.nan)
+    if np.isfinite(observed) and np.isfinite(found).all():
+        p = (1 + (found >= observed - 1e-12).sum()) / (permutations + 1)
+        figures = {"observed": observed, "expected": found.mean(), "upper": np.quantile(found, 0.95), "p": p}
     return pd.DataFrame([figures | {"permutations": permutations}])
 
 
@@ -135,13 +151,16 @@ def auc_632_plus(
     Returns
     -------
     DataFrame
-        One row: apparent, left_out, estimate (.632+), n, events.
+        One row: apparent, left_out, estimate (.632+), n, events; no figures from fewer than 5 events or non-events.
 
     References
     ----------
     Efron B, Tibshirani R (1997), J Am Stat Assoc 92:548; for the AUC, Sahiner B et al. (2008), Med Phys 35:1559.
     """
     label = np.asarray(y, float)
+    basis = {"n": len(label), "events": int(label.sum())}
+    if min(basis["events"], len(label) - basis["events"]) < FEWEST:
+        return pd.DataFrame([dict.fromkeys(("apparent", "left_out", "estimate"), np.nan) | basis])
     rng = np.random.default_rng(seed)
     everybody = np.arange(len(label))
     areas = []
@@ -157,7 +176,7 @@ def auc_632_plus(
     weight = 0.632 / (1 - 0.368 * overfit)
     estimate = (1 - weight) * apparent + weight * bounded
     figures = {"apparent": apparent, "left_out": left_out, "estimate": estimate}
-    return pd.DataFrame([figures | {"n": len(label), "events": int(label.sum())}])
+    return pd.DataFrame([figures | basis])
 
 
 def sample_size(

@@ -74,7 +74,12 @@ def differences(comparisons: pd.DataFrame) -> Axes:
     comparisons : DataFrame
         comparisons.csv of one protocol and split.
     """
-    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * max(len(comparisons), 1)))
+    if comparisons.empty:
+        _, axes = plt.subplots(figsize=(6, 1.2))
+        axes.text(0.5, 0.5, "no planned comparison: it takes two families", ha="center", va="center")
+        axes.set_axis_off()
+        return axes
+    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * len(comparisons)))
     beside = axes.get_yaxis_transform()
     for y, row in enumerate(comparisons.to_dict("records")):
         colour = FAMILY_COLOURS.get(row["family_a"], "#000000")
@@ -83,10 +88,12 @@ def differences(comparisons: pd.DataFrame) -> Axes:
             continue
         axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
         axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
-        text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), Holm p {_p(row['p_holm'])}"
+        text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        caveat = not pd.isna(row["caveat"]) and bool(row["caveat"])
+        text += f", {row['caveat']}: not tested" if caveat else f", Holm p {_p(row['p_holm'])}"
         if not pd.isna(row["margin"]):
             axes.plot([-row["margin"]] * 2, [y - 0.35, y + 0.35], color="#B00020", linewidth=1.8)
-            text += ", non-inferior" if row["non_inferior"] else ""
+            text += ", non-inferior" if row["non_inferior"] is True else ""
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
     axes.axvline(0, color=_GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(comparisons)), comparisons["question"])

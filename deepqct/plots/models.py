@@ -95,7 +95,7 @@ def roc(
     Parameters
     ----------
     predictions : DataFrame
-        As predictions.csv; repeats of a patient are averaged.
+        As predictions.csv; of several repeats the mean curve and the mean AUC.
     family, protocol, split : str
         Which rows to draw.
     models : sequence of str, optional
@@ -114,12 +114,15 @@ def roc(
     panels = grid.ravel()[: len(names)]
     for axes in grid.ravel()[len(names) :]:
         axes.remove()
+    outcomes = part.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
     people = {
-        name: part[part["model"] == name].groupby("participant_id")[["outcome", "score"]].mean() for name in names
+        name: part[part["model"] == name].pivot(index="participant_id", columns="repeat", values="score")
+        for name in names
     }
-    curves = {name: roc_points(women["outcome"], women["score"]) for name, women in people.items()}
+    known = {name: outcomes.reindex(scores.index) for name, scores in people.items()}
+    curves = {name: roc_points(known[name], scores) for name, scores in people.items()}
     for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        estimate = auc_interval(people[name]["outcome"], people[name]["score"])
+        estimate = auc_interval(known[name], people[name])
         axes.plot([0, 1], [0, 1], ":", color="#7F7F7F", linewidth=1, zorder=1)
         for other in names:
             axes.plot(
