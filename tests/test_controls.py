@@ -122,9 +122,10 @@ def test_a_leak_is_an_alarm(run, monkeypatch):
 def test_permuted_outcomes_are_at_chance_with_a_frozen_backbone(tmp_path):
     """The whole protocol under the null: a bias of the folds or of the head would show here."""
     run = make_run(tmp_path, n=40, cue=300.0)
-    table = controls.permutation_test(run, bone="radius", recipe=RECIPE, permutations=60)
+    table = controls.permutation_test(run, bone="radius", recipe=RECIPE, permutations=60, reference=199)
     null = table[table["permutation"] > 0]
     assert table["auc"].iloc[0] > 0.85, "the true outcomes are easy here"
+    assert table["p"].iloc[0] == 1 / 200
     assert abs(null["auc_within"].mean() - 0.5) < 0.05
     assert stats.kstest(null["p"], "uniform").pvalue > 0.001
 

@@ -139,12 +139,12 @@ def permutations(run: Run) -> None:
     for bone in BONES:
         found = permutation_test(run, bone=bone, recipe=RECIPE, permutations=200)
         null, true = found[found["permutation"] > 0], found.iloc[0]
-        uniform = stats.kstest(null["p"], "uniform").pvalue
+        uniform, delong = (stats.kstest(null[p], "uniform").pvalue for p in ("p", "p_delong"))
         rows.append([bone, f"{true['auc']:.3f}", f"{null['auc'].mean():.3f}", f"{null['auc_within'].mean():.3f}",
-                     f"{null['auc'].std():.3f}", f"{uniform:.3f}"])  # fmt: skip
+                     f"{null['auc'].std():.3f}", f"{true['p']:.3f}", f"{uniform:.3f}", f"{delong:.3f}"])  # fmt: skip
     table(
         f"{run.folder.name}: 200 permutations, frozen ResNet34, refitted head.",
-        ["", "true outcomes", "mean AUC", "mean in folds", "SD", "KS p of uniform p"],
+        ["", "true outcomes", "mean AUC", "mean in folds", "SD", "p", "KS p of uniform p", "KS p of DeLong's p"],
         rows,
     )
 
