@@ -177,6 +177,16 @@ class Run:
         return self.folder / "phenotypes.csv"
 
     @property
+    def phenotypes_record(self) -> Path:
+        """``phenotypes.json``: how groups and picture were made, and what the groups are worth."""
+        return self.folder / "phenotypes.json"
+
+    @property
+    def groups_beside_preprint(self) -> Path:
+        """``groups_beside_preprint.csv``: the group of higher risk, beside what the preprint's abstract says of it."""
+        return self.folder / "groups_beside_preprint.csv"
+
+    @property
     def group_comparison(self) -> Path:
         """``group_comparison.csv``: how the patient groups differ."""
         return self.folder / "group_comparison.csv"

@@ -1,7 +1,9 @@
-"""Patient groups on the HR-pQCT indices, a picture of them, and how they differ.
+"""Patient groups on the HR-pQCT indices, one group included, and which of them a new patient belongs to.
 
-k-means on standardised indices; UMAP is a picture only. The preprint reports two groups (Chen 2024); its method is not
-public, so the method here is our choice. k-means returns groups whether or not there are any.
+The preprint reports two groups (Chen 2024); its method is not public, so every choice here is ours. Women are grouped by
+the first principal components of their transformed indices: indices of one bone and of four bones repeat each other,
+and components count what they share once. The number of groups is decided once, by a test against one cloud and then
+by BIC, whatever the method that draws them.
 """
 
 from __future__ import annotations
@@ -11,11 +13,65 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from deepqct.cohort import columns_by_role, run_outcome
-from deepqct.families import headline
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.clusterings import METHODS, memberships, numbers_of_groups, one_cloud_p, partition, stability
+
+COMPONENTS = 3  # of 3, planted phenotypes were found as often as of 2, 4 or 6, or more often; ours
+LEVEL = 0.05  # of the test against one cloud; ours
+STRANGE = 0.01  # share of the women themselves who lie as far out as "like none of them"; ours
+FEWEST = 10  # women, below whom a number of groups is not looked for; ours
+_SAME = 0.999  # correlation from which a column repeats an earlier one
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where women are grouped: how indices become principal components.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        The indices that vary and repeat no other.
+    pipeline : sklearn Pipeline
+        Standardised, made symmetric (Yeo and Johnson 2000), missing ones from the ten nearest women.
+    components : sklearn PCA
+        Of the result.
+    covariates : sklearn Pipeline or None
+        What age and size explain of each index, if that is taken out first.
+    adjusted_for : tuple of str
+        Those covariates.
+    """
+
+    columns: tuple[str, ...]
+    pipeline: Any
+    components: Any
+    covariates: Any = None
+    adjusted_for: tuple[str, ...] = ()
+
+    def standardise(self, features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Indices as the groups were found on: symmetric, complete, mean 0, SD 1.
+
+        Raises
+        ------
+        ValueError
+            If a column that the groups were found on is not there.
+        """
+        absent = [column for column in self.columns if column not in features]
+        if absent:
+            raise ValueError(
+                f"The new features lack {absent[0]!r}, which the groups were found on; add it, empty if unknown."
+            )
+        table = features[list(self.columns)].astype(float)
+        if self.covariates is not None:
+            table = table - _explained(self.covariates, covariates, names=self.adjusted_for, of=table)
+        z = self.pipeline.transform(table.to_numpy())
+        return pd.DataFrame(z, columns=list(self.columns), index=features.index)
+
+    def scores(self, z: pd.DataFrame) -> NDArray[np.float64]:
+        """Principal components of standardised indices, of variance 1 together with the first."""
+        scores = self.components.transform(z.to_numpy())
+        return scores / np.sqrt(self.components.explained_variance_[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,60 +81,110 @@ class Groups:
     Parameters
     ----------
     n_groups : int
-        How many.
+        How many; 1 where the data are one cloud.
     labels : Series of int
         1 … n_groups by participant_id; group 1 has the highest mean Tt.vBMD.
-    silhouette : Series
-        Mean silhouette for each number of groups that was tried; it shows, it does not test, that there are groups.
-    centres : DataFrame
-        The group means in the standardised features.
-    median, mean, scale : Series
-        How features are imputed and standardised.
+    stability : Series
+        Mean bootstrap Jaccard of each group; empty for one group.
+    consensus : DataFrame
+        Share of resamples in which two women fell into one group; empty for one group, or for more than 2,000 women.
+    numbers : DataFrame
+        silhouette, gap, gap_se, bic by number of groups.
+    p : float
+        Of one Gaussian cloud against two.
+    chosen : bool
+        True if the data chose the number, False if it was asked for.
+    method : str
+        That drew the groups.
+    space : Space
+        Where they lie.
     """
 
     n_groups: int
     labels: pd.Series
-    silhouette: pd.Series
-    centres: pd.DataFrame
-    median: pd.Series
-    mean: pd.Series
-    scale: pd.Series
+    stability: pd.Series
+    consensus: pd.DataFrame
+    numbers: pd.DataFrame
+    p: float
+    chosen: bool
+    method: str
+    space: Space
+    fitted: Any
+    order: NDArray[np.int64]
+    shape: Any
+    far: float
 
-    def standardise(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Features as the groups were found on: imputed by the median, mean 0, SD 1."""
-        return (features[self.mean.index].fillna(self.median) - self.mean) / self.scale
+    def assign(self, new_features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The group of each new patient, how sure that is, and whether she is like none of them.
 
-    def assign(self, new_features: pd.DataFrame) -> pd.Series:
-        """The group whose centre is nearest to each new patient.
+        Parameters
+        ----------
+        new_features : DataFrame
+            The indices that the groups were found on; missing values are allowed.
+        covariates : DataFrame, optional
+            Needed where the indices were adjusted for them.
+
+        Returns
+        -------
+        DataFrame
+            group; membership (0 to 1: a mixture's posterior, else Bezdek's membership by distance); distance
+            (Mahalanobis to the group in all indices, by a shrunken covariance); like_none, True if she lies farther out
+            than 99 of 100 of the women themselves, each measured by the others.
 
         Raises
         ------
         ValueError
             If a column that the groups were found on is not there.
         """
-        absent = [column for column in self.mean.index if column not in new_features]
-        if absent:
-            raise ValueError(
-                f"The new features lack {absent[0]!r}, which the groups were found on; add it, empty if unknown."
-            )
-        z = self.standardise(new_features).to_numpy()
-        distance = np.linalg.norm(z[:, None] - self.centres.to_numpy()[None], axis=2)
-        return pd.Series(self.centres.index.to_numpy()[distance.argmin(axis=1)], index=new_features.index, name="group")
+        z = self.space.standardise(new_features, covariates=covariates)
+        share = memberships(self.space.scores(z), self.fitted)[:, self.order]
+        group = share.argmax(axis=1)
+        distance = _distances(z.to_numpy(), group, self.shape)
+        return pd.DataFrame(
+            {
+                "group": group + 1,
+                "membership": share.max(axis=1),
+                "distance": distance,
+                "like_none": distance > self.far,
+            },
+            index=new_features.index,
+        )
 
 
-def find_groups(features: pd.DataFrame, *, groups: int = 2, max_groups: int = 6, seed: int = 0) -> Groups:
-    """k-means groups of patients.
+def find_groups(
+    features: pd.DataFrame,
+    *,
+    max_groups: int = 6,
+    seed: int = 0,
+    groups: int | None = None,
+    method: str = "mixture",
+    components: int = COMPONENTS,
+    covariates: pd.DataFrame | None = None,
+    draws: int = 199,
+    bootstraps: int = 200,
+) -> Groups:
+    """Groups of patients, as many as the data support.
 
     Parameters
     ----------
     features : DataFrame
-        One row a patient, indexed by participant_id; missing values are replaced by the median.
-    groups : int
-        Their number; 2, as the preprint reports.
+        One row a patient, indexed by participant_id, one column an index; missing values are allowed.
     max_groups : int
-        The largest number for which a silhouette is shown.
+        The largest number that is tried.
     seed : int
-        Of the starting points.
+        Of everything random.
+    groups : int, optional
+        Their number, if it is not to be chosen.
+    method : {"mixture", "k-means", "ward", "fuzzy c-means"}
+        What draws them: Gaussians of one shared covariance by default.
+    components : int
+        Principal components that they are drawn in.
+    covariates : DataFrame, optional
+        Such as age and height; what they explain linearly is taken out of every index first.
+    draws : int
+        Clouds of the test.
+    bootstraps : int
+        Resamples for the stability; 0 for none.
 
     Returns
     -------
@@ -87,184 +193,264 @@ def find_groups(features: pd.DataFrame, *, groups: int = 2, max_groups: int = 6,
     Raises
     ------
     ValueError
-        If there are too few patients for the number of groups, or too few that differ.
+        If there are too few patients for the number of groups, too few that differ, or no index that varies.
+
+    References
+    ----------
+    Fuzzy c-means and k-means on HR-pQCT: Whittier 2022 (doi:10.1002/jbmr.4494), Westbury 2019 (PMC6694037).
     """
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
-
-    max_groups = min(max(groups, max_groups), len(features) - 1)
-    if not 2 <= groups <= max_groups:
-        raise ValueError(
-            f"groups is {groups} for {len(features)} patients; at least 2, and fewer than patients, are needed."
-        )
-    z, median, mean, scale = _standardise(features)
-    different = len(z.drop_duplicates()) if len(z.columns) else 1
-    if different < groups:
-        raise ValueError(f"groups is {groups}, but only {different} of {len(z)} patients differ; check the indices.")
-    max_groups = min(max_groups, different)
-    fits = {k: KMeans(k, n_init=20, random_state=seed).fit(z) for k in range(2, max_groups + 1)}
-    silhouette = pd.Series({k: float(silhouette_score(z, fit.labels_)) for k, fit in fits.items()}, name="silhouette")
-    centres = pd.DataFrame(fits[groups].cluster_centers_, columns=z.columns)
-    density = [column for column in centres if str(column).endswith("Tt.vBMD")] or list(centres.columns)
-    order = centres[density].mean(axis=1).sort_values(ascending=False).index
-    rank = {int(old): new for new, old in enumerate(order, start=1)}
-    labels = pd.Series([rank[label] for label in fits[groups].labels_], index=z.index, name="group")
-    centres = centres.loc[order].set_axis(range(1, groups + 1))
-    return Groups(groups, labels, silhouette, centres, median, mean, scale)
+    if method not in METHODS:
+        raise ValueError(f"The method of grouping is {method!r}; use one of {', '.join(METHODS)}.")
+    features = features.sort_index()
+    n = len(features)
+    if groups is not None and not 1 <= groups < n:
+        raise ValueError(f"groups is {groups} for {n} patients; at least 1, and fewer than patients, are needed.")
+    if n < FEWEST:
+        raise ValueError(f"There are {n} patients; groups are looked for in {FEWEST} or more.")
+    with threadpool_limits(1):  # thousands of fits on a few hundred rows: threads would only wait for each other
+        return _find(
+            features, most=max_groups, seed=seed, groups=groups, method=method, components=components,
+            covariates=covariates, draws=draws, bootstraps=bootstraps,
+        )  # fmt: skip
 
 
-def embed(features: pd.DataFrame, *, seed: int = 0, neighbours: int = 15) -> pd.DataFrame:
-    """UMAP of the standardised features, a picture: nothing is computed from it.
+def _find(
+    features: pd.DataFrame,
+    *,
+    most: int,
+    seed: int,
+    groups: int | None,
+    method: str,
+    components: int,
+    covariates: pd.DataFrame | None,
+    draws: int,
+    bootstraps: int,
+) -> Groups:
+    """`find_groups` of sorted and counted patients."""
+    n = len(features)
+    varying = _columns(features)
+    different = len(features[varying].drop_duplicates()) if varying else 1
+    if different < max(groups or 2, 2):
+        raise ValueError(f"groups is {groups or 2}, but only {different} of {n} patients differ; check the indices.")
+    space = _space(features, varying, components=components, covariates=covariates)
+    z = space.standardise(features, covariates=covariates)
+    scores = space.scores(z)
+    most = min(max(most, groups or 1), different, n // 2)
+    numbers = numbers_of_groups(scores, max_groups=most, method=method, seed=seed)
+    p = one_cloud_p(scores, draws=draws, seed=seed)
+    n_groups = groups or (1 if p > LEVEL or most < 2 else 2 + int(numbers["bic"].to_numpy()[1:].argmin()))
+    raw, fitted = partition(scores, groups=n_groups, method=method, seed=seed)
+    if len(np.unique(raw)) < n_groups:
+        raise ValueError(f"The {method} of {n_groups} groups leaves one empty; ask for fewer.")
+    order = _by_density(z, raw)
+    labels = np.argsort(order)[raw]
+    jaccard, consensus = pd.Series(dtype=float), pd.DataFrame()
+    if n_groups > 1 and bootstraps:
+        few = np.sort(np.random.default_rng(seed).choice(n, min(n, 2000), replace=False))
+        found = stability(scores[few], labels[few], method=method, bootstraps=bootstraps, seed=seed)
+        jaccard = pd.Series(found[0], index=range(1, n_groups + 1))
+        consensus = pd.DataFrame(found[1], index=z.index[few], columns=z.index[few])
+    values = z.to_numpy()
+    return Groups(
+        n_groups=n_groups, labels=pd.Series(labels + 1, index=z.index, name="group"),
+        stability=jaccard.rename("jaccard").rename_axis("group"), consensus=consensus, numbers=numbers, p=p,
+        chosen=groups is None, method=method, space=space, fitted=fitted, order=order,
+        shape=_shape(values, labels), far=_far_out(values, labels, seed=seed),
+    )  # fmt: skip
+
+
+def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
+    """The indices that were asked for, by bone, by symbol or both.
 
     Parameters
     ----------
     features : DataFrame
-        As in `find_groups`.
-    seed : int
-        One seed gives one picture on one machine, not across systems.
-    neighbours : int
-        UMAP's neighbourhood, at most the number of patients less one.
+        Columns such as ``radius Tt.vBMD``.
+    names : str
+        ``all``, or bones, symbols or whole columns, separated by commas: ``radius, tibia``, ``Tt.vBMD, Tb.N``.
 
-    Returns
-    -------
-    DataFrame
-        umap_1, umap_2, indexed by participant_id.
-
-    References
-    ----------
-    McInnes L et al. (2018), arXiv:1802.03426.
+    Raises
+    ------
+    ValueError
+        If a name fits no column.
     """
-    from umap import UMAP
-
-    z, *_ = _standardise(features)
-    # A start from the spectrum needs more patients than a smoke test has.
-    start = "spectral" if len(z) > 30 else "random"
-    fit = UMAP(n_neighbors=min(neighbours, len(z) - 1), random_state=seed, n_jobs=1, init=start)
-    return pd.DataFrame(fit.fit_transform(z.to_numpy()), columns=["umap_1", "umap_2"], index=z.index)
-
-
-def z_means(groups: Groups, features: pd.DataFrame) -> pd.DataFrame:
-    """Mean standardised index of each group: one row a group."""
-    return groups.standardise(features).groupby(groups.labels).mean().rename_axis("group")
+    if names.strip() == "all":
+        return features
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    kept: list[Any] = []
+    for name in wanted:
+        fits = [column for column in features if name in (column, *str(column).split(" "))]
+        if not fits:
+            raise ValueError(f"The indices to group by name {name!r}; use all, or bones or symbols of indices.csv.")
+        kept += fits
+    return features[[column for column in features if column in set(kept)]]
 
 
-def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
-    """How the last group differs from the others, variable by variable.
+def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | None:
+    """Columns that indices are adjusted for, None for none.
 
     Parameters
     ----------
-    labels : Series of int
-        The group of each patient; the last group has the lowest density.
-    table : DataFrame
-        Variables by patient; those with only 0 and 1 are compared as shares.
-    clustered : set of str
-        Columns that took part in the clustering; they get neither p value nor interval, since they differ by construction.
+    people : DataFrame
+        participants.csv, indexed by participant_id.
+    names : str
+        ``none``, or columns of numbers separated by commas, such as ``age, height``.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent or is not of numbers.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
+    for name in wanted:
+        if name not in people or not pd.api.types.is_numeric_dtype(people[name]):
+            raise ValueError(f"adjust_for names {name!r}, which is no column of numbers of the participants.")
+    return people[wanted].astype(float) if wanted else None
+
+
+def agreement_between_methods(groups: Groups, features: pd.DataFrame, *, seed: int = 0, covariates: Any = None) -> Any:
+    """Adjusted Rand index between the methods' partitions into the same number of groups, two where there is one.
 
     Returns
     -------
     DataFrame
-        variable, one column a group (mean (SD) or n (%)), effect, low, high, kind (odds ratio; difference in SD), p, q, n.
-        Odds ratios by Woolf with Haldane's half, none where nobody or everybody has it; p by Fisher or Welch; q by
-        Benjamini and Hochberg.
+        One row and one column a method; 1 the same, 0 as by chance.
     """
-    rows = []
-    names = sorted(labels.unique())
-    for column in table.columns:
-        values = table[column].reindex(labels.index)
-        there = values.notna()
-        last = labels == names[-1]
-        row: dict[str, Any] = {"variable": column}
-        binary = set(values.dropna().unique()) <= {0.0, 1.0}
-        for name in names:
-            row[f"group {name}"] = _in_words(values[there & (labels == name)], binary=binary)
-        a, b = values[there & last], values[there & ~last]
-        row |= _odds_ratio(a, b) if binary else _difference(a, b)
-        if column in clustered:
-            row |= {"low": np.nan, "high": np.nan, "p": np.nan}
-        rows.append(row | {"n": int(there.sum())})
-    result = pd.DataFrame(rows)
-    tested = result["p"].notna()
-    result["q"] = np.nan
-    if tested.any():
-        result.loc[tested, "q"] = stats.false_discovery_control(result.loc[tested, "p"])
-    order = ["variable", *(f"group {name}" for name in names), "effect", "low", "high", "kind", "p", "q", "n"]
-    return result[order]
+    z = groups.space.standardise(features.sort_index(), covariates=covariates)
+    scores, k = groups.space.scores(z), max(2, groups.n_groups)
+    return _rand({name: pd.Series(partition(scores, groups=k, method=name, seed=seed)[0], z.index) for name in METHODS})
 
 
-def keep_groups(run: Run, groups: Groups, embedding: pd.DataFrame) -> pd.DataFrame:
-    """Write phenotypes.csv: participant_id, group, umap_1, umap_2."""
-    table = embedding.join(groups.labels).reset_index(names="participant_id")
-    table = table[["participant_id", "group", "umap_1", "umap_2"]]
-    write_table(run.phenotypes, table)
-    return table
+def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Adjusted Rand index between the groups found on each bone alone, and with those of all bones.
+
+    Returns
+    -------
+    DataFrame
+        One row and one column a bone, and ``all``, of the women who have both.
+    """
+    features = features.sort_index()
+    bones = list(dict.fromkeys(str(column).split(" ")[0] for column in features))
+    found = {"all": groups.labels}
+    for bone in bones:
+        own = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
+        varying = _columns(own)
+        if len(own) < FEWEST or not varying:
+            continue
+        space = _space(own, varying, components=COMPONENTS, covariates=None)
+        scores = space.scores(space.standardise(own))
+        raw = partition(scores, groups=max(2, groups.n_groups), method=groups.method, seed=seed)[0]
+        found[bone] = pd.Series(raw, own.index)
+    return _rand(found)
 
 
-def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Write group_comparison.csv: outcome, risk, clinical factors, bone density, and the clustered indices."""
-    dictionary = read_json(run.dictionary)
-    outcome = run_outcome(run)
-    roles = [*columns_by_role(dictionary, "clinical"), *columns_by_role(dictionary, "bmd")]
-    table = read_table(run.participants).set_index("participant_id")[roles].astype(float)
-    table.insert(0, str(outcome.name), outcome.astype(float))
-    predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    held_out = predictions[(predictions["family"] == "DeepQCT") & (predictions["split"] == "out-of-fold")]
-    # Without clinical factors, which are compared by themselves, and without the indices that made the groups.
-    if (fused_name := headline(held_out["model"].unique())) is not None:
-        fused = held_out[held_out["model"] == fused_name]
-        first = fused[fused["protocol"] == fused["protocol"].iloc[0]]
-        table.insert(1, f"DeepQCT risk, {first['model'].iloc[0]}", first.groupby("participant_id")["risk"].mean())
-    labels = phenotypes.set_index("participant_id")["group"]
-    comparison = compare_groups(labels, table.join(features), clustered=set(features.columns))
-    write_table(run.group_comparison, comparison)
-    return comparison
+def verdict(groups: Groups) -> str:
+    """What the groups are worth, in one or two sentences."""
+    n, p = len(groups.labels), f"p = {groups.p:.3f}" if groups.p >= 0.001 else "p < 0.001"
+    tested = f"Against one Gaussian cloud of the data's covariance, two groups have {p} (n = {n})."
+    if groups.n_groups == 1:
+        return f"{tested} One cloud describes these women: there are no groups to report."
+    sizes = ", ".join(str((groups.labels == group).sum()) for group in range(1, groups.n_groups + 1))
+    text = f"{tested} There are {groups.n_groups} groups of {sizes} women."
+    if not groups.chosen and groups.p > LEVEL:
+        text += " Their number was asked for; the data do not support it."
+    if len(groups.stability) and groups.stability.min() < 0.6:
+        text += f" The weakest has a bootstrap Jaccard of {groups.stability.min():.2f}: below 0.6 do not believe it."
+    elif len(groups.stability):
+        text += f" Their bootstrap Jaccard is at least {groups.stability.min():.2f}."
+    return text
 
 
-def _standardise(features: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series, pd.Series]:
-    """Features that vary, imputed by the median, with mean 0 and SD 1, in the order of the ids; and how to do it again."""
-    table = features.sort_index()
+def z_means(groups: Groups, features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Mean standardised index of each group: one row a group."""
+    z = groups.space.standardise(features, covariates=covariates)
+    return z.groupby(groups.labels).mean().rename_axis("group")
+
+
+def _columns(features: pd.DataFrame) -> list[str]:
+    """Columns that vary, half of whose values are known, and that repeat no earlier one."""
+    table = features.astype(float)
     # The SD of a constant column is not always 0 in floating point.
-    table = table.loc[:, table.std() > 1e-9 * table.abs().max()]
-    median = table.median()
-    filled = table.fillna(median)
-    mean, scale = filled.mean(), filled.std()
-    return (filled - mean) / scale, median, mean, scale
+    kept = table.loc[:, (table.std() > 1e-9 * table.abs().max()) & (table.notna().mean() >= 0.5)]
+    alike = np.triu(kept.corr().abs().to_numpy() >= _SAME, k=1)
+    return [column for number, column in enumerate(kept.columns) if not alike[:, number].any()]
 
 
-def _in_words(values: pd.Series, *, binary: bool) -> str:
-    """N (%) or mean (SD)."""
-    if values.empty:
-        return "–"
-    if binary:
-        return f"{int(values.sum())}/{len(values)} ({100 * values.mean():.0f} %)"
-    return f"{values.mean():.3g} ({values.std():.2g})"
+def _space(features: pd.DataFrame, columns: list[str], *, components: int, covariates: pd.DataFrame | None) -> Space:
+    """The space of some indices, fitted on these women."""
+    from sklearn.decomposition import PCA
+    from sklearn.impute import KNNImputer, SimpleImputer
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PowerTransformer, StandardScaler
+
+    table = features[columns].astype(float)
+    explained: Any = None
+    names: tuple[str, ...] = ()
+    if covariates is not None:
+        known = covariates.reindex(table.index).astype(float)
+        names = tuple(known.columns)
+        # An unknown covariate counts as average, a new woman's too.
+        explained = make_pipeline(SimpleImputer(), LinearRegression()).fit(known, table.fillna(table.mean()))
+        table = table - _explained(explained, known, names=names, of=table)
+    pipeline = make_pipeline(StandardScaler(), PowerTransformer(), KNNImputer(n_neighbors=10))
+    z = pipeline.fit_transform(table.to_numpy())
+    rank = max(1, min(components, len(columns), len(table) // 5))
+    axes = PCA(rank, svd_solver="full").fit(z)
+    return Space(tuple(columns), pipeline, axes, explained, names)
 
 
-def _odds_ratio(a: pd.Series, b: pd.Series) -> dict[str, Any]:
-    """Odds ratio of `a` against `b` with its 95 % interval, and Fisher's p."""
-    cells = np.array([[a.sum(), len(a) - a.sum()], [b.sum(), len(b) - b.sum()]])
-    if not (cells.sum(axis=0).all() and cells.sum(axis=1).all()):
-        return {"effect": np.nan, "low": np.nan, "high": np.nan, "kind": "odds ratio", "p": np.nan}
-    (w, x), (y, z) = cells + 0.5
-    half = stats.norm.ppf(0.975) * np.sqrt(1 / w + 1 / x + 1 / y + 1 / z)
-    log = np.log(w * z / (x * y))
-    p = stats.fisher_exact(cells.astype(int)).pvalue
-    return {"effect": np.exp(log), "low": np.exp(log - half), "high": np.exp(log + half), "kind": "odds ratio", "p": p}
+def _explained(
+    model: Any, covariates: pd.DataFrame | None, *, names: tuple[str, ...], of: pd.DataFrame
+) -> pd.DataFrame:
+    """What covariates explain of each index."""
+    if covariates is None or any(name not in covariates for name in names):
+        raise ValueError(f"The groups were found on indices adjusted for {', '.join(names)}; give these as covariates.")
+    known = covariates.reindex(of.index)[list(names)].astype(float)
+    return pd.DataFrame(model.predict(known), index=of.index, columns=of.columns)
 
 
-def _difference(a: pd.Series, b: pd.Series) -> dict[str, Any]:
-    """Standardised difference of `a` from `b` with its 95 % interval (Hedges and Olkin), and Welch's p."""
-    kind = "difference in SD"
-    if min(len(a), len(b)) < 3:
-        return {"effect": np.nan, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
-    pooled = np.sqrt(((len(a) - 1) * a.var() + (len(b) - 1) * b.var()) / (len(a) + len(b) - 2))
-    if pooled == 0:
-        return {"effect": 0.0, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
-    d = (a.mean() - b.mean()) / pooled
-    half = stats.norm.ppf(0.975) * np.sqrt(1 / len(a) + 1 / len(b) + d**2 / (2 * (len(a) + len(b))))
-    return {
-        "effect": d,
-        "low": d - half,
-        "high": d + half,
-        "kind": kind,
-        "p": stats.ttest_ind(a, b, equal_var=False).pvalue,
-    }
+def _by_density(z: pd.DataFrame, raw: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The groups from the densest bone to the weakest."""
+    density = [column for column in z if str(column).endswith("Tt.vBMD")] or list(z.columns)
+    return z[density].mean(axis=1).groupby(raw).mean().sort_values(ascending=False).index.to_numpy()
+
+
+def _shape(z: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Means of the groups and the shrunken precision within them."""
+    from sklearn.covariance import LedoitWolf
+
+    means = np.array([z[labels == group].mean(axis=0) for group in range(labels.max() + 1)])
+    return means, LedoitWolf(assume_centered=True).fit(z - means[labels]).precision_
+
+
+def _distances(z: NDArray[np.float64], labels: NDArray[np.int64], shape: tuple[Any, Any]) -> NDArray[np.float64]:
+    """Mahalanobis distance of each woman to the mean of her group."""
+    apart = z - shape[0][labels]
+    return np.sqrt(np.einsum("ij,jk,ik->i", apart, shape[1], apart, optimize=True))
+
+
+def _far_out(z: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int) -> float:
+    """The distance that one in a hundred of the women exceeds, each measured by the others."""
+    fold = np.random.default_rng(seed).permutation(len(z)) % 5
+    distance = np.zeros(len(z))
+    for part in range(5):
+        others, mine = fold != part, fold == part
+        means = np.array([z[others & (labels == g)].mean(axis=0) if (others & (labels == g)).any()
+                          else z[labels == g].mean(axis=0) for g in range(labels.max() + 1)])  # fmt: skip
+        precision = _shape(z[others], np.unique(labels[others], return_inverse=True)[1])[1]
+        distance[mine] = _distances(z[mine], labels[mine], (means, precision))
+    return float(np.quantile(distance, 1 - STRANGE))
+
+
+def _rand(partitions: dict[str, pd.Series]) -> pd.DataFrame:
+    """Adjusted Rand index of every pair of partitions."""
+    from sklearn.metrics import adjusted_rand_score
+
+    names = list(partitions)
+    table = pd.DataFrame(1.0, index=names, columns=names)
+    for one in names:
+        for other in names:
+            both = partitions[one].index.intersection(partitions[other].index)
+            table.loc[one, other] = adjusted_rand_score(partitions[one][both], partitions[other][both])
+    return table

@@ -43,7 +43,9 @@ _TABLES = (
     "predictions.csv",
     "indices.csv",
     "phenotypes.csv",
+    "phenotypes.json",
     "group_comparison.csv",
+    "groups_beside_preprint.csv",
     "curation.csv",
 )
 # What a notebook's page shows of an output, the first that there is; neither scripts nor live widgets.
@@ -100,7 +102,9 @@ def write_report(run: Run) -> Path:
         bias=STACKING_BIAS,
         coverage=COVERAGE,
         checklist=_checklist(run, record, people).to_dict("records"),
-        comparison=_comparison(run.group_comparison),
+        verdict=read_json(run.phenotypes_record)["verdict"] if run.phenotypes_record.exists() else None,
+        preprint=_rounded(run.groups_beside_preprint),
+        comparison=_rounded(run.group_comparison),
         controls=_controls(run),
         started=_moment(record.get("started")),
         finished=_moment(record.get("finished")),
@@ -371,12 +375,12 @@ def _controls(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _comparison(path: Path) -> dict[str, Any] | None:
-    """group_comparison.csv with its numbers rounded, None if it was not written."""
+def _rounded(path: Path) -> dict[str, Any] | None:
+    """A table of groups with its numbers rounded, None if it was not written or has no rows."""
     table = _table(path)
-    if table is None:
+    if table is None or not table["rows"]:
         return None
-    numbers = {"effect", "low", "high", "p", "q"}
+    numbers = {"effect", "estimate", "low", "high", "p", "q"}
     rows = [
         [
             f"{float(cell):.2g}" if name in numbers and cell else cell

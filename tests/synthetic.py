@@ -147,6 +147,12 @@ def embedding() -> pd.DataFrame:
     )
 
 
+def numbers_of_groups() -> pd.DataFrame:
+    """What speaks for one to three groups."""
+    table = {"silhouette": [np.nan, 0.31, 0.22], "gap": [0.2, 0.5, 0.4], "gap_se": 0.05, "bic": [900.0, 850.0, 870.0]}
+    return pd.DataFrame(table, index=pd.Index([1, 2, 3], name="groups"))
+
+
 def z_means() -> pd.DataFrame:
     """One row a group, one column a bone and index."""
     table = indices().pivot(index="participant_id", columns="bone", values=list(UNITS))
@@ -161,7 +167,7 @@ def gallery() -> dict[str, tuple[str, str, str, Callable[[], object]]]:
     train, groups = "02_train_bone_radius", "04_clustering"
     scores = predictions().query("family == 'DeepQCT' and model == 'radius' and protocol == 'all'")
     density, mask = bone_stack()
-    voxel, silhouette = (0.12, 0.375, 0.375), pd.Series({2: 0.31, 3: 0.22})
+    voxel = (0.12, 0.375, 0.375)
     return {
         "compartments": (
             "01_data_curation", "Compartments of a radius", "Look for gaps in the shell.",
@@ -170,14 +176,15 @@ def gallery() -> dict[str, tuple[str, str, str, Callable[[], object]]]:
         "scores": (
             train, "Scores of the radius", "One dot a woman.", partial(plots.score_distribution, scores, bone="radius"),
         ),
-        "silhouettes": (
-            groups, "Mean silhouette", "Flat and low: one cloud.", partial(plots.silhouettes, silhouette),
+        "numbers": (
+            groups, "Number of groups", "Flat and low: one cloud.",
+            partial(plots.numbers_of_groups, numbers_of_groups(), chosen=2),
         ),
         "heatmap": (groups, "Mean indices", "Blue below, red above.", partial(plots.group_heatmap, z_means())),
     }  # fmt: skip
 
 
-def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] = ("scores", "silhouettes")) -> Run:
+def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] = ("scores", "numbers")) -> Run:
     """A finished run folder with tables, some figures, and no notebooks."""
     run = Run(folder)
     table, known = predictions(), gallery()

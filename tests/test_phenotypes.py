@@ -1,4 +1,4 @@
-"""Patient groups: found where they are, the same twice, compared without testing what they were made from."""
+"""Patient groups: found where they are and not where they are not, the same twice, never tested on what made them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import pytest
 import synthetic
 from sklearn.metrics import adjusted_rand_score
 
-from deepqct import phenotypes
-from deepqct.folder import write_table
-from deepqct.phenotypes import compare_groups, embed, find_groups, z_means
+from deepqct import embedding, phenotypes
+from deepqct.clusterings import METHODS, partition
+from deepqct.folder import read_json, read_table, write_table
+from deepqct.group_comparison import beside_preprint, compare_groups, keep_comparison
+from deepqct.phenotypes import find_groups, z_means
+from deepqct.widgets import group_explorer
+
+QUICK = {"draws": 39, "bootstraps": 20}
 
 
 def two_clouds(n: int = 60, *, apart: float = 4.0, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -24,44 +29,192 @@ def two_clouds(n: int = 60, *, apart: float = 4.0, seed: int = 0) -> tuple[pd.Da
     return table, truth
 
 
-def test_two_clouds_are_found_and_the_weaker_one_is_group_2():
+@pytest.fixture(scope="module")
+def found() -> tuple[pd.DataFrame, np.ndarray, phenotypes.Groups]:
+    """Two clouds and their groups."""
+    table, truth = two_clouds(100, apart=5.0)
+    return table, truth, find_groups(table, seed=1, **QUICK)
+
+
+def test_two_clouds_are_found_and_the_weaker_one_is_group_2(found):
     """The later comparison takes the last group as the one of low density."""
-    table, truth = two_clouds()
-    groups = find_groups(table, seed=1)
+    table, truth, groups = found
     assert groups.n_groups == 2
     assert adjusted_rand_score(truth, groups.labels[table.index]) > 0.8
     means = z_means(groups, table)["radius Tt.vBMD"]
     assert means[1] > means[2]
-    assert groups.silhouette.idxmax() == 2
+    assert groups.numbers["bic"].idxmin() == 2
+    assert groups.stability.min() > 0.75
+    together = groups.consensus.to_numpy()[np.equal.outer(groups.labels.to_numpy(), groups.labels.to_numpy())]
+    assert np.nanmean(together) > 0.8
+    assert "There are 2 groups" in phenotypes.verdict(groups)
+
+
+def test_one_cloud_is_an_answer_and_is_said():
+    """Any method cuts a cloud in two; only a test says that it should not."""
+    table, _ = two_clouds(100, apart=0.0, seed=3)
+    groups = find_groups(table, seed=1, **QUICK)
+    assert groups.n_groups == 1
+    assert (groups.labels == 1).all()
+    assert groups.stability.empty
+    assert "there are no groups to report" in phenotypes.verdict(groups)
+    asked = find_groups(table, groups=2, seed=1, **QUICK)
+    assert asked.n_groups == 2
+    assert "the data do not support it" in phenotypes.verdict(asked)
+    assert compare_groups(groups.labels, table, clustered=set()).empty
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_clear_groups_again(method):
+    """Each by its own call, its own memberships, and the same numbering."""
+    table, truth = two_clouds(100, apart=7.0)
+    groups = find_groups(table, groups=2, method=method, seed=1, draws=1, bootstraps=0)
+    assert adjusted_rand_score(truth, groups.labels[table.index]) > 0.9
+    assigned = groups.assign(table)
+    assert (assigned["group"] == groups.labels[table.index]).mean() > 0.97
+    assert assigned["membership"].between(0.5, 1).all()
 
 
 def test_same_seed_same_groups_in_any_order_of_rows():
     """A partition that follows the order of a table says nothing about women."""
     table, _ = two_clouds(apart=1.5)
-    groups = find_groups(table, groups=3, seed=1)
-    shuffled = find_groups(table.sample(frac=1, random_state=5), groups=3, seed=1)
-    pd.testing.assert_series_equal(groups.labels, shuffled.labels)
-    pd.testing.assert_frame_equal(embed(table, seed=1), embed(table.sample(frac=1, random_state=5), seed=1))
+    shuffled = table.sample(frac=1, random_state=5)
+    for method in METHODS:
+        settings = {"groups": 3, "method": method, "seed": 1, "draws": 5, "bootstraps": 5}
+        one, other, again = (find_groups(part, **settings) for part in (table, shuffled, table))
+        pd.testing.assert_series_equal(one.labels, other.labels)
+        pd.testing.assert_series_equal(one.labels, again.labels)
+        pd.testing.assert_series_equal(one.stability, other.stability)
+    z = one.space.standardise(table)
+    pd.testing.assert_frame_equal(embedding.embed(z, seed=1), embedding.embed(z.sample(frac=1, random_state=5), seed=1))
 
 
-def test_a_new_patient_gets_the_nearest_group():
-    """Assigning the patients themselves must give their own groups back."""
-    table, _ = two_clouds()
-    groups = find_groups(table, seed=1)
-    pd.testing.assert_series_equal(groups.assign(table).rename(groups.labels.name), groups.labels)
+def test_a_new_patient_gets_her_group_or_is_like_none(found):
+    """A value that no woman ever had must not be called a typical member of a group."""
+    table, _, groups = found
+    own = groups.assign(table)
+    pd.testing.assert_series_equal(own["group"], groups.labels[table.index])
+    assert own["like_none"].mean() <= 0.05
+    new = table.iloc[:2].copy()
+    new.iloc[0, :5] = [9.0, -9.0, 9.0, -9.0, 9.0]
+    new.index = ["new-1", "new-2"]
+    assigned = groups.assign(new)
+    assert assigned["like_none"].tolist() == [True, False]
+    # Imputed by the ten nearest women.
+    assert groups.assign(table.iloc[[0]].assign(**{"radius 1": np.nan}))["group"].iloc[0] == groups.labels.iloc[0]
 
 
-def test_too_few_patients_are_refused():
+def test_what_cannot_be_grouped_is_refused_in_one_sentence():
     """Two groups of three women would be a picture of nothing."""
-    table = two_clouds()[0].head(3)
+    table = two_clouds()[0]
     with pytest.raises(ValueError, match="groups is 4 for 3 patients"):
-        find_groups(table, groups=4)
+        find_groups(table.head(3), groups=4)
+    with pytest.raises(ValueError, match="There are 3 patients; groups are looked for in 10 or more"):
+        find_groups(table.head(3))
+    with pytest.raises(ValueError, match="'kmeans'; use one of mixture, k-means"):
+        find_groups(table, method="kmeans")
+    with pytest.raises(ValueError, match=r"name 'Tb\.X'"):
+        phenotypes.named(table, "Tt.vBMD, Tb.X")
+    with pytest.raises(ValueError, match="adjust_for names 'size'"):
+        phenotypes.covariates_of(table, "size")
+    assert list(phenotypes.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
+
+
+def test_useless_columns_make_no_groups(found):
+    """0.1 has a floating-point SD above 0; dividing by it would make noise a feature; a copy would count twice."""
+    table, _, groups = found
+    more = table.assign(constant=0.1, empty=np.nan, copy=2 * table["radius 0"] + 1)
+    again = find_groups(more, seed=1, **QUICK)
+    assert again.space.columns == groups.space.columns
+    pd.testing.assert_series_equal(again.labels, groups.labels)
+    with pytest.raises(ValueError, match="only 1 of 100 patients differ"):
+        find_groups(more[["constant", "empty"]])
+
+
+def test_a_new_patient_needs_the_same_columns(found):
+    """A distance over other columns than the groups' own would be of something else."""
+    table, _, groups = found
+    with pytest.raises(ValueError, match="lack 'radius 0'"):
+        groups.assign(table.drop(columns="radius 0"))
+
+
+def test_groups_that_are_only_age_vanish_when_age_is_taken_out():
+    """Old and young women differ in every index; adjusted for age there is one cloud left."""
+    table, truth = two_clouds(120, apart=0.0, seed=2)
+    age = pd.DataFrame({"age": 60.0 + 20 * truth}, index=table.index)
+    aged = table - 2.0 * truth[:, None]
+    assert find_groups(aged, seed=1, **QUICK).n_groups == 2
+    adjusted = find_groups(aged, covariates=age, seed=1, **QUICK)
+    assert adjusted.n_groups == 1
+    assert adjusted.space.adjusted_for == ("age",)
+    with pytest.raises(ValueError, match="adjusted for age; give these"):
+        adjusted.assign(aged)
+    pd.testing.assert_series_equal(adjusted.assign(aged, covariates=age)["group"], adjusted.labels)
+
+
+def test_methods_and_bones_are_compared(found):
+    """Clear groups are the same to every method; a bone of noise finds others."""
+    table, _, groups = found
+    assert phenotypes.agreement_between_methods(groups, table).min(axis=None) > 0.7
+    noise = np.random.default_rng(9).standard_normal((len(table), 3))
+    both = table.join(pd.DataFrame(noise, index=table.index, columns=["ulna a", "ulna b", "ulna c"]))
+    bones = phenotypes.agreement_between_bones(groups, both)
+    assert list(bones) == ["all", "radius", "ulna"]
+    assert bones.loc["all", "radius"] > 0.9 > 0.3 > bones.loc["all", "ulna"]
+
+
+def test_ward_of_a_crowd_joins_neighbours_only():
+    """A full tree of 20,000 women would need gigabytes."""
+    values = np.random.default_rng(0).standard_normal((6000, 2))
+    values[:3000] += 8
+    labels, centres = partition(values, groups=2, method="ward")
+    assert adjusted_rand_score(np.arange(6000) < 3000, labels) > 0.99
+    assert centres.shape == (2, 2)
+
+
+def test_what_is_kept_says_how_it_was_made(found, tmp_path):
+    """The picture cannot be made again on another system; its versions can at least be named."""
+    table, _, groups = found
+    run = synthetic.finished_run(tmp_path / "run", figures=())
+    picture = embedding.embed(groups.space.standardise(table), seed=1)
+    kept = embedding.keep_groups(run, groups, picture, table)
+    assert list(kept) == ["participant_id", "group", "membership", "distance", "like_none", "umap_1", "umap_2"]
+    assert set(read_table(run.phenotypes)["participant_id"]) == set(table.index)
+    record = read_json(run.phenotypes_record)
+    assert record["groups"] == 2
+    assert {"umap-learn", "scikit-learn"} <= set(record["versions"])
+    sizes = embedding.several(groups.space.standardise(table), seeds=(1, 2), neighbours=(5, 500))
+    assert sizes.groupby(["seed", "neighbours"]).size().to_dict() == {
+        (s, k): len(table) for s in (1, 2) for k in (5, len(table) - 1)
+    }
+    # A column that pandas sorts must not move a woman to another's dot.
+    pd.testing.assert_frame_equal(kept.set_index("participant_id")[["umap_1", "umap_2"]], picture)
+
+
+def test_by_hand_number_method_and_indices_move_the_pictures(found):
+    """A slider whose pictures stay would be worse than none."""
+    table, _, groups = found
+    picture = embedding.embed(groups.space.standardise(table), seed=1)
+    box = group_explorer(table, picture=picture, seed=1, virtual=True)
+    (left, chosen), said, image = box.children[0].children, box.children[1], box.children[2]
+    number, method = left.children
+    assert "There are 2 groups" in said.value
+    before = image.value
+    number.value = 3
+    assert "Their number was asked for" in said.value or "There are 3 groups" in said.value
+    assert image.value != before
+    before = image.value
+    method.value = "k-means"
+    assert image.value != before
+    chosen.value = ("Tt.vBMD",)
+    assert "Looking" not in said.value
+    assert image.value != before
 
 
 def test_what_was_clustered_is_not_tested():
     """Groups differ in the indices they were made from even in one cloud; a p value would pretend otherwise."""
     table, truth = two_clouds()
-    labels = find_groups(table, seed=1).labels
+    labels = pd.Series(np.where(truth, 2, 1), index=table.index)
     extra = pd.DataFrame({"fracture": truth.astype(float), "age": 70.0 + 5 * truth}, index=table.index)
     extra["age"] += np.random.default_rng(0).standard_normal(len(extra))
     result = compare_groups(labels, extra.join(table), clustered=set(table)).set_index("variable")
@@ -82,22 +235,6 @@ def test_what_nobody_has_is_not_compared():
     assert result.loc["fracture", "q"] == result.loc["fracture", "p"]
 
 
-def test_constant_indices_make_no_groups():
-    """0.1 has a floating-point SD above 0; dividing by it would make noise a feature."""
-    table, _ = two_clouds(20)
-    constant = table.assign(**{"radius constant": 0.1})
-    assert "radius constant" not in find_groups(constant, seed=1).centres
-    with pytest.raises(ValueError, match="only 1 of 20 patients differ"):
-        find_groups(constant[["radius constant"]])
-
-
-def test_a_new_patient_needs_the_same_columns():
-    """A distance over other columns than the groups' own would be of something else."""
-    table, _ = two_clouds(20)
-    with pytest.raises(ValueError, match="lack 'radius 0'"):
-        find_groups(table, seed=1).assign(table.drop(columns="radius 0"))
-
-
 def test_the_risk_of_the_groups_is_that_of_the_images_alone(tmp_path):
     """A fused score that holds the indices would differ between groups of indices by construction."""
     run = synthetic.finished_run(tmp_path / "run", figures=())
@@ -106,6 +243,25 @@ def test_the_risk_of_the_groups_is_that_of_the_images_alone(tmp_path):
     write_table(run.predictions, pd.concat([table, images.assign(model="all four bones + all indices", risk=0.5)]))
     people = synthetic.outcome().index
     groups = pd.DataFrame({"participant_id": people, "group": np.arange(len(people)) % 2 + 1})
-    found = phenotypes.keep_comparison(run, groups, pd.DataFrame(index=people)).set_index("variable")
+    found = keep_comparison(run, groups, pd.DataFrame(index=people)).set_index("variable")
     assert "DeepQCT risk, all four bones" in found.index
     assert found.loc["DeepQCT risk, all four bones", "n"] == len(people)
+
+
+def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
+    """A bare table of differences leaves the reader to remember what the preprint found."""
+    run = synthetic.finished_run(tmp_path / "run", figures=())
+    outcome = synthetic.outcome()
+    ill = outcome.to_numpy(bool)
+    density = np.random.default_rng(0).standard_normal(len(ill)) - 2.0 * ill
+    features = pd.DataFrame({"radius Tt.vBMD": density}, index=outcome.index)
+    people = pd.DataFrame({"participant_id": outcome.index, "group": np.where(ill, 2, 1)})
+    table = beside_preprint(run, people, features).set_index("finding")
+    assert table.loc["radius Tt.vBMD (made the groups)", "as_there"]
+    assert table.loc["fracture", "as_there"]
+    assert (table["n"] == len(ill)).all()
+    # The other way round: weak bone in the group of lower risk.
+    turned = beside_preprint(run, people, -features).set_index("finding")
+    assert not turned.loc["radius Tt.vBMD (made the groups)", "as_there"]
+    assert beside_preprint(run, people.assign(group=1), features).empty
+    assert read_table(run.groups_beside_preprint).empty

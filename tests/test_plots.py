@@ -42,7 +42,7 @@ def test_the_four_bones_have_four_colours_everywhere():
 def test_the_style_ends_with_the_function():
     """A figure function that changed the style of a person's own figures would be a nuisance."""
     before = dict(plt.rcParams)
-    axes = plots.silhouettes(pd.Series({2: 0.3, 3: 0.2}))
+    axes = plots.numbers_of_groups(synthetic.numbers_of_groups(), chosen=2)[0]
     assert dict(plt.rcParams) == before
     assert min(text.get_fontsize() for text in axes.get_figure().findobj(plt.Text) if text.get_text()) >= 10
 
@@ -187,13 +187,13 @@ def test_a_figure_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", no_svg)
     with pytest.raises(OSError, match="disk is full"):
-        keep(plots.silhouettes(pd.Series({2: 0.3})), tmp_path)
+        keep(plots.numbers_of_groups(synthetic.numbers_of_groups(), chosen=2), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_virtual_data_are_marked_and_figures_closed(tmp_path):
     """A virtual figure without its mark could pass for a real one; an open one would show twice in a notebook."""
-    axes = plots.silhouettes(pd.Series({2: 0.3}))
+    axes = plots.numbers_of_groups(synthetic.numbers_of_groups(), chosen=2)[0]
     keep(axes, tmp_path, virtual=True)
     assert "virtual cohort" in texts(axes)
     assert plt.get_fignums() == []

@@ -195,7 +195,7 @@ def test_figures_stand_by_stage_with_words_for_those_who_do_not_see(finished):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert [image["alt"] for image in images] == [
         "Scores of the radius. One dot a woman.",
-        "Mean silhouette. Flat and low: one cloud.",
+        "Number of groups. Flat and low: one cloud.",
     ]
     assert all(int(image["width"]) > 100 for image in images)
     ids = [attributes["id"] for tag, attributes in page.tags if tag in ("h2", "img") and "id" in attributes]

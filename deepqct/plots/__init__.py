@@ -6,14 +6,23 @@ at random, and no function changes the style of other figures.
 
 from deepqct.drawing import BONE_COLOURS, mark_virtual, save, set_style
 from deepqct.plots.comparisons import bones_compared, calibration, decision_curves, differences, nomogram
-from deepqct.plots.groups import embedding, group_heatmap, silhouettes
+from deepqct.plots.groups import (
+    agreement,
+    consensus,
+    embedding,
+    group_differences,
+    group_heatmap,
+    numbers_of_groups,
+    radar,
+    several_embeddings,
+)
 from deepqct.plots.models import loss_curves, performance, roc, score_distribution
 from deepqct.plots.networks import controls, mean_saliency, occlusion, saliency
 from deepqct.plots.scans import bland_altman, compartments, index_distributions, montage, save_slice
 
 __all__ = [
-    "BONE_COLOURS", "bland_altman", "bones_compared", "calibration", "compartments", "controls", "decision_curves",
-    "differences", "embedding", "group_heatmap", "index_distributions", "loss_curves", "mark_virtual", "mean_saliency",
-    "montage", "nomogram", "occlusion", "performance", "roc", "saliency", "save", "save_slice", "score_distribution",
-    "set_style", "silhouettes",
+    "BONE_COLOURS", "agreement", "bland_altman", "bones_compared", "calibration", "compartments", "consensus", "controls",
+    "decision_curves", "differences", "embedding", "group_differences", "group_heatmap", "index_distributions",
+    "loss_curves", "mark_virtual", "mean_saliency", "montage", "nomogram", "numbers_of_groups", "occlusion", "performance",
+    "radar", "roc", "saliency", "save", "save_slice", "score_distribution", "set_style", "several_embeddings",
 ]  # fmt: skip
