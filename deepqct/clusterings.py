@@ -191,6 +191,21 @@ def numbers_of_groups(
     return table[["silhouette", "gap", "gap_se", "bic"]]
 
 
+def number_by_gap(numbers: pd.DataFrame) -> int:
+    """The first number from 2 on whose gap is within one standard error of the next one's (Tibshirani 2001); else the last.
+
+    Parameters
+    ----------
+    numbers : DataFrame
+        As `numbers_of_groups` returns it, of 2 or more groups.
+    """
+    gap, error = numbers["gap"], numbers["gap_se"]
+    for groups in range(2, int(numbers.index.max())):
+        if gap[groups] >= gap[groups + 1] - error[groups + 1]:
+            return groups
+    return int(numbers.index.max())
+
+
 def stability(
     scores: Scores, labels: NDArray[np.int64], *, method: str = "mixture", bootstraps: int = 200, seed: int = 0
 ) -> tuple[Scores, Scores]:

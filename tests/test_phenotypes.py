@@ -9,7 +9,7 @@ import synthetic
 from sklearn.metrics import adjusted_rand_score
 
 from deepqct import embedding, phenotypes
-from deepqct.clusterings import METHODS, partition
+from deepqct.clusterings import METHODS, number_by_gap, partition
 from deepqct.folder import read_json, read_table, write_table
 from deepqct.group_comparison import beside_preprint, compare_groups, keep_comparison
 from deepqct.phenotypes import find_groups, z_means
@@ -44,10 +44,19 @@ def test_two_clouds_are_found_and_the_weaker_one_is_group_2(found):
     means = z_means(groups, table)["radius Tt.vBMD"]
     assert means[1] > means[2]
     assert groups.numbers["bic"].idxmin() == 2
+    assert groups.numbers["silhouette"].idxmax() == 2
     assert groups.stability.min() > 0.75
     together = groups.consensus.to_numpy()[np.equal.outer(groups.labels.to_numpy(), groups.labels.to_numpy())]
     assert np.nanmean(together) > 0.8
     assert "There are 2 groups" in phenotypes.verdict(groups)
+
+
+def test_the_number_is_the_first_gap_that_the_next_does_not_beat():
+    """By Tibshirani's rule; the highest gap of all would be of as many groups as one likes."""
+    table = pd.DataFrame({"gap": [0.5, 0.1, 0.4, 0.42, 0.9], "gap_se": 0.05}, index=range(1, 6))
+    assert number_by_gap(table) == 3
+    assert number_by_gap(table.head(2)) == 2
+    assert number_by_gap(table.assign(gap=[0.0, 1.0, 2.0, 3.0, 4.0])) == 5
 
 
 def test_one_cloud_is_an_answer_and_is_said():
