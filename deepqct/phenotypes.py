@@ -26,6 +26,7 @@ from deepqct.clusterings import (
     partition,
     stability,
 )
+from deepqct.folder import BONES
 
 COMPONENTS = 3  # of 3, planted phenotypes were found as often as of 2, 4 or 6, or more often; ours
 LEVEL = 0.05  # of the test against one cloud; ours
@@ -290,7 +291,9 @@ def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
     for name in wanted:
         fits = [column for column in features if name in (column, *str(column).split(" "))]
         if not fits:
-            raise ValueError(f"The indices to group by name {name!r}; use all, or bones or symbols of indices.csv.")
+            raise ValueError(
+                f"cluster_on names {name!r}, neither a bone nor an index here; use all, or some of indices.csv."
+            )
         kept += fits
     return features[[column for column in features if column in set(kept)]]
 
@@ -331,7 +334,7 @@ def agreement_between_methods(groups: Groups, features: pd.DataFrame, *, seed: i
 
 
 def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Adjusted Rand index between the groups found on each bone alone, and with those of all bones.
+    """Adjusted Rand index between the groups found on each bone alone, and with those of all bones if there are any.
 
     Returns
     -------
@@ -339,8 +342,9 @@ def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int
         One row and one column a bone, and ``all``, of the women who have both.
     """
     features = features.sort_index()
-    bones = list(dict.fromkeys(str(column).split(" ")[0] for column in features))
-    found = {"all": groups.labels}
+    named = dict.fromkeys(str(column).split(" ")[0] for column in features)
+    bones = [bone for bone in BONES if bone in named] + [bone for bone in named if bone not in BONES]
+    found = {"all": groups.labels} if groups.n_groups > 1 else {}
     for bone in bones:
         own = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
         varying = _columns(own)

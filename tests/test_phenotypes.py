@@ -122,7 +122,7 @@ def test_what_cannot_be_grouped_is_refused_in_one_sentence():
         find_groups(table.head(3))
     with pytest.raises(ValueError, match="'kmeans'; use one of mixture, k-means"):
         find_groups(table, method="kmeans")
-    with pytest.raises(ValueError, match=r"name 'Tb\.X'"):
+    with pytest.raises(ValueError, match=r"cluster_on names 'Tb\.X'"):
         phenotypes.named(table, "Tt.vBMD, Tb.X")
     with pytest.raises(ValueError, match="adjust_for names 'size'"):
         phenotypes.covariates_of(table, "size")

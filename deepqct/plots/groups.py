@@ -44,7 +44,9 @@ def numbers_of_groups(numbers: pd.DataFrame, *, chosen: int) -> NDArray[Any]:
         axes.errorbar(numbers.index, values, yerr=error, fmt="o-", color="#000000", linewidth=1.8, markersize=6)
         axes.set(title=title, xlabel="number of groups", xticks=list(numbers.index))
     grid[0].axhline(0.25, color="#7F7F7F", linestyle=":", linewidth=1.2)
-    grid[0].set_ylim(min(0.0, float(numbers["silhouette"].min())), max(0.5, float(numbers["silhouette"].max()) + 0.05))
+    grid[0].set_ylim(
+        min(0.0, float(numbers["silhouette"].min()) - 0.03), max(0.5, float(numbers["silhouette"].max()) + 0.05)
+    )
     return grid
 
 
@@ -138,15 +140,16 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
     for axes in grid.ravel()[len(bones) :]:
         axes.remove()
     for axes, bone in zip(grid.ravel(), bones, strict=False):
-        own = z[[column for column in z if str(column).startswith(f"{bone} ")]]
+        own = z[sorted((c for c in z if str(c).startswith(f"{bone} ")), key=lambda c: _place(str(c).partition(" ")[2]))]
         angle = np.linspace(0, 2 * np.pi, len(own.columns), endpoint=False)
         for group, values in own.iterrows():
             axes.plot([*angle, angle[0]], [*values, values.iloc[0]], color=_colour(int(str(group))), linewidth=2,
                       marker=_MARKERS[int(str(group)) - 1], markersize=5, label=f"group {group}")  # fmt: skip
         axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color="#000000", linewidth=0.8)
-        axes.set(title=bone, ylim=(-limit, limit), yticks=[-1, 0, 1])
+        axes.set(title=bone, ylim=(-1.15 * limit, 1.05 * limit), yticks=[-1, 0, 1])
         axes.set_xticks(angle, [str(column).partition(" ")[2] for column in own], fontsize=9)
         axes.tick_params(axis="y", labelsize=9, colors="#595959")
+        axes.tick_params(axis="x", pad=9)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return grid.ravel()[: len(bones)]
 
@@ -183,6 +186,11 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     if len(parts[0]):
         grid[0].set_xscale("log")
     return grid
+
+
+def _place(symbol: str) -> int:
+    """Of an index in the standard order, the last for others."""
+    return list(UNITS).index(symbol) if symbol in UNITS else len(UNITS)
 
 
 def _colour(group: int) -> str:
