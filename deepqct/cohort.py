@@ -18,7 +18,7 @@ import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
 
-from deepqct import manufacturer
+from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
@@ -72,6 +72,8 @@ class Cohort:
         The target column.
     contours, scanner_indices : DataFrame or None
         What the scanner's own software made, where the folder has it (manufacturer.py).
+    rejected : frozenset of (str, str)
+        Scans (participant_id, site) that a reader rejected (reviews.py).
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Cohort:
     outcome: str
     contours: pd.DataFrame | None = None
     scanner_indices: pd.DataFrame | None = None
+    rejected: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def virtual(self) -> dict[str, Any] | None:
@@ -132,10 +135,14 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
         scans = _check_scans(scans, folder=folder, known=known, faults=faults)
     contours = manufacturer.read_contours(folder, people=known or set(), faults=faults)
     scanner_indices = manufacturer.read_index_table(folder, people=known or set(), faults=faults)
+    try:
+        rejected = frozenset(reviews.rejected(reviews.read_reviews(folder)))
+    except reviews.ReviewError as error:
+        faults.append(str(error))
     if faults or participants is None or scans is None:
         return None, faults
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
-    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices), []
+    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected), []
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:

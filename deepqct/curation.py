@@ -30,6 +30,7 @@ from deepqct.scan import Scan, ScanError, read_scan
 from deepqct.stacks import FIELD_MM, LABELS, cut_stack, of_bone
 
 SCORES = ("motion_score", "ring_score")
+BLANK = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}  # of a scan that was not curated
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def curate(
     Returns
     -------
     DataFrame
-        One row a scan: participant_id, site, side, status (curated, failed), reason, flags, motion_score and ring_score
-        (see quality.py), sha256 of the file.
+        One row a scan: participant_id, site, side, status (curated, failed, or rejected by a reader), reason, flags,
+        motion_score and ring_score (see quality.py), sha256 of the file.
 
     Raises
     ------
@@ -95,13 +96,22 @@ def curate(
             _contours(cohort, row) if contours != "ours" else {}, contours,
         )
         for row in cohort.scans.to_dict("records")
+        if (row["participant_id"], row["site"]) not in cohort.rejected
     ]  # fmt: skip
-    rows = []
+    rows = [
+        {"participant_id": person, "site": site, "side": side, "status": "rejected", "reason": "rejected in review.csv"}
+        | BLANK
+        for person, site, side in cohort.scans[["participant_id", "site", "side"]].itertuples(index=False)
+        if (person, site) in cohort.rejected
+    ]
     for number, row in enumerate(_each(tasks, workers=workers), start=1):
         rows.append(row)
         if progress is not None:
             progress(number, len(tasks))
     table = pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True)
+    for person, site in table.loc[table["status"] != "curated", ["participant_id", "site"]].itertuples(index=False):
+        for bone in SITES[site]:  # of an earlier curation: networks read every bone that has a record
+            run.stack_record(person, bone).unlink(missing_ok=True)
     ours, theirs = _indices(table, run, "indices"), _indices(table, run, "scanner_indices").assign(source="contours")
     if cohort.scanner_indices is not None:
         theirs = pd.concat([theirs, cohort.scanner_indices.assign(source="table")], ignore_index=True)
@@ -193,7 +203,6 @@ def _each(tasks: list[_Task], *, workers: int) -> Iterable[dict[str, Any]]:
 def _curate_scan(task: _Task) -> dict[str, Any]:
     """Curate one scan, unless its records say that the same file was curated the same way already."""
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
-    blank = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}
     names = SITES[task.site]
     try:
         recipe = _recipe(task)
@@ -201,9 +210,9 @@ def _curate_scan(task: _Task) -> dict[str, Any]:
         if any(record.get("recipe") != recipe for record in records):
             records = _curate_anew(task, recipe=recipe)
     except (ScanError, BoneError, OSError) as error:
-        return row | {"status": "failed", "reason": _without_folder(error, task.path)} | blank
+        return row | {"status": "failed", "reason": _without_folder(error, task.path)} | BLANK
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
-        return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | blank
+        return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
     flags = [f"{name}: {flag}" for name, record in zip(names, records, strict=True) for flag in record["flags"]]
     scores = {name: [record[name] for record in records if record[name] is not None] for name in SCORES}
     return (

@@ -77,7 +77,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     """The group of higher DeepQCT risk, beside what the preprint's abstract says of its own; groups_beside_preprint.csv.
 
     Without a risk from images it is the group of the lowest density. Density and structure took part in the grouping, so
-    that their intervals describe and do not test. Tt.vBMD and BV/TV stand for the indices of each bone.
+    that their intervals describe and do not test. Tt.vBMD and Tb.BV/TV stand for the indices of each bone.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
         table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
-        densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " BV/TV"))]
+        densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
         for name, side in [(risk, "higher"), ("osteoporosis", "more"), (outcome, "more"), *densities]:
             if name not in table:
                 continue

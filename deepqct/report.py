@@ -216,14 +216,16 @@ def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -
 
 def _curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """How many scans there were, and those that failed or carry flags."""
-    failed = table[table["status"] == "failed"]
-    flagged = table[(table["status"] != "failed") & (table["flags"] != "")]
+    failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
+    flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
     rows = [
         [r["participant_id"], r["site"], _without_path(f"failed: {r['reason']}", run.folder)]
         for _, r in failed.iterrows()
     ]
+    rows += [[r["participant_id"], r["site"], str(r["reason"])] for _, r in rejected.iterrows()]
     rows += [[r["participant_id"], r["site"], str(r["flags"])] for _, r in flagged.iterrows()]
-    return {"scans": len(table), "failed": len(failed), "flagged": len(flagged), "rows": rows}
+    counts = {"failed": len(failed), "rejected": len(rejected), "flagged": len(flagged)}
+    return {"scans": len(table), **counts, "rows": rows}
 
 
 def _table(path: Path) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ from deepqct.folder import (
     write_text,
 )
 from deepqct.report import notebook_page, write_report
+from deepqct.reviews import REVIEWS
 from deepqct.stage import STAGES, ParameterError, declared_parameters, notebook_source, unknown, versions
 
 PRESETS = ("smoke", "quick", "paper")
@@ -184,7 +185,7 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         cohort = load_cohort(folder, outcome=plan.parameters["01_data_curation"]["outcome"])
-        tables = [folder / name for name in ("participants.tsv", "participants.json", "scans.tsv")]
+        tables = [folder / name for name in ("participants.tsv", "participants.json", "scans.tsv", REVIEWS)]
         scans = [path for path in tables if path.exists()] + [folder / file for file in cohort.scans["file"]]
     _write_jobs(plan)
     for job in plan.parameters:  # a failure of last time must not pass for one of this time
@@ -391,7 +392,7 @@ def _write_record(plan: Plan, *, began: float) -> None:
             "parameters": parameters,
         }
     inputs = {}
-    for name in ("participants.tsv", "participants.json", "scans.tsv"):
+    for name in ("participants.tsv", "participants.json", "scans.tsv", REVIEWS):
         path = resolve(plan.parameters["01_data_curation"]["cohort_dir"]) / name
         if path.exists():
             inputs[name] = file_hash(path)

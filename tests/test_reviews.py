@@ -1,0 +1,137 @@
+"""Reviews: every decision on disk at once, undone, resumed, obeyed by curation, and compared between readers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from deepqct.cohort import keep_cohort, keep_splits, load_cohort
+from deepqct.curation import curate
+from deepqct.folder import Run, read_table
+from deepqct.learner import items_of
+from deepqct.recipe import Recipe
+from deepqct.reviews import (
+    COLUMNS,
+    REVIEWS,
+    ReviewError,
+    decide,
+    read_reviews,
+    reader_agreement,
+    rejected,
+    standing,
+    still_open,
+)
+from deepqct.virtual import new_cohort
+
+
+def scans(n: int = 3) -> pd.DataFrame:
+    """The scans of a few women."""
+    return pd.DataFrame(
+        {"participant_id": [f"sub-{i // 2 + 1:04d}" for i in range(2 * n)], "site": ["wrist", "ankle"] * n}
+    )
+
+
+def test_a_decision_is_on_disk_at_once_and_can_be_taken_back(tmp_path):
+    """A browser that dies must cost nothing, and a slip of the hand must leave its trace."""
+    scan = {"reviewer": "AB", "participant_id": "sub-0001", "site": "wrist"}
+    decide(tmp_path, **scan, decision="accept", motion_grade=2)
+    decide(tmp_path, **scan, decision="reject", motion_grade=5, remark='moved, "twice"\nindeed')
+    assert (tmp_path / REVIEWS).read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert rejected(read_reviews(tmp_path)) == {("sub-0001", "wrist")}
+    assert read_reviews(tmp_path)["remark"].tolist() == ["", 'moved, "twice" indeed']
+    decide(tmp_path, **scan, decision="undo")
+    (left,) = standing(read_reviews(tmp_path)).to_dict("records")
+    assert (left["decision"], left["motion_grade"]) == ("accept", 2)
+    assert rejected(read_reviews(tmp_path)) == set()
+    decide(tmp_path, **scan, decision="undo")
+    decide(tmp_path, **scan, decision="undo")
+    assert standing(read_reviews(tmp_path)).empty
+    assert len(read_reviews(tmp_path)) == 5
+
+
+def test_a_reader_goes_on_at_the_first_scan_that_she_left_open(tmp_path):
+    """What another reader decided, or what she took back, is still open to her."""
+    assert read_reviews(tmp_path).empty
+    assert len(still_open(scans(), read_reviews(tmp_path), reviewer="AB")) == 6
+    decide(tmp_path, reviewer="AB", participant_id="sub-0001", site="wrist", decision="accept")
+    decide(tmp_path, reviewer="AB", participant_id="sub-0001", site="ankle", decision="accept")
+    decide(tmp_path, reviewer="CD", participant_id="sub-0002", site="wrist", decision="reject")
+    decide(tmp_path, reviewer="AB", participant_id="sub-0001", site="ankle", decision="undo")
+    left = still_open(scans(), read_reviews(tmp_path), reviewer="AB")
+    assert left[["participant_id", "site"]].iloc[0].tolist() == ["sub-0001", "ankle"]
+    assert len(left) == 5
+
+
+def test_two_readers_are_compared_as_scikit_learn_does(tmp_path):
+    """A kappa of one's own making must be the known one."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(1, 6, 40)
+    grades = {who: np.clip(truth + rng.integers(-1, 2, 40), 1, 5) for who in ("AB", "CD")}
+    for who, values in grades.items():
+        for i, grade in enumerate(values):
+            word = "reject" if grade > 3 else "accept"
+            person = f"sub-{i:04d}"
+            decide(tmp_path, reviewer=who, participant_id=person, site="wrist", decision=word, motion_grade=int(grade))
+    table = reader_agreement(read_reviews(tmp_path)).set_index("what")
+    weighted = cohen_kappa_score(grades["AB"], grades["CD"], weights="quadratic")
+    plain = cohen_kappa_score(grades["AB"] > 3, grades["CD"] > 3)
+    assert table.loc["motion_grade", "kappa"] == pytest.approx(weighted)
+    assert table.loc["decision", "kappa"] == pytest.approx(plain)
+    assert (table["n"] == 40).all()
+    assert table["low"].lt(table["kappa"]).all()
+    assert table["high"].gt(table["kappa"]).all()
+    assert reader_agreement(read_reviews(tmp_path).query("reviewer == 'AB'")).empty
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"decision": "maybe"}, r"'wrist', 'maybe' is no decision"),
+        ({"motion_grade": 6}, r"motion_grade is 6; use 1 to 5"),
+        ({"reviewer": " "}, r"reviewer is empty"),
+    ],
+)
+def test_what_is_no_decision_is_refused(tmp_path, wrong, said):
+    """A word that curation does not know would silently keep a scan."""
+    good = {"reviewer": "AB", "participant_id": "sub-0001", "site": "wrist", "decision": "accept"}
+    with pytest.raises(ReviewError, match=said):
+        decide(tmp_path, **(good | wrong))
+    assert not (tmp_path / REVIEWS).exists()
+
+
+def test_a_spoilt_line_is_named(tmp_path):
+    """Someone will open the file in a spreadsheet."""
+    decide(tmp_path, reviewer="AB", participant_id="sub-0001", site="wrist", decision="accept")
+    text = (tmp_path / REVIEWS).read_text()
+    (tmp_path / REVIEWS).write_text(text.replace("accept", "ok"))
+    with pytest.raises(ReviewError, match=r"row 2: decision is 'ok'"):
+        read_reviews(tmp_path)
+    (tmp_path / REVIEWS).write_text("who,what\n")
+    with pytest.raises(ReviewError, match="has the columns who, what"):
+        read_reviews(tmp_path)
+
+
+def test_curation_leaves_the_rejected_out_until_they_are_taken_back(tmp_path):
+    """Indices and networks alike: a scan that a reader rejected counts nowhere, and its remark goes nowhere."""
+    folder = new_cohort(tmp_path / "virtual", n=4, voxel_mm=0.3, slices=4, prevalence=0.5, seed=4)
+    run = Run(tmp_path / "run")
+    cohort = load_cohort(folder)
+    keep_cohort(cohort, run)
+    keep_splits(cohort, run, protocols="all", folds=2, repeats=1, test_fraction=0.1, seed=1)
+    curate(cohort, run, image_px=32)
+    assert len(read_table(run.indices)) == 16
+    decision = {"reviewer": "AB", "participant_id": "sub-0002", "site": "wrist"}
+    decide(folder, **decision, decision="reject", remark="Mrs Planted moved")
+    table = curate(load_cohort(folder), run, image_px=32).set_index(["participant_id", "site"])
+    assert table.loc[("sub-0002", "wrist"), ["status", "reason"]].tolist() == ["rejected", "rejected in review.csv"]
+    assert (table["status"] == "rejected").sum() == 1
+    left = read_table(run.indices)
+    assert left.query("participant_id == 'sub-0002'")["bone"].tolist() == ["tibia", "fibula"]
+    people = items_of(run, bone="radius", protocol="all", repeat=0, recipe=Recipe(images=1))["participant_id"]
+    assert sorted(people) == ["sub-0001", "sub-0003", "sub-0004"]
+    assert not [path for path in run.folder.rglob("*") if path.is_file() and b"Planted" in path.read_bytes()]
+    decide(folder, **decision, decision="undo")
+    assert (curate(load_cohort(folder), run, image_px=32)["status"] == "curated").all()
+    assert len(read_table(run.indices)) == 16
