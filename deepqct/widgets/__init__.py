@@ -1,5 +1,7 @@
 """What is moved by hand in a notebook; papermill shows each one's static twin instead."""
 
 from deepqct.widgets.groups import group_explorer
+from deepqct.widgets.review import ReviewPanel
+from deepqct.widgets.slices import SliceViewer, link
 
-__all__ = ["group_explorer"]
+__all__ = ["ReviewPanel", "SliceViewer", "group_explorer", "link"]

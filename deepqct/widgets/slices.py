@@ -1,0 +1,224 @@
+"""Slices of a scan by hand: three planes through one point, in a density window, with outlines and a read-out."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from deepqct.scan import Scan
+
+# Density windows in mgHA/cm³; our choice. None: the range of the slice's densities.
+WINDOWS: dict[str, tuple[float, float] | None] = {"bone": (-400.0, 1400.0), "trabecular": (-200.0, 700.0), "full": None}
+PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis that each plane cuts
+OUTLINES = ((0, 158, 115), (230, 159, 0), (86, 180, 233))  # trabecular, cortical, another bone (Okabe and Ito 2008)
+_CROSS = (204, 121, 167)
+_BAR_MM = 10
+
+
+def slice_picture(
+    scan: Scan,
+    *,
+    plane: str,
+    at: tuple[int, int, int],
+    window: tuple[float, float] | None = WINDOWS["bone"],
+    labels: NDArray[np.uint8] | None = None,
+    cross: bool = False,
+    size: int = 380,
+) -> Image.Image:
+    """One slice through a voxel, in true proportions, with a bar of 10 mm.
+
+    Parameters
+    ----------
+    scan : Scan
+        Only the slice itself is read of a memory-mapped one.
+    plane : {"axial", "coronal", "sagittal"}
+        Shown as (y, x), (z, x) or (z, y), the first axis downwards.
+    at : (z, y, x)
+        The voxel.
+    window : (low, high) mgHA/cm³, or None
+        Black and white; None for the slice's own range.
+    labels : (z, y, x) uint8, optional
+        Outlined: 1 trabecular, 2 cortical, 3 another bone.
+    cross : bool
+        Mark the voxel by two lines.
+    size : int
+        Pixels of the longer edge.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    axis = PLANES[plane]
+    place: tuple[Any, ...] = tuple(at[a] if a == axis else slice(None) for a in range(3))
+    rest = [a for a in range(3) if a != axis]
+    millimetres = [scan.native.shape[a] * scan.voxel_mm[a] for a in rest]
+    scale = size / max(millimetres)  # pixels a mm
+    height, width = (max(1, round(edge * scale)) for edge in millimetres)
+    density = scan.density_of(place)
+    low, high = (float(density.min()), float(density.max())) if window is None else window
+    grey = np.clip((density - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("RGB")
+    if labels is not None:
+        small = np.asarray(Image.fromarray(labels[place]).resize((width, height), Image.Resampling.NEAREST))
+        pixels = np.array(picture)
+        for label, colour in enumerate(OUTLINES, start=1):
+            inside = small == label
+            pixels[inside & ~ndimage.binary_erosion(inside)] = colour
+        picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    if cross:
+        row, column = ((at[a] + 0.5) * scan.voxel_mm[a] * scale for a in rest)
+        draw.line([(0, row), (width, row)], fill=_CROSS)
+        draw.line([(column, 0), (column, height)], fill=_CROSS)
+    if width > _BAR_MM * scale + 12:
+        bottom = height - 7
+        draw.line([(6, bottom), (6 + _BAR_MM * scale, bottom)], fill=(255, 255, 255), width=3)
+        draw.text((6, bottom - 14), f"{_BAR_MM} mm", fill=(255, 255, 255))
+    return picture
+
+
+def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, float], size: int = 260) -> Image.Image:
+    """How often each density occurs in a slice, on a logarithmic scale, the window shaded."""
+    low, high = -1000.0, 2000.0
+    counts = np.log1p(np.histogram(density, bins=size, range=(low, high))[0])
+    height = 90
+    picture = Image.new("RGB", (size, height), (255, 255, 255))
+    draw = ImageDraw.Draw(picture)
+    left, right = ((min(max(edge, low), high) - low) / (high - low) * (size - 1) for edge in window)
+    draw.rectangle([left, 0, right, height - 14], fill=(255, 236, 200))
+    for column, tall in enumerate(counts / max(counts.max(), 1e-9) * (height - 18)):
+        draw.line([(column, height - 14 - tall), (column, height - 14)], fill=(60, 60, 60))
+    for mark in (-1000, 0, 1000):
+        draw.text(((mark - low) / (high - low) * (size - 1) + 1, height - 12), str(mark), fill=(60, 60, 60))
+    return picture
+
+
+class SliceViewer(widgets.VBox):
+    """Three planes through one voxel; `z`, `y`, `x`, `preset`, `level`, `width` and `outlines` are its controls.
+
+    Parameters
+    ----------
+    scan : Scan
+        What is shown; memory-mapped scans are read slice by slice.
+    labels : (z, y, x) uint8, optional
+        Compartments to outline.
+    size : int
+        Pixels of a plane's longer edge.
+    virtual : bool
+        Say that the woman is virtual.
+    """
+
+    def __init__(
+        self, scan: Scan, *, labels: NDArray[np.uint8] | None = None, size: int = 380, virtual: bool = False
+    ) -> None:
+        self.planes = {plane: widgets.Image(format="jpeg") for plane in PLANES}
+        self.histogram = widgets.Image(format="png")
+        self.read_out = widgets.HTML()
+        self.z, self.y, self.x = (
+            widgets.IntSlider(description=f"{name} (voxel)", continuous_update=True, max=1) for name in "zyx"
+        )
+        self.preset = widgets.Dropdown(options=[*WINDOWS, "by hand"], value="bone", description="Window")
+        self.level = widgets.FloatSlider(value=500, min=-1000, max=2000, step=10, description="Level")
+        self.width = widgets.FloatSlider(value=1800, min=50, max=4000, step=10, description="Width")
+        self.outlines = widgets.Checkbox(value=True, description="Compartments")
+        self.cross = widgets.Checkbox(value=True, description="Cross")
+        self._size, self._virtual, self._still = size, virtual, False
+        self.show(scan, labels=labels)
+        for control in (self.z, self.y, self.x, self.level, self.width, self.outlines, self.cross):
+            control.observe(self._draw, names="value")
+        self.preset.observe(self._take_preset, names="value")
+        controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width,
+                                 widgets.HBox([self.outlines, self.cross])])  # fmt: skip
+        beside = widgets.VBox([self.histogram, self.read_out])
+        super().__init__([widgets.HBox(list(self.planes.values())), widgets.HBox([controls, beside])])
+
+    def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
+        """Show another scan, from its middle."""
+        self._scan, self._labels, self._still = scan, labels, True
+        for slider, count in zip((self.z, self.y, self.x), scan.native.shape, strict=True):
+            slider.max = count - 1
+            slider.value = count // 2
+        self._still = False
+        self._draw()
+
+    @property
+    def at(self) -> tuple[int, int, int]:
+        """The voxel (z, y, x) that all planes go through."""
+        return self.z.value, self.y.value, self.x.value
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Black and white in mgHA/cm³."""
+        return self.level.value - self.width.value / 2, self.level.value + self.width.value / 2
+
+    def _take_preset(self, _: Any = None) -> None:
+        """Level and width of a preset; of ``full`` those of the axial slice."""
+        if self.preset.value == "by hand":
+            return
+        window = WINDOWS[self.preset.value]
+        if window is None:
+            density = self._scan.density_of((self.z.value,))
+            window = float(density.min()), float(density.max())
+        self._still = True
+        self.level.value, self.width.value = sum(window) / 2, window[1] - window[0]
+        self._still = False
+        self._draw()
+
+    def _draw(self, _: Any = None) -> None:
+        """All pictures of the present point."""
+        if self._still:
+            return
+        labels = self._labels if self.outlines.value else None
+        how: dict[str, Any] = {"at": self.at, "window": self.window, "labels": labels, "cross": self.cross.value}
+        for plane, image in self.planes.items():
+            image.value = _bytes(slice_picture(self._scan, plane=plane, size=self._size, **how), "JPEG")
+        axial = self._scan.density_of((self.z.value,))
+        self.histogram.value = _bytes(histogram_picture(axial, window=self.window), "PNG")
+        density = float(axial[self.y.value, self.x.value])
+        part = 0 if self._labels is None else int(self._labels[self.at])
+        words = ("", ", trabecular compartment", ", cortical compartment", ", another bone")[part]
+        mark = "<br><em>virtual woman</em>" if self._virtual else ""
+        self.read_out.value = (
+            f"<p>z {self.at[0]}, y {self.at[1]}, x {self.at[2]}: {density:.0f} mgHA/cm³{words}{mark}</p>"
+        )
+
+
+def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:
+    """Two viewers side by side that move together, in place (by share of the height) and in window.
+
+    Parameters
+    ----------
+    one, other : SliceViewer
+        Of scans of any shapes.
+    """
+
+    def follow(source: SliceViewer, target: SliceViewer) -> None:
+        def move(_: Any = None) -> None:
+            for name in "zyx":
+                a, b = getattr(source, name), getattr(target, name)
+                wanted = round(a.value / max(a.max, 1) * b.max)
+                if round(b.value / max(b.max, 1) * a.max) != a.value and b.value != wanted:
+                    b.value = wanted
+
+        for name in "zyx":
+            getattr(source, name).observe(move, names="value")
+
+    follow(one, other)
+    follow(other, one)
+    for name in ("level", "width", "outlines"):
+        widgets.link((getattr(one, name), "value"), (getattr(other, name), "value"))
+    return widgets.HBox([one, other])
+
+
+def _bytes(picture: Image.Image, kind: str) -> bytes:
+    """A picture as a browser takes it."""
+    out = BytesIO()
+    picture.save(out, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {"compress_level": 1}))
+    return out.getvalue()

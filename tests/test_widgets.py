@@ -1,0 +1,174 @@
+"""What is moved by hand: slices in true proportions and in time, decisions by button and key."""
+
+from __future__ import annotations
+
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepqct.cohort import load_cohort
+from deepqct.folder import Run
+from deepqct.reviews import read_reviews, standing
+from deepqct.scan import Scan
+from deepqct.virtual import new_cohort
+from deepqct.widgets import ReviewPanel, SliceViewer, link
+from deepqct.widgets.slices import OUTLINES, slice_picture
+
+
+def cuboid(shape: tuple[int, int, int] = (10, 40, 60), *, voxel_mm=(0.5, 0.25, 0.25)) -> Scan:
+    """A bright block in a dark field."""
+    native = np.zeros(shape, np.int16)
+    native[:, 10:20, 30:50] = 1000
+    return Scan(native=native, slope=1.0, intercept=0.0, voxel_mm=voxel_mm)
+
+
+def pixels(widget) -> np.ndarray:
+    """What an image widget shows."""
+    return np.asarray(Image.open(BytesIO(widget.value)).convert("RGB"), int)
+
+
+def test_planes_have_true_proportions_and_one_density_scale():
+    """A bone stretched in one plane would mislead; a slice scaled by itself would hide its density."""
+    scan = cuboid()
+    sizes = {plane: slice_picture(scan, plane=plane, at=(5, 15, 40), size=300).size for plane in
+             ("axial", "coronal", "sagittal")}  # fmt: skip
+    assert sizes == {"axial": (300, 200), "coronal": (300, 100), "sagittal": (300, 150)}
+    picture = np.asarray(slice_picture(scan, plane="axial", at=(5, 0, 0), window=(0.0, 2000.0), size=60), int)
+    assert picture[15, 40].tolist() == [127, 127, 127]
+    assert picture[5, 5].tolist() == [0, 0, 0]
+    labels = np.where(scan.native > 0, 2, 0).astype(np.uint8)
+    outlined = np.asarray(slice_picture(scan, plane="axial", at=(5, 0, 0), labels=labels, size=60), int)
+    edge = (outlined == OUTLINES[1]).all(axis=2)
+    assert edge.sum() == 2 * (10 + 20) - 4
+    assert not edge[15, 40]
+
+
+def test_controls_move_the_pictures_and_the_read_out():
+    """The read-out is the density at the cross, in its unit."""
+    viewer = SliceViewer(cuboid(), labels=np.where(cuboid().native > 0, 1, 0).astype(np.uint8))
+    viewer.cross.value = False
+    viewer.y.value, viewer.x.value = 15, 40
+    assert "1000 mgHA/cm³, trabecular compartment" in viewer.read_out.value
+    viewer.x.value = 5
+    assert ": 0 mgHA/cm³" in viewer.read_out.value
+    viewer.outlines.value = False
+    before = pixels(viewer.planes["axial"])
+    viewer.preset.value = "full"
+    assert viewer.window == (0.0, 1000.0)
+    inside = (95, 253, 0)
+    assert pixels(viewer.planes["axial"])[inside] > before[inside] + 20
+    viewer.level.value = 5000.0
+    assert pixels(viewer.planes["axial"])[:100].max() < 20
+    virtual = SliceViewer(cuboid(), virtual=True)
+    assert "virtual woman" in virtual.read_out.value
+
+
+def test_linked_viewers_move_together_also_when_they_differ_in_length():
+    """Left and right limb, or before and after: the same share of the height, the same window."""
+    one, other = SliceViewer(cuboid((11, 40, 60))), SliceViewer(cuboid((21, 40, 60)))
+    link(one, other)
+    one.z.value = 3
+    assert other.z.value == 6
+    other.z.value = 20
+    assert one.z.value == 10
+    one.level.value = 300.0
+    assert other.level.value == 300.0
+
+
+def test_a_slice_of_a_full_scan_takes_under_a_tenth_of_a_second(tmp_path):
+    """Otherwise nobody turns the wheel through 168 slices."""
+    path = tmp_path / "scan.npy"
+    native = np.lib.format.open_memmap(path, mode="w+", dtype=np.int16, shape=(168, 700, 1000))
+    native[:] = np.random.default_rng(0).integers(-400, 1400, (1, 700, 1000))
+    native.flush()
+    scan = Scan(native=np.load(path, mmap_mode="r"), slope=1.0, intercept=0.0, voxel_mm=(0.0607,) * 3)
+    viewer = SliceViewer(scan)
+    seconds = []
+    for z in range(10, 160, 6):
+        start = time.perf_counter()
+        viewer.z.value = z
+        seconds.append(time.perf_counter() - start)
+    print(f"slice: median {1000 * np.median(seconds):.0f} ms, worst {1000 * max(seconds):.0f} ms")  # noqa: T201
+    assert np.median(seconds) < 0.1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three virtual women at coarse voxels."""
+    return new_cohort(tmp_path_factory.mktemp("virtual"), n=3, voxel_mm=0.5, slices=4, seed=4)
+
+
+@pytest.fixture
+def panel(folder, tmp_path):
+    """A reader's panel without earlier decisions."""
+    (folder / "review.csv").unlink(missing_ok=True)
+    return ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="AB", size=120)
+
+
+def test_buttons_and_keys_decide_at_once_and_a_new_panel_goes_on(panel, folder, tmp_path):
+    """A killed kernel costs nothing: all that was decided is in the file."""
+    first = panel.current
+    panel.grade.value = 2
+    panel.accept.click()
+    second = panel.current
+    assert second != first
+    panel.key_field.value = "4"
+    assert panel.grade.value == 4
+    panel.key_field.value = "r"
+    assert panel.key_field.value == ""
+    found = standing(read_reviews(folder))
+    assert found["decision"].tolist() == ["accept", "reject"]
+    assert found["motion_grade"].tolist() == [2, 4]
+    third = panel.current
+    panel.skip.click()
+    assert panel.current not in (first, second, third)
+    again = ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="AB", size=120)
+    assert again.current == third
+    again.key_field.value = "u"
+    assert again.current == second
+    assert ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="CD", size=120).current == first
+
+
+def test_nobody_decides_without_a_name_and_the_end_is_said(panel, folder):
+    """A decision of nobody cannot be asked about later."""
+    panel.reviewer.value = ""
+    panel.accept.click()
+    assert read_reviews(folder).empty
+    assert "Give your initials" in panel.said.value
+    panel.reviewer.value = "AB"
+    for _ in range(6):
+        panel.key_field.value = "a"
+    assert "All 6 scans are judged" in panel.said.value
+    panel.accept.click()
+    assert len(read_reviews(folder)) == 6
+
+
+def test_the_reader_does_not_see_the_outcome(panel):
+    """A grade given with the fracture in mind would leak it into what is left out."""
+
+    def texts(widget) -> list[str]:
+        own = [str(getattr(widget, name, "")) for name in ("value", "description", "placeholder")]
+        return own + [text for child in getattr(widget, "children", ()) for text in texts(child)]
+
+    assert "fracture" not in " ".join(text for text in texts(panel) if len(text) < 2000)
+
+
+def test_a_scan_that_cannot_be_read_can_still_be_rejected(folder, tmp_path):
+    """A broken file must not stop the reader."""
+    cohort = load_cohort(folder)
+    file = folder / cohort.scans["file"].iloc[0]
+    content = file.read_bytes()
+    try:
+        (folder / "review.csv").unlink(missing_ok=True)
+        file.write_bytes(content[:200])
+        panel = ReviewPanel(cohort, run=Run(tmp_path), reviewer="AB", size=120)
+        (message,) = panel.scan_place.children
+        assert file.name in message.value
+        assert str(folder) not in message.value
+        panel.reject.click()
+    finally:
+        file.write_bytes(content)
+    assert standing(read_reviews(folder))["decision"].tolist() == ["reject"]
