@@ -6,10 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 matplotlib.use("Agg")
 
@@ -63,3 +68,20 @@ def chromium() -> str:
         assert not os.environ.get("CI"), "CI has no chromium; .ci/run installs it"
         pytest.skip("chromium is not installed (Debian: apt install chromium)")
     return found
+
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-webgl", "--ignore-gpu-blocklist", "--disable-quic",
+    "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()

@@ -11,17 +11,12 @@ from threading import Thread
 import nbformat
 import pytest
 import synthetic
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from deepqct.folder import Run
 from deepqct.report import notebook_page, write_report
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-webgl", "--ignore-gpu-blocklist", "--disable-quic",
-    "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +28,6 @@ def finished(tmp_path_factory) -> Run:
     notebook_page(notebook, run.page("01_data_curation"), virtual="literature")
     write_report(run)
     return run
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_by_hand_number_method_and_indices_move_the_pictures(found):
     table, _, groups = found
     picture = embedding.embed(groups.space.standardise(table), seed=1)
     box = group_explorer(table, picture=picture, seed=1, virtual=True)
-    (left, chosen), said, image = box.children[0].children, box.children[1], box.children[2]
+    (left, chosen), said, image = box.children[0].children, box.children[1], box.children[2].children[0]
     number, method = left.children
     assert "There are 2 groups" in said.value
     before = image.value

@@ -56,7 +56,10 @@ def group_explorer(
     method = widgets.Dropdown(options=METHODS, description="Method")
     chosen = widgets.SelectMultiple(options=["all", *names], value=("all",), rows=8, description="Indices")
     said = widgets.HTML()
-    pictures = [widgets.Image(format="png", layout=widgets.Layout(max_width="100%")) for _ in range(3)]
+    pictures = [
+        widgets.Image(format="png", layout=widgets.Layout(flex="0 0 auto", width="auto", height="auto"))
+        for _ in range(3)
+    ]
 
     def follow(_: Any = None) -> None:
         said.value = "<p>Looking for groups…</p>"
@@ -82,7 +85,9 @@ def group_explorer(
     for control in (number, method, chosen):
         control.observe(follow, names="value")
     follow()
-    return widgets.VBox([widgets.HBox([widgets.VBox([number, method]), chosen]), said, *pictures])
+    row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
+    shown = widgets.HBox(pictures, layout=row)
+    return widgets.VBox([widgets.HBox([widgets.VBox([number, method]), chosen]), said, shown])
 
 
 def _png(axes: Any, *, virtual: bool) -> bytes:
@@ -93,6 +98,6 @@ def _png(axes: Any, *, virtual: bool) -> bytes:
     if virtual:
         plots.mark_virtual(figure)
     drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=96, bbox_inches="tight")
+    figure.savefig(drawn, format="png", dpi=80, bbox_inches="tight")
     plt.close(figure)
     return drawn.getvalue()

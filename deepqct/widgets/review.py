@@ -48,9 +48,9 @@ class ReviewPanel(widgets.VBox):
         )
         self.key_field = widgets.Text(description="Keys", placeholder="a r 1–5 u s", continuous_update=True)
         self.grade = widgets.ToggleButtons(
-            options=[("not graded", None), *((str(g), g) for g in GRADES)], description="Motion"
+            options=[("ungraded", None), *((str(g), g) for g in GRADES)], description="Motion"
         )
-        self.grade.style.button_width = "5em"
+        self.grade.style.button_width = "6.5em"
         self.remark = widgets.Text(description="Remark", placeholder="stays in the cohort folder")
         self.accept, self.reject, self.undo, self.skip = (
             widgets.Button(description=word, button_style=style)

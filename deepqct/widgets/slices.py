@@ -118,8 +118,8 @@ class SliceViewer(widgets.VBox):
     def __init__(
         self, scan: Scan, *, labels: NDArray[np.uint8] | None = None, size: int = 380, virtual: bool = False
     ) -> None:
-        self.planes = {plane: widgets.Image(format="jpeg") for plane in PLANES}
-        self.histogram = widgets.Image(format="png")
+        self.planes = {plane: widgets.Image(format="jpeg", layout=_unstretched()) for plane in PLANES}
+        self.histogram = widgets.Image(format="png", layout=_unstretched())
         self.read_out = widgets.HTML()
         self.z, self.y, self.x = (
             widgets.IntSlider(description=f"{name} (voxel)", continuous_update=True, max=1) for name in "zyx"
@@ -137,11 +137,13 @@ class SliceViewer(widgets.VBox):
         controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width,
                                  widgets.HBox([self.outlines, self.cross])])  # fmt: skip
         beside = widgets.VBox([self.histogram, self.read_out])
-        super().__init__([widgets.HBox(list(self.planes.values())), widgets.HBox([controls, beside])])
+        row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
+        super().__init__([widgets.HBox(list(self.planes.values()), layout=row), widgets.HBox([controls, beside])])
 
     def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
         """Show another scan, from its middle."""
         self._scan, self._labels, self._still = scan, labels, True
+        self.outlines.layout.display = "none" if labels is None else ""
         for slider, count in zip((self.z, self.y, self.x), scan.native.shape, strict=True):
             slider.max = count - 1
             slider.value = count // 2
@@ -215,6 +217,11 @@ def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:
     for name in ("level", "width", "outlines"):
         widgets.link((getattr(one, name), "value"), (getattr(other, name), "value"))
     return widgets.HBox([one, other])
+
+
+def _unstretched() -> widgets.Layout:
+    """An image at its own size: a flexible box would stretch it to its neighbours' height."""
+    return widgets.Layout(flex="0 0 auto", align_self="flex-start", width="auto", height="auto")
 
 
 def _bytes(picture: Image.Image, kind: str) -> bytes:

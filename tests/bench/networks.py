@@ -103,7 +103,8 @@ def trained(run: Run, *, bones: tuple[str, ...] = BONES) -> None:
         seconds = time.perf_counter() - start
         y = outcome.reindex(scores.index).astype(int)
         columns = [c for c in wide if c.startswith(f"{bone} ")]
-        ridge = cross_predict(wide.reindex(scores.index)[columns].astype(float), outcome=y, fold=scores["fold"])
+        table_of_bone = wide.reindex(scores.index)[columns].astype(float)
+        ridge = cross_predict(table_of_bone, outcome=y, fold=scores["fold"])["score"]
         own, other = (auc(y, s).iloc[0] for s in (scores["score"], ridge))
         apart = compare_auc(y, scores["score"], ridge).iloc[0]
         best = attainable.get(f"DeepQCT {bone}", attainable["all"])
