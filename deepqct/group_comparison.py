@@ -125,8 +125,9 @@ def _variables(run: Run) -> pd.DataFrame:
     dictionary = read_json(run.dictionary)
     outcome = run_outcome(run)
     roles = [*columns_by_role(dictionary, "clinical"), *columns_by_role(dictionary, "bmd")]
-    table = read_table(run.participants).set_index("participant_id")[roles].astype(float)
-    scores = table[[column for column in table if column in KNOWN and column.startswith("t_")]]
+    people = read_table(run.participants).set_index("participant_id")
+    table = people[roles].astype(float)
+    scores = people[[column for column in people if column in KNOWN and column.startswith("t_")]].astype(float)
     if len(scores.columns):  # the World Health Organization's definition, at the worst site
         table.insert(0, "osteoporosis", (scores.min(axis=1) <= -2.5).astype(float).where(scores.notna().any(axis=1)))
     table.insert(0, str(outcome.name), outcome.astype(float))

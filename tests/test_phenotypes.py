@@ -265,9 +265,13 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
     density = np.random.default_rng(0).standard_normal(len(ill)) - 2.0 * ill
     features = pd.DataFrame({"radius Tt.vBMD": density}, index=outcome.index)
     people = pd.DataFrame({"participant_id": outcome.index, "group": np.where(ill, 2, 1)})
+    with_scores = read_table(run.participants).assign(t_total_hip=np.where(ill, -2.5, -1.0), t_femoral_neck=-2.0)
+    write_table(run.participants, with_scores)
     table = beside_preprint(run, people, features).set_index("finding")
     assert table.loc["radius Tt.vBMD (made the groups)", "as_there"]
     assert table.loc["fracture", "as_there"]
+    assert table.loc["osteoporosis", "as_there"]
+    assert keep_comparison(run, people, features).set_index("variable").loc["osteoporosis", "group 1"].startswith("0/")
     assert (table["n"] == len(ill)).all()
     # The other way round: weak bone in the group of lower risk.
     turned = beside_preprint(run, people, -features).set_index("finding")

@@ -71,7 +71,8 @@ def public() -> None:
 def speed() -> None:
     """All methods with 200 bootstraps on 216 women of 60 indices, and a crowd."""
     features, _ = drawn(separation=3.0, seed=0)
-    sixty = features.iloc[:, :60]
+    noisy = features + np.random.default_rng(0).standard_normal(features.shape) * features.std().to_numpy()
+    sixty = features.join(noisy.add_suffix(" again")).iloc[:, :60]
     start = time.perf_counter()
     for method in METHODS:
         groups = find_groups(sixty, method=method)
