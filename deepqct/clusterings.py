@@ -135,7 +135,7 @@ def one_cloud_p(scores: Scores, *, draws: int = 199, seed: int = 0) -> float:
     McLachlan GJ (1987), doi:10.2307/2347790.
     """
     rng = np.random.default_rng(seed)
-    scores = sample(scores, seed=seed)
+    scores = scores[crowd(len(scores), seed=seed)]
     observed = _likelihood_ratio(scores, seed=seed)
     null = [_likelihood_ratio(rng.standard_normal(scores.shape), seed=seed) for _ in range(draws)]
     return float((1 + sum(value >= observed for value in null)) / (1 + draws))
@@ -172,7 +172,7 @@ def numbers_of_groups(
     from sklearn.metrics import silhouette_score
 
     rng = np.random.default_rng(seed)
-    few, numbers = sample(scores, seed=seed), range(1, max_groups + 1)
+    few, numbers = scores[crowd(len(scores), seed=seed)], range(1, max_groups + 1)
     clouds = [rng.uniform(few.min(axis=0), few.max(axis=0), few.shape) for _ in range(references)]
     rows = []
     for groups in numbers:
@@ -252,11 +252,9 @@ def stability(
     return jaccard.mean(axis=0), consensus.astype(float)
 
 
-def sample(scores: Scores, *, seed: int = 0) -> Scores:
-    """All women, or a random 2,000 of more."""
-    if len(scores) <= CROWD:
-        return scores
-    return scores[np.sort(np.random.default_rng(seed).choice(len(scores), CROWD, replace=False))]
+def crowd(n: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Places of all of `n` women, or of a random 2,000 of more, in order."""
+    return np.arange(n) if n <= CROWD else np.sort(np.random.default_rng(seed).choice(n, CROWD, replace=False))
 
 
 def _k_means(scores: Scores, *, groups: int, seed: int) -> tuple[NDArray[np.int64], Scores]:

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from deepqct.clusterings import (
     METHODS,
+    crowd,
     memberships,
     number_by_gap,
     numbers_of_groups,
@@ -256,7 +257,7 @@ def _find(
     labels = np.argsort(order)[raw]
     jaccard, consensus = pd.Series(dtype=float), pd.DataFrame()
     if n_groups > 1 and bootstraps:
-        few = np.sort(np.random.default_rng(seed).choice(n, min(n, 2000), replace=False))
+        few = crowd(n, seed=seed)
         found = stability(scores[few], labels[few], method=method, bootstraps=bootstraps, seed=seed)
         jaccard = pd.Series(found[0], index=range(1, n_groups + 1))
         consensus = pd.DataFrame(found[1], index=z.index[few], columns=z.index[few])
@@ -342,8 +343,8 @@ def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int
         One row and one column a bone, and ``all``, of the women who have both.
     """
     features = features.sort_index()
-    named = dict.fromkeys(str(column).split(" ")[0] for column in features)
-    bones = [bone for bone in BONES if bone in named] + [bone for bone in named if bone not in BONES]
+    there = dict.fromkeys(str(column).split(" ")[0] for column in features)
+    bones = [bone for bone in BONES if bone in there] + [bone for bone in there if bone not in BONES]
     found = {"all": groups.labels} if groups.n_groups > 1 else {}
     for bone in bones:
         own = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")

@@ -23,7 +23,13 @@ from deepqct.folder import SITES
 REVIEWS = "review.csv"
 COLUMNS = ("reviewer", "participant_id", "site", "decision", "motion_grade", "remark", "when", "deepqct")
 DECISIONS = ("accept", "reject", "undo")
-GRADES = (1, 2, 3, 4, 5)  # none to severe motion (Pialat 2012, doi:10.1016/j.bone.2011.10.003)
+GRADES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+)  # none to severe motion, as the manufacturer grades it (Sode 2011, doi:10.1016/j.bone.2011.03.755)
 _SCAN = ["participant_id", "site"]
 _DRAWS = 2000
 
@@ -194,17 +200,17 @@ def _kappas(pairs: np.ndarray, *, what: str, seed: int) -> dict[str, float]:
     scale = list(GRADES) if what == "motion_grade" else list(DECISIONS[:2])
     a, b = (np.array([scale.index(value) for value in row]) for row in pairs)
     rng = np.random.default_rng(seed)
-    drawn = [_kappa(a[i], b[i], levels=len(scale)) for i in rng.integers(0, n, (_DRAWS, n))]
+    drawn = [_kappa(a[i], b[i]) for i in rng.integers(0, n, (_DRAWS, n))]
     known = np.array(drawn)[np.isfinite(drawn)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     same = float((a == b).mean())
-    return {"same": same, "kappa": _kappa(a, b, levels=len(scale)), "low": float(low), "high": float(high), "n": n}
+    return {"same": same, "kappa": _kappa(a, b), "low": float(low), "high": float(high), "n": n}
 
 
-def _kappa(a: np.ndarray, b: np.ndarray, *, levels: int) -> float:
+def _kappa(a: np.ndarray, b: np.ndarray) -> float:
     """Kappa with quadratic weights, which of two levels is the plain one; NaN if chance alone makes all alike."""
     chance = np.mean((a[:, None] - b[None]) ** 2)
-    return float(1 - np.mean((a - b) ** 2) / chance) if chance > 0 and levels > 1 else float("nan")
+    return float(1 - np.mean((a - b) ** 2) / chance) if chance > 0 else float("nan")
 
 
 def _append(path: Path, values: list[object]) -> None:
