@@ -15,6 +15,7 @@ from deepqct.reviews import read_reviews, standing
 from deepqct.scan import Scan
 from deepqct.virtual import new_cohort
 from deepqct.widgets import ReviewPanel, SliceViewer, link
+from deepqct.widgets.bone import thinned
 from deepqct.widgets.slices import OUTLINES, slice_picture
 
 
@@ -44,6 +45,19 @@ def test_planes_have_true_proportions_and_one_density_scale():
     edge = (outlined == OUTLINES[1]).all(axis=2)
     assert edge.sum() == 2 * (10 + 20) - 4
     assert not edge[15, 40]
+
+
+def test_a_thinned_bone_keeps_its_size_and_mean_density():
+    """A bone that a browser can turn must be the same bone."""
+    density = np.random.default_rng(0).integers(-400, 1400, (40, 200, 120))
+    mask = np.full(density.shape, 2, np.uint8)
+    small, labels, voxel_mm = thinned(density, mask, voxel_mm=(0.12, 0.06, 0.06), longest=50)
+    assert small.shape == labels.shape == (20, 50, 30)
+    assert voxel_mm == pytest.approx((0.24, 0.24, 0.24))
+    assert small.mean() == pytest.approx(density.mean(), rel=1e-5)
+    same, _, voxel_mm = thinned(density, mask, voxel_mm=(0.12, 0.06, 0.06), longest=500)
+    assert same.shape == density.shape
+    assert voxel_mm == (0.12, 0.06, 0.06)
 
 
 def test_controls_move_the_pictures_and_the_read_out():

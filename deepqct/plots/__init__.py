@@ -18,11 +18,19 @@ from deepqct.plots.groups import (
 )
 from deepqct.plots.models import loss_curves, performance, roc, score_distribution
 from deepqct.plots.networks import controls, mean_saliency, occlusion, saliency
-from deepqct.plots.scans import bland_altman, compartments, index_distributions, montage, save_slice
+from deepqct.plots.scans import (
+    bland_altman,
+    compartments,
+    index_distributions,
+    montage,
+    planes_and_projection,
+    save_slice,
+)
 
 __all__ = [
     "BONE_COLOURS", "agreement", "bland_altman", "bones_compared", "calibration", "compartments", "consensus", "controls",
     "decision_curves", "differences", "embedding", "group_differences", "group_heatmap", "index_distributions",
     "loss_curves", "mark_virtual", "mean_saliency", "montage", "nomogram", "numbers_of_groups", "occlusion", "performance",
-    "radar", "roc", "saliency", "save", "save_slice", "score_distribution", "set_style", "several_embeddings",
+    "planes_and_projection", "radar", "roc", "saliency", "save", "save_slice", "score_distribution", "set_style",
+    "several_embeddings",
 ]  # fmt: skip

@@ -120,6 +120,62 @@ def compartments(
 
 
 @styled
+def planes_and_projection(
+    density: NDArray[Any],
+    mask: NDArray[Any],
+    *,
+    voxel_mm: tuple[float, ...],
+    window: tuple[float, float] = (-400, 1400),
+) -> NDArray[Any]:
+    """One bone in three planes through its middle, and as a projection along y as on a radiograph.
+
+    Parameters
+    ----------
+    density : (z, y, x), mgHA/cm³
+        The bone's stack.
+    mask : (z, y, x) of 0 to 3
+        1 trabecular, 2 cortical, 3 another bone.
+    voxel_mm : (z, y, x) mm
+        Edge lengths.
+    window : (low, high), mgHA/cm³
+        Black and white of the planes.
+
+    Returns
+    -------
+    array of Axes
+        Axial, coronal, sagittal, projection.
+    """
+    inside = of_bone(mask)
+    middle = [int(np.median(places)) if len(places) else n // 2 for places, n in
+              zip(np.nonzero(inside), density.shape, strict=True)]  # fmt: skip
+    # Grams of hydroxyapatite per cm² of the bone alone: mgHA/cm³ × mm / 10 / 1000.
+    areal = np.where(inside, density, 0).sum(axis=1) * voxel_mm[1] / 10_000
+    planes = {
+        "axial": (density[middle[0]], inside[middle[0]], (1, 2)),
+        "coronal": (density[:, middle[1]], inside[:, middle[1]], (0, 2)),
+        "sagittal": (density[:, :, middle[2]], inside[:, :, middle[2]], (0, 1)),
+        "projection": (areal, None, (0, 2)),
+    }
+    tall = density.shape[0] * voxel_mm[0] > 0.5 * density.shape[1] * voxel_mm[1]
+    figure = plt.figure(figsize=(11, 8 if tall else 5), layout="constrained")
+    cells = figure.add_gridspec(3, 2, width_ratios=(1, 1.1))
+    grid = np.array([figure.add_subplot(cells[place]) for place in ((slice(None), 0), (0, 1), (1, 1), (2, 1))])
+    names = "zyx"
+    for axes, (name, (plane, part, (down, across))) in zip(grid, planes.items(), strict=True):
+        extent = (0, plane.shape[1] * voxel_mm[across], plane.shape[0] * voxel_mm[down], 0)
+        low, high = window if part is not None else (0, max(float(plane.max()), 1e-6))
+        image = axes.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent)
+        if part is not None and part.any() and min(part.shape) > 1:
+            x, y = ((np.arange(n) + 0.5) * voxel_mm[a] for n, a in zip(plane.shape[::-1], (across, down), strict=True))
+            axes.contour(x, y, part.astype(float), levels=[0.5], colors="#F0E442", linewidths=1.0)
+        axes.set(title=name, xlabel=f"{names[across]} (mm)", ylabel=f"{names[down]} (mm)")
+        if name in ("axial", "projection"):
+            bar = figure.colorbar(image, ax=axes, location="bottom", aspect=30, shrink=0.8)
+            bar.set_label("density (mgHA/cm³)" if name == "axial" else "areal density (g/cm²)")
+    return grid
+
+
+@styled
 def index_distributions(
     indices: pd.DataFrame, *, names: Sequence[str] | None = None, outcome: pd.Series | None = None
 ) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """What is moved by hand in a notebook; papermill shows each one's static twin instead."""
 
+from deepqct.widgets.bone import bone_view
 from deepqct.widgets.groups import group_explorer
 from deepqct.widgets.review import ReviewPanel
 from deepqct.widgets.slices import SliceViewer, link
 
-__all__ = ["ReviewPanel", "SliceViewer", "group_explorer", "link"]
+__all__ = ["ReviewPanel", "SliceViewer", "bone_view", "group_explorer", "link"]

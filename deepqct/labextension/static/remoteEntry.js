@@ -1,0 +1,107 @@
+// itkwidgets 0.32.6 in JupyterLab 4 and Voila. Its wheel has the whole viewer, but only as a bundle for the classic
+// notebook. This prebuilt extension registers that bundle, served from the installed itkwidgets, as a widget module.
+(function () {
+  const NAME = "deepqct-itkwidgets";
+  const VERSION = "0.32.6";
+  const BASE = "@jupyter-widgets/base";
+  const own = new URL(".", document.currentScript.src).href;
+  let scope;
+
+  // The server extension of deepqct (JupyterLab), or a folder beside this extension's (Voila).
+  function places() {
+    const config = document.getElementById("jupyter-config-data");
+    const root = config ? JSON.parse(config.textContent).baseUrl : "/";
+    return [root + "deepqct/itkwidgets/", new URL("../../itkwidgets/", own).href];
+  }
+
+  async function fetchBundle() {
+    const inVoila = own.includes("/voila/");
+    for (const place of inVoila ? places().reverse() : places()) {
+      const answer = await fetch(place + "index.js");
+      if (answer.ok) {
+        return [place, await answer.text()];
+      }
+    }
+    throw new Error("The files of itkwidgets are not served; install deepqct again and restart the server.");
+  }
+
+  // The bundle's classes come from Backbone's extend, which drops the static methods of real classes.
+  function extendable(Parent) {
+    const Extended = class extends Parent {};
+    Extended.extend = function (properties, statics) {
+      const parent = this;
+      const Child = class extends parent {};
+      Object.assign(Child.prototype, properties);
+      Object.assign(Child, statics);
+      Child.extend = Extended.extend;
+      Child.__super__ = parent.prototype;
+      return Child;
+    };
+    return Extended;
+  }
+
+  function hasWebGL() {
+    const canvas = document.createElement("canvas");
+    return Boolean(canvas.getContext("webgl2") || canvas.getContext("webgl"));
+  }
+
+  function withoutWebGL(base) {
+    return class extends base.DOMWidgetView {
+      render() {
+        this.el.textContent = "This browser has no WebGL, which turning a bone needs. The picture below shows it.";
+      }
+    };
+  }
+
+  async function loadModule(base) {
+    const [place, source] = await fetchBundle();
+    const asked = 'document.querySelector("body").getAttribute("data-base-url")+"nbextensions/itkwidgets/"';
+    const widgets = Object.assign({}, base, {
+      DOMWidgetModel: extendable(base.DOMWidgetModel),
+      DOMWidgetView: extendable(base.DOMWidgetView),
+    });
+    let module;
+    const define = (_, make) => { module = make(widgets); };
+    new Function("define", source.replaceAll(asked, JSON.stringify(place)))(define);
+    // An image of one channel has no list of them, on which the bundle would stumble half-way through its start.
+    const follow = module.ViewerView.prototype.channels_changed;
+    module.ViewerView.prototype.channels_changed = function () {
+      return this.model.get("channels") ? follow.call(this) : undefined;
+    };
+    const point = module.ViewerModel.serializers.clicked_slice_point; // nor can it send a point beside the bone
+    const serialize = point.serialize;
+    point.serialize = (value, manager) => (value && value.value ? serialize(value, manager) : null);
+    return hasWebGL() ? module : Object.assign({}, module, { ViewerView: withoutWebGL(base) });
+  }
+
+  async function shared(name) {
+    const versions = scope[name];
+    if (!versions) {
+      throw new Error(`${NAME} needs ${name}, which jupyterlab_widgets brings.`);
+    }
+    const newest = Object.keys(versions).sort((a, b) => a.localeCompare(b, undefined, { numeric: true })).pop();
+    return (await versions[newest].get())();
+  }
+
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB[NAME] = {
+    init: async (given) => { scope = given; },
+    get: async (wanted) => {
+      if (wanted !== "./extension") {
+        throw new Error(`${NAME} has no module ${wanted}.`);
+      }
+      const base = await shared(BASE);
+      let loading;
+      const plugin = {
+        id: `${NAME}:plugin`,
+        autoStart: true,
+        requires: [base.IJupyterWidgetRegistry],
+        activate: (_, registry) => {
+          const exports = () => (loading = loading || loadModule(base));
+          registry.registerWidget({ name: "itkwidgets", version: VERSION, exports });
+        },
+      };
+      return () => ({ __esModule: true, default: plugin });
+    },
+  };
+})();
