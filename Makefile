@@ -6,6 +6,7 @@
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make lab      JupyterLab on the notebooks
+# make app      explorer and review of the last report as pages without code
 # Each makes its own environment from the lock when there is none.
 
 VENV ?= .venv
@@ -15,7 +16,7 @@ PRESET ?= quick
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint lab env lock wheelhouse clean
+.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint lab app env lock wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -50,6 +51,9 @@ bench-groups: env
 
 lab: env
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+app: env
+	$(BIN)/deepqct app reports/$(PRESET)
 
 # The environment remembers the lock that it was made from and the checkout that it serves.
 env:

@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, cohort new.
+"""The command line: run, check, inspect, app, cohort new.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 """
@@ -121,6 +121,19 @@ def inspect(
     target = png or Path("deepqct-slice.png")
     plots.save_slice(density, target, voxel_mm=scan.voxel_mm)
     console.print(f"Middle slice: {target}", highlight=False)
+
+
+@app.command("app")
+def pages(
+    run_folder: Annotated[Path, typer.Argument(help="A finished run, such as reports/quick.")],
+    port: Annotated[int, typer.Option(help="The first port that is tried.")] = 8866,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Serve explorer and review of a run as pages without code, on this machine alone; Ctrl+C stops it."""
+    from deepqct.app import serve
+    from deepqct.folder import Run, resolve
+
+    raise typer.Exit(serve(Run(resolve(run_folder)), port=port, browser=browser))
 
 
 @cohort_app.command("new")

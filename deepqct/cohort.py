@@ -20,6 +20,7 @@ import pandera.pandas as pa
 
 from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
+from deepqct.scan import Scan, read_scan
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
@@ -154,10 +155,34 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
     return table
 
 
+def scan_of(cohort: Cohort, *, participant_id: str, site: str) -> Scan:
+    """One scan of a cohort, read as scans.tsv says.
+
+    Raises
+    ------
+    KeyError
+        If scans.tsv has none of this patient and site.
+    ScanError
+        If the file cannot be read.
+    """
+    own = cohort.scans[(cohort.scans["participant_id"] == participant_id) & (cohort.scans["site"] == site)]
+    if own.empty:
+        raise KeyError(f"scans.tsv has no {site} of {participant_id}.")
+    row = own.iloc[0]
+    unit = row.get("unit")
+    return read_scan(cohort.folder / row["file"], unit=unit if isinstance(unit, str) else None)
+
+
 def run_outcome(run: Run) -> pd.Series:
     """The outcome of every patient of a run: 0 or 1, indexed by participant_id, named after its column."""
     name = columns_by_role(read_json(run.require(run.dictionary, written_by="01_data_curation")), "outcome")[0]
     return read_table(run.participants).set_index("participant_id")[name].astype(int)
+
+
+def age_of(run: Run) -> pd.Series:
+    """The age of every patient of a run in years, indexed by participant_id; NaN where the cohort has none."""
+    people = read_table(run.participants).set_index("participant_id")
+    return people["age"].astype(float) if "age" in people else pd.Series(float("nan"), people.index, name="age")
 
 
 def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:

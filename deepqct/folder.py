@@ -122,6 +122,10 @@ class Run:
         """``scores_<bone>_inner.csv``: scores by networks that saw neither of two folds, for strict stacking."""
         return self.folder / f"scores_{bone}_inner.csv"
 
+    def saliency(self, bone: str) -> Path:
+        """``saliency_<bone>.npz``: where the networks looked in each held-out woman (heatmaps.py)."""
+        return self.folder / f"saliency_{bone}.npz"
+
     def controls(self, bone: str) -> Path:
         """``controls_<bone>.csv``: what one bone's networks score without the bone, or without its outcome."""
         return self.folder / f"controls_{bone}.csv"
@@ -190,6 +194,16 @@ class Run:
     def group_comparison(self) -> Path:
         """``group_comparison.csv``: how the patient groups differ."""
         return self.folder / "group_comparison.csv"
+
+    @property
+    def thresholds(self) -> Path:
+        """``thresholds.csv``: what calling women from each risk upwards would do."""
+        return self.folder / "thresholds.csv"
+
+    @property
+    def selection(self) -> Path:
+        """``selection.csv``: the women chosen by hand in 05_explore."""
+        return self.folder / "selection.csv"
 
     def figures(self, job: str) -> Path:
         """The folder of one job's figures; a job is a stage, or a stage of one bone."""

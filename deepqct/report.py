@@ -30,6 +30,7 @@ _TITLES = {
     "02_train_bone": "Network of the",
     "03_fusion_and_baselines": "Model families",
     "04_clustering": "Patient groups",
+    "05_explore": "Single women",
 }
 _TABLES = (
     "performance.csv",
@@ -60,6 +61,7 @@ COVERAGE = (
     "cross-validated ridge models 95 % for 8 columns and 216 women, but 90 % for 68 columns, and 84 % for 8 columns and 60 "
     "women: too narrow there."
 )
+_PICTURE = re.compile(r"(data:image/\w+;base64,[\w+/=]+)")
 _SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
 
 
@@ -147,10 +149,11 @@ def _job(run: Run, name: str, content: dict[str, Any]) -> dict[str, Any]:
     """One job as the report shows it, with its figures."""
     stage = next((stage for stage in _TITLES if name.startswith(stage)), name)
     bone = name.removeprefix(f"{stage}_") if name != stage else ""
-    records = {path: read_json(path) for path in run.figures(name).glob("*.json") if path.with_suffix(".png").exists()}
+    records = {path: read_json(path) for path in run.figures(name).glob("*.json")}
     figures = [
-        {**words, **_picture(path.with_suffix(".png"))}
+        {**words, **shown}
         for path, words in sorted(records.items(), key=lambda item: (item[1].get("order", 0), item[0]))
+        if (shown := _shown(path))
     ]
     return {
         "name": name,
@@ -177,9 +180,12 @@ def screen_size(png: Path) -> dict[str, int]:
     return {"width": round(width * _SCREEN), "height": round(height * _SCREEN)}
 
 
-def _picture(path: Path) -> dict[str, Any]:
-    """A PNG as text, with its size on a screen."""
-    return {"data": base64.b64encode(path.read_bytes()).decode(), **screen_size(path)}
+def _shown(record: Path) -> dict[str, Any]:
+    """What stands beside the record of a figure: a PNG as text with its size on a screen, or a slider; perhaps nothing."""
+    png, slider = record.with_suffix(".png"), record.with_suffix(".html")
+    if png.exists():
+        return {"data": base64.b64encode(png.read_bytes()).decode(), **screen_size(png)}
+    return {"slider": slider.read_text(encoding="utf-8")} if slider.exists() else {}
 
 
 def _people(run: Run) -> tuple[int | None, int | None, str]:
@@ -410,12 +416,18 @@ def _moment(iso: str | None) -> str:
 
 
 def _without_path(text: str, folder: Path) -> str:
-    """`text` without absolute paths: what lies in the run, the project or a package is named from there."""
+    """`text` without absolute paths: what lies in the run, the project or a package is named from there.
+
+    Pictures within it stay as they are; some of their letters look like paths.
+    """
     packages = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
     places = [str(folder.resolve()), str(project_root()), str(Path(__file__).parent.parent), *packages]
-    for place in sorted(set(places), key=len, reverse=True):
-        text = text.replace(f"{place}/", "")
-    return re.sub(r"(?<![\w.~:/<…-])(?:[A-Z]:\\|/)(?:[^\s/\\'\"<>:;,()]+[/\\])+", "…/", text)
+    parts = _PICTURE.split(text)
+    for number in range(0, len(parts), 2):
+        for place in sorted(set(places), key=len, reverse=True):
+            parts[number] = parts[number].replace(f"{place}/", "")
+        parts[number] = re.sub(r"(?<![\w.~:/<…-])(?:[A-Z]:\\|/)(?:[^\s/\\'\"<>:;,()]+[/\\])+", "…/", parts[number])
+    return "".join(parts)
 
 
 def _offline(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:

@@ -158,6 +158,24 @@ def still_open(scans: pd.DataFrame, reviews: pd.DataFrame, *, reviewer: str) -> 
     return scans[[pair not in done for pair in scans[_SCAN].itertuples(index=False, name=None)]]
 
 
+def reviewed(scans: pd.DataFrame, reviews: pd.DataFrame) -> pd.DataFrame:
+    """How far each reader is: reviewer, accepted, rejected, open, n.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        Of the cohort: participant_id, site, and more.
+    reviews : DataFrame
+        From `read_reviews`.
+    """
+    rows = []
+    for who, part in standing(reviews).groupby("reviewer"):
+        accepted, refused = (int((part["decision"] == word).sum()) for word in DECISIONS[:2])
+        left = len(still_open(scans, reviews, reviewer=str(who)))
+        rows.append({"reviewer": who, "accepted": accepted, "rejected": refused, "open": left, "n": len(scans)})
+    return pd.DataFrame(rows, columns=["reviewer", "accepted", "rejected", "open", "n"])
+
+
 def reader_agreement(reviews: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How far each two readers agree on the scans that both judged.
 

@@ -7,7 +7,6 @@ asks the network itself, without any model of it. Both look at patients whom the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy import ndimage
 
 from deepqct.evaluation import auc, compare_auc
 from deepqct.folder import Run
+from deepqct.heatmaps import Explained
 from deepqct.images import BoneImage, bone_images, cropped, normalised
 from deepqct.learner import items_of, load_fold
 from deepqct.recipe import Recipe
@@ -27,33 +27,6 @@ from deepqct.stacks import CORTICAL, TRABECULAR, load_stack, of_bone
 FINEST = 6  # the last map of at least this many cells along an edge is explained; at 224 px the very last; our choice
 ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
 QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One held-out woman's bone and what her score rests on.
-
-    Parameters
-    ----------
-    participant_id : str
-    outcome : int
-        0 or 1.
-    score : float
-        Mean logit over her images.
-    density : (y, x) float32, mgHA/cm³
-        The middle slab of her middle image.
-    inside : (y, x) bool
-        Where her bone is, in most of its slices.
-    heat : (y, x) float32
-        Saliency, mean over her images; its sum is 1, or 0 where nothing speaks for the outcome.
-    """
-
-    participant_id: str
-    outcome: int
-    score: float
-    density: NDArray[np.float32]
-    inside: NDArray[np.bool_]
-    heat: NDArray[np.float32]
 
 
 def grad_cam(model: torch.nn.Module, images: torch.Tensor, *, finest: int = FINEST) -> NDArray[np.float32]:

@@ -21,9 +21,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
-from deepqct.folder import BONES, Run, project_root, read_json, resolve, say
+from deepqct.folder import BONES, Run, project_root, read_json, resolve, say, write_json, write_text
 
-STAGES = ("00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering")
+STAGES = (
+    "00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering", "05_explore",
+)  # fmt: skip
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -178,6 +180,26 @@ class Stage:
         order = len(list(folder.glob("*.json")))
         png = plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
         display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
+
+    def slider(self, html: str, *, name: str, title: str, caption: str) -> None:
+        """Keep a slider of slices with its title and caption, beside the figures, and show it.
+
+        Parameters
+        ----------
+        html : str
+            From `deepqct.widgets.slice_slider`.
+        name : str
+            The file name, without ending.
+        title, caption : str
+            What is shown; what to look for.
+        """
+        from IPython.display import HTML, Markdown, display
+
+        folder = self.run.figures(self.job)
+        order = len(list(folder.glob("*.json")))
+        write_text(folder / f"{name}.html", html)
+        write_json(folder / f"{name}.json", {"title": title, "caption": caption, "order": order})
+        display(HTML(html), Markdown(f"**{title}.** {caption}"))
 
     def progress(self, what: str) -> Callable[[int, int], None]:
         """A callback (done, total): a bar by hand, a line for each tenth headlessly."""

@@ -207,6 +207,26 @@ def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] =
     return run
 
 
+def explored_run(folder: Path, *, virtual: bool = True) -> Run:
+    """A run folder with no more than the explorer reads."""
+    run = Run(folder)
+    write_json(run.dictionary, _dictionary(virtual=virtual))
+    write_table(run.participants, outcome().reset_index())
+    write_table(run.indices, indices())
+    write_table(run.predictions, predictions())
+    write_table(run.phenotypes, embedding())
+    return run
+
+
+def keep_bone(run: Run, participant_id: str, bone: str) -> None:
+    """One woman's bone stack in a run, as the curation leaves it."""
+    density, mask = bone_stack()
+    run.bones.mkdir(parents=True, exist_ok=True)
+    np.save(run.stack(participant_id, bone), density)
+    np.save(run.stack_mask(participant_id, bone), mask)
+    write_json(run.stack_record(participant_id, bone), {"voxel_mm": [0.5, 0.375, 0.375]})
+
+
 def notebook() -> nbformat.NotebookNode:
     """An executed notebook with all that could ask the network or name a folder, and a failed last cell."""
     png = base64.b64encode(bytes.fromhex(_PNG)).decode()

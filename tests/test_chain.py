@@ -22,6 +22,7 @@ JOBS = [
     *(f"02_train_bone_{bone}" for bone in BONES),
     "03_fusion_and_baselines",
     "04_clustering",
+    "05_explore",
 ]
 
 
@@ -108,7 +109,7 @@ def test_one_changed_value_reruns_only_what_depends_on_it(run):
     """Changing the number of groups must not train a network."""
     done = deepqct_run(run.folder, "groups=3")
     assert done.returncode == 0, done.stderr
-    assert started(done) == {"04_clustering"}
+    assert started(done) == {"04_clustering", "05_explore"}
     assert set(read_table(run.phenotypes)["group"]) == {1, 2, 3}
 
 

@@ -7,14 +7,23 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from deepqct.app import PAGES, SHOWN
 from deepqct.stage import STAGES, declared_parameters
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_every_stage_has_its_notebook():
-    """A notebook that no stage names would never run."""
-    assert [path.stem for path in NOTEBOOKS] == list(STAGES)
+    """A notebook that no stage names would never run; the readers' page alone is no stage."""
+    assert [path.stem for path in NOTEBOOKS] == [*STAGES, "review"]
+
+
+@pytest.mark.parametrize("name", PAGES.values())
+def test_every_page_of_the_application_shows_a_cell(name):
+    """A tag that got lost would leave an empty page."""
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
+    cells = nbformat.read(path, as_version=4).cells
+    assert sum(SHOWN in cell.metadata.get("tags", []) and cell.cell_type == "code" for cell in cells) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -40,7 +49,7 @@ def test_anatomy(path):
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, "review"])
 def test_parameters_are_literals_with_types_and_notes(stage):
     """The parameters cell is the interface of papermill, of the command line and of the person who reads it."""
     parameters = declared_parameters(stage)

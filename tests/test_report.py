@@ -303,3 +303,23 @@ def test_a_control_that_scores_is_an_alarm(tmp_path):
     )
     write_table(run.controls("ulna"), table.assign(low=[0.7, 0.4], must_fail=[False, True], at_chance=[False, True]))
     assert "are not at chance" not in write_report(run).read_text(encoding="utf-8")
+
+
+def test_a_slider_stands_in_the_report_and_in_the_notebook_with_its_pictures(tmp_path):
+    """Letters of a picture that look like a path must stay, and paths around it must go."""
+    run = synthetic.finished_run(tmp_path / "run")
+    data = "data:image/jpeg;base64,/9j/4AAQSkZJRg/mnt/hospital/9k="
+    html = f'<div class="dq-slices">/mnt/hospital/scans/a.AIM<img src="{data}" alt="a"></div>'
+    write_json(run.figures("01_data_curation") / "scan.json", {"title": "A scan", "caption": "Look.", "order": 0})
+    (run.figures("01_data_curation") / "scan.html").write_text(
+        html.replace("/mnt/hospital/scans/", ""), encoding="utf-8"
+    )
+    page = Page(write_report(run))
+    assert data in [attributes.get("src") for tag, attributes in page.tags if tag == "img"]
+    assert "A scan. Look." in page.text
+    output = nbformat.v4.new_output("display_data", {"text/html": html})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
+    nbformat.write(notebook, tmp_path / "nb.ipynb")
+    page = Page(notebook_page(tmp_path / "nb.ipynb", tmp_path / "run" / "notebooks" / "nb.html", virtual=None))
+    assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == [data]
+    assert "…/a.AIM" in page.text

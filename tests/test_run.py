@@ -22,7 +22,7 @@ def test_presets_resolve(preset):
     """A preset with a misspelt name would fail only at a user's."""
     jobs = plan(preset=preset).parameters
     assert list(jobs)[:3] == ["00_virtual_cohort", "01_data_curation", "02_train_bone_radius"]
-    assert len(jobs) == 8
+    assert len(jobs) == 9
     assert all(values["interactive"] is False for values in jobs.values())
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from io import BytesIO
 
 import numpy as np
 import pytest
+import synthetic
 from PIL import Image
 
 from deepqct.cohort import load_cohort
-from deepqct.folder import Run
+from deepqct.folder import Run, read_table
+from deepqct.heatmaps import Explained, keep_explained
 from deepqct.reviews import read_reviews, standing
 from deepqct.scan import Scan
 from deepqct.virtual import new_cohort
-from deepqct.widgets import ReviewPanel, SliceViewer, link
+from deepqct.widgets import Explorer, ReviewPanel, SliceViewer, link, slice_slider
 from deepqct.widgets.bone import thinned
-from deepqct.widgets.slices import OUTLINES, slice_picture
+from deepqct.widgets.slices import OUTLINES, PLANES, slice_picture, voxel_under
 
 
 def cuboid(shape: tuple[int, int, int] = (10, 40, 60), *, voxel_mm=(0.5, 0.25, 0.25)) -> Scan:
@@ -78,6 +82,55 @@ def test_controls_move_the_pictures_and_the_read_out():
     assert pixels(viewer.planes["axial"])[:100].max() < 20
     virtual = SliceViewer(cuboid(), virtual=True)
     assert "virtual woman" in virtual.read_out.value
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_the_voxel_under_the_mouse_is_the_one_that_is_drawn_there(plane):
+    """A read-out beside the mouse, or of a mirrored voxel, would be believed."""
+    native = np.zeros((10, 40, 60), np.int16)
+    native[6, 11, 47] = 1000
+    scan = Scan(native=native, slope=1.0, intercept=0.0, voxel_mm=(0.5, 0.25, 0.25))
+    picture = np.asarray(slice_picture(scan, plane=plane, at=(6, 11, 47), window=(0.0, 1000.0), size=600), int)
+    picture[-30:] = 0  # the bar
+    down, across = (float(np.mean(found)) for found in np.nonzero(picture[:, :, 0] > 200))
+    assert voxel_under(scan, plane=plane, at=(6, 11, 47), pixel=(across, down), size=600) == (6, 11, 47)
+    assert min(voxel_under(scan, plane=plane, at=(6, 11, 47), pixel=(-5, -5), size=600)) == 0
+
+
+def test_the_mouse_moves_the_voxel_turns_slices_and_reads_out():
+    """What a click, the wheel and a moving mouse send, as ipyevents sends it."""
+    viewer = SliceViewer(cuboid(), size=300)
+    viewer.mouse({"type": "click", "dataX": 200, "dataY": 75}, plane="axial")
+    assert viewer.at == (5, 15, 40)
+    assert "1000 mgHA/cm³" in viewer.read_out.value
+    viewer.mouse({"type": "wheel", "deltaY": 3.0, "dataX": 0, "dataY": 0}, plane="axial")
+    viewer.mouse({"type": "wheel", "deltaY": 3.0, "dataX": 0, "dataY": 0}, plane="coronal")
+    assert viewer.at == (6, 16, 40)
+    viewer.mouse({"type": "mousemove", "dataX": 2, "dataY": 2}, plane="axial")
+    assert "z 6, y 0, x 0: 0 mgHA/cm³" in viewer.under.value
+    assert viewer.at == (6, 16, 40)
+    for _ in range(20):
+        viewer.mouse({"type": "wheel", "deltaY": -3.0, "dataX": 0, "dataY": 0}, plane="axial")
+    assert viewer.z.value == 0
+
+
+def test_a_slider_of_slices_is_whole_and_has_no_script():
+    """It stands in the report, which shows no script and asks nobody."""
+    scan = cuboid((50, 40, 60))
+    html = slice_slider(
+        scan, name="A <bone>", labels=np.where(scan.native > 0, 2, 0).astype(np.uint8), most=7, virtual=True
+    )
+    assert html.count('type="radio"') == html.count("<img") == 7
+    assert html.count(" checked") == 1
+    assert "slice 1 of 50" in html
+    assert "slice 50 of 50, 24.50 mm · virtual woman" in html
+    assert "<script" not in html
+    assert "A &lt;bone&gt;" in html
+    data = re.findall(r"base64,([\w+/=]+)", html)[3]
+    picture = np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGB"), int)
+    assert picture.shape[:2] == (173, 260)
+    assert picture[60:75, 150:200].mean() > picture[:30, :60].mean() + 60
+    assert slice_slider(scan, name="a") != slice_slider(scan, name="b")
 
 
 def test_linked_viewers_move_together_also_when_they_differ_in_length():
@@ -186,3 +239,74 @@ def test_a_scan_that_cannot_be_read_can_still_be_rejected(folder, tmp_path):
     finally:
         file.write_bytes(content)
     assert standing(read_reviews(folder))["decision"].tolist() == ["reject"]
+
+
+@pytest.fixture
+def explorer(tmp_path) -> Explorer:
+    """Sixty women of random numbers, one of them with a bone and what a network saw in it."""
+    run = synthetic.explored_run(tmp_path / "run")
+    synthetic.keep_bone(run, "sub-0003", "tibia")
+    even = np.full((96, 96), 1 / 96**2, np.float32)
+    keep_explained(run, [Explained("sub-0003", 0, 1.5, even * 9e5, even > 0, even)], bone="tibia")
+    return Explorer(run, size=120)
+
+
+def test_a_click_on_a_woman_shows_her(explorer):
+    """Her name, her numbers, her bone, and where the network looked; somebody else's would be a disaster."""
+    for picture in (0, 1):
+        across, down = explorer.pictures.points[picture][2]
+        explorer.pictures.mouse({"type": "mousedown", "dataX": across, "dataY": down})
+        explorer.pictures.mouse({"type": "mouseup", "dataX": across + 1, "dataY": down})
+        assert explorer.patient.value == "sub-0003"
+        explorer.patient.value = "sub-0001"
+    explorer.patient.value = "sub-0003"
+    assert f"risk {explorer.table.loc['sub-0003', 'risk']:.2f}" in explorer.about.value
+    assert "of nearest risk" in explorer.about.value
+    assert "There is no radius of her" in explorer.scan_place.children[0].value
+    explorer.bone.value = "tibia"
+    viewer, saliency = explorer.scan_place.children
+    assert isinstance(viewer, SliceViewer)
+    assert pixels(saliency).shape[1] > 300
+    assert pixels(explorer.profile).std() > 5
+
+
+def test_the_points_are_where_they_are_drawn(explorer):
+    """Pixels that a click is compared with must be those of the picture."""
+    picture = pixels(explorer.pictures.image)
+    for points in explorer.pictures.points:
+        coloured = [np.ptp(picture[round(y), round(x)]) > 60 for x, y in points if np.isfinite(x)]
+        assert np.mean(coloured) > 0.9
+
+
+def test_a_box_selects_and_a_button_keeps(explorer):
+    """A selection is a table first and a file when somebody says so."""
+    points = explorer.pictures.points[0]
+    low, high = points.min(axis=0) - 2, points.max(axis=0) + 2
+    before = pixels(explorer.pictures.image)
+    explorer.pictures.mouse({"type": "mousedown", "dataX": low[0], "dataY": low[1]})
+    explorer.pictures.mouse({"type": "mousemove", "buttons": 1, "dataX": high[0], "dataY": high[1]})
+    assert (pixels(explorer.pictures.image) != before).any()
+    explorer.pictures.mouse({"type": "mouseup", "dataX": high[0], "dataY": high[1]})
+    assert len(explorer.selection) == synthetic.WOMEN
+    assert "60 selected, 20 with the outcome" in explorer.selected.value
+    assert not explorer._run.selection.exists()
+    explorer.save.click()
+    kept = read_table(explorer._run.selection)
+    assert kept["participant_id"].tolist() == explorer.selection
+    assert {"risk", "outcome", "group", "z tibia Tb.N"} <= set(kept)
+    explorer.select([])
+    assert explorer.save.disabled
+
+
+def test_the_numbers_follow_the_threshold_and_the_model(explorer):
+    """Another threshold calls other women; another model has other risks."""
+    before, shown = explorer.figures.value, explorer.pictures.image.value
+    explorer.threshold.value = 0.7
+    assert explorer.figures.value != before
+    changed = int(explorer.table["risk"].between(0.5, 0.7, inclusive="left").sum())
+    assert f"{changed} change side against 0.50" in explorer.figures.value
+    assert explorer.pictures.image.value != shown
+    risks = explorer.table["risk"]
+    explorer.model.value = ("BMD", "femoral neck")
+    assert not np.allclose(explorer.table["risk"], risks)
+    assert len(explorer.patient.options) == synthetic.WOMEN

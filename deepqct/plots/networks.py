@@ -24,7 +24,7 @@ def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, fl
 
     Parameters
     ----------
-    explained : sequence of deepqct.saliency.Explained
+    explained : sequence of deepqct.heatmaps.Explained
         From `deepqct.saliency.explain`.
     most : int
         Women of each row.
@@ -39,19 +39,41 @@ def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, fl
     shown: Any = None
     for line, (title, women) in zip(grid, rows.items(), strict=True):
         for number, one in enumerate(women):
-            plain, warm = line[2 * number], line[2 * number + 1]
-            for axes in (plain, warm):
-                axes.imshow(one.density, cmap="gray", vmin=window[0], vmax=window[1])
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-            shown = warm.imshow(one.heat * one.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
-            warm.contour(one.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
-            event = "event" if one.outcome else "no event"
-            logit = f"{one.score:.1f}".replace("-", "−")
-            plain.set_title(f"{one.participant_id}\n{event}, logit {logit}", fontsize=9)
+            shown = _bone_and_heat(one, line[2 * number], line[2 * number + 1], window=window, highest=highest)
         line[0].set_ylabel(title)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="saliency (1: spread evenly)")
     return grid.ravel()
+
+
+@styled
+def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+    """One held-out woman: the bone, and beside it what speaks for the outcome.
+
+    Parameters
+    ----------
+    one : deepqct.heatmaps.Explained
+        From `deepqct.heatmaps.load_explained`.
+    window : (low, high), mgHA/cm³
+        Black and white.
+    """
+    figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.3))
+    highest = max(float(one.heat.max() * one.heat.size), 1.0)
+    shown = _bone_and_heat(one, *grid, window=window, highest=highest)
+    figure.colorbar(shown, ax=grid.tolist(), shrink=0.8, label="saliency\n(1: spread evenly)")
+    return np.array(grid)
+
+
+def _bone_and_heat(one: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float) -> Any:
+    """Draw a woman's bone, and beside it the same under its saliency; returns what a colour bar needs."""
+    for axes in (plain, warm):
+        axes.imshow(one.density, cmap="gray", vmin=window[0], vmax=window[1])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    shown = warm.imshow(one.heat * one.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
+    warm.contour(one.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
+    logit = f"{one.score:.1f}".replace("-", "−")
+    plain.set_title(f"{one.participant_id}\n{'event' if one.outcome else 'no event'}, logit {logit}", fontsize=9)
+    return shown
 
 
 @styled

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import ipywidgets as widgets
 import numpy as np
 from numpy.typing import NDArray
 
 from deepqct import plots
 from deepqct.stacks import of_bone
+from deepqct.widgets.pictures import figure_bytes, image_widget
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
 _BLEND = 0.35  # how strongly compartments colour the bone
@@ -86,7 +85,6 @@ def bone_view(
     # Here, since itk takes a second and headless notebooks need neither.
     import itk
     import itkwidgets
-    import matplotlib.pyplot as plt
 
     # The bone alone, in its window: soft tissue would hide it, and the viewer's scale starts at the lowest value.
     alone = np.where(of_bone(mask), np.clip(density, *window), window[0])
@@ -104,11 +102,7 @@ def bone_view(
     )  # fmt: skip
     shown = widgets.Checkbox(value=True, description="Compartments", indent=False)
     shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
-    figure = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)[0].get_figure()
-    if virtual:
-        plots.mark_virtual(figure)
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=80, bbox_inches="tight")
-    plt.close(figure)
-    twin = widgets.Image(value=drawn.getvalue(), format="png", layout=widgets.Layout(align_self="flex-start"))
+    twin = image_widget()
+    planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
+    twin.value = figure_bytes(planes, virtual=virtual)
     return widgets.VBox([viewer, shown, twin])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from html import escape
-from io import BytesIO
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 import pandas as pd
 
 from deepqct import plots
 from deepqct.clusterings import METHODS
 from deepqct.phenotypes import find_groups, named, verdict, z_means
+from deepqct.widgets.pictures import figure_bytes, image_widget
 
 _DRAWS = 99  # clouds of the test while someone waits
 
@@ -56,10 +55,7 @@ def group_explorer(
     method = widgets.Dropdown(options=METHODS, description="Method")
     chosen = widgets.SelectMultiple(options=["all", *names], value=("all",), rows=8, description="Indices")
     said = widgets.HTML()
-    pictures = [
-        widgets.Image(format="png", layout=widgets.Layout(flex="0 0 auto", width="auto", height="auto"))
-        for _ in range(3)
-    ]
+    pictures = [image_widget() for _ in range(3)]
 
     def follow(_: Any = None) -> None:
         said.value = "<p>Looking for groups…</p>"
@@ -79,7 +75,7 @@ def group_explorer(
             plots.numbers_of_groups(found.numbers, chosen=found.n_groups),
         )
         for image, axes in zip(pictures, drawn, strict=True):
-            image.value = _png(axes, virtual=virtual)
+            image.value = figure_bytes(axes, virtual=virtual)
         said.value = f"<p>{escape(verdict(found))}</p>"
 
     for control in (number, method, chosen):
@@ -88,16 +84,3 @@ def group_explorer(
     row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
     shown = widgets.HBox(pictures, layout=row)
     return widgets.VBox([widgets.HBox([widgets.VBox([number, method]), chosen]), said, shown])
-
-
-def _png(axes: Any, *, virtual: bool) -> bytes:
-    """A figure as bytes, closed."""
-    import matplotlib.pyplot as plt
-
-    figure = np.ravel(np.asarray(axes, dtype=object))[0].get_figure()
-    if virtual:
-        plots.mark_virtual(figure)
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=80, bbox_inches="tight")
-    plt.close(figure)
-    return drawn.getvalue()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from deepqct.cohort import Cohort
+from deepqct.cohort import Cohort, scan_of
 from deepqct.folder import Run, read_table
 from deepqct.reviews import GRADES, decide, read_reviews, standing, still_open
-from deepqct.scan import ScanError, read_scan
+from deepqct.scan import ScanError
 from deepqct.widgets.slices import SliceViewer
 
 KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip"} | {
@@ -95,14 +95,14 @@ class ReviewPanel(widgets.VBox):
             f"<p><strong>{escape(row['participant_id'])}, {escape(row['site'])}</strong>: {total - len(rows)} of {total} "
             f"judged. Automatic flags: {escape(flags)}</p>"
         )
-        self._show(self._cohort.folder / row["file"], unit=row.get("unit"))
+        self._show(*self.current)
 
-    def _show(self, path: Path, *, unit: object) -> None:
+    def _show(self, person: str, site: str) -> None:
         """The scan, or one sentence why it cannot be shown; it can be rejected all the same."""
         try:
-            scan = read_scan(path, unit=unit if isinstance(unit, str) else None)
+            scan = scan_of(self._cohort, participant_id=person, site=site)
         except (ScanError, OSError) as error:
-            message = escape(str(error).replace(str(path), path.name))
+            message = escape(str(error).replace(f"{self._cohort.folder}{os.sep}", ""))
             self.scan_place.children = (widgets.HTML(f"<p><strong>{message}</strong></p>"),)
             return
         if self._viewer is None:

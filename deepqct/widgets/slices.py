@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from ipyevents import Event
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from deepqct.scan import Scan
+from deepqct.widgets.pictures import image_widget, picture_bytes
 
 # Density windows in mgHA/cm³; our choice. None: the range of the slice's densities.
 WINDOWS: dict[str, tuple[float, float] | None] = {"bone": (-400.0, 1400.0), "trabecular": (-200.0, 700.0), "full": None}
@@ -19,6 +21,7 @@ PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis that each plane c
 OUTLINES = ((0, 158, 115), (230, 159, 0), (86, 180, 233))  # trabecular, cortical, another bone (Okabe and Ito 2008)
 _CROSS = (204, 121, 167)
 _BAR_MM = 10
+_WAIT_MS = 60  # between two events of the mouse: more of them would queue up behind the pictures
 
 
 def slice_picture(
@@ -58,9 +61,8 @@ def slice_picture(
     axis = PLANES[plane]
     place: tuple[Any, ...] = tuple(at[a] if a == axis else slice(None) for a in range(3))
     rest = [a for a in range(3) if a != axis]
-    millimetres = [scan.native.shape[a] * scan.voxel_mm[a] for a in rest]
-    scale = size / max(millimetres)  # pixels a mm
-    height, width = (max(1, round(edge * scale)) for edge in millimetres)
+    scale = _pixels_a_mm(scan, plane=plane, size=size)
+    height, width = (max(1, round(scan.native.shape[a] * scan.voxel_mm[a] * scale)) for a in rest)
     density = scan.density_of(place)
     low, high = (float(density.min()), float(density.max())) if window is None else window
     grey = np.clip((density - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
@@ -84,6 +86,23 @@ def slice_picture(
     return picture
 
 
+def voxel_under(
+    scan: Scan, *, plane: str, at: tuple[int, int, int], pixel: tuple[float, float], size: int = 380
+) -> tuple[int, int, int]:
+    """The voxel (z, y, x) under a pixel (across, down) of a picture by `slice_picture`, within the scan."""
+    scale = _pixels_a_mm(scan, plane=plane, size=size)
+    found = list(at)
+    for a, place in zip((a for a in range(3) if a != PLANES[plane]), pixel[::-1], strict=True):
+        found[a] = min(max(int(place / (scale * scan.voxel_mm[a])), 0), scan.native.shape[a] - 1)
+    z, y, x = found
+    return z, y, x
+
+
+def _pixels_a_mm(scan: Scan, *, plane: str, size: int) -> float:
+    """How large a plane is shown: its longer edge takes `size` pixels."""
+    return size / max(scan.native.shape[a] * scan.voxel_mm[a] for a in range(3) if a != PLANES[plane])
+
+
 def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, float], size: int = 260) -> Image.Image:
     """How often each density occurs in a slice, on a logarithmic scale, the window shaded."""
     low, high = -1000.0, 2000.0
@@ -103,6 +122,8 @@ def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, flo
 class SliceViewer(widgets.VBox):
     """Three planes through one voxel; `z`, `y`, `x`, `preset`, `level`, `width` and `outlines` are its controls.
 
+    In a picture a click moves the voxel, the wheel turns over slices, and the density under the mouse is read out.
+
     Parameters
     ----------
     scan : Scan
@@ -118,9 +139,9 @@ class SliceViewer(widgets.VBox):
     def __init__(
         self, scan: Scan, *, labels: NDArray[np.uint8] | None = None, size: int = 380, virtual: bool = False
     ) -> None:
-        self.planes = {plane: widgets.Image(format="jpeg", layout=_unstretched()) for plane in PLANES}
-        self.histogram = widgets.Image(format="png", layout=_unstretched())
-        self.read_out = widgets.HTML()
+        self.planes = {plane: image_widget("jpeg") for plane in PLANES}
+        self.histogram = image_widget()
+        self.read_out, self.under = widgets.HTML(), widgets.HTML()
         self.z, self.y, self.x = (
             widgets.IntSlider(description=f"{name} (voxel)", continuous_update=True, max=1) for name in "zyx"
         )
@@ -130,13 +151,18 @@ class SliceViewer(widgets.VBox):
         self.outlines = widgets.Checkbox(value=True, description="Compartments")
         self.cross = widgets.Checkbox(value=True, description="Cross")
         self._size, self._virtual, self._still = size, virtual, False
+        for plane, image in self.planes.items():
+            mouse = Event(
+                source=image, watched_events=["click", "wheel", "mousemove"], prevent_default_action=True, wait=_WAIT_MS
+            )
+            mouse.on_dom_event(partial(self.mouse, plane=plane))
         self.show(scan, labels=labels)
         for control in (self.z, self.y, self.x, self.level, self.width, self.outlines, self.cross):
             control.observe(self._draw, names="value")
         self.preset.observe(self._take_preset, names="value")
         controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width,
                                  widgets.HBox([self.outlines, self.cross])])  # fmt: skip
-        beside = widgets.VBox([self.histogram, self.read_out])
+        beside = widgets.VBox([self.histogram, self.read_out, self.under])
         row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
         super().__init__([widgets.HBox(list(self.planes.values()), layout=row), widgets.HBox([controls, beside])])
 
@@ -160,6 +186,29 @@ class SliceViewer(widgets.VBox):
         """Black and white in mgHA/cm³."""
         return self.level.value - self.width.value / 2, self.level.value + self.width.value / 2
 
+    def mouse(self, event: dict[str, Any], *, plane: str) -> None:
+        """Follow one event of ipyevents in the picture of `plane`."""
+        pixel = float(event.get("dataX", 0)), float(event.get("dataY", 0))
+        point = voxel_under(self._scan, plane=plane, at=self.at, pixel=pixel, size=self._size)
+        if event["type"] == "wheel":
+            slider = (self.z, self.y, self.x)[PLANES[plane]]
+            slider.value = min(max(slider.value + (1 if event["deltaY"] > 0 else -1), 0), slider.max)
+        elif event["type"] == "click":
+            self._still = True
+            self.z.value, self.y.value, self.x.value = point
+            self._still = False
+            self._draw()
+        else:
+            z, y, x = point
+            density = float(self._scan.density_of((z, slice(y, y + 1), slice(x, x + 1))).item())
+            self.under.value = f"<p>Mouse: {self._words(point, density)}</p>"
+
+    def _words(self, point: tuple[int, int, int], density: float) -> str:
+        """A voxel, its density and its compartment."""
+        part = 0 if self._labels is None else int(self._labels[point])
+        named = ("", ", trabecular compartment", ", cortical compartment", ", another bone")[part]
+        return f"z {point[0]}, y {point[1]}, x {point[2]}: {density:.0f} mgHA/cm³{named}"
+
     def _take_preset(self, _: Any = None) -> None:
         """Level and width of a preset; of ``full`` those of the axial slice."""
         if self.preset.value == "by hand":
@@ -180,16 +229,12 @@ class SliceViewer(widgets.VBox):
         labels = self._labels if self.outlines.value else None
         how: dict[str, Any] = {"at": self.at, "window": self.window, "labels": labels, "cross": self.cross.value}
         for plane, image in self.planes.items():
-            image.value = _bytes(slice_picture(self._scan, plane=plane, size=self._size, **how), "JPEG")
+            image.value = picture_bytes(slice_picture(self._scan, plane=plane, size=self._size, **how), "JPEG")
         axial = self._scan.density_of((self.z.value,))
-        self.histogram.value = _bytes(histogram_picture(axial, window=self.window), "PNG")
-        density = float(axial[self.y.value, self.x.value])
-        part = 0 if self._labels is None else int(self._labels[self.at])
-        words = ("", ", trabecular compartment", ", cortical compartment", ", another bone")[part]
+        self.histogram.value = picture_bytes(histogram_picture(axial, window=self.window))
         mark = "<br><em>virtual woman</em>" if self._virtual else ""
-        self.read_out.value = (
-            f"<p>z {self.at[0]}, y {self.at[1]}, x {self.at[2]}: {density:.0f} mgHA/cm³{words}{mark}</p>"
-        )
+        words = self._words(self.at, float(axial[self.y.value, self.x.value]))
+        self.read_out.value = f"<p>{words}{mark}</p>"
 
 
 def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:
@@ -217,15 +262,3 @@ def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:
     for name in ("level", "width", "outlines"):
         widgets.link((getattr(one, name), "value"), (getattr(other, name), "value"))
     return widgets.HBox([one, other])
-
-
-def _unstretched() -> widgets.Layout:
-    """An image at its own size: a flexible box would stretch it to its neighbours' height."""
-    return widgets.Layout(flex="0 0 auto", align_self="flex-start", width="auto", height="auto")
-
-
-def _bytes(picture: Image.Image, kind: str) -> bytes:
-    """A picture as a browser takes it."""
-    out = BytesIO()
-    picture.save(out, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {"compress_level": 1}))
-    return out.getvalue()

@@ -1,0 +1,136 @@
+"""Figures of single women among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from deepqct.drawing import BONE_COLOURS, styled
+from deepqct.folder import BONES
+from deepqct.indices import UNITS
+
+_CALLED, _NOT_CALLED = "#D55E00", "#0072B2"  # Okabe and Ito 2008
+
+
+def places(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where `cohort_map` draws each woman: (n, 2) in its first and in its second picture."""
+    years = table["age"].astype(float)
+    across = years if years.notna().any() else pd.Series(np.arange(1.0, len(table) + 1), table.index)
+    return table[["umap_1", "umap_2"]].to_numpy(float), np.column_stack([across, table["risk"]]).astype(float)
+
+
+@styled
+def cohort_map(
+    table: pd.DataFrame,
+    *,
+    threshold: float,
+    outcome: str = "outcome",
+    chosen: str | None = None,
+    selection: Collection[str] = (),
+) -> NDArray[Any]:
+    """The same women by UMAP of their indices and by risk over age.
+
+    Parameters
+    ----------
+    table : DataFrame
+        umap_1, umap_2, age, outcome, risk by participant_id, from `deepqct.exploration.women`.
+    threshold : float
+        Women from this risk upwards are coloured as called.
+    outcome : str
+        Its name.
+    chosen : str, optional
+        Gets a ring.
+    selection : collection of str
+        Get a thin ring each.
+    """
+    figure, grid = plt.subplots(1, 2, figsize=(8.6, 4.4))
+    called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
+    for axes, points in zip(grid, places(table), strict=True):
+        for marker, own in (("o", ~event), ("^", event)):
+            colours = np.where(called[own], _CALLED, _NOT_CALLED)
+            axes.scatter(*points[own].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
+        marked = table.index.isin(list(selection))
+        axes.scatter(*points[marked].T, s=95, facecolor="none", edgecolor="#595959", linewidth=1.2)
+        ring = table.index == chosen
+        axes.scatter(*points[ring].T, s=170, facecolor="none", edgecolor="#000000", linewidth=2.2)
+    grid[0].set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+    grid[1].axhline(threshold, color="#595959", linestyle="--", linewidth=1.2)
+    grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylabel="risk", ylim=(-0.03, 1.03))
+    n, events = len(table), int(event.sum())
+    entries = {
+        f"risk ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", _CALLED),
+        f"below ({n - called.sum()} of {n})": ("s", _NOT_CALLED),
+        f"{outcome} ({events} of {n})": ("^", "#595959"),
+        f"no {outcome} ({n - events} of {n})": ("o", "#595959"),
+    }
+    handles = [Line2D([], [], marker=m, linestyle="", color=colour, markersize=7) for m, colour in entries.values()]
+    figure.legend(handles, list(entries), loc="outside lower left", ncols=2, columnspacing=1.2, handletextpad=0.3)
+    return np.array(grid)
+
+
+@styled
+def profile(z: pd.Series, *, participant_id: str) -> Axes:
+    """One woman's indices beside those of women of her age without the outcome.
+
+    Parameters
+    ----------
+    z : Series
+        Standard deviations by ``bone symbol``, one row of `deepqct.exploration.z_for_age`.
+    participant_id : str
+        Whose.
+    """
+    symbols = [symbol for symbol in UNITS if any(np.isfinite(z.get(f"{bone} {symbol}", np.nan)) for bone in BONES)]
+    _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.3 * max(len(symbols), 1)))
+    for low, high, shade in ((-2, 2, "#F2F2F2"), (-1, 1, "#E3E3E3")):
+        axes.axvspan(low, high, color=shade, linewidth=0, zorder=0)
+    for number, bone in enumerate(BONES):
+        values = np.array([z.get(f"{bone} {symbol}", np.nan) for symbol in symbols], float)
+        if np.isfinite(values).any():
+            rows = np.arange(len(symbols)) + (number - 1.5) * 0.17
+            axes.plot(values, rows, "o", color=BONE_COLOURS[bone], markersize=6, label=bone)
+    if not symbols:
+        axes.text(0.5, 0.5, "no index has a reference", ha="center", va="center", transform=axes.transAxes)
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_yticks(range(len(symbols)), symbols)
+    axes.set(ylim=(max(len(symbols), 1) - 0.5, -0.5), xlabel="SD from women of her age without the outcome")
+    axes.set_title(participant_id)
+    reach = max(3.0, float(np.nanmax(np.abs(z.to_numpy(float)), initial=0.0)) * 1.05)
+    axes.set_xlim(-reach, reach)
+    return axes
+
+
+@styled
+def thresholds(table: pd.DataFrame, *, threshold: float) -> NDArray[Any]:
+    """Sensitivity, specificity and net benefit over the risk from which women are called.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `deepqct.exploration.over_thresholds`.
+    threshold : float
+        Marked.
+    """
+    _, grid = plt.subplots(1, 2, figsize=(8.6, 3.9))
+    lines = ({"sensitivity": _CALLED, "specificity": _NOT_CALLED}, {"net benefit": "#000000"})
+    for axes, named in zip(grid, lines, strict=True):
+        for measure, colour in named.items():
+            part = table[table["measure"] == measure]
+            axes.fill_between(part["threshold"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
+            axes.plot(part["threshold"], part["estimate"], color=colour, linewidth=2, label=measure)
+        axes.axvline(threshold, color="#595959", linestyle="--", linewidth=1.2)
+        axes.set(xlabel="called from this risk upwards")
+        axes.legend(loc="best")
+        if not table.loc[table["measure"].isin(named), "estimate"].notna().any():
+            axes.text(0.5, 0.5, "not estimable", ha="center", va="center", transform=axes.transAxes)
+    grid[0].set(ylabel="share of women, 95 % band", ylim=(-0.02, 1.02))
+    grid[1].axhline(0, color="#7F7F7F", linestyle=":", linewidth=1.2)
+    grid[1].set_ylabel("net benefit a woman, 95 % band")
+    return np.array(grid)

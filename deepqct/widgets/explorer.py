@@ -1,0 +1,267 @@
+"""The cohort by hand: women in two pictures, one woman's bones and indices, a threshold, a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+from ipyevents import Event
+from PIL import Image, ImageDraw
+
+from deepqct import plots
+from deepqct.cohort import run_outcome
+from deepqct.exploration import at_threshold, bones_of, like_her, models_of, who_changes, women, z_of_run
+from deepqct.folder import BONES, Run, read_json, write_table
+from deepqct.heatmaps import load_explained
+from deepqct.widgets.pictures import figure_bytes, image_widget, picture_bytes
+from deepqct.widgets.slices import SliceViewer
+
+_DPI = 90
+_NEAR = 15  # pixels from a woman's point that still mean her
+_DRAGGED = 6  # pixels from which a press is a box and no click
+_LISTED = 12
+
+
+class Explorer(widgets.VBox):
+    """Click a woman in either picture, and her bones, indices and risk follow; drag a box, and it is a selection.
+
+    Parameters
+    ----------
+    run : Run
+        After 04_clustering.
+    threshold : float
+        The risk from which women are called; women who change side are counted against it.
+    patient : str, optional
+        Who is shown first; the first of the table by default.
+    bone : str
+        Which of her bones.
+    size : int
+        Pixels of a slice's longer edge.
+    """
+
+    def __init__(
+        self, run: Run, *, threshold: float = 0.5, patient: str | None = None, bone: str = "radius", size: int = 260
+    ) -> None:
+        self._run, self._size, self._before = run, size, threshold
+        self._viewer: SliceViewer | None = None
+        self._virtual = bool(read_json(run.dictionary).get("virtual"))
+        self._outcome = str(run_outcome(run).name)
+        self._z = z_of_run(run)
+        self._explained = {bone: load_explained(run, bone=bone) for bone in BONES}
+        pairs = [(f"{family}: {model}", (family, model)) for family, model in models_of(run)]
+        self.model = widgets.Dropdown(options=pairs, description="Model", layout=widgets.Layout(width="34em"))
+        self.threshold = widgets.FloatSlider(
+            value=threshold, min=0.01, max=0.99, step=0.01, description="Threshold", continuous_update=False
+        )
+        self.table = self._women()
+        first = patient if patient in self.table.index else self.table.index[0]
+        self.patient = widgets.Dropdown(options=list(self.table.index), value=first, description="Patient")
+        self.bone = widgets.ToggleButtons(options=BONES, value=bone, description="Bone")
+        self.bone.style.button_width = "6em"
+        self.figures, self.about, self.selected = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.profile, self.saliency = image_widget(), image_widget()
+        self.save = widgets.Button(description="Save selection", disabled=True)
+        self.scan_place = widgets.VBox()
+        self.selection: list[str] = []
+        self.pictures = WomenPictures(pick=self._pick, select=self.select)
+        for control, act in (
+            (self.model, self._change_model),
+            (self.threshold, self._change_threshold),
+            (self.patient, self._show),
+            (self.bone, self._show_bone),
+        ):
+            control.observe(act, names="value")
+        self.save.on_click(self._save)
+        row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
+        super().__init__(
+            [
+                widgets.HBox([self.model, self.threshold], layout=row),
+                widgets.HBox([self.pictures.image, self.figures], layout=row),
+                widgets.HBox([self.patient, self.save], layout=row),
+                self.selected,
+                widgets.HBox([widgets.VBox([self.about, self.profile]), widgets.VBox([self.bone, self.scan_place])],
+                             layout=row),
+            ]
+        )  # fmt: skip
+        self.select([])
+        self._change_threshold()
+        self._show()
+
+    def _women(self) -> pd.DataFrame:
+        family, model = self.model.value
+        return women(self._run, family=family, model=model)
+
+    def _change_model(self, _: Any = None) -> None:
+        self.table = self._women()
+        kept = self.patient.value
+        self.patient.options = list(self.table.index)
+        self.patient.value = kept if kept in self.table.index else self.table.index[0]
+        self.select([name for name in self.selection if name in self.table.index])
+        self._change_threshold()
+        self._show()
+
+    def _change_threshold(self, _: Any = None) -> None:
+        """The figures of the threshold, and who changes side by it."""
+        now = self.threshold.value
+        rows = "".join(
+            f"<tr><td>{row['measure']}</td><td>{_figure(row)}</td><td>{row['events']:.0f}/{row['n']:.0f}</td></tr>"
+            for row in at_threshold(self.table, threshold=now).to_dict("records")
+        )
+        moved = who_changes(self.table, before=self._before, after=now)
+        names = ", ".join(map(str, moved.index[:_LISTED])) + (" …" if len(moved) > _LISTED else "")
+        self.figures.value = (
+            f"<table><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>"
+            f"<p>{len(moved)} change side against {self._before:.2f}{': ' if len(moved) else '.'}{escape(names)}</p>"
+            "<p>A threshold moved while one looks is fitted to these women.</p>"
+        )
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self.pictures.draw(
+            self.table, threshold=self.threshold.value, outcome=self._outcome, chosen=self.patient.value,
+            selection=self.selection, virtual=self._virtual,
+        )  # fmt: skip
+
+    def _show(self, _: Any = None) -> None:
+        """Who she is, in numbers; and her bone."""
+        person = self.patient.value
+        if person is None:
+            return
+        row, others = self.table.loc[person], like_her(self.table, person)
+        age = "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}"
+        group = "none" if pd.isna(row["group"]) else f"{row['group']:.0f}"
+        mark = " <em>virtual woman</em>" if self._virtual else ""
+        self.about.value = (
+            f"<h4>{escape(str(person))}{mark}</h4><p>Age {age}, group {group}, risk {row['risk']:.2f}."
+            f"<br>Of the {others['n']:.0f} others of nearest risk {others['events']:.0f} had the outcome: "
+            f"{_figure(others)}.</p>"
+        )
+        z = self._z.loc[person] if person in self._z.index else pd.Series(dtype=float)
+        self.profile.value = figure_bytes(plots.profile(z, participant_id=str(person)), virtual=self._virtual)
+        self._redraw()
+        self._show_bone()
+
+    def _show_bone(self, _: Any = None) -> None:
+        person, bone = self.patient.value, self.bone.value
+        if person is None or (shown := bones_of(self._run, person).get(bone)) is None:
+            self.scan_place.children = (widgets.HTML(f"<p>There is no {bone} of her.</p>"),)
+            return
+        scan, mask = shown
+        if self._viewer is None:
+            self._viewer = SliceViewer(scan, labels=mask, size=self._size, virtual=self._virtual)
+        else:
+            self._viewer.show(scan, labels=mask)
+        one = self._explained[bone].get(person)
+        if one is None:
+            below: widgets.Widget = widgets.HTML(f"<p>No network of the {bone} has been explained on her.</p>")
+        else:
+            self.saliency.value, below = figure_bytes(plots.one_saliency(one), virtual=self._virtual), self.saliency
+        self.scan_place.children = (self._viewer, below)
+
+    def _pick(self, person: str) -> None:
+        self.patient.value = person
+
+    def select(self, people: list[str]) -> None:
+        """Show women as a table that can be saved."""
+        self.selection, self.save.disabled = people, not people
+        if people:
+            chosen = self.table.loc[people]
+            self.selected.value = (
+                f"<p>{len(chosen)} selected, {chosen['outcome'].sum():.0f} with the outcome</p>"
+                + chosen.head(_LISTED).round(2).to_html(border=0)
+            )
+        else:
+            self.selected.value = "<p>Click a woman; drag a box around several.</p>"
+        self._redraw()
+
+    def _save(self, _: Any = None) -> None:
+        chosen = self.table.loc[self.selection].join(self._z.add_prefix("z "))
+        write_table(self._run.selection, chosen.reset_index())
+        self.selected.value += f"<p>{len(chosen)} women are in {self._run.selection.name} of the run folder.</p>"
+
+
+class WomenPictures:
+    """`plots.cohort_map` as an image that says where it was clicked, and which women a box was dragged around.
+
+    Parameters
+    ----------
+    pick : callable
+        Gets the participant_id nearest to a click.
+    select : callable
+        Gets the participant_ids within a box; none if it is empty.
+    """
+
+    def __init__(self, *, pick: Callable[[str], None], select: Callable[[list[str]], None]) -> None:
+        self.image = image_widget()
+        self._pick, self._select = pick, select
+        self._people: list[str] = []
+        self.points = [np.empty((0, 2))] * 2  # pixels of each woman, across and down, in each picture
+        self._picture = Image.new("RGB", (1, 1))
+        self._from: tuple[float, float] | None = None
+        watched = ["mousedown", "mousemove", "mouseup"]
+        self._events = Event(source=self.image, watched_events=watched, prevent_default_action=True, wait=60)
+        self._events.on_dom_event(self.mouse)
+
+    def draw(self, table: pd.DataFrame, *, virtual: bool, **how: Any) -> None:
+        """Draw the women anew; other arguments as in `plots.cohort_map`."""
+        import matplotlib.pyplot as plt
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        axes = plots.cohort_map(table, **how)
+        figure = axes[0].get_figure()
+        figure.set_dpi(_DPI)
+        if virtual:  # within the figure: a tight frame would move the points
+            figure.text(0.995, 0.01, "virtual cohort", ha="right", va="bottom", color="#5B2A86", style="italic")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        self._picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        corner = np.array([0, self._picture.height])
+        self.points = [
+            np.abs(corner - one.transData.transform(places))
+            for one, places in zip(axes, plots.places(table), strict=True)
+        ]
+        plt.close(figure)
+        self._people = [str(name) for name in table.index]
+        self._put(self._picture)
+
+    def mouse(self, event: dict[str, Any]) -> None:
+        """Follow one event of ipyevents."""
+        at = float(event["dataX"]), float(event["dataY"])
+        if event["type"] == "mousedown":
+            self._from = at
+        elif self._from is not None and event["type"] == "mousemove" and event.get("buttons"):
+            with_box = self._picture.copy()
+            ends = [(min(pair), max(pair)) for pair in zip(self._from, at, strict=True)]
+            ImageDraw.Draw(with_box).rectangle([ends[0][0], ends[1][0], ends[0][1], ends[1][1]], outline="#595959")
+            self._put(with_box)
+        elif self._from is not None and event["type"] == "mouseup":
+            start, self._from = self._from, None
+            if max(abs(a - b) for a, b in zip(start, at, strict=True)) < _DRAGGED:
+                self._click(at)
+            else:
+                self._box(start, at)
+
+    def _click(self, at: tuple[float, float]) -> None:
+        far = [np.hypot(*(points - at).T) for points in self.points]
+        nearest = min(far, key=lambda distances: np.nanmin(distances, initial=np.inf))
+        if np.nanmin(nearest, initial=np.inf) < _NEAR:
+            self._pick(self._people[int(np.nanargmin(nearest))])
+
+    def _box(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        low, high = np.minimum(start, end), np.maximum(start, end)
+        inside = np.any([((points >= low) & (points <= high)).all(axis=1) for points in self.points], axis=0)
+        self._select([name for name, within in zip(self._people, inside, strict=True) if within])
+
+    def _put(self, picture: Image.Image) -> None:
+        self.image.value = picture_bytes(picture)
+
+
+def _figure(row: Any) -> str:
+    """Estimate and interval, or that there is none."""
+    if not np.isfinite(row["estimate"]):
+        return "not estimable"
+    return f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
