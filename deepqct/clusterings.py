@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepqct.progress import Progress, followed
+
 METHODS = ("mixture", "k-means", "ward", "fuzzy c-means")
 CROWD = 2000  # women that the test, the silhouette and the consensus look at, at most; ours
 _RIDGE = 1e-3  # of a mixture's covariance, in the variance of a component; ours
@@ -116,7 +118,9 @@ def memberships(scores: Scores, fitted: Any) -> Scores:
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def one_cloud_p(scores: Scores, *, draws: int = 199, seed: int = 0) -> float:
+def one_cloud_p(
+    scores: Scores, *, draws: int = 199, seed: int = 0, progress: Progress | None = None, total: int | None = None
+) -> float:
     """P value of one Gaussian cloud against two, by parametric bootstrap of the likelihood ratio.
 
     The null has the data's own covariance: the ratio does not change with a linear map, so clouds are drawn white.
@@ -129,6 +133,8 @@ def one_cloud_p(scores: Scores, *, draws: int = 199, seed: int = 0) -> float:
         Clouds.
     seed : int
         Of the clouds.
+    progress, total : callable, int, optional
+        As in `deepqct.progress.followed`; the clouds are the first of `total` steps.
 
     References
     ----------
@@ -137,7 +143,8 @@ def one_cloud_p(scores: Scores, *, draws: int = 199, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     scores = scores[crowd(len(scores), seed=seed)]
     observed = _likelihood_ratio(scores, seed=seed)
-    null = [_likelihood_ratio(rng.standard_normal(scores.shape), seed=seed) for _ in range(draws)]
+    clouds = followed(range(draws), progress, total=total or draws)
+    null = [_likelihood_ratio(rng.standard_normal(scores.shape), seed=seed) for _ in clouds]
     return float((1 + sum(value >= observed for value in null)) / (1 + draws))
 
 
@@ -207,7 +214,14 @@ def number_by_gap(numbers: pd.DataFrame) -> int:
 
 
 def stability(
-    scores: Scores, labels: NDArray[np.int64], *, method: str = "mixture", bootstraps: int = 200, seed: int = 0
+    scores: Scores,
+    labels: NDArray[np.int64],
+    *,
+    method: str = "mixture",
+    bootstraps: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+    before: int = 0,
 ) -> tuple[Scores, Scores]:
     """How well groups survive resampling of the women.
 
@@ -223,6 +237,8 @@ def stability(
         Resamples.
     seed : int
         Of the resamples.
+    progress, before : callable, int, optional
+        As in `deepqct.progress.followed`; the resamples are the last steps, after `before` others.
 
     Returns
     -------
@@ -238,7 +254,7 @@ def stability(
     n, groups = len(scores), int(labels.max()) + 1
     jaccard = np.zeros((bootstraps, groups))
     together, met = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
-    for b in range(bootstraps):
+    for b in followed(range(bootstraps), progress, total=before + bootstraps, before=before):
         drawn = rng.integers(0, n, n)
         found, _ = partition(scores[drawn], groups=groups, method=method, seed=seed)
         there, first = np.unique(drawn, return_index=True)

@@ -20,6 +20,7 @@ from deepqct.cohort import KNOWN
 from deepqct.families import Model, headline, models_for, widest
 from deepqct.folder import BONES, Run, read_table, write_table
 from deepqct.fusion import Tables, other_classifiers, tables
+from deepqct.progress import Progress, followed
 
 MARGIN = 0.05  # of non-inferiority, in AUC; our choice
 ONE_SIDED = 0.025  # level of a verdict of non-inferiority
@@ -268,6 +269,7 @@ def optimism(
     bootstraps: int = 100,
     workers: int = 1,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """What chance and fitting add: best of all models, permuted outcomes, .632+ bootstrap; first protocol and repeat.
 
@@ -283,6 +285,8 @@ def optimism(
         Side by side; the results do not depend on it.
     seed : int
         Of both.
+    progress : callable, optional
+        Called with the refitted models done and their total.
 
     Returns
     -------
@@ -302,13 +306,18 @@ def optimism(
     models, named = int(best.pop("models")), best.pop("best")
     family, model = ("", "") if named is None else (named[0], named[1])
     rows.append({"what": f"best of {models} models", "family": family, "model": model} | best)
-    found = _named_model(data, "pQCT-index")
-    if permutations and found is not None:
-        rows.append(_permuted(data, found, permutations=permutations, workers=workers, seed=seed))
-    for name in ("Clinical", "FRAX", "BMD"):
-        found = _named_model(data, name)
-        if bootstraps and found is not None:
-            rows.append(_bootstrapped(data, found, draws=bootstraps, seed=seed))
+    permuted = _named_model(data, "pQCT-index") if permutations else None
+    drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
+    resampled = [model for model in drawn if model is not None]
+    fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(
+        resampled
+    )  # and one on the women themselves
+    steps = followed(range(sum(fits)), progress, total=sum(fits))
+    if permuted is not None:
+        rows.append(_permuted(data, permuted, permutations=permutations, workers=workers, seed=seed, steps=steps))
+    rows += [_bootstrapped(data, model, draws=bootstraps, seed=seed, steps=steps) for model in resampled]
+    for _ in steps:  # bootstrap samples of one outcome were not fitted
+        pass
     names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
     return pd.DataFrame(rows).reindex(columns=names)
 
@@ -318,8 +327,10 @@ def _named_model(data: Tables, family: str) -> Model | None:
     return widest(models_for(data.dictionary, indices=data.features[data.indices], bones=list(data.scores)), family)
 
 
-def _permuted(data: Tables, model: Model, *, permutations: int, workers: int, seed: int) -> dict[str, Any]:
-    """One model's pooled AUC beside those with permuted outcomes."""
+def _permuted(
+    data: Tables, model: Model, *, permutations: int, workers: int, seed: int, steps: Iterator[int]
+) -> dict[str, Any]:
+    """One model's pooled AUC beside those with permuted outcomes; each takes one of the steps."""
     first = data.splits.iloc[0]
     part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
     fold = part.set_index("participant_id")["fold"]
@@ -334,21 +345,28 @@ def _permuted(data: Tables, model: Model, *, permutations: int, workers: int, se
         return area(pd.Series(rng.permutation(labels.to_numpy()), index=labels.index))
 
     draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
-    areas = iter(Parallel(n_jobs=workers)(delayed(refit)(rng) for rng in draws))
-    found = _one(evaluation.permutation_p(area(labels), lambda _: next(areas), permutations=permutations, seed=seed))
+    areas = Parallel(n_jobs=workers, return_as="generator")(delayed(refit)(rng) for rng in draws)
+
+    def taken(_: np.random.Generator) -> float:
+        value = float(next(areas))
+        next(steps, None)
+        return value
+
+    found = _one(evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed))
     what = f"permuted outcomes, {permutations} times"
     n, events = len(labels), int(labels.sum())
     return {"what": what, "family": model.family, "model": model.name} | found | {"n": n, "events": events}
 
 
-def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int) -> dict[str, Any]:
-    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample."""
+def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: Iterator[int]) -> dict[str, Any]:
+    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample, each one a step."""
     x = data.features[list(model.columns)].astype(float).dropna(how="all")
     y = data.outcome.reindex(x.index).to_numpy(float)
 
     def fit_predict(
         known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
     ) -> NDArray[np.floating]:
+        next(steps, None)
         table = pd.DataFrame(known, columns=list(model.columns))
         # Copies of one woman stay in one inner fold, or the penalty would be chosen on women it has seen.
         _, woman = np.unique(np.nan_to_num(known, nan=-1e9), axis=0, return_inverse=True)
@@ -371,6 +389,7 @@ def compare_run(
     classifiers: str = "none",
     workers: int = 1,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Judge and compare a run's predictions, and write every table of it.
 
@@ -382,7 +401,7 @@ def compare_run(
         Its content.
     stacking : str
         That the predictions were made with.
-    margin, permutations, bootstraps, workers, seed
+    margin, permutations, bootstraps, workers, seed, progress
         As in `planned` and `optimism`.
     classifiers : str
         As in `deepqct.fusion.other_classifiers`.
@@ -402,7 +421,13 @@ def compare_run(
         "subgroups": by_subgroup(predictions, read_table(run.participants)),
         "sample_size": adequacy(data),
         "optimism": optimism(
-            data, predictions, permutations=permutations, bootstraps=bootstraps, workers=workers, seed=seed
+            data,
+            predictions,
+            permutations=permutations,
+            bootstraps=bootstraps,
+            workers=workers,
+            seed=seed,
+            progress=progress,
         ),
         "classifiers": _classifiers(others),
     }

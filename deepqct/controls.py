@@ -6,7 +6,6 @@ bare outline, show how much of a score is soft tissue, field of view or size rat
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from deepqct.evaluation import auc, compare_auc, within_folds
 from deepqct.folder import Run, say, write_table
 from deepqct.images import BoneImage, normalised
 from deepqct.learner import cross_validate, items_of
+from deepqct.progress import Progress
 from deepqct.recipe import CONTROLS, Recipe
 
 SHOWN = {
@@ -169,7 +169,7 @@ def permutation_test(
     permutations: int = 200,
     reference: int = 999,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The whole protocol, folds drawn anew by outcome, under permuted outcomes, with a frozen backbone and refitted head.
 

@@ -7,7 +7,7 @@ scan that fails is a row with its reason, and the others go on.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from deepqct.folder import BONES, SITES, Run, file_hash, read_json, read_table, 
 from deepqct.indices import UNITS, measure
 from deepqct.manufacturer import COMPARTMENTS, SOURCES, contoured_bone, dice
 from deepqct.parallel import set_threads
+from deepqct.progress import Progress
 from deepqct.quality import MOTION_LIMIT, RING_LIMIT, flags_of_scores, motion_score, ring_score, unusual_indices
 from deepqct.scan import Scan, ScanError, read_scan
 from deepqct.stacks import FIELD_MM, LABELS, cut_stack, of_bone
@@ -56,7 +57,7 @@ def curate(
     contours: str = "ours",
     indices: str = "ours",
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Cut the bones out of every scan, measure them, and write what the later stages read.
 

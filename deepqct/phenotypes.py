@@ -28,6 +28,7 @@ from deepqct.clusterings import (
     stability,
 )
 from deepqct.folder import BONES
+from deepqct.progress import Progress
 
 COMPONENTS = 3  # of 3, planted phenotypes were found as often as of 2, 4 or 6, or more often; ours
 LEVEL = 0.05  # of the test against one cloud; ours
@@ -173,6 +174,7 @@ def find_groups(
     covariates: pd.DataFrame | None = None,
     draws: int = 199,
     bootstraps: int = 200,
+    progress: Progress | None = None,
 ) -> Groups:
     """Groups of patients, as many as the data support.
 
@@ -196,6 +198,8 @@ def find_groups(
         Clouds of the test.
     bootstraps : int
         Resamples for the stability; 0 for none.
+    progress : callable, optional
+        Called with the clouds and resamples done and their total.
 
     Returns
     -------
@@ -221,7 +225,7 @@ def find_groups(
     with threadpool_limits(1):  # thousands of fits on a few hundred rows: threads would only wait for each other
         return _find(
             features, most=max_groups, seed=seed, groups=groups, method=method, components=components,
-            covariates=covariates, draws=draws, bootstraps=bootstraps,
+            covariates=covariates, draws=draws, bootstraps=bootstraps, progress=progress,
         )  # fmt: skip
 
 
@@ -236,6 +240,7 @@ def _find(
     covariates: pd.DataFrame | None,
     draws: int,
     bootstraps: int,
+    progress: Progress | None,
 ) -> Groups:
     """`find_groups` of sorted and counted patients."""
     n = len(features)
@@ -248,7 +253,7 @@ def _find(
     scores = space.scores(z)
     most = min(max(most, groups or 1), different, n // 2)
     numbers = numbers_of_groups(scores, max_groups=most, method=method, seed=seed)
-    p = one_cloud_p(scores, draws=draws, seed=seed)
+    p = one_cloud_p(scores, draws=draws, seed=seed, progress=progress, total=draws + bootstraps)
     n_groups = groups or (1 if p > LEVEL or most < 2 else number_by_gap(numbers))
     raw, fitted = partition(scores, groups=n_groups, method=method, seed=seed)
     if len(np.unique(raw)) < n_groups:
@@ -258,9 +263,13 @@ def _find(
     jaccard, consensus = pd.Series(dtype=float), pd.DataFrame()
     if n_groups > 1 and bootstraps:
         few = crowd(n, seed=seed)
-        found = stability(scores[few], labels[few], method=method, bootstraps=bootstraps, seed=seed)
+        found = stability(
+            scores[few], labels[few], method=method, bootstraps=bootstraps, seed=seed, progress=progress, before=draws
+        )
         jaccard = pd.Series(found[0], index=range(1, n_groups + 1))
         consensus = pd.DataFrame(found[1], index=z.index[few], columns=z.index[few])
+    elif progress is not None:
+        progress(draws + bootstraps, draws + bootstraps)  # one group has no stability
     values = z.to_numpy()
     return Groups(
         n_groups=n_groups, labels=pd.Series(labels + 1, index=z.index, name="group"),

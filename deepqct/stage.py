@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
 from deepqct.folder import BONES, Run, project_root, read_json, resolve, say, write_json, write_text
+from deepqct.progress import Progress
 
 STAGES = (
     "00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering", "05_explore",
@@ -201,7 +202,7 @@ class Stage:
         write_json(folder / f"{name}.json", {"title": title, "caption": caption, "order": order})
         display(HTML(html), Markdown(f"**{title}.** {caption}"))
 
-    def progress(self, what: str) -> Callable[[int, int], None]:
+    def progress(self, what: str) -> Progress:
         """A callback (done, total): a bar by hand, a line for each tenth headlessly."""
         if self.interactive:
             from tqdm.auto import tqdm

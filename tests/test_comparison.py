@@ -119,7 +119,16 @@ def test_optimism_knows_a_signal_from_noise():
     """With nothing to find, the best of many models must look no better than chance allows."""
     for effect, strong in ((0.0, False), (2.0, True)):
         tables = data(effect=effect, seed=4)
-        found = comparison.optimism(assembled(tables), predict(tables), permutations=19, bootstraps=10)
+        told: list[tuple[int, int]] = []
+        found = comparison.optimism(
+            assembled(tables),
+            predict(tables),
+            permutations=19,
+            bootstraps=10,
+            progress=lambda *step, told=told: told.append(step),
+        )
+        assert told[-1] == (len(told), len(told)), "the bar reaches its end"
+        assert len(told) > 19 + 10
         p = found.set_index("what")["p"]
         assert (p["best of 16 models"] < 0.05) == strong, "fused models of standard stacking are not among them"
         permuted = found[found["what"].str.startswith("permuted")]

@@ -1,9 +1,12 @@
-"""Notebooks by hand in JupyterLab, in a real browser: widgets that answer, decisions that survive a dead kernel."""
+"""Notebooks by hand in JupyterLab, and pages by Voila, in a real browser: widgets that answer, decisions that survive."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,11 +19,20 @@ from urllib.request import urlopen
 import nbformat
 import numpy as np
 import pytest
+import synthetic
+from nbformat import NotebookNode
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from deepqct.cohort import load_cohort
+from deepqct.curation import curate
+from deepqct.folder import Run, read_json, read_table, write_json
 from deepqct.reviews import read_reviews, standing
+from deepqct.stage import notebook_source
 from deepqct.virtual import new_cohort
+from deepqct.widgets import Explorer
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +67,31 @@ far = np.hypot(y - 30, x - 30)
 mask = np.select([far < 16, far < 22], [1, 2], 0).astype(np.uint8)
 bone_view(np.select([mask == 1, mask == 2], [250, 1000], -100), mask, voxel_mm=(0.4, 0.4, 0.4), virtual=True)
 """
+
+
+SLICES = """
+import numpy as np
+from deepqct.scan import Scan
+from deepqct.widgets import SliceViewer
+
+native = np.zeros((20, 60, 80), np.int16)
+native[:, 10:30, 20:40] = 1000
+display(SliceViewer(Scan(native=native, slope=1.0, intercept=0.0, voxel_mm=(0.5, 0.25, 0.25)), size=240))
+"""
+
+EXPLORER = """
+from pathlib import Path
+from deepqct.folder import Run
+from deepqct.widgets import Explorer
+
+explorer = Explorer(Run(Path({run!r})), size=160)
+display(explorer)
+print("place", *(explorer.pictures.points[1][2].round().astype(int)), *explorer.pictures.points[0].min(axis=0).astype(int),
+      *explorer.pictures.points[0].max(axis=0).astype(int))
+"""
+
+BY_HAND = ("00_virtual_cohort", "01_data_curation", "02_train_bone_radius", "03_fusion_and_baselines", "04_clustering",
+           "05_explore", "review")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,25 +132,27 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.fixture
-def run_all(lab, browser: Browser) -> Iterator[Callable[[str, str], tuple[Page, list[str]]]]:
-    """Write a notebook of one cell, open it, run it; returns the page and what went wrong."""
+def run_all(lab, browser: Browser) -> Iterator[Callable[[str, str | NotebookNode], tuple[Page, list[str]]]]:
+    """Write a notebook, perhaps of one cell of code, open it, run it; returns the page and what went wrong."""
     address, folder = lab
     contexts = []
 
-    def go(name: str, code: str) -> tuple[Page, list[str]]:
-        cell = nbformat.v4.new_code_cell(code.strip())
-        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / f"{name}.ipynb")
+    def go(name: str, content: str | NotebookNode) -> tuple[Page, list[str]]:
+        if isinstance(content, str):
+            kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+            content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(content.strip())], metadata=kernel)
+        nbformat.write(content, folder / f"{name}.ipynb")
         context = browser.new_context(viewport={"width": 1400, "height": 1400})
         contexts.append(context)
         page, wrong = context.new_page(), []
         page.on("request", lambda r: None if address in r.url or r.url.startswith(("data:", "blob:")) else
                 wrong.append(f"asked for {r.url}"))  # fmt: skip
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+        page.on("response", lambda r: None if r.status < 400 else wrong.append(f"{r.status} {r.url}"))
         page.goto(f"{address}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for(timeout=60_000)
         expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", timeout=60_000)
-        prompt = page.locator(".jp-InputPrompt").first
+        prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
         for _ in range(6):  # a kernel that is still starting swallows the first call
             page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
             page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
@@ -129,7 +168,7 @@ def run_all(lab, browser: Browser) -> Iterator[Callable[[str, str], tuple[Page, 
 
 def prompt_done(page: Page) -> None:
     """Wait until the only cell is not at [*] any more."""
-    expect(page.locator(".jp-InputPrompt").first).to_have_text("[1]:", timeout=90_000)
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).to_have_text("[1]:", timeout=90_000)
 
 
 def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, run_all, cohort, tmp_path):
@@ -178,7 +217,6 @@ def test_a_bone_is_turned_by_mouse_and_its_compartments_hidden(run_all, tmp_path
     """The viewer without internet: a canvas that stays blank would pass a test of Python alone."""
     page, wrong = run_all("bone", BONE)
     prompt_done(page)
-    page.on("response", lambda answer: None if answer.status < 400 else wrong.append(f"{answer.status} {answer.url}"))
     canvas = page.locator(".jp-OutputArea canvas").first
     canvas.wait_for(timeout=60_000)
     box = canvas.bounding_box()
@@ -213,3 +251,145 @@ def test_a_bone_is_turned_by_mouse_and_its_compartments_hidden(run_all, tmp_path
     page.wait_for_timeout(500)
     print(f"{(page.evaluate('window.drawn') - before) / (time.perf_counter() - start):.0f} frames a second")  # noqa: T201
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def by_hand(smoke_run: Path, tmp_path_factory) -> Run:
+    """A copy of the smoke run, which people may change."""
+    return Run(Path(shutil.copytree(smoke_run, tmp_path_factory.mktemp("by-hand") / "run")))
+
+
+@pytest.mark.chain
+@pytest.mark.parametrize("job", BY_HAND)
+def test_every_notebook_runs_by_hand(lab, run_all, by_hand, job):
+    """Run All in JupyterLab with all widgets: no error, no failed request, nothing left at [*]."""
+    _, folder = lab
+    stage = re.sub("_radius$", "", job)
+    given = read_json(by_hand.parameters(job))["parameters"] if by_hand.parameters(job).exists() else {"reviewer": "AB"}
+    given |= {"run_dir": str(by_hand.folder), "interactive": True}
+    if stage in ("01_data_curation", "review"):
+        given["cohort_dir"] = str(by_hand.virtual / "cohort")
+    source = load_notebook_node(str(notebook_source(stage)))
+    name = f"by_hand_{job}"  # another notebook of that name would leave its kernel to this one
+    page, wrong = run_all(name, parameterize_notebook(source, given))
+    status = page.locator(".jp-Notebook-ExecutionIndicator")
+    for _ in range(300):
+        page.wait_for_timeout(1000)
+        done = status.get_attribute("data-status") == "idle"
+        if done and not page.locator(".jp-InputPrompt", has_text="[*]").count():
+            break
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(2000)
+    cells = [c for c in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells if c.cell_type == "code"]
+    assert [output.ename for cell in cells for output in cell.outputs if output.output_type == "error"] == []
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    shown = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output')].map(e => e.textContent).join(' ')")
+    assert "Error displaying widget" not in shown
+    assert wrong == []
+
+
+def test_slices_follow_the_mouse(run_all, tmp_path):
+    """Click, wheel and pointer reach the kernel, and the page does not scroll away under the wheel."""
+    page, wrong = run_all("slices", SLICES)
+    prompt_done(page)
+    axial = page.locator(".widget-image").first
+    box = axial.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    expect(page.get_by_text(re.compile(r"Mouse: z 10, y 1, x 1: 0 mgHA"))).to_be_visible(timeout=20_000)
+    page.mouse.click(box["x"] + 90, box["y"] + 60)
+    expect(page.get_by_text(re.compile(r"^z 10, y 20, x 30: 1000 mgHA"))).to_be_visible(timeout=20_000)
+    page.mouse.wheel(0, 120)
+    expect(page.get_by_text(re.compile(r"^z 11, y 20, x 30"))).to_be_visible(timeout=20_000)
+    assert axial.bounding_box() == box
+    page.screenshot(path=tmp_path / "slices.png")
+    assert wrong == []
+
+
+def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
+    """Click a woman, drag a box, move the threshold: what must change in an explorer of the synthetic women."""
+    picture = page.locator(".widget-image").first
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    page.mouse.click(box["x"] + place[0], box["y"] + place[1])
+    expect(page.get_by_role("heading", name="sub-0003")).to_be_visible(timeout=20_000)
+    page.mouse.move(box["x"] + place[2] - 4, box["y"] + place[3] - 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + place[4] + 4, box["y"] + place[5] + 4, steps=10)
+    page.mouse.up()
+    expect(page.get_by_text("60 selected, 20 with the outcome")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("called from 0.50")).to_be_visible()
+    before = page.get_by_text("sensitivity").locator("..").inner_text()
+    slider = page.locator(".ui-slider-handle").first
+    slider.focus()
+    for _ in range(25):
+        slider.press("ArrowRight")
+    expect(page.get_by_text("called from 0.75")).to_be_visible(timeout=20_000)
+    assert page.get_by_text("sensitivity").locator("..").inner_text() != before
+    expect(page.get_by_text(re.compile(r"^\d+ change side against 0.50"))).to_be_visible()
+    page.screenshot(path=shown)
+
+
+def test_the_explorer_follows_the_hand(run_all, tmp_path):
+    """In a browser a click, a box and a slider must arrive, and their answers be seen."""
+    run = synthetic.explored_run(tmp_path / "run")
+    page, wrong = run_all("explorer", EXPLORER.format(run=str(run.folder)))
+    prompt_done(page)
+    said = page.get_by_text(re.compile(r"^place ")).first.inner_text()
+    follows_the_hand(page, [int(number) for number in said.split()[1:]], tmp_path / "explorer.png")
+    assert wrong == []
+
+
+def test_the_application_shows_pages_without_code(browser: Browser, cohort, tmp_path):
+    """Somebody who never saw a notebook explores, and judges a scan; the next curation leaves out what she rejects."""
+    (cohort / "review.csv").unlink(missing_ok=True)
+    run = synthetic.explored_run(tmp_path / "run")
+    write_json(run.parameters("01_data_curation"), {"parameters": {"cohort_dir": str(cohort), "outcome": "fracture"}})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "app.log"
+    command = [sys.executable, "-m", "deepqct", "app", str(run.folder), f"--port={port}", "--no-browser"]
+    with log.open("w") as out:
+        running = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            if found := re.search(r"http://127\S+token=\w+", log.read_text(encoding="utf-8")):
+                break
+        context = browser.new_context(viewport={"width": 1500, "height": 1300})
+        page, wrong = context.new_page(), []
+        page.on("request", lambda r: None if f":{port}/" in r.url or r.url.startswith(("data:", "blob:")) else
+                wrong.append(f"asked for {r.url}"))  # fmt: skip
+        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+        page.on("response", lambda r: None if r.status < 400 else wrong.append(f"{r.status} {r.url}"))
+        page.goto(found[0])
+        page.get_by_role("link", name="Look at single women").click()
+        page.get_by_text("called from 0.50").wait_for(timeout=90_000)
+        assert page.get_by_text("no patient is behind any number on this page").is_visible()
+        assert not page.get_by_text("import deepqct").count()
+        assert not page.get_by_text("papermill").count()
+        points = Explorer(run).pictures.points
+        place = [*points[1][2], *points[0].min(axis=0), *points[0].max(axis=0)]
+        follows_the_hand(page, [int(number) for number in place], tmp_path / "explore.png")
+        page.get_by_role("button", name="Save selection").click()
+        expect(page.get_by_text("60 women are in selection.csv")).to_be_visible(timeout=20_000)
+        assert len(read_table(run.selection)) == 60
+        page.goto(found[0])
+        page.get_by_role("link", name="Judge the scans").click()
+        page.get_by_placeholder("initials").wait_for(timeout=90_000)
+        page.get_by_placeholder("initials").fill("CD")
+        page.get_by_placeholder("initials").press("Enter")
+        expect(page.get_by_text("0 of 6 judged")).to_be_visible(timeout=20_000)
+        page.get_by_role("button", name="Reject", exact=True).click()
+        expect(page.get_by_text("1 of 6 judged")).to_be_visible(timeout=20_000)
+        page.screenshot(path=tmp_path / "review.png")
+        context.close()
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait(20)
+    assert wrong == []
+    refused = standing(read_reviews(cohort)).iloc[0]
+    curated = curate(load_cohort(cohort), Run(tmp_path / "again"), image_px=48, workers=1)
+    status = curated.set_index(["participant_id", "site"])["status"]
+    assert status[refused["participant_id"], refused["site"]] == "rejected"
+    assert (status == "curated").sum() == 5

@@ -278,3 +278,13 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
     assert not turned.loc["radius Tt.vBMD (made the groups)", "as_there"]
     assert beside_preprint(run, people.assign(group=1), features).empty
     assert read_table(run.groups_beside_preprint).empty
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_whoever_waits_is_told_how_long(groups):
+    """The bar must reach its end, also where one group has no stability to wait for."""
+    told: list[tuple[int, int]] = []
+    find_groups(two_clouds()[0], groups=groups, **QUICK, progress=lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {59}
+    done = [number for number, _ in told]
+    assert done == (list(range(1, 60)) if groups == 2 else [*range(1, 40), 59])

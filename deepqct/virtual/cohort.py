@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepqct import __version__
 from deepqct.folder import SITES, read_json, write_json, write_table
+from deepqct.progress import Progress
 from deepqct.scan import Scan, write_aim, write_dicom, write_isq
 from deepqct.virtual.anatomy import draw_limb
 from deepqct.virtual.motion import draw_poses, move
@@ -92,7 +93,7 @@ def new_cohort(
     file_format: str = "aim",
     seed: int = 7,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Make a cohort of virtual women; scans that are there already are kept.
 

@@ -172,7 +172,7 @@ class Explorer(widgets.VBox):
             chosen = self.table.loc[people]
             self.selected.value = (
                 f"<p>{len(chosen)} selected, {chosen['outcome'].sum():.0f} with the outcome</p>"
-                + chosen.head(_LISTED).round(2).to_html(border=0)
+                + chosen.head(_LISTED).reset_index().round(2).to_html(border=0, index=False, na_rep="")
             )
         else:
             self.selected.value = "<p>Click a woman; drag a box around several.</p>"

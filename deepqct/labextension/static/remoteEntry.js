@@ -7,6 +7,15 @@
   const own = new URL(".", document.currentScript.src).href;
   let scope;
 
+  // The widgets of ipywidgets 7 ask for the queue of MathJax 2 as soon as there is any MathJax; today's has none.
+  const withQueue = (mathJax) => Object.assign(mathJax, { Hub: { Queue() {} } });
+  let mathJax = window.MathJax && withQueue(window.MathJax);
+  Object.defineProperty(window, "MathJax", {
+    configurable: true,
+    get: () => mathJax,
+    set: (value) => { mathJax = withQueue(value); },
+  });
+
   // The server extension of deepqct (JupyterLab), or a folder beside this extension's (Voila).
   function places() {
     const config = document.getElementById("jupyter-config-data");
