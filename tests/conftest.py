@@ -51,11 +51,22 @@ def _write(path: Path, lines: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def decoy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an itkwidgets that leaves a file when somebody imports it: no headless notebook may."""
+    folder = tmp_path_factory.mktemp("decoy")
+    (folder / "itkwidgets.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n", encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory, decoy: Path) -> Path:
     """The run folder of the whole chain at smoke size, made once for all tests that look at it."""
     out = tmp_path_factory.mktemp("smoke") / "run"
     command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    own = os.environ | {"PYTHONPATH": os.pathsep.join([str(decoy), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=own, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 

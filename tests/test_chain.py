@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import papermill
 import pytest
 from conftest import ROOT
 
-from deepqct.folder import BONES, Run, read_json, read_table
+from deepqct.folder import BONES, Run, read_json, read_table, say
+from deepqct.stage import notebook_source
 
 pytestmark = pytest.mark.chain
 
@@ -81,16 +84,53 @@ def test_every_page_says_that_the_women_are_virtual(run):
     figures = list(run.folder.glob("figures/*/*.json"))
     assert len(figures) > 20
     for record in figures:
+        if record.with_suffix(".html").exists():
+            assert "virtual woman" in record.with_suffix(".html").read_text(encoding="utf-8"), record.name
+            continue
         assert record.with_suffix(".png").exists()
-        assert "virtual cohort" in record.with_suffix(".svg").read_text(
-            encoding="utf-8"
-        ) or "<!-- virtual" in record.with_suffix(".svg").read_text(encoding="utf-8")
+        drawn = record.with_suffix(".svg").read_text(encoding="utf-8")
+        assert "virtual cohort" in drawn or "<!-- virtual" in drawn, record.name
 
 
-def test_the_executed_notebooks_are_small(run):
+def test_the_executed_notebooks_are_small_and_hold_no_widgets(run):
     """An executed notebook that holds pictures twice, or widget state, is slow to open and to send."""
     for job in JOBS:
-        assert run.notebook(job).stat().st_size < 3e6, job
+        size = run.notebook(job).stat().st_size
+        say(f"{job}: {size / 1e6:.2f} MB")
+        assert size < 3e6, job
+        text = run.notebook(job).read_text(encoding="utf-8")
+        assert "application/vnd.jupyter.widget" not in text, job
+        assert "widgets" not in read_json(run.notebook(job))["metadata"], job
+
+
+def test_no_headless_notebook_imports_the_3d_viewer(run, decoy):
+    """Importing it has hung notebooks and lost their output; the decoy shows that the watch works."""
+    assert not (decoy / "imported").exists()
+    subprocess.run([sys.executable, "-c", "import itkwidgets"], env=os.environ | {"PYTHONPATH": str(decoy)}, check=True)
+    assert (decoy / "imported").exists()
+    (decoy / "imported").unlink()
+
+
+def test_what_moves_by_hand_has_a_static_twin(run):
+    """Whoever reads the report on paper or behind a firewall sees the slices and the women all the same."""
+    kept = {path.stem for job in ("01_data_curation", "05_explore") for path in run.figures(job).glob("*.json")}
+    twins = {"scan", "planes", "women", "thresholds", "profile", *(f"slices_{bone}" for bone in BONES)}
+    assert twins <= kept
+    page = run.page("05_explore").read_text(encoding="utf-8")
+    assert page.count("dq-slices") >= len(BONES)
+    assert page.count('src="data:image/jpeg;base64,/9j/') == len(BONES) * 12
+    assert run.report.read_text(encoding="utf-8").count('src="data:image/jpeg;base64,/9j/') == (len(BONES) + 1) * 12
+
+
+def test_the_page_of_the_readers_runs_headlessly(run, tmp_path):
+    """It is no stage, and must not break unseen."""
+    given = {"run_dir": str(run.folder), "cohort_dir": str(run.virtual / "cohort"), "interactive": False}
+    done = papermill.execute_notebook(
+        notebook_source("review"), tmp_path / "review.ipynb", parameters=given, kernel_name="python3", cwd=str(ROOT),
+        progress_bar=False,
+    )  # fmt: skip
+    assert (tmp_path / "review.ipynb").stat().st_size < 1e5
+    assert all(cell.execution_count for cell in done.cells if cell.cell_type == "code")
 
 
 def test_a_second_run_recomputes_nothing(run):

@@ -20,12 +20,14 @@ import torch
 from measure import table
 from scipy import stats
 
+from deepqct.classifiers import cross_predict
 from deepqct.cohort import keep_cohort, keep_splits, load_cohort, run_outcome
+from deepqct.comparison import compare_run
 from deepqct.controls import permutation_test, run_controls
 from deepqct.curation import curate
 from deepqct.evaluation import auc, compare_auc, within_folds
 from deepqct.folder import BONES, Run, read_json, read_table, say, write_json
-from deepqct.fusion import cross_predict
+from deepqct.fusion import attainable_auc, predict_run
 from deepqct.indices import wide_indices
 from deepqct.learner import bone_dataloaders, bone_learner, cross_validate, use_device
 from deepqct.recipe import CONTROLS, Recipe
@@ -123,6 +125,34 @@ def _figure(row: Any) -> str:
     return f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
+def families(run: Run) -> None:
+    """All families of models on a trained cohort, and the planned differences; the order is reported, not demanded."""
+    predictions = predict_run(run, workers=2)
+    found = compare_run(run, predictions, permutations=200, bootstraps=50, workers=2)
+    out_of_fold = "protocol == 'all' and split == 'out-of-fold'"
+    performance = (
+        found["performance"].query(f"{out_of_fold} and measure == 'AUC'").rename(columns={"value": "estimate"})
+    )
+    basis = [f"{row['n']:.0f}/{row['events']:.0f}" for row in performance.to_dict("records")]
+    rows = [
+        [row["family"], row["model"], n, _figure(row)]
+        for row, n in zip(performance.to_dict("records"), basis, strict=True)
+    ]
+    attainable = attainable_auc(run)["all"]
+    table(f"{run.folder.name}: every model, attainable {attainable:.2f}.", ["", "model", "n/events", "AUC"], rows)
+    rows = [
+        [row["question"], _figure(row), f"{row['p_holm']:.2g}", f"{row['p_margin_holm']:.2g}", row["non_inferior"]]
+        for row in found["comparisons"].query(out_of_fold).to_dict("records")
+    ]
+    header = ["", "difference in AUC", "p (Holm)", "p of the margin (Holm)", "non-inferior"]
+    table(f"{run.folder.name}: planned differences; no p for fused scores of standard stacking.", header, rows)
+    table(
+        f"{run.folder.name}: optimism.",
+        list(found["optimism"].columns),
+        found["optimism"].round(3).astype(str).to_numpy().tolist(),
+    )
+
+
 def controls(run: Run, *, bones: tuple[str, ...]) -> None:
     """All controls of some bones."""
     planned(run, RECIPE, bones * len(CONTROLS))
@@ -193,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parts = [f"{name}-{px}" for name in SEEDS for px in SIZES] + ["controls", "permutations", "speed"]
+    parts += [f"families-{name}" for name in ("deepqct-like", "literature")]  # of networks that were trained before
     parser.add_argument("--part", action="append", choices=parts)
     parser.add_argument("--bones", default=",".join(BONES))
     given = parser.parse_args()
@@ -206,6 +237,8 @@ def main() -> None:
             permutations(pooled(curated(given.folder, "null"), px=SIZES[0]))
         elif part == "speed":
             speed(pooled(curated(given.folder, "deepqct-like"), px=SIZES[1]))
+        elif part.startswith("families-"):
+            families(pooled(curated(given.folder, part.removeprefix("families-")), px=SIZES[0]))
         else:
             name, px = part.rsplit("-", 1)
             trained(pooled(curated(given.folder, name), px=int(px)), bones=bones)
