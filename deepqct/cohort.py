@@ -20,7 +20,6 @@ import pandera.pandas as pa
 
 from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
-from deepqct.scan import Scan, read_scan
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 PROTOCOLS = ("all", "as-published")
@@ -153,24 +152,6 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
     write_json(run.dictionary, cohort.dictionary)
     write_table(run.table_one, table)
     return table
-
-
-def scan_of(cohort: Cohort, *, participant_id: str, site: str) -> Scan:
-    """One scan of a cohort, read as scans.tsv says.
-
-    Raises
-    ------
-    KeyError
-        If scans.tsv has none of this patient and site.
-    ScanError
-        If the file cannot be read.
-    """
-    own = cohort.scans[(cohort.scans["participant_id"] == participant_id) & (cohort.scans["site"] == site)]
-    if own.empty:
-        raise KeyError(f"scans.tsv has no {site} of {participant_id}.")
-    row = own.iloc[0]
-    unit = row.get("unit")
-    return read_scan(cohort.folder / row["file"], unit=unit if isinstance(unit, str) else None)
 
 
 def run_outcome(run: Run) -> pd.Series:

@@ -223,11 +223,37 @@ def write_image(path: Path, scan: Scan) -> Path:
 
 
 def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
-    """Densities of the calibrated scans in some rows of scans.tsv, by patient and site."""
-    return {
-        f"{person} {site}": read_scan(folder / file).density
-        for person, site, file in scans[["participant_id", "site", "file"]].itertuples(index=False)
-    }
+    """Densities of the scans in some rows of scans.tsv, by patient and site."""
+    return {f"{row['participant_id']} {row['site']}": _read_row(folder, row).density for _, row in scans.iterrows()}
+
+
+def scan_of(folder: Path, scans: pd.DataFrame, *, participant_id: str, site: str) -> Scan:
+    """One scan of a cohort, read as scans.tsv says.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    scans : DataFrame
+        participant_id, site, file, perhaps unit.
+    participant_id, site : str
+        Whose, and wrist or ankle.
+
+    Raises
+    ------
+    ScanError
+        If scans.tsv has no such scan, or the file cannot be read.
+    """
+    own = scans[(scans["participant_id"] == participant_id) & (scans["site"] == site)]
+    if own.empty:
+        raise ScanError(f"scans.tsv has no {site} of {participant_id}; use a patient and a site that it lists.")
+    return _read_row(folder, own.iloc[0])
+
+
+def _read_row(folder: Path, row: pd.Series) -> Scan:
+    """The scan of one row of scans.tsv."""
+    unit = row.get("unit")
+    return read_scan(folder / row["file"], unit=unit if isinstance(unit, str) else None)
 
 
 def to_native(density: NDArray[np.floating[Any]]) -> NDArray[np.int16]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from deepqct.cohort import Cohort, scan_of
+from deepqct.cohort import Cohort
 from deepqct.folder import Run, read_table
 from deepqct.reviews import GRADES, decide, read_reviews, standing, still_open
-from deepqct.scan import ScanError
+from deepqct.scan import ScanError, scan_of
 from deepqct.widgets.slices import SliceViewer
 
 KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip"} | {
@@ -100,7 +100,7 @@ class ReviewPanel(widgets.VBox):
     def _show(self, person: str, site: str) -> None:
         """The scan, or one sentence why it cannot be shown; it can be rejected all the same."""
         try:
-            scan = scan_of(self._cohort, participant_id=person, site=site)
+            scan = scan_of(self._cohort.folder, self._cohort.scans, participant_id=person, site=site)
         except (ScanError, OSError) as error:
             message = escape(str(error).replace(f"{self._cohort.folder}{os.sep}", ""))
             self.scan_place.children = (widgets.HTML(f"<p><strong>{message}</strong></p>"),)
