@@ -61,13 +61,23 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def mark_virtual(figure: Figure) -> None:
-    """Write "virtual cohort" below the right corner of a figure, where it covers nothing."""
+def mark_virtual(figure: Figure, *, within: bool = False) -> None:
+    """Write "virtual cohort" below the right corner of a figure, where it covers nothing.
+
+    Parameters
+    ----------
+    figure : Figure
+    within : bool
+        In its lower right corner instead, for a figure that may not grow.
+    """
+    how: dict[str, Any] = {"ha": "right", "fontsize": 10, "color": "#5B2A86", "style": "italic"}
+    if within:
+        figure.text(0.995, 0.01, "virtual cohort", va="bottom", **how)
+        return
     _lay_out(figure)
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
-    place = (box.x1 / width, (box.y0 - 0.05) / height)
-    figure.text(*place, "virtual cohort", ha="right", va="top", fontsize=10, color="#5B2A86", style="italic")
+    figure.text(box.x1 / width, (box.y0 - 0.05) / height, "virtual cohort", va="top", **how)
 
 
 def save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from deepqct.cohort import age_of, run_outcome
 from deepqct.evaluation import net_benefit
 from deepqct.evaluation.decisions import THRESHOLDS, classification, share
-from deepqct.folder import BONES, Run, read_table, write_table
+from deepqct.families import headline
+from deepqct.folder import Run, read_table, write_table
 from deepqct.indices import wide_indices
 from deepqct.scan import Scan
 from deepqct.stacks import load_stack
@@ -21,11 +23,12 @@ _FEWEST = 10  # women from whom a line over age is drawn
 
 
 def models_of(run: Run) -> list[tuple[str, str]]:
-    """Family and model of every prediction of the main protocol, the fused network first where there is one."""
-    table = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    pairs = table.query("split == 'out-of-fold'")[["family", "model"]].drop_duplicates()
-    found = [(str(family), str(model)) for family, model in pairs.itertuples(index=False)]
-    return sorted(found, key=lambda pair: pair != ("DeepQCT", "all four bones"))
+    """Family and model of every out-of-fold prediction of the first protocol; DeepQCT's widest first where there is one."""
+    table = _main_predictions(run)
+    pairs = table[["family", "model"]].drop_duplicates().itertuples(index=False)
+    found = [(str(family), str(model)) for family, model in pairs]
+    widest = headline([model for family, model in found if family == "DeepQCT"])
+    return sorted(found, key=lambda pair: pair != ("DeepQCT", widest))
 
 
 def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
@@ -41,24 +44,32 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By participant_id: umap_1, umap_2, group, age (NaN where the cohort has none), outcome, risk (mean over repeats).
+        By participant_id: family, model, umap_1, umap_2, group, age (NaN where the cohort has none), outcome, risk (mean
+        over repeats).
 
     Raises
     ------
     ValueError
         If the run has no such model.
     """
-    table = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    own = table.query("split == 'out-of-fold' and family == @family and model == @model")
+    table = _main_predictions(run)
+    own = table.query("family == @family and model == @model")
     if own.empty:
         raise ValueError(f"predictions.csv has no model {model!r} of the family {family!r}; use one that it lists.")
-    # The first protocol alone: another one scores the same women on other folds.
-    risk = own[own["protocol"] == own["protocol"].iloc[0]].groupby("participant_id")["risk"].mean()
+    risk = own.groupby("participant_id")["risk"].mean()
     places = read_table(run.require(run.phenotypes, written_by="04_clustering")).set_index("participant_id")
     found = places[["umap_1", "umap_2", "group"]].reindex(risk.index)
+    found.insert(0, "family", family)
+    found.insert(1, "model", model)
     return found.assign(
         age=age_of(run).reindex(risk.index), outcome=run_outcome(run).reindex(risk.index).astype(float), risk=risk
     )
+
+
+def _main_predictions(run: Run) -> pd.DataFrame:
+    """Out-of-fold predictions of the first protocol: another one scores the same women on other folds."""
+    table = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
+    return table[(table["split"] == "out-of-fold") & (table["protocol"] == table["protocol"].iloc[0])]
 
 
 def chosen(table: pd.DataFrame, patient: str) -> str:
@@ -95,20 +106,42 @@ def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     return pd.DataFrame({"what": list(lines), "value": list(lines.values())})
 
 
-def bones_of(run: Run, participant_id: str) -> dict[str, tuple[Scan, NDArray[np.uint8]]]:
-    """One woman's bone stacks with their labels, memory-mapped, as scans that a viewer takes; by bone."""
-    found = {}
-    for bone in BONES:
-        if run.stack(participant_id, bone).exists():
-            density, mask, (z, y, x) = load_stack(run, participant_id, bone)
-            found[bone] = Scan(native=density, slope=1.0, intercept=0.0, voxel_mm=(z, y, x)), mask
-    return found
+def bone_of(run: Run, participant_id: str, bone: str) -> tuple[Scan, NDArray[np.uint8]] | None:
+    """One bone's stack as a scan that a viewer takes, and its labels, memory-mapped; None where she has none."""
+    if not run.stack(participant_id, bone).exists():
+        return None
+    density, mask, (z, y, x) = load_stack(run, participant_id, bone)
+    return Scan(native=density, slope=1.0, intercept=0.0, voxel_mm=(z, y, x)), mask
 
 
-def z_of_run(run: Run) -> pd.DataFrame:
-    """`z_for_age` of every woman of a run; the reference are its women without the outcome."""
+@dataclass(frozen=True)
+class Reference:
+    """Every woman's indices beside those of this cohort's women without the outcome: our choice of a reference.
+
+    Parameters
+    ----------
+    z : DataFrame
+        From `z_for_age`, by participant_id.
+    words : str
+        Whom the reference is made of, with their number.
+    """
+
+    z: pd.DataFrame
+    words: str
+
+    def of(self, participant_id: str) -> pd.Series:
+        """One woman's row; nothing but NaN for a woman without indices."""
+        return self.z.reindex([participant_id]).iloc[0]
+
+
+def reference_of(run: Run) -> Reference:
+    """The reference of a run's own women without the outcome, for their age where the cohort has ages."""
     wide = wide_indices(read_table(run.require(run.indices, written_by="01_data_curation")))
-    return z_for_age(wide, age=age_of(run), reference=run_outcome(run) == 0)
+    outcome, age = run_outcome(run), age_of(run)
+    without = outcome == 0
+    n = int(without.reindex(wide.index).fillna(False).sum())
+    aged = " for their age" if age.notna().any() else ""
+    return Reference(z_for_age(wide, age=age, reference=without), f"{n} women without {outcome.name}{aged}")
 
 
 def z_for_age(features: pd.DataFrame, *, age: pd.Series, reference: pd.Series) -> pd.DataFrame:
@@ -121,7 +154,7 @@ def z_for_age(features: pd.DataFrame, *, age: pd.Series, reference: pd.Series) -
     features : DataFrame
         One row a woman, one column an index.
     age : Series
-        Years; without ages the reference is the mean of all reference women.
+        Years. A woman without an age is taken for one of mean age; without any ages all are.
     reference : Series of bool
         Who is one, such as the women of this cohort without the outcome.
 
@@ -131,12 +164,12 @@ def z_for_age(features: pd.DataFrame, *, age: pd.Series, reference: pd.Series) -
         As `features`; NaN for an index of fewer than 10 reference women, or that does not differ between them.
     """
     years = age.reindex(features.index).astype(float)
-    years = years - years.mean() if years.notna().any() else pd.Series(0.0, features.index)
+    years = (years - years.mean()).fillna(0.0)
     among = reference.reindex(features.index).fillna(False).astype(bool)
     found = {}
     for name in features:
         values = features[name].astype(float)
-        own = among & values.notna() & years.notna()
+        own = among & values.notna()
         slopes = 1 if years[own].nunique() > 1 else 0
         if own.sum() < _FEWEST or values[own].nunique() < 2:
             found[name] = pd.Series(np.nan, features.index)
@@ -152,8 +185,8 @@ def like_her(table: pd.DataFrame, participant_id: str, *, nearest: int = NEAREST
     """How many of the other women of nearest risk had the outcome: estimate, low, high (Wilson), n, events."""
     others = table.drop(index=participant_id).dropna(subset=["risk", "outcome"])
     apart = (others["risk"] - float(table["risk"][participant_id])).abs().sort_values(kind="stable")
-    chosen = others.loc[apart.index[:nearest], "outcome"]
-    return share(int(chosen.sum()), len(chosen))
+    known = others.loc[apart.index[:nearest], "outcome"]
+    return share(int(known.sum()), len(known))
 
 
 def at_threshold(table: pd.DataFrame, *, threshold: float) -> pd.DataFrame:
@@ -188,8 +221,8 @@ def over_thresholds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def keep_thresholds(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    """Write thresholds.csv, and return it."""
-    found = over_thresholds(table)
+    """Write thresholds.csv, with the family and the model whose risk it is, and return it."""
+    found = over_thresholds(table).assign(**table[["family", "model"]].iloc[0])
     write_table(run.thresholds, found)
     return found
 

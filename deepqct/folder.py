@@ -242,6 +242,12 @@ class Run:
         return path
 
 
+def virtual_of(run: Run) -> dict[str, Any]:
+    """What a run's participants.json says of a virtual cohort (scenario, attainable_auc); empty for a real one."""
+    content = read_json(run.dictionary) if run.dictionary.exists() else {}
+    return dict(content.get("virtual") or {})
+
+
 def project_root() -> Path:
     """The folder that relative paths start from, wherever Jupyter's working directory is.
 

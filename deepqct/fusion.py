@@ -17,7 +17,7 @@ from deepqct.classifiers import RIDGE, cross_predict, fit
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import threshold_for
 from deepqct.families import INDEX_SCORE, Model, models_for, widest
-from deepqct.folder import BONES, Run, read_json, read_table, write_table
+from deepqct.folder import BONES, Run, read_json, read_table, virtual_of, write_table
 from deepqct.indices import wide_indices
 
 STACKING = ("standard", "strict")
@@ -373,5 +373,4 @@ def score_sheet(data: Tables) -> pd.DataFrame:
 
 def attainable_auc(run: Run) -> dict[str, float]:
     """The AUCs that nobody can exceed on a virtual cohort, by family and bone; empty for a real one. For figures only."""
-    virtual = read_json(run.dictionary).get("virtual") or {}
-    return {name: float(value) for name, value in virtual.get("attainable_auc", {}).items()}
+    return {name: float(value) for name, value in virtual_of(run).get("attainable_auc", {}).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,40 +41,54 @@ class Explained:
 
 
 def keep_explained(run: Run, explained: Sequence[Explained], *, bone: str) -> Path:
-    """Write saliency_<bone>.npz, densities and saliencies at half precision."""
+    """Write saliency_<bone>.npz: pictures of each woman by themselves, densities and saliencies at half precision."""
     path = run.saliency(bone)
+    pictures: dict[str, Any] = {
+        f"{kind}_{number}": picture
+        for number, one in enumerate(explained)
+        for kind, picture in (
+            ("density", one.density.astype(np.float16)),
+            ("inside", one.inside),
+            # Times its size, so that an even spread is 1 and not below what half precision can tell from 0.
+            ("heat", (one.heat * one.heat.size).astype(np.float16)),
+        )
+    }
     with write_whole(path) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             participant_id=np.array([one.participant_id for one in explained], dtype=np.str_),
             outcome=np.array([one.outcome for one in explained], np.int8),
             score=np.array([one.score for one in explained], np.float64),
-            density=np.array([one.density for one in explained], np.float16),
-            inside=np.array([one.inside for one in explained], np.bool_),
-            # Times its size, so that an even spread is 1 and not below what half precision can tell from 0.
-            heat=np.array([one.heat * one.heat.size for one in explained], np.float16),
+            **pictures,
         )
     return path
 
 
-def load_explained(run: Run, *, bone: str) -> dict[str, Explained]:
-    """The held-out women of a trained bone by participant_id; empty where 02_train_bone has not run.
+def load_explained(run: Run, *, bone: str, participant_id: str) -> Explained | None:
+    """One held-out woman of a trained bone; only her pictures are read.
 
     Parameters
     ----------
     run : Run
     bone : str
         radius, ulna, tibia or fibula.
+    participant_id : str
+        Whose.
+
+    Returns
+    -------
+    Explained or None
+        None where 02_train_bone has not run, or has not explained her.
     """
     if not run.saliency(bone).exists():
-        return {}
+        return None
     with np.load(run.saliency(bone), allow_pickle=False) as kept:
-        names = ("participant_id", "outcome", "score", "density", "inside", "heat")
-        columns = [kept[name] for name in names]
-    return {
-        str(person): Explained(
-            participant_id=str(person), outcome=int(outcome), score=float(score), density=density.astype(np.float32),
-            inside=inside, heat=heat.astype(np.float32) / heat.size,
-        )
-        for person, outcome, score, density, inside, heat in zip(*columns, strict=True)
-    }  # fmt: skip
+        (there,) = np.nonzero(kept["participant_id"] == participant_id)
+        if not len(there):
+            return None
+        number = int(there[0])
+        density, inside, heat = (kept[f"{kind}_{number}"] for kind in ("density", "inside", "heat"))
+        return Explained(
+            participant_id=participant_id, outcome=int(kept["outcome"][number]), score=float(kept["score"][number]),
+            density=density.astype(np.float32), inside=inside, heat=heat.astype(np.float32) / heat.size,
+        )  # fmt: skip

@@ -21,7 +21,7 @@ import pandas as pd
 from deepqct import tripod
 from deepqct.evaluation import Estimate
 from deepqct.findings import NOT_ESTIMABLE, cautions, differences, estimate_of, result, signed
-from deepqct.folder import BONES, Run, project_root, read_json, read_table, write_text
+from deepqct.folder import BONES, Run, project_root, read_json, read_table, virtual_of, write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TITLES = {
@@ -47,6 +47,7 @@ _TABLES = (
     "phenotypes.json",
     "group_comparison.csv",
     "groups_beside_preprint.csv",
+    "thresholds.csv",
     "curation.csv",
 )
 # What a notebook's page shows of an output, the first that there is; neither scripts nor live widgets.
@@ -199,8 +200,7 @@ def _people(run: Run) -> tuple[int | None, int | None, str]:
 
 def _attainable(run: Run) -> float | None:
     """The AUC that nobody can exceed on a virtual cohort."""
-    virtual = read_json(run.dictionary).get("virtual") if run.dictionary.exists() else None
-    value = (virtual or {}).get("attainable_auc", {}).get("all")
+    value = virtual_of(run).get("attainable_auc", {}).get("all")
     return None if value is None else float(value)
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
-from deepqct.folder import BONES, Run, project_root, read_json, resolve, say, write_json, write_text
+from deepqct.folder import BONES, Run, project_root, resolve, say, virtual_of, write_json, write_text
 from deepqct.progress import Progress
 
 STAGES = (
@@ -158,7 +158,7 @@ class Stage:
         """True if no real patient is behind the numbers."""
         if self.name == "00_virtual_cohort":
             return True
-        return self.run.dictionary.exists() and "virtual" in read_json(self.run.dictionary)
+        return bool(virtual_of(self.run))
 
     def figure(self, axes: Any, *, name: str, title: str, caption: str) -> None:
         """Keep a figure as PNG and SVG with its title and caption, mark virtual data, and show it.
@@ -249,7 +249,7 @@ class Stage:
         say(f"{self.job}: {time.time() - self.started:.0f} s")
 
 
-def start(name: str, namespace: Mapping[str, Any]) -> Stage:
+def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Stage:
     """Begin a notebook: check its parameters, fix the number of threads, show what is in force.
 
     Parameters
@@ -258,6 +258,8 @@ def start(name: str, namespace: Mapping[str, Any]) -> Stage:
         The notebook's name without its ending.
     namespace : mapping
         The notebook's ``globals()``, which hold the values of its parameters cell.
+    page : bool
+        For a page of the application: it shows no parameters, and leaves the figures that the run has.
 
     Raises
     ------
@@ -275,6 +277,8 @@ def start(name: str, namespace: Mapping[str, Any]) -> Stage:
     pd.set_option("display.precision", 3)
     run = Run(resolve(values["run_dir"]))
     job = f"{name}_{values['bone']}" if "bone" in values else name
+    if page:
+        return Stage(name, job, run, values, time.time())
     if run.figures(job).exists():
         shutil.rmtree(run.figures(job))
     table = pd.DataFrame(

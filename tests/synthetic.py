@@ -215,6 +215,7 @@ def explored_run(folder: Path, *, virtual: bool = True) -> Run:
     write_table(run.indices, indices())
     write_table(run.predictions, predictions())
     write_table(run.phenotypes, embedding())
+    write_table(run.curation, curation())
     return run
 
 

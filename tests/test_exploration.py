@@ -8,7 +8,7 @@ import pytest
 import synthetic
 
 from deepqct import exploration
-from deepqct.folder import Run, read_table
+from deepqct.folder import Run, read_table, write_table
 from deepqct.heatmaps import Explained, keep_explained, load_explained
 
 FUSED = ("DeepQCT", "all four bones")
@@ -42,6 +42,35 @@ def test_every_woman_once_with_the_risk_of_the_main_protocol(run):
     assert pd.isna(found["group"].iloc[7])
     with pytest.raises(ValueError, match="no model 'x' of the family 'BMD'"):
         exploration.women(run, family="BMD", model="x")
+
+
+def test_the_widest_network_comes_first_also_of_two_bones(run):
+    """Otherwise a run of radius and ulna would show the risk by clinical factors, unasked."""
+    table = synthetic.predictions()
+    pair = "wrist, non-weight-bearing (radius + ulna)"
+    two = table[(table["family"] != "DeepQCT") | table["model"].isin(["radius", "ulna", pair])]
+    write_table(run.predictions, two)
+    assert exploration.models_of(run)[0] == ("DeepQCT", pair)
+    write_table(run.predictions, two[two["family"] != "DeepQCT"])
+    assert exploration.models_of(run)[0][0] == "BMD"
+
+
+def test_a_woman_without_indices_or_age_is_shown_without_them(run):
+    """Scans of some women fail: their page must still open, and say what there is."""
+    indices = read_table(run.indices)
+    write_table(run.indices, indices[indices["participant_id"] != "sub-0005"])
+    reference = exploration.reference_of(run)
+    assert reference.words == "39 women without fracture"
+    assert reference.of("sub-0005").isna().all()
+    assert reference.of("sub-0006").notna().all()
+    people = read_table(run.participants).assign(age=np.linspace(60, 80, synthetic.WOMEN))
+    people.loc[5, "age"] = np.nan
+    write_table(run.participants, people)
+    aged = exploration.reference_of(run)
+    assert aged.words == "39 women without fracture for their age"
+    assert aged.of("sub-0006").notna().all()
+    table = exploration.women(run, family=FUSED[0], model=FUSED[1])
+    assert "not known" in exploration.summary(table, "sub-0006")["value"].tolist()
 
 
 def test_z_is_for_her_age_and_from_the_reference_alone():
@@ -91,6 +120,7 @@ def test_thresholds_are_kept(run):
     kept = read_table(run.thresholds)
     row = kept.query("threshold == 0.3 and measure == 'sensitivity'").iloc[0]
     assert row["estimate"] == pytest.approx((table.query("outcome == 1")["risk"] >= 0.3).mean())
+    assert (set(kept["family"]), set(kept["model"])) == ({FUSED[0]}, {FUSED[1]})
     assert set(kept["measure"]) == {"sensitivity", "specificity", "PPV", "NPV", "net benefit"}
 
 
@@ -112,11 +142,14 @@ def test_what_was_explained_comes_back(tmp_path):
     inside = rng.uniform(size=(224, 224)) > 0.5
     density = rng.uniform(-400, 1400, (224, 224)).astype(np.float32)
     one = Explained("sub-0001", 1, -0.25, density, inside, heat / heat.sum())
-    keep_explained(Run(tmp_path), [one], bone="tibia")
-    (back,) = load_explained(Run(tmp_path), bone="tibia").values()
+    other = Explained("sub-0002", 0, 0.5, -density, ~inside, one.heat[::-1])
+    keep_explained(Run(tmp_path), [other, one], bone="tibia")
+    back = load_explained(Run(tmp_path), bone="tibia", participant_id="sub-0001")
+    assert back is not None
     assert (back.participant_id, back.outcome, back.score) == ("sub-0001", 1, -0.25)
     np.testing.assert_array_equal(back.inside, inside)
     np.testing.assert_allclose(back.density, density, atol=1)
     assert back.heat.sum() == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose(back.heat, one.heat, rtol=1e-3, atol=1e-9)
-    assert load_explained(Run(tmp_path), bone="radius") == {}
+    assert load_explained(Run(tmp_path), bone="tibia", participant_id="sub-0003") is None
+    assert load_explained(Run(tmp_path), bone="radius", participant_id="sub-0001") is None

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -333,7 +332,7 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + place[4] + 4, box["y"] + place[5] + 4, steps=10)
     page.mouse.up()
-    expect(page.get_by_text("60 selected, 20 with the outcome")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("60 selected, 20 with fracture")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("called from 0.50")).to_be_visible()
     before = page.get_by_text("sensitivity").locator("..").inner_text()
     slider = page.locator(".ui-slider-handle").first
@@ -342,7 +341,7 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
         slider.press("ArrowRight")
     expect(page.get_by_text("called from 0.75")).to_be_visible(timeout=20_000)
     assert page.get_by_text("sensitivity").locator("..").inner_text() != before
-    expect(page.get_by_text(re.compile(r"^\d+ change side against 0.50"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+ of 60 change side against 0.50"))).to_be_visible()
     page.screenshot(path=shown)
 
 
@@ -371,7 +370,7 @@ def test_the_application_shows_pages_without_code(browser: Browser, cohort, tmp_
     try:
         for _ in range(120):
             time.sleep(0.5)
-            if found := re.search(r"http://127\S+token=\w+", log.read_text(encoding="utf-8")):
+            if found := re.search(r"http://127\S+token=\S+", log.read_text(encoding="utf-8")):
                 break
         context = browser.new_context(viewport={"width": 1500, "height": 1300})
         page, wrong = context.new_page(), []
@@ -402,8 +401,9 @@ def test_the_application_shows_pages_without_code(browser: Browser, cohort, tmp_
         page.screenshot(path=tmp_path / "review.png")
         context.close()
     finally:
-        os.killpg(running.pid, signal.SIGTERM)
+        running.terminate()
         running.wait(20)
+    assert running.returncode == 0, "stopped by a signal, it tidies up"
     assert wrong == []
     refused = standing(read_reviews(cohort)).iloc[0]
     curated = curate(load_cohort(cohort), Run(tmp_path / "again"), image_px=48, workers=1)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from deepqct import comparison, plots
 from deepqct.folder import BONES, read_json
+from deepqct.plots.women import map_points
 
 
 @pytest.fixture(autouse=True)
@@ -325,33 +326,44 @@ def test_pictures_of_saliency_name_the_women_and_their_outcomes():
 def test_the_map_of_women_counts_who_is_called_and_marks_who_is_meant():
     """The legend has n and events; a ring around somebody else would show the wrong woman."""
     table = synthetic.embedding().set_index("participant_id").assign(age=70.0, outcome=synthetic.outcome())
+    table.index = table.index.astype("string")  # as from a file
     axes = plots.cohort_map(table, threshold=0.5, outcome="fracture", chosen="sub-0003", selection=["sub-0001"])
     called = int((table["risk"] >= 0.5).sum())
     said = texts(axes)
     assert f"risk ≥ 0.50 ({called} of 60)" in said
     assert "fracture (20 of 60)" in said
-    for panel, points in zip(axes, plots.places(table), strict=True):
+    for panel, points in zip(axes, map_points(table), strict=True):
         ring = panel.collections[-1].get_offsets()
         np.testing.assert_allclose(ring, points[[2]])
-    nobody = plots.cohort_map(table.assign(age=np.nan), threshold=0.5)
+        assert panel.get_title() == ""
+    nobody = plots.cohort_map(
+        table.assign(age=np.nan, umap_1=table["umap_1"].where(table["group"] == 1)), threshold=0.5
+    )
     assert nobody[1].get_xlabel() == "woman"
+    assert len(nobody[0].collections[-1].get_offsets()) == 0
+    drawn = int((table["group"] == 1).sum())
+    assert nobody[0].get_title() == f"{drawn} of 60 women; the others have no place here"
 
 
 def test_a_profile_shows_every_bone_in_its_colour_and_outliers_within_the_picture():
     """A value beyond the axis is not seen by anybody."""
     z = pd.Series({"radius Tt.vBMD": -6.5, "tibia Tt.vBMD": 1.0, "tibia Tb.N": np.nan, "ulna Tb.Th": 0.2})
-    axes = plots.profile(z, participant_id="sub-0001")
+    axes = plots.profile(z, participant_id="sub-0001", reference="40 women without fracture")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["Tt.vBMD", "Tb.Th"]
     assert axes.get_xlim()[0] < -6.5
     assert {line.get_label(): line.get_color() for line in axes.lines} == {
         bone: plots.BONE_COLOURS[bone] for bone in ("radius", "ulna", "tibia")
     }
-    assert "no index has a reference" in texts(plots.profile(z * np.nan, participant_id="sub-0001"))
+    assert axes.get_xlabel() == "SD from 40 women without fracture"
+    assert "could be compared" in texts(plots.profile(z * np.nan, participant_id="sub-0001", reference="40 women"))
 
 
 def test_thresholds_that_nobody_can_estimate_say_so():
     """An empty picture would look like a mistake."""
-    row = {"threshold": 0.5, "estimate": np.nan, "low": np.nan, "high": np.nan, "n": 6, "events": 2}
-    table = pd.DataFrame([row | {"measure": name} for name in ("sensitivity", "specificity", "net benefit")])
-    assert texts(plots.thresholds(table, threshold=0.5)).count("not estimable") == 2
+    row = {"threshold": 0.5, "estimate": np.nan, "low": np.nan, "high": np.nan}
+    sizes = {"sensitivity": 4, "specificity": 8, "net benefit": 12}
+    table = pd.DataFrame([row | {"measure": name, "n": n} for name, n in sizes.items()])
+    said = texts(plots.thresholds(table, threshold=0.5))
+    assert said.count("not estimable") == 2
+    assert "12 women, 4 events" in said
     assert "not estimable" not in texts(plots.thresholds(table.assign(estimate=0.4, low=0.1, high=0.7), threshold=0.5))

@@ -108,6 +108,9 @@ def test_the_mouse_moves_the_voxel_turns_slices_and_reads_out():
     assert viewer.at == (6, 16, 40)
     viewer.mouse({"type": "mousemove", "dataX": 2, "dataY": 2}, plane="axial")
     assert "z 6, y 0, x 0: 0 mgHA/cm³" in viewer.under.value
+    viewer.show(cuboid())
+    assert viewer.under.value == "", "of the scan before"
+    viewer.z.value, viewer.y.value, viewer.x.value = 6, 16, 40
     assert viewer.at == (6, 16, 40)
     for _ in range(20):
         viewer.mouse({"type": "wheel", "deltaY": -3.0, "dataX": 0, "dataY": 0}, plane="axial")
@@ -260,8 +263,8 @@ def test_a_click_on_a_woman_shows_her(explorer):
         assert explorer.patient.value == "sub-0003"
         explorer.patient.value = "sub-0001"
     explorer.patient.value = "sub-0003"
-    assert f"risk {explorer.table.loc['sub-0003', 'risk']:.2f}" in explorer.about.value
-    assert "of nearest risk" in explorer.about.value
+    assert f"<td>{explorer.table.loc['sub-0003', 'risk']:.2f}</td>" in explorer.about.value
+    assert "others of like risk" in explorer.about.value
     assert "There is no radius of her" in explorer.scan_place.children[0].value
     explorer.bone.value = "tibia"
     viewer, saliency = explorer.scan_place.children
@@ -288,12 +291,12 @@ def test_a_box_selects_and_a_button_keeps(explorer):
     assert (pixels(explorer.pictures.image) != before).any()
     explorer.pictures.mouse({"type": "mouseup", "dataX": high[0], "dataY": high[1]})
     assert len(explorer.selection) == synthetic.WOMEN
-    assert "60 selected, 20 with the outcome" in explorer.selected.value
+    assert "60 selected, 20 with fracture" in explorer.selected.value
     assert not explorer._run.selection.exists()
     explorer.save.click()
     kept = read_table(explorer._run.selection)
     assert kept["participant_id"].tolist() == explorer.selection
-    assert {"risk", "outcome", "group", "z tibia Tb.N"} <= set(kept)
+    assert {"family", "model", "risk", "outcome", "group", "z tibia Tb.N"} <= set(kept)
     explorer.select([])
     assert explorer.save.disabled
 
@@ -304,7 +307,7 @@ def test_the_numbers_follow_the_threshold_and_the_model(explorer):
     explorer.threshold.value = 0.7
     assert explorer.figures.value != before
     changed = int(explorer.table["risk"].between(0.5, 0.7, inclusive="left").sum())
-    assert f"{changed} change side against 0.50" in explorer.figures.value
+    assert f"{changed} of 60 change side against 0.50" in explorer.figures.value
     assert explorer.pictures.image.value != shown
     risks = explorer.table["risk"]
     explorer.model.value = ("BMD", "femoral neck")

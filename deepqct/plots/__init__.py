@@ -26,12 +26,12 @@ from deepqct.plots.scans import (
     planes_and_projection,
     save_slice,
 )
-from deepqct.plots.women import cohort_map, places, profile, thresholds
+from deepqct.plots.women import cohort_map, profile, thresholds
 
 __all__ = [
     "BONE_COLOURS", "agreement", "bland_altman", "bones_compared", "calibration", "cohort_map", "compartments",
     "consensus", "controls", "decision_curves", "differences", "embedding", "group_differences", "group_heatmap",
     "index_distributions", "loss_curves", "mark_virtual", "mean_saliency", "montage", "nomogram", "numbers_of_groups",
-    "occlusion", "one_saliency", "performance", "places", "planes_and_projection", "profile", "radar", "roc", "saliency",
+    "occlusion", "one_saliency", "performance", "planes_and_projection", "profile", "radar", "roc", "saliency",
     "save", "save_slice", "score_distribution", "set_style", "several_embeddings", "thresholds",
 ]  # fmt: skip

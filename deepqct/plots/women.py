@@ -19,7 +19,7 @@ from deepqct.indices import UNITS
 _CALLED, _NOT_CALLED = "#D55E00", "#0072B2"  # Okabe and Ito 2008
 
 
-def places(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def map_points(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where `cohort_map` draws each woman: (n, 2) in its first and in its second picture."""
     years = table["age"].astype(float)
     across = years if years.notna().any() else pd.Series(np.arange(1.0, len(table) + 1), table.index)
@@ -52,14 +52,17 @@ def cohort_map(
     """
     figure, grid = plt.subplots(1, 2, figsize=(8.6, 4.4))
     called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
-    for axes, points in zip(grid, places(table), strict=True):
+    for axes, points in zip(grid, map_points(table), strict=True):
         for marker, own in (("o", ~event), ("^", event)):
             colours = np.where(called[own], _CALLED, _NOT_CALLED)
             axes.scatter(*points[own].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
         marked = table.index.isin(list(selection))
         axes.scatter(*points[marked].T, s=95, facecolor="none", edgecolor="#595959", linewidth=1.2)
-        ring = table.index == chosen
+        ring = table.index.isin([chosen])
         axes.scatter(*points[ring].T, s=170, facecolor="none", edgecolor="#000000", linewidth=2.2)
+        drawn = int(np.isfinite(points).all(axis=1).sum())
+        if drawn < len(table):
+            axes.set_title(f"{drawn} of {len(table)} women; the others have no place here")
     grid[0].set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     grid[1].axhline(threshold, color="#595959", linestyle="--", linewidth=1.2)
     grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylabel="risk", ylim=(-0.03, 1.03))
@@ -76,15 +79,17 @@ def cohort_map(
 
 
 @styled
-def profile(z: pd.Series, *, participant_id: str) -> Axes:
-    """One woman's indices beside those of women of her age without the outcome.
+def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
+    """One woman's indices beside those of reference women.
 
     Parameters
     ----------
     z : Series
-        Standard deviations by ``bone symbol``, one row of `deepqct.exploration.z_for_age`.
+        Standard deviations by ``bone symbol``, from `deepqct.exploration.Reference.of`.
     participant_id : str
         Whose.
+    reference : str
+        Who the reference women are, and how many.
     """
     symbols = [symbol for symbol in UNITS if any(np.isfinite(z.get(f"{bone} {symbol}", np.nan)) for bone in BONES)]
     _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.3 * max(len(symbols), 1)))
@@ -96,11 +101,11 @@ def profile(z: pd.Series, *, participant_id: str) -> Axes:
             rows = np.arange(len(symbols)) + (number - 1.5) * 0.17
             axes.plot(values, rows, "o", color=BONE_COLOURS[bone], markersize=6, label=bone)
     if not symbols:
-        axes.text(0.5, 0.5, "no index has a reference", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no index that could be compared", ha="center", va="center", transform=axes.transAxes)
     else:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.set_yticks(range(len(symbols)), symbols)
-    axes.set(ylim=(max(len(symbols), 1) - 0.5, -0.5), xlabel="SD from women of her age without the outcome")
+    axes.set(ylim=(max(len(symbols), 1) - 0.5, -0.5), xlabel=f"SD from {reference}")
     axes.set_title(participant_id)
     reach = max(3.0, float(np.nanmax(np.abs(z.to_numpy(float)), initial=0.0)) * 1.05)
     axes.set_xlim(-reach, reach)
@@ -118,7 +123,10 @@ def thresholds(table: pd.DataFrame, *, threshold: float) -> NDArray[Any]:
     threshold : float
         Marked.
     """
-    _, grid = plt.subplots(1, 2, figsize=(8.6, 3.9))
+    _, grid = plt.subplots(1, 2, figsize=(8.6, 4.1))
+    # Those with and without the outcome are all women; each measure's own n is of a part of them.
+    first = table[table["threshold"] == table["threshold"].iloc[0]].set_index("measure")["n"]
+    events, n = int(first["sensitivity"]), int(first["sensitivity"] + first["specificity"])
     lines = ({"sensitivity": _CALLED, "specificity": _NOT_CALLED}, {"net benefit": "#000000"})
     for axes, named in zip(grid, lines, strict=True):
         for measure, colour in named.items():
@@ -126,7 +134,7 @@ def thresholds(table: pd.DataFrame, *, threshold: float) -> NDArray[Any]:
             axes.fill_between(part["threshold"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
             axes.plot(part["threshold"], part["estimate"], color=colour, linewidth=2, label=measure)
         axes.axvline(threshold, color="#595959", linestyle="--", linewidth=1.2)
-        axes.set(xlabel="called from this risk upwards")
+        axes.set_xlabel(f"called from this risk upwards\n({n} women, {events} events)")
         axes.legend(loc="best")
         if not table.loc[table["measure"].isin(named), "estimate"].notna().any():
             axes.text(0.5, 0.5, "not estimable", ha="center", va="center", transform=axes.transAxes)

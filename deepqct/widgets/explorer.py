@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -14,9 +15,11 @@ from PIL import Image, ImageDraw
 
 from deepqct import plots
 from deepqct.cohort import run_outcome
-from deepqct.exploration import at_threshold, bones_of, like_her, models_of, who_changes, women, z_of_run
-from deepqct.folder import BONES, Run, read_json, write_table
+from deepqct.drawing import mark_virtual
+from deepqct.exploration import at_threshold, bone_of, models_of, reference_of, summary, who_changes, women
+from deepqct.folder import BONES, Run, virtual_of, write_table
 from deepqct.heatmaps import load_explained
+from deepqct.plots.women import map_points
 from deepqct.widgets.pictures import figure_bytes, image_widget, picture_bytes
 from deepqct.widgets.slices import SliceViewer
 
@@ -46,12 +49,11 @@ class Explorer(widgets.VBox):
     def __init__(
         self, run: Run, *, threshold: float = 0.5, patient: str | None = None, bone: str = "radius", size: int = 260
     ) -> None:
-        self._run, self._size, self._before = run, size, threshold
+        self._run, self._size, self._before, self._still = run, size, threshold, False
         self._viewer: SliceViewer | None = None
-        self._virtual = bool(read_json(run.dictionary).get("virtual"))
+        self._virtual = bool(virtual_of(run))
         self._outcome = str(run_outcome(run).name)
-        self._z = z_of_run(run)
-        self._explained = {bone: load_explained(run, bone=bone) for bone in BONES}
+        self._reference = reference_of(run)
         pairs = [(f"{family}: {model}", (family, model)) for family, model in models_of(run)]
         self.model = widgets.Dropdown(options=pairs, description="Model", layout=widgets.Layout(width="34em"))
         self.threshold = widgets.FloatSlider(
@@ -87,9 +89,7 @@ class Explorer(widgets.VBox):
                              layout=row),
             ]
         )  # fmt: skip
-        self.select([])
-        self._change_threshold()
-        self._show()
+        self._change_model()
 
     def _women(self) -> pd.DataFrame:
         family, model = self.model.value
@@ -98,11 +98,22 @@ class Explorer(widgets.VBox):
     def _change_model(self, _: Any = None) -> None:
         self.table = self._women()
         kept = self.patient.value
-        self.patient.options = list(self.table.index)
-        self.patient.value = kept if kept in self.table.index else self.table.index[0]
-        self.select([name for name in self.selection if name in self.table.index])
-        self._change_threshold()
-        self._show()
+        with self._not_drawn():
+            self.patient.options = list(self.table.index)
+            self.patient.value = kept if kept in self.table.index else self.table.index[0]
+            self.select([name for name in self.selection if name in self.table.index])
+            self._change_threshold()
+            self._show()
+
+    @contextmanager
+    def _not_drawn(self) -> Iterator[None]:
+        """Draw the women once at the end, and not after each of several changes."""
+        self._still = True
+        try:
+            yield
+        finally:
+            self._still = False
+        self._redraw()
 
     def _change_threshold(self, _: Any = None) -> None:
         """The figures of the threshold, and who changes side by it."""
@@ -115,39 +126,35 @@ class Explorer(widgets.VBox):
         names = ", ".join(map(str, moved.index[:_LISTED])) + (" …" if len(moved) > _LISTED else "")
         self.figures.value = (
             f"<table><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>"
-            f"<p>{len(moved)} change side against {self._before:.2f}{': ' if len(moved) else '.'}{escape(names)}</p>"
+            f"<p>{len(moved)} of {len(self.table)} change side against {self._before:.2f}, {moved['outcome'].sum():.0f} of "
+            f"them with {escape(self._outcome)}{': ' if len(moved) else '.'}{escape(names)}</p>"
             "<p>A threshold moved while one looks is fitted to these women.</p>"
         )
         self._redraw()
 
     def _redraw(self) -> None:
-        self.pictures.draw(
-            self.table, threshold=self.threshold.value, outcome=self._outcome, chosen=self.patient.value,
-            selection=self.selection, virtual=self._virtual,
-        )  # fmt: skip
+        if not self._still:
+            self.pictures.draw(
+                self.table, threshold=self.threshold.value, outcome=self._outcome, chosen=self.patient.value,
+                selection=self.selection, virtual=self._virtual,
+            )  # fmt: skip
 
     def _show(self, _: Any = None) -> None:
         """Who she is, in numbers; and her bone."""
         person = self.patient.value
         if person is None:
             return
-        row, others = self.table.loc[person], like_her(self.table, person)
-        age = "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}"
-        group = "none" if pd.isna(row["group"]) else f"{row['group']:.0f}"
         mark = " <em>virtual woman</em>" if self._virtual else ""
-        self.about.value = (
-            f"<h4>{escape(str(person))}{mark}</h4><p>Age {age}, group {group}, risk {row['risk']:.2f}."
-            f"<br>Of the {others['n']:.0f} others of nearest risk {others['events']:.0f} had the outcome: "
-            f"{_figure(others)}.</p>"
-        )
-        z = self._z.loc[person] if person in self._z.index else pd.Series(dtype=float)
-        self.profile.value = figure_bytes(plots.profile(z, participant_id=str(person)), virtual=self._virtual)
+        said = summary(self.table, person).to_html(index=False, header=False, border=0)
+        self.about.value = f"<h4>{escape(str(person))}{mark}</h4>{said}"
+        own = plots.profile(self._reference.of(person), participant_id=str(person), reference=self._reference.words)
+        self.profile.value = figure_bytes(own, virtual=self._virtual)
         self._redraw()
         self._show_bone()
 
     def _show_bone(self, _: Any = None) -> None:
         person, bone = self.patient.value, self.bone.value
-        if person is None or (shown := bones_of(self._run, person).get(bone)) is None:
+        if person is None or (shown := bone_of(self._run, person, bone)) is None:
             self.scan_place.children = (widgets.HTML(f"<p>There is no {bone} of her.</p>"),)
             return
         scan, mask = shown
@@ -155,7 +162,7 @@ class Explorer(widgets.VBox):
             self._viewer = SliceViewer(scan, labels=mask, size=self._size, virtual=self._virtual)
         else:
             self._viewer.show(scan, labels=mask)
-        one = self._explained[bone].get(person)
+        one = load_explained(self._run, bone=bone, participant_id=person)
         if one is None:
             below: widgets.Widget = widgets.HTML(f"<p>No network of the {bone} has been explained on her.</p>")
         else:
@@ -170,16 +177,17 @@ class Explorer(widgets.VBox):
         self.selection, self.save.disabled = people, not people
         if people:
             chosen = self.table.loc[people]
+            shown = chosen.drop(columns=["family", "model"]).head(_LISTED).reset_index().round(2)
             self.selected.value = (
-                f"<p>{len(chosen)} selected, {chosen['outcome'].sum():.0f} with the outcome</p>"
-                + chosen.head(_LISTED).reset_index().round(2).to_html(border=0, index=False, na_rep="")
+                f"<p>{len(chosen)} selected, {chosen['outcome'].sum():.0f} with {escape(self._outcome)}</p>"
+                + shown.to_html(border=0, index=False, na_rep="")
             )
         else:
             self.selected.value = "<p>Click a woman; drag a box around several.</p>"
         self._redraw()
 
     def _save(self, _: Any = None) -> None:
-        chosen = self.table.loc[self.selection].join(self._z.add_prefix("z "))
+        chosen = self.table.loc[self.selection].join(self._reference.z.add_prefix("z "))
         write_table(self._run.selection, chosen.reset_index())
         self.selected.value += f"<p>{len(chosen)} women are in {self._run.selection.name} of the run folder.</p>"
 
@@ -214,15 +222,15 @@ class WomenPictures:
         axes = plots.cohort_map(table, **how)
         figure = axes[0].get_figure()
         figure.set_dpi(_DPI)
-        if virtual:  # within the figure: a tight frame would move the points
-            figure.text(0.995, 0.01, "virtual cohort", ha="right", va="bottom", color="#5B2A86", style="italic")
+        if virtual:
+            mark_virtual(figure, within=True)  # a tight frame would move the points
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         self._picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         corner = np.array([0, self._picture.height])
         self.points = [
             np.abs(corner - one.transData.transform(places))
-            for one, places in zip(axes, plots.places(table), strict=True)
+            for one, places in zip(axes, map_points(table), strict=True)
         ]
         plt.close(figure)
         self._people = [str(name) for name in table.index]

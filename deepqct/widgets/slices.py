@@ -168,6 +168,7 @@ class SliceViewer(widgets.VBox):
 
     def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
         """Show another scan, from its middle."""
+        self.under.value = ""
         self._scan, self._labels, self._still = scan, labels, True
         self.outlines.layout.display = "none" if labels is None else ""
         for slider, count in zip((self.z, self.y, self.x), scan.native.shape, strict=True):

@@ -8,8 +8,8 @@
   let scope;
 
   // The widgets of ipywidgets 7 ask for the queue of MathJax 2 as soon as there is any MathJax; today's has none.
-  const withQueue = (mathJax) => Object.assign(mathJax, { Hub: { Queue() {} } });
-  let mathJax = window.MathJax && withQueue(window.MathJax);
+  const withQueue = (given) => (given && !given.Hub ? Object.assign(given, { Hub: { Queue() {} } }) : given);
+  let mathJax = withQueue(window.MathJax);
   Object.defineProperty(window, "MathJax", {
     configurable: true,
     get: () => mathJax,
