@@ -391,7 +391,8 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
 def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> pd.DataFrame:
     """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out.
 
-    The control ``permuted`` deals the outcomes out anew among the patients.
+    The control ``permuted`` deals the outcomes out anew among the patients of each fold: across folds, a fold with more
+    events would leave fewer to train on, and pooled scores would come out below chance.
 
     Raises
     ------
@@ -410,7 +411,7 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
     people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
     if recipe.control == "permuted":
         rng = np.random.default_rng(_fold_seed(recipe.seed, "permuted", protocol, repeat))
-        people["outcome"] = rng.permutation(people["outcome"])
+        people["outcome"] = people.groupby("fold")["outcome"].transform(rng.permutation)
     return people.merge(pd.DataFrame({"image": range(recipe.images)}), how="cross")
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from deepqct import controls, saliency
 from deepqct.folder import Run, say, write_json, write_table
 from deepqct.images import BoneImage, bone_images
-from deepqct.learner import cross_validate
+from deepqct.learner import cross_validate, items_of
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR
 
@@ -117,6 +117,15 @@ def test_a_leak_is_an_alarm(run, monkeypatch):
         run, bone="radius", controls="noise", recipe=RECIPE, scores=leaky(run, bone="radius", recipe=RECIPE)
     )
     assert not table.set_index("control").loc["noise", "at_chance"]
+
+
+def test_permuted_outcomes_stay_within_their_folds(tmp_path):
+    """A fold with more events leaves fewer to train on: dealt out across folds, chance would lie below one half."""
+    run = make_run(tmp_path, n=40, cue=0.0)
+    place = {"bone": "radius", "protocol": "all", "repeat": 0}
+    true, dealt = (items_of(run, **place, recipe=replace(RECIPE, control=control)) for control in ("none", "permuted"))
+    assert (true["outcome"] != dealt["outcome"]).any()
+    np.testing.assert_array_equal(*(t.groupby("fold")["outcome"].sum() for t in (true, dealt)))
 
 
 def test_permuted_outcomes_are_at_chance_with_a_frozen_backbone(tmp_path):
