@@ -28,6 +28,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, Normalize
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat
+from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device, set_seed
 from fastai.vision.learner import vision_learner
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ from deepqct.evaluation import calibrate_out_of_fold
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve, say, write_json, write_table, write_whole
 from deepqct.images import MEAN, SD, BoneImage, augmentation, bone_images
 from deepqct.recipe import Recipe
+
+# Fastai's momenta and decay; torch's own moves all weights at once, which saves a tenth of the time on a processor.
+_ADAMW = partial(OptimWrapper, opt=torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5)
 
 
 def use_device(name: str = "auto") -> str:
@@ -157,6 +161,7 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
             n_in=channels,
             normalize=False,
             loss_func=BCEWithLogitsLossFlat(),
+            opt_func=_ADAMW,
         )
     if given(weights):
         load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
