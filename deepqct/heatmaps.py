@@ -29,7 +29,7 @@ class Explained:
     inside : (y, x) bool
         Where her bone is, in most of its slices.
     heat : (y, x) float32
-        Saliency, mean over her images; its sum is 1, or 0 where nothing speaks for the outcome.
+        Saliency, mean over her images; its sum is 1, or 0 where nothing moves her score.
     """
 
     participant_id: str

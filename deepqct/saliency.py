@@ -1,12 +1,15 @@
 """Where a network looks: Grad-CAM on held-out patients, and what it loses when a part of the bone is covered.
 
-Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) shows where the score could be moved; covering a part and scoring again
-asks the network itself, without any model of it. Both look at patients whom the network has not seen.
+Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Here each cell has its own
+gradient (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891), and the map counts from the usual woman of the other folds: a
+bone of usual density moves no score, and a woman of low risk is explained as well as one of high risk. Covering a part and
+scoring again asks the network itself, without any model of it. Both look at patients whom the network has not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,13 +27,49 @@ from deepqct.learner import items_of, load_fold
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR, load_stack, of_bone
 
-FINEST = 6  # the last map of at least this many cells along an edge is explained; at 224 px the very last; our choice
+FINEST = 12  # the last map of at least this many cells along an edge is explained: the second of four stages at 96 px
 ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
 QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
 
 
-def grad_cam(model: torch.nn.Module, images: torch.Tensor, *, finest: int = FINEST) -> NDArray[np.float32]:
-    """Grad-CAM of a batch towards a higher logit.
+@dataclass(frozen=True)
+class Usual:
+    """What a network makes of the usual woman: the mean of its last fine map and of its logit over many images.
+
+    Parameters
+    ----------
+    features : (1, channels, y, x) Tensor
+    logit : float
+    """
+
+    features: torch.Tensor
+    logit: float
+
+
+def usual(model: torch.nn.Module, batches: Iterable[torch.Tensor], *, finest: int = FINEST) -> Usual:
+    """The usual woman of a network, from the images of women whom it has seen.
+
+    Parameters
+    ----------
+    model : Module
+        A body and a head, as from `deepqct.learner.load_fold`.
+    batches : iterable of (n, channels, y, x) Tensor
+        As `BoneImage` gives them.
+    finest : int
+        The last map with at least so many cells along an edge is taken: later ones do not tell a cortex from its marrow.
+    """
+    total, logits = torch.zeros(1), torch.zeros(0)
+    for images in batches:
+        with torch.no_grad():
+            score, features = _seen(model, images, finest=finest)
+        total, logits = total + features.sum(dim=0, keepdim=True), torch.cat([logits, score.float().ravel()])
+    return Usual(features=total / max(len(logits), 1), logit=float(logits.mean()))
+
+
+def grad_cam(
+    model: torch.nn.Module, images: torch.Tensor, *, reference: Usual, finest: int = FINEST
+) -> NDArray[np.float32]:
+    """What each place of the images adds to their logits beyond the usual woman's.
 
     Parameters
     ----------
@@ -38,26 +77,34 @@ def grad_cam(model: torch.nn.Module, images: torch.Tensor, *, finest: int = FINE
         A body and a head, as from `deepqct.learner.load_fold`.
     images : (n, channels, y, x) Tensor
         As `BoneImage` gives them.
+    reference : Usual
+        From `usual`, of the same network and `finest`.
     finest : int
-        The last map with at least so many cells along an edge is taken: at small images the very last has too few.
+        As in `usual`.
 
     Returns
     -------
-    (n, y, x) float32
-        0 or more; channels of the map are weighed by their mean gradient, as in the first Grad-CAM.
+    (n, y, x) float32, logits
+        Above 0 where the logit is raised; the cells of the map, before it is enlarged, add up to what the logit gains over
+        the usual woman's, as far as the network is linear between the two.
     """
+    with torch.enable_grad():
+        logits, features = _seen(model, images, finest=finest)
+        (gradient,) = torch.autograd.grad(logits.sum(), features)
+    heat = (gradient * (features - reference.features)).sum(dim=1, keepdim=True).detach().float()
+    heat = torch.nn.functional.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return np.asarray(heat[:, 0].numpy(), np.float32)
+
+
+def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of a batch and the map that is explained."""
     layer = _layer(model.get_submodule("0"), images, finest=finest)
     keep = Hook(layer, lambda _, __, output: output, detach=False)
     try:
-        with torch.enable_grad():
-            logits = model(normalised(images).requires_grad_())
-            (gradient,) = torch.autograd.grad(logits.sum(), keep.stored)
-            weights = gradient.mean(dim=(2, 3), keepdim=True)
-            heat = (weights * keep.stored).sum(dim=1, keepdim=True).clamp(min=0)
-            heat = torch.nn.functional.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        logits = model(normalised(images).requires_grad_())
+        return logits, keep.stored
     finally:
         keep.remove()
-    return np.asarray(heat[:, 0].detach().float().numpy(), np.float32)
 
 
 def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch.nn.Module:
@@ -88,7 +135,9 @@ def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch
 def explain(
     run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe, most: int | None = None
 ) -> list[Explained]:
-    """Grad-CAM of every woman by the network of the fold that held her out.
+    """Grad-CAM of every woman by the network of the fold that held her out, against the usual woman of the other folds.
+
+    Her heat is what moves her score the way it went: up for a woman above the usual score, down for one below.
 
     Parameters
     ----------
@@ -100,13 +149,16 @@ def explain(
         Women of each fold; all by default.
     """
     found = []
-    for model, items in _held_out(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe):
+    where: dict[str, Any] = {"bone": bone, "protocol": protocol, "repeat": repeat, "recipe": recipe}
+    for model, items in _held_out(run, **where):
+        reference = usual(model, _middles(run, _others(run, items, **where), bone=bone, recipe=recipe))
         for person in list(items["participant_id"].unique())[:most]:
             part = items[items["participant_id"] == person]
             images = _images(run, part, bone=bone, recipe=recipe)
-            heat = grad_cam(model, images).mean(axis=0)
             with torch.no_grad():
                 score = float(model(normalised(images)).mean())
+            way = 1.0 if score >= reference.logit else -1.0
+            heat = np.clip(way * grad_cam(model, images, reference=reference).mean(axis=0), 0, None)
             density = bone_images(run, person, bone, view=recipe.view)
             mask = cropped(load_stack(run, person, bone)[1], recipe.crop)
             found.append(
@@ -132,6 +184,19 @@ def _held_out(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
 def _images(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe) -> torch.Tensor:
     """The images of some items as one batch."""
     return torch.stack([BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in items.itertuples()])
+
+
+def _others(run: Run, items: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The items of the women of the other folds: those whom the network of `items` has seen."""
+    everybody = items_of(run, **where)
+    return everybody[~everybody["fold"].isin(["test", *items["fold"].unique()])]
+
+
+def _middles(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe, size: int = 16) -> Iterable[torch.Tensor]:
+    """Batches of the middle image of each woman."""
+    middles = pd.concat([part.iloc[[len(part) // 2]] for _, part in items.groupby("participant_id")])
+    for start in range(0, len(middles), size):
+        yield _images(run, middles.iloc[start : start + size], bone=bone, recipe=recipe)
 
 
 def registered(plane: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -237,8 +302,7 @@ def _covered(
 
 def _fill(run: Run, items: pd.DataFrame, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> dict[int, float]:
     """Mean of each compartment over the women of the other folds, in units of the window."""
-    everybody = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
-    others = everybody[~everybody["fold"].isin(["test", *items["fold"].unique()])]["participant_id"].unique()
+    others = _others(run, items, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)["participant_id"].unique()
     sums = {TRABECULAR: [0.0, 0], CORTICAL: [0.0, 0]}
     for person in others:
         density = bone_images(run, person, bone, view=recipe.view).mean(axis=(0, 1))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from deepqct import controls, saliency
 from deepqct.folder import Run, say, write_json, write_table
-from deepqct.images import BoneImage, bone_images
+from deepqct.images import BoneImage, bone_images, normalised
 from deepqct.learner import cross_validate, items_of
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR
@@ -156,12 +156,23 @@ class Brightness(torch.nn.Module):
 
 
 def test_grad_cam_shows_where_a_network_looks():
-    """A map that shows something else would be worse than none."""
-    images = torch.zeros(2, 3, 32, 32)
-    images[:, :, 20:28, 4:12] = 1.0
-    heat = saliency.grad_cam(Brightness(), BoneImage(images))
-    assert heat.shape == (2, 32, 32)
-    assert heat[:, 20:28, 4:12].sum() / heat.sum() > 0.95
+    """A map that shows something else would be worse than none, and darkness must be found as well as brightness."""
+    plain = torch.full((4, 3, 32, 32), 0.5)
+    bright, dark = plain[:1].clone(), plain[:1].clone()
+    bright[:, :, 20:28, 4:12], dark[:, :, 20:28, 4:12] = 0.9, 0.1
+
+    def logit(images: torch.Tensor) -> float:
+        return Brightness()(normalised(images)).mean().item()
+
+    reference = saliency.usual(Brightness(), [BoneImage(plain[:3]), BoneImage(plain[3:])])
+    assert reference.logit == pytest.approx(logit(plain), rel=1e-6)
+    for images, way in ((bright, 1), (dark, -1)):
+        heat = saliency.grad_cam(Brightness(), BoneImage(images), reference=reference) * way
+        assert heat.shape == (1, 32, 32)
+        assert heat[:, 20:28, 4:12].sum() / np.abs(heat).sum() > 0.95
+        gained = logit(images) - reference.logit
+        assert way * heat.sum() == pytest.approx(gained, rel=0.02), "a linear network is explained whole"
+    assert np.abs(saliency.grad_cam(Brightness(), BoneImage(plain), reference=reference)).max() < 1e-6
 
 
 def test_bones_of_any_size_are_registered():
