@@ -20,7 +20,7 @@ _WARNING = "#B00020"
 
 @styled
 def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
-    """Held-out women with the highest and the lowest scores: the bone, and beside it what speaks for the outcome.
+    """Held-out women with the highest and the lowest scores: the bone, and beside it what moves the score.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, fl
 
 @styled
 def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
-    """One held-out woman: the bone, and beside it what speaks for the outcome.
+    """One held-out woman: the bone, and beside it what moves the score.
 
     Parameters
     ----------
