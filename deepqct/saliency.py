@@ -1,9 +1,10 @@
 """Where a network looks: Grad-CAM on held-out patients, and what it loses when a part of the bone is covered.
 
-Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Here each cell has its own
-gradient (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891), and the map counts from the usual woman of the other folds: a
-bone of usual density moves no score, and a woman of low risk is explained as well as one of high risk. Covering a part and
-scoring again asks the network itself, without any model of it. Both look at patients whom the network has not seen.
+Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Here the gradient is that of
+each cell's neighbourhood, not of the whole map (as in HiResCAM: Draelos and Carin 2020, arXiv:2011.08891), and the map
+counts from the usual woman of the other folds: what is as usual moves no score, and a woman of low risk is explained as well
+as one of high risk. Covering a part and scoring again asks the network itself, without any model of it. Both look at
+patients whom the network has not seen.
 """
 
 from __future__ import annotations
@@ -28,54 +29,60 @@ from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR, load_stack, of_bone
 
 FINEST = 12  # the last map of at least this many cells along an edge is explained: the second of four stages at 96 px
+MOST_USUAL = 64  # women of the other folds, evenly taken, whose mean is the usual woman; our choice
+# Two boxes of four cells: the strides of the two stages after the map leave no lattice in the gradient.
+_NEIGHBOURHOOD = torch.tensor([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]) / 16
 ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
 QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What a network makes of the usual woman: the mean of its last fine map and of its logit over many images.
+    """What a network makes of the usual woman.
 
     Parameters
     ----------
-    features : (1, channels, y, x) Tensor
+    features : (images, channels, y, x) Tensor
+        Mean of the explained map, for each image along the bone.
     logit : float
+        Mean over women and images.
     """
 
     features: torch.Tensor
     logit: float
 
 
-def usual(model: torch.nn.Module, batches: Iterable[torch.Tensor], *, finest: int = FINEST) -> Usual:
-    """The usual woman of a network, from the images of women whom it has seen.
+def usual(model: torch.nn.Module, women: Iterable[torch.Tensor], *, finest: int = FINEST) -> Usual:
+    """The usual woman of a network.
 
     Parameters
     ----------
     model : Module
         A body and a head, as from `deepqct.learner.load_fold`.
-    batches : iterable of (n, channels, y, x) Tensor
-        As `BoneImage` gives them.
+    women : iterable of (images, channels, y, x) Tensor
+        Each woman's images, as `BoneImage` gives them, all of the same number; of women whom the network has seen.
     finest : int
         The last map with at least so many cells along an edge is taken: later ones do not tell a cortex from its marrow.
     """
-    total, logits = torch.zeros(1), torch.zeros(0)
-    for images in batches:
+    total, logits = torch.zeros(1), []
+    for images in women:
         with torch.no_grad():
             score, features = _seen(model, images, finest=finest)
-        total, logits = total + features.sum(dim=0, keepdim=True), torch.cat([logits, score.float().ravel()])
-    return Usual(features=total / max(len(logits), 1), logit=float(logits.mean()))
+        total = total + features
+        logits.append(float(score.mean()))
+    return Usual(features=total / max(len(logits), 1), logit=float(np.mean(logits)))
 
 
 def grad_cam(
     model: torch.nn.Module, images: torch.Tensor, *, reference: Usual, finest: int = FINEST
 ) -> NDArray[np.float32]:
-    """What each place of the images adds to their logits beyond the usual woman's.
+    """What each place of a woman's images adds to their logits beyond the usual woman's.
 
     Parameters
     ----------
     model : Module
         A body and a head, as from `deepqct.learner.load_fold`.
-    images : (n, channels, y, x) Tensor
+    images : (images, channels, y, x) Tensor
         As `BoneImage` gives them.
     reference : Usual
         From `usual`, of the same network and `finest`.
@@ -84,16 +91,26 @@ def grad_cam(
 
     Returns
     -------
-    (n, y, x) float32, logits
-        Above 0 where the logit is raised; the cells of the map, before it is enlarged, add up to what the logit gains over
-        the usual woman's, as far as the network is linear between the two.
+    (images, y, x) float32, logits a cell of the map
+        Above 0 where the logit is raised. All cells of the map add up to what the logit gains over the usual woman's, as
+        far as the network is linear between the two and its gradient even within a neighbourhood.
     """
     with torch.enable_grad():
         logits, features = _seen(model, images, finest=finest)
         (gradient,) = torch.autograd.grad(logits.sum(), features)
-    heat = (gradient * (features - reference.features)).sum(dim=1, keepdim=True).detach().float()
+    heat = (_local_mean(gradient) * (features.detach() - reference.features)).sum(dim=1, keepdim=True).float()
     heat = torch.nn.functional.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)
     return np.asarray(heat[:, 0].numpy(), np.float32)
+
+
+def _local_mean(maps: torch.Tensor) -> torch.Tensor:
+    """Maps averaged over `_NEIGHBOURHOOD`, along y and x, without what lies beyond the edge."""
+    stack, half = maps.flatten(0, 1)[:, None], len(_NEIGHBOURHOOD) // 2
+    whole = torch.ones_like(stack[:1])
+    for shape, padding in (((1, 1, -1, 1), (half, 0)), ((1, 1, 1, -1), (0, half))):
+        kernel = _NEIGHBOURHOOD.to(stack.dtype).reshape(shape)
+        stack, whole = (torch.nn.functional.conv2d(part, kernel, padding=padding) for part in (stack, whole))
+    return (stack / whole).reshape(maps.shape)
 
 
 def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,7 +168,10 @@ def explain(
     found = []
     where: dict[str, Any] = {"bone": bone, "protocol": protocol, "repeat": repeat, "recipe": recipe}
     for model, items in _held_out(run, **where):
-        reference = usual(model, _middles(run, _others(run, items, **where), bone=bone, recipe=recipe))
+        others = _others(run, items, **where)
+        taken = others["participant_id"].unique()[:: max(-(-others["participant_id"].nunique() // MOST_USUAL), 1)]
+        seen = (others[others["participant_id"] == person] for person in taken)
+        reference = usual(model, (_images(run, part, bone=bone, recipe=recipe) for part in seen))
         for person in list(items["participant_id"].unique())[:most]:
             part = items[items["participant_id"] == person]
             images = _images(run, part, bone=bone, recipe=recipe)
@@ -190,13 +210,6 @@ def _others(run: Run, items: pd.DataFrame, **where: Any) -> pd.DataFrame:
     """The items of the women of the other folds: those whom the network of `items` has seen."""
     everybody = items_of(run, **where)
     return everybody[~everybody["fold"].isin(["test", *items["fold"].unique()])]
-
-
-def _middles(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe, size: int = 16) -> Iterable[torch.Tensor]:
-    """Batches of the middle image of each woman."""
-    middles = pd.concat([part.iloc[[len(part) // 2]] for _, part in items.groupby("participant_id")])
-    for start in range(0, len(middles), size):
-        yield _images(run, middles.iloc[start : start + size], bone=bone, recipe=recipe)
 
 
 def registered(plane: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -164,15 +164,40 @@ def test_grad_cam_shows_where_a_network_looks():
     def logit(images: torch.Tensor) -> float:
         return Brightness()(normalised(images)).mean().item()
 
-    reference = saliency.usual(Brightness(), [BoneImage(plain[:3]), BoneImage(plain[3:])])
+    reference = saliency.usual(Brightness(), [BoneImage(plain[:2]), BoneImage(plain[2:])])
     assert reference.logit == pytest.approx(logit(plain), rel=1e-6)
     for images, way in ((bright, 1), (dark, -1)):
-        heat = saliency.grad_cam(Brightness(), BoneImage(images), reference=reference) * way
+        heat = saliency.grad_cam(Brightness(), BoneImage(images), reference=reference)[:1] * way
         assert heat.shape == (1, 32, 32)
         assert heat[:, 20:28, 4:12].sum() / np.abs(heat).sum() > 0.95
         gained = logit(images) - reference.logit
         assert way * heat.sum() == pytest.approx(gained, rel=0.02), "a linear network is explained whole"
-    assert np.abs(saliency.grad_cam(Brightness(), BoneImage(plain), reference=reference)).max() < 1e-6
+    assert np.abs(saliency.grad_cam(Brightness(), BoneImage(plain[:2]), reference=reference)).max() < 1e-6
+
+
+def test_each_image_along_the_bone_counts_from_its_own_usual_one():
+    """What differs along every bone must not light up in every woman."""
+    along = torch.stack([torch.full((3, 32, 32), 0.2), torch.full((3, 32, 32), 0.7)])
+    reference = saliency.usual(Brightness(), [BoneImage(along), BoneImage(along)])
+    assert np.abs(saliency.grad_cam(Brightness(), BoneImage(along), reference=reference)).max() < 1e-6
+
+
+def test_strided_layers_leave_no_lattice_in_the_heat(monkeypatch):
+    """Cells that more windows of the next layer see would light up in every woman."""
+    torch.manual_seed(0)
+    first, *strided = (torch.nn.Conv2d(3, 4, 1), *(torch.nn.Conv2d(4, 4, 3, stride=2, padding=1) for _ in range(2)))
+    torch.nn.init.constant_(first.weight, 1.0)
+    for layer in strided:
+        torch.nn.init.constant_(layer.weight, 0.1)
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    model = torch.nn.Sequential(torch.nn.Sequential(first, *strided), head).eval()
+    usual = torch.full((1, 3, 48, 48), 0.4)
+    reference = saliency.usual(model, [BoneImage(usual)], finest=48)
+    heat = saliency.grad_cam(model, BoneImage(usual + 0.1), reference=reference, finest=48)[0, 8:-8, 8:-8]
+    assert heat.std() < 0.01 * abs(heat.mean())
+    monkeypatch.setattr(saliency, "_NEIGHBOURHOOD", torch.ones(1))
+    alone = saliency.grad_cam(model, BoneImage(usual + 0.1), reference=reference, finest=48)[0, 8:-8, 8:-8]
+    assert alone.std() > 0.2 * abs(alone.mean()), "there was a lattice to be taken away"
 
 
 def test_bones_of_any_size_are_registered():

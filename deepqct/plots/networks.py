@@ -35,7 +35,7 @@ def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, fl
     most = max(min(most, len(ranked) // 2), 1)
     rows = {"highest scores": ranked[::-1][:most], "lowest scores": ranked[:most]}
     figure, grid = plt.subplots(2, 2 * most, figsize=(2.1 * 2 * most, 5.2), squeeze=False)
-    highest = max(float(one.heat.max() * one.heat.size) for one in ranked)
+    highest = max(float(one.heat.max() * one.heat.size) for women in rows.values() for one in women)
     shown: Any = None
     for line, (title, women) in zip(grid, rows.items(), strict=True):
         for number, one in enumerate(women):
