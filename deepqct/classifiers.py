@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -56,7 +56,14 @@ class Fitted:
         return _logit(self.model, features[list(self.columns)].to_numpy(float))
 
 
-def fit(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series, classifier: str = RIDGE) -> Fitted:
+def fit(
+    features: pd.DataFrame,
+    *,
+    outcome: pd.Series,
+    fold: pd.Series,
+    classifier: str = RIDGE,
+    groups: pd.Series | None = None,
+) -> Fitted:
     """Fit a classifier on training patients alone.
 
     Parameters
@@ -68,6 +75,8 @@ def fit(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series, classifi
         loss; a single one is divided anew, stratified. Indexed as `features`.
     classifier : str
         ridge: logistic regression; random forest, support vectors, gradient boosting.
+    groups : Series, optional
+        Rows of one value stay together where a single fold is divided anew.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def fit(features: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series, classifi
         model = _sensitivity(classifier).fit(x, y)
         return Fitted(model, columns, float(_logit(model, x).mean()), nothing)
     with config_context(assume_finite=True, skip_parameter_validation=True):  # a third of the time of such small fits
-        logits, levels = _inner_logits(x, y, _inner_folds(y, fold.to_numpy()))
+        logits, levels = _inner_logits(x, y, _inner_folds(y, fold.to_numpy(), groups=groups))
     loss = (np.logaddexp(0, logits) - y * logits).mean(axis=1)
     best = int(np.argmin(np.round(loss, 12)))  # of equal ones the stronger penalty
     model = make_pipeline(*_prepared(), _logistic(C_GRID[best])).fit(x, y)
@@ -102,6 +111,7 @@ def cross_predict(
     classifier: str = RIDGE,
     sensitivity: float | None = None,
     training: Mapping[str, pd.DataFrame] | None = None,
+    groups: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Scores of one model: each fold from the other folds, the test set from all folds.
 
@@ -118,6 +128,8 @@ def cross_predict(
     training : mapping of str to DataFrame, optional
         By held-out fold, what the training patients' features are when that fold is held out, where they differ from
         `features`: scores of networks that did not see it.
+    groups : Series, optional
+        As in `fit`.
 
     Returns
     -------
@@ -142,7 +154,8 @@ def cross_predict(
         rows = measured & (fold == held_out)
         if not rows.any():
             continue
-        model = fit(known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier)
+        together = None if groups is None else groups[train]
+        model = fit(known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier, groups=together)
         logit = model.logit(features[rows])
         table.loc[rows, "score"] = logit - model.level
         table.loc[rows, "risk"] = special.expit(logit)
@@ -150,15 +163,17 @@ def cross_predict(
     return table
 
 
-def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any]) -> NDArray[Any]:
+def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, groups: pd.Series | None) -> NDArray[Any]:
     """The folds of the training patients, or new ones where they are too few."""
     if len(np.unique(fold)) >= FEWEST_FOLDS:
         return fold
     drawn = np.zeros(len(y), int)
-    few = min(3, int(np.bincount(y).min()))
+    together = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+    few = min(3, *(len(np.unique(together[y == outcome])) for outcome in (0, 1)))
     if few < 2:
         return drawn
-    for number, (_, held_out) in enumerate(StratifiedKFold(few, shuffle=True, random_state=0).split(y[:, None], y)):
+    splitter = StratifiedGroupKFold(few, shuffle=True, random_state=0)
+    for number, (_, held_out) in enumerate(splitter.split(y[:, None], y, together)):
         drawn[held_out] = number
     return drawn
 

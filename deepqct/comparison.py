@@ -12,22 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
-from deepqct.classifiers import cross_predict, fit
 from deepqct.cohort import KNOWN
-from deepqct.families import Model, headline, models_for, widest
+from deepqct.evaluation import only_row
+from deepqct.families import headline, is_fused
 from deepqct.folder import BONES, Run, read_table, write_table
-from deepqct.fusion import Tables, other_classifiers, tables
-from deepqct.progress import Progress, followed
+from deepqct.fusion import first_repeat, other_classifiers, out_of_fold, tables
+from deepqct.optimism import adequacy, optimism
+from deepqct.progress import Progress
 
 MARGIN = 0.05  # of non-inferiority, in AUC; our choice
 ONE_SIDED = 0.025  # level of a verdict of non-inferiority
 STANDARD = "standard stacking"
 OLD = 75  # years, where the subgroups of age part; our choice
 OSTEOPOROSIS = -2.5  # T-score, of any site (WHO 1994, Technical Report 843)
-NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
 _BLOCK = ["protocol", "split"]
 _MODEL = ["family", "model"]
 
@@ -55,11 +54,11 @@ def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFram
     for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
         outcome, scores = _repeats(part)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
-        biased = not strict and _is_fused(what["family"], what["model"])
+        biased = not strict and is_fused(what["family"], what["model"])
         p = np.nan if biased else evaluation.better_than_chance(outcome, scores)
-        rows.append(what | {"measure": "AUC", "p": p} | _one(evaluation.auc(outcome, scores)))
-        rows.append(what | {"measure": "AUPRC"} | _one(evaluation.auprc(outcome, scores)))
-        first = _first(part)
+        rows.append(what | {"measure": "AUC", "p": p} | only_row(evaluation.auc(outcome, scores)))
+        rows.append(what | {"measure": "AUPRC"} | only_row(evaluation.auprc(outcome, scores)))
+        first = first_repeat(part)
         called = evaluation.decided(first["score"].to_numpy(float), first["threshold"].to_numpy(float))
         figures = [
             evaluation.classification(first["outcome"], called),
@@ -101,12 +100,14 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN, strict: bool =
             a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (one, other))
             outcome, score_a, score_b = _both(a, b)
             row = {"protocol": protocol, "split": split, "question": question, "family_a": one[0], "model_a": one[1]}
-            row |= {"family_b": other[0], "model_b": other[1]} | _one(evaluation.compare_auc(outcome, score_a, score_b))
+            row |= {"family_b": other[0], "model_b": other[1]} | only_row(
+                evaluation.compare_auc(outcome, score_a, score_b)
+            )
             row |= {"margin": np.nan, "p_margin": np.nan, "repeats": score_a.shape[1], "caveat": ""}
             if with_margin:
-                against = _one(evaluation.noninferiority(outcome, score_a, score_b, margin=margin))
+                against = only_row(evaluation.noninferiority(outcome, score_a, score_b, margin=margin))
                 row |= {"margin": margin, "p_margin": against["p"]}
-            if not strict and (_is_fused(*one) or _is_fused(*other)):
+            if not strict and (is_fused(*one) or is_fused(*other)):
                 row |= {"p": np.nan, "p_margin": np.nan, "caveat": STANDARD}
             rows.append(row)
         if rows:
@@ -162,7 +163,7 @@ def curves(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for family, model, part in _headlines(predictions):
-        first = _first(part)
+        first = first_repeat(part)
         n, events = len(first), int(first["outcome"].sum())
         smooth = evaluation.calibration_curve(first["outcome"], first["risk"]).rename(
             columns={"risk": "x", "observed": "y"}
@@ -188,7 +189,8 @@ def reclassified(predictions: pd.DataFrame) -> pd.DataFrame:
         before, after (family and model), and the columns of `deepqct.evaluation.reclassification`.
     """
     found = {
-        family: (model, _first(part).set_index("participant_id")) for family, model, part in _headlines(predictions)
+        family: (model, first_repeat(part).set_index("participant_id"))
+        for family, model, part in _headlines(predictions)
     }
     parts = []
     for family in ("pQCT-index", "DeepQCT"):
@@ -234,149 +236,9 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.Dat
         for family, model, part in _headlines(predictions):
             inside = part[part["participant_id"].isin(members.index[members])]
             if len(inside):
-                figures = _one(evaluation.auc(*_repeats(inside)))
+                figures = only_row(evaluation.auc(*_repeats(inside)))
                 rows.append({"subgroup": name, "family": family, "model": model} | figures)
     return pd.DataFrame(rows, columns=["subgroup", "family", "model", "estimate", "low", "high", "n", "events"])
-
-
-def adequacy(data: Tables) -> pd.DataFrame:
-    """Riley's criteria for every model that is fitted on tables: how many women it would need.
-
-    Fused models are left out: a score of a network is no single parameter.
-
-    Returns
-    -------
-    DataFrame
-        family, model, and the row "all three" of `deepqct.evaluation.sample_size`.
-    """
-    rows = []
-    for model in models_for(data.dictionary, indices=data.features[data.indices], bones=[]):
-        measured = data.features[list(model.columns)].notna().any(axis=1)
-        women = data.outcome[data.outcome.index.intersection(measured.index[measured])]
-        n, events = len(women), int(women.sum())
-        if 0 < events < n:
-            found = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
-            row = found[found["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
-            rows.append({"family": model.family, "model": model.name} | row)
-    return pd.DataFrame(rows, columns=["family", "model", "needed", "n", "events", "parameters", "enough"])
-
-
-def optimism(
-    data: Tables,
-    predictions: pd.DataFrame,
-    *,
-    permutations: int = 200,
-    bootstraps: int = 100,
-    workers: int = 1,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> pd.DataFrame:
-    """What chance and fitting add: best of all models, permuted outcomes, .632+ bootstrap; first protocol and repeat.
-
-    Parameters
-    ----------
-    data : Tables
-        What the models are made from.
-    predictions : DataFrame
-        As predictions.csv.
-    permutations, bootstraps : int
-        Outcomes dealt out anew; bootstrap samples. 0: left out.
-    workers : int
-        Side by side; the results do not depend on it.
-    seed : int
-        Of both.
-    progress : callable, optional
-        Called with the refitted models done and their total.
-
-    Returns
-    -------
-    DataFrame
-        what, family, model, observed, expected, upper, p, n, events. ``best of k models``: the best AUC beside that of as
-        many as alike scores by chance; fused models of standard stacking are not among them. ``permuted outcomes`` of the
-        widest index model, of which everything is fitted again; networks would all have to be trained again. ``.632+``:
-        expected is the corrected AUC, observed the apparent one.
-    """
-    rows: list[dict[str, Any]] = []
-    first = _first(_main(predictions))
-    wide = first.pivot(index="participant_id", columns=_MODEL, values="score")
-    outcome = data.outcome.reindex(wide.index)
-    if not data.inner:
-        wide = wide.drop(columns=[name for name in wide.columns.to_flat_index().tolist() if _is_fused(*name)])
-    best = _one(evaluation.best_by_chance(outcome, wide))
-    models, named = int(best.pop("models")), best.pop("best")
-    family, model = ("", "") if named is None else (named[0], named[1])
-    rows.append({"what": f"best of {models} models", "family": family, "model": model} | best)
-    permuted = _named_model(data, "pQCT-index") if permutations else None
-    drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
-    resampled = [model for model in drawn if model is not None]
-    fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(
-        resampled
-    )  # and one on the women themselves
-    steps = followed(range(sum(fits)), progress, total=sum(fits))
-    if permuted is not None:
-        rows.append(_permuted(data, permuted, permutations=permutations, workers=workers, seed=seed, steps=steps))
-    rows += [_bootstrapped(data, model, draws=bootstraps, seed=seed, steps=steps) for model in resampled]
-    for _ in steps:  # bootstrap samples of one outcome were not fitted
-        pass
-    names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
-    return pd.DataFrame(rows).reindex(columns=names)
-
-
-def _named_model(data: Tables, family: str) -> Model | None:
-    """A family's widest model."""
-    return widest(models_for(data.dictionary, indices=data.features[data.indices], bones=list(data.scores)), family)
-
-
-def _permuted(
-    data: Tables, model: Model, *, permutations: int, workers: int, seed: int, steps: Iterator[int]
-) -> dict[str, Any]:
-    """One model's pooled AUC beside those with permuted outcomes; each takes one of the steps."""
-    first = data.splits.iloc[0]
-    part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
-    fold = part.set_index("participant_id")["fold"]
-    fold = fold[fold != "test"]
-    x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
-    fold, labels = fold[x.index], data.outcome.reindex(x.index)
-
-    def area(outcome: pd.Series) -> float:
-        return evaluation.auc_interval(outcome, cross_predict(x, outcome=outcome, fold=fold)["score"]).value
-
-    def refit(rng: np.random.Generator) -> float:
-        # Within folds, as they were drawn: across them, a fold with more events leaves fewer to train on.
-        return area(labels.groupby(fold).transform(rng.permutation))
-
-    draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
-    areas = Parallel(n_jobs=workers, return_as="generator")(delayed(refit)(rng) for rng in draws)
-
-    def taken(_: np.random.Generator) -> float:
-        value = float(next(areas))
-        next(steps, None)
-        return value
-
-    found = _one(evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed))
-    what = f"permuted outcomes, {permutations} times"
-    n, events = len(labels), int(labels.sum())
-    return {"what": what, "family": model.family, "model": model.name} | found | {"n": n, "events": events}
-
-
-def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: Iterator[int]) -> dict[str, Any]:
-    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample, each one a step."""
-    x = data.features[list(model.columns)].astype(float).dropna(how="all")
-    y = data.outcome.reindex(x.index).to_numpy(float)
-
-    def fit_predict(
-        known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
-    ) -> NDArray[np.floating]:
-        next(steps, None)
-        table = pd.DataFrame(known, columns=list(model.columns))
-        # Copies of one woman stay in one inner fold, or the penalty would be chosen on women it has seen.
-        _, woman = np.unique(np.nan_to_num(known, nan=-1e9), axis=0, return_inverse=True)
-        fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(woman.ravel() % 5))
-        return fitted.logit(pd.DataFrame(new, columns=list(model.columns)))
-
-    found = _one(evaluation.auc_632_plus(y, x.to_numpy(), fit_predict, draws=draws, seed=seed))
-    figures = {"observed": found["apparent"], "expected": found["estimate"], "n": found["n"], "events": found["events"]}
-    return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures
 
 
 def compare_run(
@@ -443,7 +305,7 @@ def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return pd.DataFrame(columns=names)
     rows = [
-        dict(zip(names, key, strict=False)) | _one(evaluation.auc(part["outcome"], part["score"]))
+        dict(zip(names, key, strict=False)) | only_row(evaluation.auc(part["outcome"], part["score"]))
         for key, part in scores.groupby(names[:3], sort=False)
     ]
     return pd.DataFrame(rows)[names]
@@ -451,33 +313,16 @@ def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _headlines(predictions: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each family's widest model with its out-of-fold rows of the first protocol."""
-    main = _main(predictions)
+    main = out_of_fold(predictions)
     for family in main["family"].unique():
         model = headline(_names(main, family))
         if model is not None:
             yield str(family), model, main[(main["family"] == family) & (main["model"] == model)]
 
 
-def _is_fused(family: str, model: str) -> bool:
-    """True for a model that is fitted on networks' scores."""
-    return family == "DeepQCT" and model not in BONES
-
-
 def _names(table: pd.DataFrame, family: str) -> list[str]:
     """The names of a family's models."""
     return [str(name) for name in table.loc[table["family"] == family, "model"].unique()]
-
-
-def _main(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The out-of-fold rows of the first protocol."""
-    return predictions[
-        (predictions["protocol"] == predictions["protocol"].iloc[0]) & (predictions["split"] == "out-of-fold")
-    ]
-
-
-def _first(part: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the first repeat."""
-    return part[part["repeat"] == part["repeat"].min()]
 
 
 def _repeats(part: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -493,9 +338,3 @@ def _both(a: pd.DataFrame, b: pd.DataFrame) -> tuple[NDArray[np.floating], NDArr
     people, repeats = one.index.intersection(other.index), one.columns.intersection(other.columns)
     outcome = a.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(people)
     return outcome.to_numpy(float), one.loc[people, repeats].to_numpy(float), other.loc[people, repeats].to_numpy(float)
-
-
-def _one(table: pd.DataFrame) -> dict[str, Any]:
-    """The only row of a table."""
-    (row,) = table.to_dict("records")
-    return {str(name): value for name, value in row.items()}

@@ -126,3 +126,8 @@ def _named(bones: list[str]) -> str:
     if len(every) == len(BONES):
         return "all four bones"
     return next((name for name, pair in PAIRS.items() if pair == every), " + ".join(every))
+
+
+def is_fused(family: str, model: str) -> bool:
+    """True for a model that is fitted on networks' scores."""
+    return family == "DeepQCT" and model not in BONES

@@ -40,7 +40,7 @@ class Run:
 
     @property
     def settings(self) -> Path:
-        """Cohort, preset and the parameters of every stage, as resolved before the run."""
+        """``settings.json``: cohort, preset, outcome and bones, as resolved before the run."""
         return self.folder / "settings.json"
 
     @property
@@ -306,14 +306,20 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The table at `path`; ``participant_id`` and ``fold`` stay text."""
+    """The table at `path`; ``participant_id``, ``fold`` and ``held_out`` stay text."""
     sep = "\t" if path.suffix == ".tsv" else ","
-    return pd.read_csv(path, sep=sep, dtype={"participant_id": "string", "fold": "string"})
+    return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(("participant_id", "fold", "held_out"), "string"))
 
 
 def say(line: str) -> None:
     """Print one plain line at once, so that a log tells where a long job is."""
     print(line, flush=True)  # noqa: T201
+
+
+def bones_of(run: Run) -> tuple[str, ...]:
+    """The bones that a run was asked for; all four where nobody asked."""
+    asked = read_json(run.settings).get("bones") if run.settings.exists() else None
+    return BONES if asked is None else tuple(bone for bone in BONES if bone in asked)
 
 
 def file_hash(path: Path) -> str:

@@ -17,8 +17,9 @@ from deepqct.classifiers import RIDGE, cross_predict, fit
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import threshold_for
 from deepqct.families import INDEX_SCORE, Model, models_for, widest
-from deepqct.folder import BONES, Run, read_json, read_table, virtual_of, write_table
+from deepqct.folder import BONES, Run, bones_of, read_json, read_table, say, virtual_of, write_table
 from deepqct.indices import wide_indices
+from deepqct.splits import groups_of
 
 STACKING = ("standard", "strict")
 COLUMNS = (
@@ -56,6 +57,8 @@ class Tables:
         The completed data dictionary.
     outcome : Series of 0 and 1
         Indexed by participant_id.
+    groups : Series
+        Which rows are one patient (`deepqct.splits.groups_of`), indexed by participant_id.
     """
 
     features: pd.DataFrame
@@ -65,6 +68,7 @@ class Tables:
     splits: pd.DataFrame
     dictionary: Mapping[str, Any]
     outcome: pd.Series
+    groups: pd.Series
 
 
 def tables(run: Run, *, stacking: str = "standard") -> Tables:
@@ -81,7 +85,10 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
     wide = wide_indices(read_table(run.indices))
-    scored = [bone for bone in BONES if run.scores(bone).exists()]
+    scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
+    for bone in set(BONES) - set(bones_of(run)):
+        if run.scores(bone).exists():
+            say(f"{run.scores(bone).name} is left out, since this run was asked for {', '.join(bones_of(run))}.")
     inner = {}
     if stacking == "strict":
         for bone in scored:
@@ -96,6 +103,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         splits=read_table(run.splits),
         dictionary=read_json(run.dictionary),
         outcome=run_outcome(run),
+        groups=groups_of(run),
     )
 
 
@@ -163,7 +171,9 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         if INDEX_SCORE in model.columns:  # its columns are known once the index models are
             continue
         training = _inner(data, model, protocol, repeat, fold)
-        parts[model.family, model.name] = _rows(model, features, risks, labels, fold, sensitivity, training)
+        parts[model.family, model.name] = _rows(
+            model, features, risks, labels, fold, data.groups, sensitivity, training
+        )
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
         assert index_model is not None, "a model on the index score is made only where there are index models"
@@ -172,8 +182,10 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         training = _inner(data, model, protocol, repeat, fold)
         if training:
             columns = features[list(index_model.columns)].astype(float)
-            training = _with_index_scores(training, columns, labels, fold)
-        parts[model.family, model.name] = _rows(model, features, risks, labels, fold, sensitivity, training)
+            training = _with_index_scores(training, columns, labels, fold, data.groups)
+        parts[model.family, model.name] = _rows(
+            model, features, risks, labels, fold, data.groups, sensitivity, training
+        )
     return pd.concat([part for part in parts.values() if len(part)], ignore_index=True).assign(
         protocol=protocol, repeat=repeat
     )[list(COLUMNS)]
@@ -185,6 +197,7 @@ def _rows(
     risks: Mapping[str, pd.Series],
     labels: pd.Series,
     fold: pd.Series,
+    groups: pd.Series,
     sensitivity: float | None,
     training: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
@@ -195,7 +208,9 @@ def _rows(
             held_out: table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
             for held_out, table in training.items()
         }
-        found = cross_predict(columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known)
+        found = cross_predict(
+            columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known, groups=groups
+        )
     else:
         (column,) = model.columns
         found = pd.DataFrame(
@@ -240,13 +255,17 @@ def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Seri
 
 
 def _with_index_scores(
-    training: Mapping[str, pd.DataFrame], columns: pd.DataFrame, labels: pd.Series, fold: pd.Series
+    training: Mapping[str, pd.DataFrame],
+    columns: pd.DataFrame,
+    labels: pd.Series,
+    fold: pd.Series,
+    groups: pd.Series,
 ) -> dict[str, pd.DataFrame]:
     """Strict inner scores, with the index model's from fits that saw neither fold."""
     found = {}
     for held_out, table in training.items():
         rows = fold.index[(fold != held_out) & (fold != "test")]
-        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows])["score"]
+        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows], groups=groups)["score"]
         found[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
     return found
 
@@ -318,7 +337,7 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
 
     def one(model: Model, name: str) -> pd.DataFrame:
         columns = features[list(model.columns)].astype(float)
-        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name)["score"]
+        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name, groups=data.groups)["score"]
         rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 
@@ -358,7 +377,7 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     x = features[list(model.columns)].astype(float).dropna(how="all")
     fold = _of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     x = x.loc[x.index.intersection(fold.index[fold != "test"])]
-    fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index])
+    fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index], groups=data.groups[x.index])
     if fitted.model is None:
         return pd.DataFrame(columns=columns)
     scaler, logistic = fitted.model[1], fitted.model[2]
@@ -374,3 +393,15 @@ def score_sheet(data: Tables) -> pd.DataFrame:
 def attainable_auc(run: Run) -> dict[str, float]:
     """The AUCs that nobody can exceed on a virtual cohort, by family and bone; empty for a real one. For figures only."""
     return {name: float(value) for name, value in virtual_of(run).get("attainable_auc", {}).items()}
+
+
+def out_of_fold(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The out-of-fold rows of the first protocol."""
+    return predictions[
+        (predictions["protocol"] == predictions["protocol"].iloc[0]) & (predictions["split"] == "out-of-fold")
+    ]
+
+
+def first_repeat(part: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first repeat."""
+    return part[part["repeat"] == part["repeat"].min()]

@@ -40,6 +40,7 @@ from deepqct.cohort import run_outcome
 from deepqct.evaluation import calibrate_out_of_fold
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve, say, write_json, write_table, write_whole
 from deepqct.images import MEAN, SD, BoneImage, augmentation, bone_images
+from deepqct.items import items_of, measured, seed_of
 from deepqct.recipe import Recipe
 
 # Fastai's momenta and decay; torch's own moves all weights at once, which saves a tenth of the time on a processor.
@@ -226,7 +227,7 @@ def train_fold(
         "recipe": asdict(recipe) | begun_with,
         "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold), "without": str(without),
         "data": _data_hash(items, run=run, bone=bone),
-        "code": [file_hash(Path(__file__).with_name(name)) for name in ("images.py", "backbones.py", "learner.py")],
+        "code": [file_hash(Path(__file__).with_name(f"{name}.py")) for name in ("items", "images", "backbones", "learner")],
         "device": str(default_device()),
         "versions": {"deepqct": __version__, "torch": torch.__version__},
     }  # fmt: skip
@@ -234,7 +235,7 @@ def train_fold(
         say(f"{title}: trained before, kept")
         return read_table(files.scores)
     say(title)
-    set_seed(_fold_seed(recipe.seed, bone, protocol, repeat, files.fold), reproducible=True)
+    set_seed(seed_of(recipe.seed, bone, protocol, repeat, files.fold), reproducible=True)
     dls = bone_dataloaders(
         run, bone=bone, fold=fold, without=without, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers
     )
@@ -298,13 +299,13 @@ def cross_validate(
         protocol, repeat, participant_id, fold, split, score, risk. A test patient's score is the mean over the folds'
         networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
     """
-    splits = read_table(run.require(run.splits, written_by="01_data_curation"))
+    splits = measured(run, bone=bone)
     splits = splits[splits["repeat"] < repeats]
     own = (recipe or Recipe()).control == "none"
     folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
     if stacking == "strict" and own and folds < 3:
         raise ValueError(
-            f"Strict stacking needs at least 3 folds, and splits.csv has {folds}; raise folds in the curation."
+            f"Strict stacking needs at least 3 folds, and splits.csv has {folds} with the {bone}; raise folds in 01."
         )
     if own:
         run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks than those trained now
@@ -347,7 +348,8 @@ def _inner_scores(run: Run, splits: pd.DataFrame, *, bone: str, **settings: Any)
 
 
 def training_history(run: Run, *, bone: str) -> pd.DataFrame:
-    """The losses of every fold and epoch: protocol, repeat, fold, epoch, train_loss, valid_loss."""
+    """The losses of every fold of splits.csv and epoch: protocol, repeat, fold, epoch, train_loss, valid_loss."""
+    there = set(measured(run, bone=bone)[["protocol", "repeat", "fold"]].itertuples(index=False, name=None))
     tables = [
         read_table(path).assign(
             protocol=path.parent.parent.name,
@@ -356,13 +358,9 @@ def training_history(run: Run, *, bone: str) -> pd.DataFrame:
         )
         for path in sorted(run.models(bone).glob("*/repeat*/fold*_history.csv"))
     ]
-    return pd.concat(tables, ignore_index=True)
-
-
-def first_fold(run: Run) -> dict[str, Any]:
-    """protocol, repeat and fold of the first row of splits.csv that is no test patient."""
-    splits = read_table(run.require(run.splits, written_by="01_data_curation")).query("fold != 'test'")
-    return {name: splits[name].iloc[0] for name in ("protocol", "repeat", "fold")}
+    table = pd.concat(tables, ignore_index=True)
+    known = [place in there for place in table[["protocol", "repeat", "fold"]].itertuples(index=False, name=None)]
+    return table[known].reset_index(drop=True)
 
 
 def show_images(dls: DataLoaders, *, most: int = 9) -> NDArray[Any]:
@@ -393,33 +391,6 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
     return worst.rename_axis("participant_id").reset_index()
 
 
-def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> pd.DataFrame:
-    """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out.
-
-    The control ``permuted`` deals the outcomes out anew among the patients of each fold: across folds, a fold with more
-    events would leave fewer to train on, and pooled scores would come out below chance.
-
-    Raises
-    ------
-    ValueError
-        If nobody has this bone.
-    """
-    splits = read_table(run.require(run.splits, written_by="01_data_curation"))
-    part = splits[(splits["protocol"] == protocol) & (splits["repeat"] == repeat)]
-    part = part[[run.stack_record(person, bone).exists() for person in part["participant_id"]]]
-    if part.empty:
-        raise ValueError(
-            f"No stack of the {bone} for protocol {protocol!r}, repeat {repeat}; see curation.csv "
-            "for the scans that failed."
-        )
-    outcome = part["participant_id"].map(run_outcome(run)).to_numpy()
-    people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
-    if recipe.control == "permuted":
-        rng = np.random.default_rng(_fold_seed(recipe.seed, "permuted", protocol, repeat))
-        people["outcome"] = people.groupby("fold")["outcome"].transform(rng.permutation)
-    return people.merge(pd.DataFrame({"image": range(recipe.images)}), how="cross")
-
-
 def _place(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "none") -> Path:
     """The folder of one repeat's folds."""
     within = run.models(bone) if control == "none" else run.models(bone) / "controls" / control
@@ -447,12 +418,6 @@ def _patient_logits(learner: Learner, items: pd.DataFrame, *, tta: int) -> pd.Da
         views.append(logits.float().numpy().reshape(-1))
     scored = items.assign(score=np.mean(views, axis=0))
     return scored.groupby("participant_id")["score"].mean().reset_index()
-
-
-def _fold_seed(seed: int, *place: object) -> int:
-    """A seed of its own for each fold, so that no fold depends on which were trained before it."""
-    digest = hashlib.sha256(json.dumps([seed, *map(str, place)]).encode()).digest()
-    return int.from_bytes(digest[:4], "big")
 
 
 def _data_hash(items: pd.DataFrame, *, run: Run, bone: str) -> str:

@@ -123,7 +123,7 @@ class Recipe:
             raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}, or a .safetensors file.")
         if self.weights not in WEIGHTS and not resolve(self.weights).is_file():
             raise ValueError(f"weights is {self.weights!r}, which is no file; give its path.")
-        if self.arch not in known_archs():
+        if self.arch != Recipe.arch and self.arch not in known_archs():
             raise ValueError(f"arch is {self.arch!r}, which neither torchvision nor timm has; the paper's is resnet34.")
         if min(self.epochs, self.batch_size, self.images, self.channels) < 1 or self.lr <= 0 or self.low >= self.high:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")

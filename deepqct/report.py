@@ -21,7 +21,7 @@ import pandas as pd
 from deepqct import tripod
 from deepqct.evaluation import Estimate
 from deepqct.findings import NOT_ESTIMABLE, cautions, differences, estimate_of, result, signed
-from deepqct.folder import BONES, Run, project_root, read_json, read_table, virtual_of, write_text
+from deepqct.folder import BONES, Run, bones_of, project_root, read_json, read_table, virtual_of, write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TITLES = {
@@ -374,11 +374,11 @@ def _cell(value: Any) -> str:
 def _controls(run: Run) -> list[dict[str, Any]]:
     """The controls of every bone as rows: bone, what was shown, AUC, and whether it is an alarm."""
     rows = []
-    for bone in BONES:
+    for bone in bones_of(run):
         if run.controls(bone).exists():
             for row in read_table(run.controls(bone)).to_dict("records"):
                 estimate = Estimate(row["estimate"], row["low"], row["high"], int(row["n"]), int(row["events"]))
-                alarm = bool(row["must_fail"]) and estimate.estimable and not bool(row["at_chance"])
+                alarm = bool(row["must_fail"]) and estimate.estimable and str(row["at_chance"]) == "False"
                 rows.append({"bone": bone, "what": row["shown"], "figure": str(estimate), "alarm": alarm})
     return rows
 

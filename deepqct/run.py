@@ -7,6 +7,7 @@ package code it reaches or its input files have changed; snakemake decides, by t
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -24,10 +25,11 @@ from typing import Any
 import nbformat
 import yaml
 
-from deepqct import __version__
+from deepqct import __version__, manufacturer
 from deepqct.cohort import load_cohort
 from deepqct.folder import (
     BONES,
+    SITES,
     Run,
     file_hash,
     project_root,
@@ -38,12 +40,15 @@ from deepqct.folder import (
     write_json,
     write_text,
 )
+from deepqct.recipe import Recipe
 from deepqct.report import notebook_page, write_report
 from deepqct.reviews import REVIEWS
 from deepqct.stage import STAGES, ParameterError, declared_parameters, notebook_source, unknown, versions
 
 PRESETS = ("smoke", "quick", "paper")
 VIRTUAL = "virtual"
+# Of a cohort folder, beside its scans; what changes in them is curated again.
+_TABLES = ("participants.tsv", "participants.json", "scans.tsv", REVIEWS, manufacturer.CONTOURS, manufacturer.INDICES)
 # Set by the runner, never by a preset or a person.
 _RESERVED = {"run_dir": "--out", "cohort_dir": "the cohort's folder", "interactive": "the runner"}
 
@@ -112,16 +117,19 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
         smoke, quick, paper, or a YAML file: parameters by name, or by stage and name.
     overrides : iterable of str
         ``name=value`` for every stage that has the parameter, or ``stage.name=value`` for one. ``bone`` takes some of
-        the four bones, by comma.
+        the four bones, by comma; by default those of the sites that the cohort has scans of.
 
     Raises
     ------
     ParameterError
         For an unknown or ill-typed parameter, before anything starts.
     """
+    root, run = project_root(), Run(resolve(out))
+    if cohort != VIRTUAL:
+        cohort = os.path.relpath(Path(cohort).expanduser().resolve(), root)
     declared = {stage: declared_parameters(stage) for stage in STAGES}
     values = {stage: {name: p.default for name, p in parameters.items()} for stage, parameters in declared.items()}
-    bones = ",".join(BONES)
+    bones = ",".join(_bones_scanned(cohort))
     for key, value in _flatten(load_preset(preset), split=False) + _flatten(_pairs(overrides), split=True):
         stage, name = key
         stages = [stage] if stage else [s for s in STAGES if name in declared[s]]
@@ -137,10 +145,6 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             continue
         for s in stages:
             values[s][name] = declared[s][name].parse(value, stage=s)
-    root = project_root()
-    run = Run(resolve(out))
-    if cohort != VIRTUAL:
-        cohort = os.path.relpath(Path(cohort).expanduser().resolve(), root)
     fixed = {
         "run_dir": os.path.relpath(run.folder, root),
         "cohort_dir": os.path.relpath(run.virtual / "cohort", root) if cohort == VIRTUAL else cohort,
@@ -156,7 +160,22 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             continue
         for bone in [b.strip() for b in bones.split(",")]:
             jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
+        try:
+            Recipe.of(filled)
+        except ValueError as error:
+            raise ParameterError(f"{stage}: {error}") from error
     return Plan(run, cohort, Path(preset).stem, jobs)
+
+
+def _bones_scanned(cohort: str) -> list[str]:
+    """The bones of the sites in scans.tsv, all four where that cannot be read, which is said later."""
+    path = resolve(cohort) / "scans.tsv"
+    sites: set[Any] = set()
+    if cohort != VIRTUAL and path.is_file():
+        with contextlib.suppress(ValueError, KeyError):
+            sites = set(read_table(path)["site"])
+    found = [bone for site, bones in SITES.items() if site in sites for bone in bones]
+    return found or list(BONES)
 
 
 def execute(plan: Plan, *, cores: int = 2) -> Path:
@@ -179,14 +198,20 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     CohortError
         If the cohort folder has faults; nothing was started then.
     RunError
-        If a job failed; the others went on, and the report says which.
+        If the run folder is another cohort's; if a job failed: the others went on, and the report says which.
     """
+    curation = plan.run.parameters("01_data_curation")
+    if curation.exists():
+        whose = read_json(curation)["parameters"]["cohort_dir"]
+        if whose != plan.parameters["01_data_curation"]["cohort_dir"]:
+            raise RunError(f"{plan.run.folder} is a run of the cohort {whose}; give another folder by --out.")
     scans: list[Path] = []
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         cohort = load_cohort(folder, outcome=plan.parameters["01_data_curation"]["outcome"])
-        tables = [folder / name for name in ("participants.tsv", "participants.json", "scans.tsv", REVIEWS)]
-        scans = [path for path in tables if path.exists()] + [folder / file for file in cohort.scans["file"]]
+        made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
+        named = (*_TABLES, *cohort.scans["file"], *made)
+        scans = [folder / name for name in named if (folder / name).exists()]
     _write_jobs(plan)
     for job in plan.parameters:  # a failure of last time must not pass for one of this time
         if _status(plan.run, job).get("status") == "failed":
@@ -392,7 +417,7 @@ def _write_record(plan: Plan, *, began: float) -> None:
             "parameters": parameters,
         }
     inputs = {}
-    for name in ("participants.tsv", "participants.json", "scans.tsv", REVIEWS):
+    for name in _TABLES:
         path = resolve(plan.parameters["01_data_curation"]["cohort_dir"]) / name
         if path.exists():
             inputs[name] = file_hash(path)

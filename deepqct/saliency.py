@@ -2,9 +2,9 @@
 
 Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Here the gradient is that of
 each cell's neighbourhood, not of the whole map (as in HiResCAM: Draelos and Carin 2020, arXiv:2011.08891), and the map
-counts from the usual woman of the other folds: what is as usual moves no score, and a woman of low risk is explained as well
-as one of high risk. Covering a part and scoring again asks the network itself, without any model of it. Both look at
-patients whom the network has not seen.
+counts from the usual woman of the other folds: what is as usual moves no score, and a woman of low risk is explained
+as well as one of high risk. Covering a part and scoring again asks the network itself, without any model of it. Both
+look at patients whom the network has not seen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from deepqct.evaluation import auc, compare_auc
 from deepqct.folder import Run
 from deepqct.heatmaps import Explained
 from deepqct.images import BoneImage, bone_images, cropped, normalised
-from deepqct.learner import items_of, load_fold
+from deepqct.items import items_of
+from deepqct.learner import load_fold
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR, load_stack, of_bone
 

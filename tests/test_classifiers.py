@@ -125,3 +125,16 @@ def test_folds_of_unlike_prevalence_do_not_speak_through_the_intercept():
     assert roc_auc_score(y, found["risk"]) < 0.45
     assert roc_auc_score(y, found["score"]) > roc_auc_score(y, found["risk"])
     assert found.groupby(fold)["score"].mean().abs().max() < 0.1
+
+
+def test_new_inner_folds_keep_the_rows_of_one_patient_together():
+    """With two folds each training set is divided anew: twins on both sides would choose too weak a penalty."""
+    x, y, _ = table(n=60, columns=60, effect=0.0)
+    doubled, outcome = (pd.concat([t, t.set_axis([f"{i}-2" for i in t.index])]) for t in (x, y))
+    groups = pd.Series([i.removesuffix("-2") for i in doubled.index], index=doubled.index)
+    single = pd.Series("0", index=doubled.index)
+    apart = fit(doubled, outcome=outcome, fold=single)
+    together = fit(doubled, outcome=outcome, fold=single, groups=groups)
+    assert roc_auc_score(outcome, apart.inner) > 0.8
+    assert roc_auc_score(outcome, together.inner) < 0.7
+    assert together.model[-1].C < apart.model[-1].C

@@ -13,9 +13,9 @@ from deepqct.cohort import (
     check_cohort,
     columns_by_role,
     load_cohort,
-    make_splits,
     table_one,
 )
+from deepqct.splits import make_splits
 
 
 def edit(path: Path, row: int, column: str, value: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from test_fusion import assembled, data, predict
 
 from deepqct import comparison, evaluation
-from deepqct.cohort import PROTOCOLS, complete_dictionary, make_splits
+from deepqct.cohort import complete_dictionary
+from deepqct.splits import PROTOCOLS, make_splits
 
 
 @pytest.fixture(scope="module")

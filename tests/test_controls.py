@@ -11,9 +11,10 @@ import torch
 from scipy import stats
 
 from deepqct import controls, saliency
-from deepqct.folder import Run, say, write_json, write_table
+from deepqct.folder import Run, read_table, say, write_json, write_table
 from deepqct.images import BoneImage, bone_images, normalised
-from deepqct.learner import cross_validate, items_of
+from deepqct.items import items_of
+from deepqct.learner import cross_validate
 from deepqct.recipe import Recipe
 from deepqct.stacks import CORTICAL, TRABECULAR
 
@@ -104,19 +105,41 @@ def test_controls_keep_their_scores_to_themselves(run):
         controls.run_controls(run, bone="radius", controls="nois", recipe=RECIPE, scores=scores)
 
 
-def test_a_leak_is_an_alarm(run, monkeypatch):
-    """Scores of noise that know the outcome must not pass as chance."""
+@pytest.mark.parametrize(
+    ("effect", "alarm"), [(1.2, True), (0.6, False), (-0.8, False)], ids=["leak", "ill luck", "below chance"]
+)
+def test_a_leak_is_an_alarm_and_luck_is_none(tmp_path, monkeypatch, effect, alarm):
+    """Scores of noise that know the outcome must not pass as chance; an AUC of 0.66 of 60 women is no leak yet."""
+    run = make_run(tmp_path, n=60, cue=0.0)
 
-    def leaky(run: Run, *, bone: str, recipe: Recipe, **_: object) -> pd.DataFrame:
-        people = [f"sub-{i:04d}" for i in range(12)]
+    def told(run: Run, *, bone: str, recipe: Recipe, **_: object) -> pd.DataFrame:
+        people = [f"sub-{i:04d}" for i in range(60)]
         table = {"protocol": "all", "repeat": 0, "participant_id": people, "split": "out-of-fold"}
-        return pd.DataFrame(table | {"score": np.arange(12) % 2 + 0.0})
+        even = stats.norm.ppf((np.arange(60) // 2 + 0.5) / 30)
+        return pd.DataFrame(table | {"score": even + effect * (np.arange(60) % 2)})
 
-    monkeypatch.setattr(controls, "cross_validate", leaky)
+    monkeypatch.setattr(controls, "cross_validate", told)
     table = controls.run_controls(
-        run, bone="radius", controls="noise", recipe=RECIPE, scores=leaky(run, bone="radius", recipe=RECIPE)
+        run, bone="radius", controls="noise,silhouette", recipe=RECIPE, scores=told(run, bone="radius", recipe=RECIPE)
+    ).set_index("control")
+    assert table.loc["noise", "at_chance"] is (not alarm)
+    assert table.loc["noise", "low" if effect > 0 else "high"] > 0.5 - 1e-9 or effect < 0
+    assert read_table(run.controls("radius"))["at_chance"].tolist() == table["at_chance"].tolist()
+
+
+def test_too_few_women_are_neither_at_chance_nor_not(run, monkeypatch):
+    """A verdict on two events would be invented."""
+
+    def told(run: Run, *, bone: str, recipe: Recipe, **_: object) -> pd.DataFrame:
+        people = [f"sub-{i:04d}" for i in range(4)]
+        table = {"protocol": "all", "repeat": 0, "participant_id": people, "split": "out-of-fold"}
+        return pd.DataFrame(table | {"score": np.arange(4) % 2 + 0.0})
+
+    monkeypatch.setattr(controls, "cross_validate", told)
+    table = controls.run_controls(
+        run, bone="radius", controls="noise", recipe=RECIPE, scores=told(run, bone="radius", recipe=RECIPE)
     )
-    assert not table.set_index("control").loc["noise", "at_chance"]
+    assert table["at_chance"].tolist() == [None, None]
 
 
 def test_permuted_outcomes_stay_within_their_folds(tmp_path):
@@ -126,6 +149,19 @@ def test_permuted_outcomes_stay_within_their_folds(tmp_path):
     true, dealt = (items_of(run, **place, recipe=replace(RECIPE, control=control)) for control in ("none", "permuted"))
     assert (true["outcome"] != dealt["outcome"]).any()
     np.testing.assert_array_equal(*(t.groupby("fold")["outcome"].sum() for t in (true, dealt)))
+
+
+def test_permuted_outcomes_keep_the_rows_of_one_patient_together(tmp_path):
+    """Two visits with the outcomes of two women would be easier to tell apart than chance allows."""
+    run = make_run(tmp_path, n=40, cue=0.0)
+    people = read_table(run.participants)
+    twice = people.assign(patient_group=np.arange(40) // 8 * 4 + np.arange(40) % 4)
+    write_table(run.participants, twice)
+    dealt = items_of(run, bone="radius", protocol="all", repeat=0, recipe=replace(RECIPE, control="permuted")).merge(
+        twice[["participant_id", "patient_group"]], on="participant_id"
+    )
+    assert (dealt.groupby("patient_group")["outcome"].nunique() == 1).all()
+    assert (dealt["outcome"] != twice.set_index("participant_id")["fracture"][dealt["participant_id"]].to_numpy()).any()
 
 
 def test_permuted_outcomes_are_at_chance_with_a_frozen_backbone(tmp_path):

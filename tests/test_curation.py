@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from deepqct import curation
-from deepqct.cohort import keep_cohort, keep_splits, load_cohort, run_outcome
+from deepqct.cohort import keep_cohort, load_cohort, run_outcome
 from deepqct.curation import curate
 from deepqct.folder import Run, read_json, read_table
+from deepqct.splits import keep_splits
 from deepqct.stacks import FIELD_MM, example_stacks, load_stack, of_bone
 from deepqct.virtual import new_cohort
 

@@ -359,3 +359,38 @@ def test_optimism_of_noise_is_taken_off():
     row = evaluation.auc_632_plus(y, x, nearest, draws=60).iloc[0]
     assert row["apparent"] == 1.0
     assert row["estimate"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_optimism_is_not_hidden_by_a_second_row_of_the_same_patient():
+    """A left-out visit of a woman who was trained on looks like a new woman, and her outcome is known by heart."""
+    rng = np.random.default_rng(7)
+    y, x = np.repeat(np.arange(60) % 3 == 0, 2), np.repeat(rng.normal(size=(60, 3)), 2, axis=0)
+    x += 0.01 * rng.normal(size=x.shape)
+
+    def nearest(known, label, new):
+        return label[((new[:, None] - known[None]) ** 2).sum(-1).argmin(1)] + 0.0
+
+    alone, together = (
+        evaluation.auc_632_plus(y, x, nearest, groups=groups, draws=40)["estimate"].item()
+        for groups in (None, np.arange(120) // 2)
+    )
+    assert alone > 0.7
+    assert together == pytest.approx(0.5, abs=0.1)
+
+
+def test_outcomes_are_dealt_out_by_patient_and_stratum():
+    """Blocks of one size change places as a whole; nothing crosses a fold."""
+    rng = np.random.default_rng(0)
+    groups = np.array(list("aabbccdefghh"))
+    y, within = np.array([0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0]), np.array([0] * 6 + [1] * 6)
+    pairs = set()
+    for _ in range(200):
+        new = evaluation.permuted(y, rng, within=within, groups=groups)
+        pairs.add(tuple(new[:6]))
+        assert sorted(tuple(new[i : i + 2]) for i in (0, 2, 4)) == [(0, 0), (0, 1), (1, 1)]
+        assert sorted(new[6:10]) == [0, 0, 1, 1]
+        assert new[10:].tolist() == [1, 0], "the only pair of its fold"
+    assert len(pairs) == 6
+    assert sorted(evaluation.permuted(y, rng)) == sorted(y)
+    with pytest.raises(ValueError, match="A group lies in two strata"):
+        evaluation.permuted(y, rng, within=np.arange(12), groups=groups)

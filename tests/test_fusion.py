@@ -8,10 +8,12 @@ import pytest
 
 from deepqct import fusion
 from deepqct.classifiers import cross_predict
-from deepqct.cohort import PROTOCOLS, complete_dictionary, make_splits
+from deepqct.cohort import complete_dictionary
 from deepqct.evaluation import within_folds
 from deepqct.families import FAMILIES, INDEX_SCORE, models_for, widest
+from deepqct.folder import Run, write_json, write_table
 from deepqct.indices import wide_indices
+from deepqct.splits import PROTOCOLS, make_splits, one_patient
 
 BONES = ("radius", "ulna", "tibia", "fibula")
 
@@ -63,6 +65,7 @@ def assembled(tables) -> fusion.Tables:
         splits=tables["splits"],
         dictionary=tables["dictionary"],
         outcome=tables["outcome"],
+        groups=tables.get("groups", one_patient(tables["outcome"].index, None)),
     )
 
 
@@ -333,3 +336,18 @@ def test_nothing_to_predict_from_is_one_sentence():
     tables["scores"] = {}
     with pytest.raises(ValueError, match="There is nothing to predict from"):
         predict(tables)
+
+
+def test_networks_of_bones_that_were_not_asked_for_take_no_part(tmp_path, capsys):
+    """Scores that an earlier run left in the folder are of another recipe."""
+    run, tables = Run(tmp_path), data()
+    write_table(run.participants, tables["participants"])
+    write_table(run.indices, tables["indices"])
+    write_table(run.splits, tables["splits"])
+    write_json(run.dictionary, tables["dictionary"])
+    for bone, table in tables["scores"].items():
+        write_table(run.scores(bone), table)
+    assert set(fusion.tables(run).scores) == set(BONES)
+    write_json(run.settings, {"bones": ["radius", "ulna"]})
+    assert list(fusion.tables(run).scores) == ["radius", "ulna"]
+    assert "scores_tibia.csv is left out" in capsys.readouterr().out

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
-from deepqct import learner
+from deepqct import fusion, items, learner
 from deepqct.backbones import network
-from deepqct.folder import BONES, Run, read_json, write_json, write_table
+from deepqct.folder import BONES, Run, read_json, read_table, write_json, write_table
 from deepqct.images import BoneImage
 from deepqct.recipe import Recipe
 
@@ -179,10 +179,31 @@ def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
 
 def test_bones_without_stacks_are_named(run):
     """A typing error in a bone must not look like an empty cohort."""
-    with pytest.raises(ValueError, match="No stack of the ulna"):
+    with pytest.raises(ValueError, match=r"Nobody has a stack of the ulna.*leave it out by bone="):
         learner.bone_dataloaders(run, bone=BONES[1], fold=0, recipe=RECIPE)
     with pytest.raises(ValueError, match="Fold 7 of protocol 'all'"):
         learner.bone_dataloaders(run, bone="radius", fold=7, recipe=RECIPE)
+
+
+def test_a_fold_without_this_bone_is_left_out(run):
+    """A bone that is rarely measured must not lose the run for the others."""
+    three_folds(run)
+    for person in ("sub-0004", "sub-0005"):  # all of fold 2 of the first repeat
+        run.stack_record(person, "radius").unlink()
+    scores = learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    assert set(scores["fold"]) == {"0", "1"}
+    assert len(scores) == 8
+    assert items.first_fold(run, bone="radius")["fold"] == "0"
+
+
+def test_losses_of_folds_that_are_no_longer_drawn_are_not_shown(run):
+    """Six curves under three folds would be those of other women."""
+    three_folds(run)
+    learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    splits = read_table(run.splits)
+    write_table(run.splits, splits.assign(fold=splits["fold"].replace("2", "1")).query("repeat == 0"))
+    learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    assert set(learner.training_history(run, bone="radius")["fold"]) == {"0", "1"}
 
 
 def three_folds(run: Run) -> pd.DataFrame:
@@ -221,11 +242,14 @@ def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypat
     assert set(pairs) == {("0", "1"), ("0", "2"), ("1", "2")}
     for (one, other), people in pairs.items():
         assert people == set(fold_of.index[~fold_of.isin([one, other])])
-    inner = pd.read_csv(run.inner_scores("radius"), dtype={"held_out": str, "fold": str})
+    inner = read_table(run.inner_scores("radius"))
     assert len(inner) == 10 * 2
     assert not inner.duplicated(["participant_id", "held_out"]).any()
     assert (inner["fold"] == inner["participant_id"].map(fold_of)).all()
     assert (inner["held_out"] != inner["fold"]).all()
+    write_table(run.indices, pd.DataFrame({"participant_id": fold_of.index, "bone": "radius", "Tt.vBMD": range(10)}))
+    fused = fusion.predict_run(run, stacking="strict").query("family == 'DeepQCT' and model == 'radius + all indices'")
+    assert len(fused) == 10, "what was written is what a run stacks strictly"
     trained.clear()
     learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
     assert trained == [], "a second call trains nothing"

@@ -276,6 +276,18 @@ def test_the_score_sheet_adds_up_to_the_model():
     assert risk / total * reach + base == pytest.approx(np.log(0.7 / 0.3))
 
 
+def test_the_score_sheet_keeps_what_its_short_lines_add():
+    """A factor whose line is too short to draw still lies in everybody's risk."""
+    columns = ["term", "coefficient", "low", "high"]
+    long, end = ("radius score", 1.0, -2.0, 2.0), ("intercept", -1.0, np.nan, np.nan)
+    short = pd.DataFrame([long, ("age", 0.0005, 60.0, 90.0), end], columns=columns)
+    moved = pd.DataFrame([long, ("intercept", -1.0 + 0.0005 * 75, np.nan, np.nan)], columns=columns)
+    places = [
+        [t.get_position()[0] for t in plots.nomogram(sheet).texts if t.get_text() == "0.5"] for sheet in (short, moved)
+    ]
+    assert places[0] == pytest.approx(places[1])
+
+
 def controls_table(*, leak: bool) -> pd.DataFrame:
     """The bone, noise, and the outline; with `leak` noise is well above chance."""
     noise = 0.66 if leak else 0.51

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from deepqct.cohort import keep_cohort, keep_splits, load_cohort
+from deepqct.cohort import keep_cohort, load_cohort
 from deepqct.curation import curate
 from deepqct.folder import Run, read_table
-from deepqct.learner import items_of
+from deepqct.items import items_of
 from deepqct.recipe import Recipe
 from deepqct.reviews import (
     COLUMNS,
@@ -23,6 +23,7 @@ from deepqct.reviews import (
     standing,
     still_open,
 )
+from deepqct.splits import keep_splits
 from deepqct.virtual import new_cohort
 
 

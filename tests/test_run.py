@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deepqct.run import PRESETS, code_hash, plan_run
+from deepqct.folder import write_json
+from deepqct.run import PRESETS, RunError, code_hash, execute, plan_run
 from deepqct.stage import ParameterError
 
 
@@ -104,3 +105,29 @@ def test_the_bare_import_is_light():
     seconds, *heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert heavy == []
     assert float(seconds) < 0.3
+
+
+def test_a_recipe_that_cannot_be_trained_is_an_error_before_the_curation():
+    """A misspelt setting would be found after hours of curation."""
+    with pytest.raises(ParameterError, match="02_train_bone: further says 'slab=2'"):
+        plan("further=slab=2")
+    with pytest.raises(ParameterError, match="arch is 'resnet35'"):
+        plan("arch=resnet35")
+
+
+def test_the_bones_are_those_of_the_sites_that_were_scanned(tmp_path):
+    """A cohort of wrists has no tibia, whose network would stop everything after it."""
+    scans = "participant_id\tsite\tside\tfile\nsub-1\twrist\tleft\ta.aim\n"
+    (tmp_path / "scans.tsv").write_text(scans, encoding="utf-8")
+    assert plan(cohort=str(tmp_path)).bones == ["radius", "ulna"]
+    assert plan("bone=tibia", cohort=str(tmp_path)).bones == ["tibia"]
+    (tmp_path / "scans.tsv").write_text("no table", encoding="utf-8")
+    assert len(plan(cohort=str(tmp_path)).bones) == 4
+
+
+def test_a_run_folder_belongs_to_one_cohort(tmp_path):
+    """Scores of virtual women would be fused with those of patients."""
+    made = plan_run("virtual", out=tmp_path / "run", preset="smoke")
+    write_json(made.run.parameters("01_data_curation"), {"parameters": made.parameters["01_data_curation"]})
+    with pytest.raises(RunError, match=r"is a run of the cohort .*virtual/cohort; give another folder by --out"):
+        execute(plan_run(str(tmp_path / "ours"), out=tmp_path / "run", preset="smoke"))

@@ -23,10 +23,11 @@ from deepqct.evaluation.discrimination import (
     better_than_chance,
     compare_auc,
     noninferiority,
+    only_row,
     roc_points,
     within_folds,
 )
-from deepqct.evaluation.multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, sample_size
+from deepqct.evaluation.multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
 
 __all__ = [
     "FEWEST",
@@ -47,7 +48,9 @@ __all__ = [
     "holm",
     "net_benefit",
     "noninferiority",
+    "only_row",
     "permutation_p",
+    "permuted",
     "reclassification",
     "roc_points",
     "sample_size",

@@ -125,7 +125,7 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
 
 
 def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.DataFrame:
-    """Turn scores into risks by maps that never saw the patients they are applied to.
+    """Turn scores into risks by maps that are fitted on other patients' scores than those they are applied to.
 
     Parameters
     ----------
@@ -139,6 +139,11 @@ def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.Dat
     DataFrame
         `scores` with ``risk``: for each fold by a logistic map fitted on the out-of-fold scores of the other folds, for
         the test set by one fitted on all of them.
+
+    Notes
+    -----
+    Those other scores come from networks that were trained on the fold's patients, as in standard stacking: the map itself
+    has not seen them.
 
     References
     ----------

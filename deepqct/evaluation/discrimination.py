@@ -7,6 +7,7 @@ repeats' areas, and its interval is of that mean. From fewer than 5 events or no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -370,3 +371,9 @@ def _bca(label: NDArray[np.bool_], kernel: NDArray[np.floating], *, seed: int) -
         method="BCa", rng=np.random.default_rng(seed),
     )  # fmt: skip
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def only_row(table: pd.DataFrame) -> dict[str, Any]:
+    """The only row of a table."""
+    (row,) = table.to_dict("records")
+    return {str(name): value for name, value in row.items()}

@@ -33,7 +33,48 @@ def holm(p: ArrayLike) -> NDArray[np.floating]:
     return adjusted
 
 
-def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def permuted(
+    y: ArrayLike, rng: np.random.Generator, *, within: ArrayLike | None = None, groups: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Outcomes dealt out anew, those of a group together to another group of its size.
+
+    Parameters
+    ----------
+    y : (n,)
+        The outcome.
+    rng : Generator
+        Of the draw.
+    within : (n,), optional
+        Outcomes stay in their stratum, such as a fold, which must not part a group.
+    groups : (n,), optional
+        Rows of one value are one patient; each row alone by default.
+
+    Raises
+    ------
+    ValueError
+        If a group lies in two strata.
+
+    References
+    ----------
+    Winkler AM et al. (2015), NeuroImage 123:253, whole blocks exchanged.
+    """
+    label = np.asarray(y)
+    stratum = np.zeros(len(label), int) if within is None else pd.factorize(np.asarray(within))[0]
+    group = np.arange(len(label)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    size = np.bincount(group)[group]
+    if len(set(zip(group.tolist(), stratum.tolist(), strict=True))) > group.max(initial=-1) + 1:
+        raise ValueError("A group lies in two strata; draw the folds by group.")
+    found = label.copy()
+    order = np.argsort(group, kind="stable")
+    for key in sorted(set(zip(stratum.tolist(), size.tolist(), strict=True))):
+        rows = order[(stratum[order] == key[0]) & (size[order] == key[1])].reshape(-1, key[1])
+        found[rows] = label[rows[rng.permutation(len(rows))]]
+    return found
+
+
+def best_by_chance(
+    y: ArrayLike, scores: pd.DataFrame, *, groups: ArrayLike | None = None, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
     """The best AUC that as many scores, as alike as these, reach when the outcome has nothing to do with them.
 
     Parameters
@@ -42,6 +83,8 @@ def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, see
         The outcome.
     scores : (n, models) DataFrame
         One column a model; each is judged on the women who have it.
+    groups : (n,), optional
+        As in `permuted`.
     draws : int
         How often the outcomes are dealt out anew.
     seed : int
@@ -66,7 +109,8 @@ def best_by_chance(y: ArrayLike, scores: pd.DataFrame, *, draws: int = 2000, see
     label = np.asarray(y, float)
     if len(label) != len(scores) or not np.isin(label, (0, 1)).all():
         raise ValueError("The outcome must be 0 or 1 for every patient; leave out those whose outcome is not known.")
-    labels = np.vstack([label, np.random.default_rng(seed).permuted(np.tile(label, (draws, 1)), axis=1)])
+    rng = np.random.default_rng(seed)
+    labels = np.vstack([label, *(permuted(label, rng, groups=groups) for _ in range(draws))])
     known = {}
     for name in scores:
         score = scores[name].to_numpy(float)
@@ -130,6 +174,7 @@ def auc_632_plus(
     x: NDArray[np.floating],
     fit_predict: Callable[[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating]],
     *,
+    groups: ArrayLike | None = None,
     draws: int = 100,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -143,6 +188,8 @@ def auc_632_plus(
         The predictors.
     fit_predict : callable
         Fits on (x, y) and scores new rows: ``fit_predict(x, y, new)``.
+    groups : (n,), optional
+        Rows of one value are one patient, drawn or left out together; each row alone by default.
     draws : int
         Bootstrap samples of patients; the patients left out of each are scored.
     seed : int
@@ -162,11 +209,13 @@ def auc_632_plus(
     if min(basis["events"], len(label) - basis["events"]) < FEWEST:
         return pd.DataFrame([dict.fromkeys(("apparent", "left_out", "estimate"), np.nan) | basis])
     rng = np.random.default_rng(seed)
-    everybody = np.arange(len(label))
+    group = np.arange(len(label)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    rows_of = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
     areas = []
     for _ in range(draws):
-        drawn = rng.choice(everybody, len(label))
-        out = np.setdiff1d(everybody, drawn)
+        taken = rng.choice(len(rows_of), len(rows_of))
+        drawn = np.concatenate([rows_of[number] for number in taken])
+        out = np.setdiff1d(np.arange(len(label)), drawn)
         if len(np.unique(label[drawn])) == 2 and len(np.unique(label[out])) == 2:
             areas.append(_area(label[out], fit_predict(x[drawn], label[drawn], x[out])))
     apparent, left_out = _area(label, fit_predict(x, label, x)), float(np.mean(areas))

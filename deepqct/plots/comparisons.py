@@ -188,7 +188,11 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
     intercept = float(sheet.loc[sheet["term"] == "intercept", "coefficient"].sum())
     terms = sheet[sheet["term"] != "intercept"].reset_index(drop=True)
     reach = terms["coefficient"].abs() * (terms["high"] - terms["low"])
-    terms, reach = terms[reach > _VISIBLE * reach.max()], reach[reach > _VISIBLE * reach.max()]
+    seen = reach > _VISIBLE * reach.max()
+    intercept += float(
+        (terms["coefficient"] * (terms["low"] + terms["high"]) / 2)[~seen].sum()
+    )  # as in the middle woman
+    terms, reach = terms[seen], reach[seen]
     unit = float(reach.max()) / 100 or 1.0
     total = float(reach.sum()) / unit
     base = intercept + float(

@@ -145,7 +145,7 @@ def controls(table: pd.DataFrame) -> Axes:
     """
     _, axes = plt.subplots(figsize=(8.2, 1.1 + 0.42 * len(table)))
     for y, row in enumerate(table.to_dict("records")):
-        leak = row["must_fail"] and not row["at_chance"]
+        leak = row["must_fail"] and pd.notna(row["at_chance"]) and not row["at_chance"]
         colour = _WARNING if leak else BONE_COLOURS.get(row["bone"], "#000000")
         if pd.isna(row["estimate"]):
             text = "not estimable"

@@ -24,8 +24,8 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import comparison, evaluation, fusion
 from deepqct.classifiers import cross_predict, fit
-from deepqct.cohort import make_splits
 from deepqct.folder import Run
+from deepqct.splits import make_splits
 
 N, EVENTS = 216, 0.33
 AUCS = (0.65, 0.75, 0.85, 0.92)

@@ -21,7 +21,7 @@ from measure import table
 from scipy import stats
 
 from deepqct.classifiers import cross_predict
-from deepqct.cohort import keep_cohort, keep_splits, load_cohort, run_outcome
+from deepqct.cohort import keep_cohort, load_cohort, run_outcome
 from deepqct.comparison import compare_run
 from deepqct.controls import permutation_test, run_controls
 from deepqct.curation import curate
@@ -31,6 +31,7 @@ from deepqct.fusion import attainable_auc, predict_run
 from deepqct.indices import wide_indices
 from deepqct.learner import bone_dataloaders, bone_learner, cross_validate, use_device
 from deepqct.recipe import CONTROLS, Recipe
+from deepqct.splits import keep_splits
 from deepqct.virtual import new_cohort
 
 WOMEN, FOLDS, VOXEL, SLICES, CURATED_PX = 216, 6, 0.12, 24, 192
