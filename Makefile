@@ -74,8 +74,9 @@ lock:
 	rm -r .venv-lock
 
 # For machines without internet: make this folder elsewhere, on the same system and Python, and carry it over.
+# Wheels alone: a source package could not be built there. hatchling and editables install deepqct itself.
 wheelhouse: env
-	$(PIP) download --dest wheelhouse -r requirements.lock hatchling editables
+	$(PIP) wheel --wheel-dir wheelhouse -r requirements.lock hatchling editables
 
 clean:
 	rm -rf $(VENV)
