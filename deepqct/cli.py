@@ -61,7 +61,7 @@ def check(
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
-    from deepqct.cohort import check_cohort
+    from deepqct.cohort import ROLES, check_cohort, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome)
     if checked is None:
@@ -80,6 +80,13 @@ def check(
     table.add_row("patients without a scan", str(without))
     table.add_row("virtual", "no" if checked.virtual is None else f"yes, scenario {checked.virtual.get('scenario')}")
     console.print(table)
+    columns = {role: ", ".join(columns_by_role(checked.dictionary, role)) for role in ROLES if role != "id"}
+    other = columns.pop("other")
+    roles = "; ".join(f"{role}: {names}" for role, names in columns.items() if names)
+    console.print(f"Columns by role: {roles}.", markup=False, highlight=False)
+    if other:
+        line = f"No model takes {other}; a Role in participants.json would change that."
+        console.print(line, markup=False, highlight=False)
     console.print("No faults.")
 
 

@@ -58,6 +58,19 @@ def test_check_says_every_fault_and_its_exit_code(make_cohort):
     assert "2 faults" in done.stderr
 
 
+def test_check_says_which_columns_the_models_take(make_cohort):
+    """A column under another name is no fault, and would be missed by nobody until the report."""
+    folder = make_cohort()
+    lines = (folder / "participants.tsv").read_text(encoding="utf-8").splitlines()
+    named = [lines[0] + "\tBMI\tsex\theight_cm", *(f"{line}\t25\t0\t160" for line in lines[1:])]
+    (folder / "participants.tsv").write_text("\n".join(named) + "\n", encoding="utf-8")
+    (folder / "participants.json").write_text('{"sex": {"Role": "clinical"}}', encoding="utf-8")
+    done = deepqct("check", str(folder))
+    assert done.returncode == 0
+    assert "Columns by role: clinical: age, sex; bmd: bmd_total_hip; outcome: fracture." in done.stdout
+    assert "No model takes BMI, height_cm; a Role in participants.json would change that." in done.stdout
+
+
 def test_run_refuses_a_faulty_cohort_before_any_work(make_cohort, tmp_path):
     """An hour of training on a table with a wrong age is an hour lost."""
     folder = make_cohort()
