@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Take a cohort through every notebook to a report.
 
-    A second call does only what is out of date. Example: deepqct run data/ours epochs=20 --preset paper
+    A second call does only what is out of date. Example: deepqct run data/ours epochs=20 --preset paper --out reports/ours
     """
     from deepqct.run import execute, plan_run
 
@@ -53,6 +53,11 @@ def run(
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
     report = execute(plan, cores=cores)
     console.print(f"Report: {report}", highlight=False)
+
+
+def _bytes(path: Path) -> int:
+    """The size of a scan: a file, or a folder of slices."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 @app.command()
@@ -74,7 +79,7 @@ def check(
     events = int(people[outcome].sum())
     table.add_row("patients", f"{len(people)} ({events} with {outcome}, {len(people) - events} without)")
     for site, part in scans.groupby("site"):
-        size = sum((cohort / file).stat().st_size for file in part["file"])
+        size = sum(_bytes(cohort / file) for file in part["file"])
         table.add_row(f"{site} scans", f"{len(part)} ({size / 1e6:.0f} MB)")
     without = len(set(people["participant_id"]) - set(scans["participant_id"]))
     table.add_row("patients without a scan", str(without))

@@ -19,6 +19,7 @@ import pandera.pandas as pa
 
 from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
+from deepqct.formats import may_be_calibrated
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
@@ -240,11 +241,11 @@ def _check_participants(
             f"did you mean {close[0]!r}?" if close else f"add it, or name another column by outcome=… ({_some(table)})."
         )
         faults.append(f"participants.tsv has no outcome column {outcome!r}; {hint}")
-        return None
     columns = {
         "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
-        outcome: pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False),
     }
+    if outcome in table.columns:
+        columns[outcome] = pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False)
     for name, (_, low, high, _, _) in KNOWN.items():
         if name != outcome:
             check = pa.Check.isin([0.0, 1.0]) if name in _BINARY else pa.Check.in_range(low, high)
@@ -285,6 +286,15 @@ def _check_scans(
         elif not (folder / file).exists():
             faults.append(
                 f"scans.tsv, row {row} ({person}): {file} does not exist; copy the scan there or remove the row."
+            )
+        elif (calibrated := may_be_calibrated(folder / file)) is None:
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} is no AIM, ISQ, DICOM, NIfTI, MHA or NRRD by name; convert it."
+            )
+        elif not calibrated and scan.get("unit") != "density":
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} has no calibration of its own; write density into the column "
+                "unit if its numbers are mgHA/cm³."
             )
     repeated = table[table.duplicated(["participant_id", "site"], keep="first")]
     for row, scan in zip(repeated.index + 2, repeated.to_dict("records"), strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepqct import evaluation
 from deepqct.cohort import KNOWN
 from deepqct.evaluation import only_row
-from deepqct.families import headline, is_fused
+from deepqct.families import NETWORKS_VARY, headline, is_fused
 from deepqct.folder import BONES, Run, read_table, write_table
 from deepqct.fusion import first_repeat, other_classifiers, out_of_fold, tables
 from deepqct.optimism import adequacy, optimism
@@ -45,17 +45,18 @@ def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFram
     Returns
     -------
     DataFrame
-        protocol, split, family, model, measure, value, low, high, n, events, repeats, p (of the AUC: one-sided,
-        against chance), p_holm (adjusted for all models of the protocol and split). Measures: AUC, AUPRC; of the first
-        repeat: sensitivity, specificity, PPV, NPV at the thresholds that the training folds chose, intercept, slope, Brier,
-        scaled Brier. No value where it is not estimable.
+        protocol, split, family, model, measure, value, low, high, n, events, repeats, p (of the AUC: one-sided, against
+        chance; of networks by an error wider than DeLong's), p_holm (adjusted for all models of the protocol and split).
+        Measures: AUC, AUPRC; of the first repeat: sensitivity, specificity, PPV, NPV at the thresholds that the training
+        folds chose, intercept, slope, Brier, scaled Brier. No value where it is not estimable.
     """
     rows: list[dict[str, Any]] = []
     for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
         outcome, scores = _repeats(part)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
         biased = not strict and is_fused(what["family"], what["model"])
-        p = np.nan if biased else evaluation.better_than_chance(outcome, scores)
+        wider = NETWORKS_VARY if what["family"] == "DeepQCT" else 1.0
+        p = np.nan if biased else evaluation.better_than_chance(outcome, scores, wider=wider)
         rows.append(what | {"measure": "AUC", "p": p} | only_row(evaluation.auc(outcome, scores)))
         rows.append(what | {"measure": "AUPRC"} | only_row(evaluation.auprc(outcome, scores)))
         first = first_repeat(part)

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepqct.backbones import network
 from deepqct.evaluation import auc, better_than_chance, compare_auc, holm, permuted, within_folds
+from deepqct.families import NETWORKS_VARY
 from deepqct.folder import Run, say, write_table
 from deepqct.images import BoneImage, normalised
 from deepqct.items import items_of
@@ -37,9 +37,6 @@ SHOWN = {
 }
 MUST_FAIL = ("permuted", "noise")  # a score here means a leak
 ALARM = 0.01  # p after Holm over the controls of a bone that must fail; our choice
-# Scores of networks trained on permuted outcomes vary more than DeLong's error says, which takes them as given: over 200
-# permutations of each bone an SD of the AUC of 0.053 to 0.061 beside 0.042 (`make bench-networks PART=permutations`).
-_WIDER = 1.4
 HEAD_C = 0.01  # ridge of the refitted head, on standardised features; our choice, fixed beforehand
 _BATCH = 64
 
@@ -110,10 +107,10 @@ def _row(run: Run, scores: pd.DataFrame, *, bone: str, recipe: Recipe) -> dict[A
     outcome = items.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
     true = part["participant_id"].map(outcome).astype(int)
     (figures,) = auc(true, part["score"]).to_dict("records")
-    p = stats.norm.sf(stats.norm.isf(better_than_chance(true, part["score"])) / _WIDER)
+    p = better_than_chance(true, part["score"], wider=NETWORKS_VARY)
     what: dict[Any, Any] = {"bone": bone, "control": recipe.control, "shown": SHOWN[recipe.control]}
     what |= {"protocol": protocol, "split": "out-of-fold"}
-    return what | figures | {"must_fail": recipe.control in MUST_FAIL, "p": float(p)}
+    return what | figures | {"must_fail": recipe.control in MUST_FAIL, "p": p}
 
 
 def frozen_features(run: Run, *, bone: str, protocol: str = "all", repeat: int = 0, recipe: Recipe) -> pd.DataFrame:

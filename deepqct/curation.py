@@ -132,7 +132,7 @@ def compare_with_scanner(run: Run) -> pd.DataFrame:
     -------
     DataFrame
         source (contours: the same measures within the scanner's contours; table: the manufacturer's values), bone, symbol
-        and the columns of `deepqct.evaluation.agreement`; empty if the cohort has no work of the scanner's software.
+        and the columns of `deepqct.agreement.agreement`; empty if the cohort has no work of the scanner's software.
     """
     if not run.scanner_indices.exists():
         return pd.DataFrame(columns=["source", "bone", "symbol"])

@@ -80,12 +80,13 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
             continue
         if row["what"].startswith("best of"):
             lines.append(
-                f"The best of the {row['what'].removeprefix('best of ')} reached {row['observed']:.2f} ({basis}); as many "
+                f"In the first repeat the best of the {row['what'].removeprefix('best of ')} reached "
+                f"{row['observed']:.2f} ({basis}); as many "
                 f"models as alike reach {row['expected']:.2f} by chance alone, and {row['upper']:.2f} one time in twenty."
             )
         elif row["what"].startswith("permuted"):
             lines.append(
-                f"{row['family']}, {row['model']}: with {row['what']}, p {row['p']:.2g} "
+                f"{row['family']}, {row['model']}: with {row['what']} in the first repeat, p {row['p']:.2g} "
                 f"(mean AUC of those {row['expected']:.2f}; {basis})."
             )
     slope = performance[(performance["measure"] == "slope") & (performance["split"] == "out-of-fold")]

@@ -72,23 +72,27 @@ def read_stored(path: Path) -> Stored:
     """
     if not path.exists():
         raise ScanError(f"{path} does not exist; correct the path.")
-    name = path.name.lower().partition(";")[0]
-    reader: Callable[[Path], Stored]
-    if path.is_dir() or name.endswith(".dcm"):
-        reader = _read_dicom
-    elif path.stat().st_size == 0:
-        raise ScanError(f"{path} is empty; copy it again from the scanner.")
-    elif name.endswith(".aim"):
-        reader = _read_aim
-    elif name.endswith(".isq"):
-        reader = _read_isq
-    elif name.endswith(".gobj"):
-        reader = _read_gobj
-    elif name.endswith(_IMAGES):
-        reader = _read_image
-    else:
+    reader = _reader(path)
+    if reader is None:
         raise ScanError(f"{path} has a name that no reader knows; use AIM, ISQ, GOBJ, DICOM, NIfTI, MHA or NRRD.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ScanError(f"{path} is empty; copy it again from the scanner.")
     return reader(path)
+
+
+def may_be_calibrated(path: Path) -> bool | None:
+    """True for the name of a format with a calibration of its own, False for one without, None for no format."""
+    reader = _reader(path)
+    return None if reader is None else reader in (_read_aim, _read_isq)
+
+
+def _reader(path: Path) -> Callable[[Path], Stored] | None:
+    """The reader of a file or folder by its name."""
+    name = path.name.lower().partition(";")[0]
+    if path.is_dir() or name.endswith(".dcm"):
+        return _read_dicom
+    readers = {".aim": _read_aim, ".isq": _read_isq, ".gobj": _read_gobj} | dict.fromkeys(_IMAGES, _read_image)
+    return next((reader for ending, reader in readers.items() if name.endswith(ending)), None)
 
 
 def _read_aim(path: Path) -> Stored:

@@ -316,7 +316,7 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
     people : DataFrame
         participants.csv, indexed by participant_id.
     names : str
-        ``none``, or columns of numbers separated by commas, such as ``age, height``.
+        ``none``, or columns of numbers separated by commas, such as ``age, height_cm``.
 
     Raises
     ------

@@ -142,9 +142,9 @@ def flags_of_scores(motion: float, rings: float) -> list[str]:
     """Scores above their limits, in words."""
     found = []
     if motion > MOTION_LIMIT:
-        found.append(f"double contours or streaks, score {motion:.0f} over {MOTION_LIMIT:g} (motion?)")
+        found.append(f"double contours or streaks, score {motion:.1f} over {MOTION_LIMIT:g} (motion?)")
     if rings > RING_LIMIT:
-        found.append(f"rings, score {rings:.0f} over {RING_LIMIT:g}")
+        found.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
     return found
 
 

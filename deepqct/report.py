@@ -20,6 +20,7 @@ import pandas as pd
 
 from deepqct import tripod
 from deepqct.evaluation import Estimate
+from deepqct.families import NETWORKS_VARY
 from deepqct.findings import NOT_ESTIMABLE, cautions, differences, estimate_of, result, signed
 from deepqct.folder import BONES, Run, bones_of, project_root, read_json, read_table, virtual_of, write_text
 
@@ -108,6 +109,7 @@ def write_report(run: Run) -> Path:
         verdict=read_json(run.phenotypes_record)["verdict"] if run.phenotypes_record.exists() else None,
         preprint=_rounded(run.groups_beside_preprint),
         comparison=_rounded(run.group_comparison),
+        networks_vary=NETWORKS_VARY,
         controls=_controls(run),
         started=_moment(record.get("started")),
         finished=_moment(record.get("finished")),
@@ -313,7 +315,7 @@ _OTHERS = (
     ),
     (
         "Optimism",
-        "Best of many models and permuted outcomes beside chance; .632+: expected is the corrected AUC.",
+        "First repeat: best of many models and permuted outcomes beside chance; .632+: expected is the corrected AUC.",
         "optimism",
     ),
     (

@@ -382,7 +382,10 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
     lock = plan.run.folder / ".snakemake" / "locks"
     if lock.exists() and any(lock.iterdir()):
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
-    return subprocess.run(command, check=False).returncode
+    try:
+        return subprocess.run(command, check=False).returncode
+    finally:
+        config_path.unlink(missing_ok=True)  # it holds this machine's paths
 
 
 def _stamps(plan: Plan) -> dict[str, str]:

@@ -21,12 +21,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
-from deepqct.folder import BONES, Run, project_root, resolve, say, virtual_of, write_json, write_text
+from deepqct.folder import BONES, Run, project_root, read_json, resolve, say, virtual_of, write_json, write_text
 from deepqct.progress import Progress
 
 STAGES = (
     "00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering", "05_explore",
 )  # fmt: skip
+# What a person may set in a notebook without another result.
+_BY_HAND = ("interactive", "run_dir", "threads", "device")
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -247,6 +249,17 @@ class Stage:
         written = [{"written": k, "files": n, "MB": f"{size / 1e6:.2f}"} for k, (n, size) in rows.items()]
         display(_plain(pd.DataFrame(written, columns=["written", "files", "MB"])))
         say(f"{self.job}: {time.time() - self.started:.0f} s")
+        if self.interactive and self._differs():
+            self.run.parameters(self.job).touch()  # newer than what was written: the workflow does this stage again
+            say("These are not the parameters of the run in this folder: the next deepqct run does this stage again.")
+
+    def _differs(self) -> bool:
+        """True if the workflow ran this job with other parameters than these."""
+        path = self.run.parameters(self.job)
+        if not path.exists():
+            return False
+        theirs = read_json(path)["parameters"]
+        return any(theirs.get(name) != value for name, value in self.parameters.items() if name not in _BY_HAND)
 
 
 def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Stage:

@@ -143,7 +143,7 @@ def _facts(
         )
     if n is not None:
         facts["participants"] = f"{n} women, {events} with {outcome}; scans that failed are listed above"
-        facts["events"] = "n and events stand beside every figure"
+        facts["events"] = "n and events stand beside every AUC and measure"
     for name, key in (("curation", "curation"), ("table_one", "table_one"), ("performance", "performance")):
         if there.get(name):
             facts[key] = f"{name.replace('_', ' ')}: {_LATER}"

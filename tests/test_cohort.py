@@ -80,13 +80,36 @@ def test_each_kind_of_fault_is_a_sentence(make_cohort, file, row, column, value,
     assert sentence in str(error.value)
 
 
+def test_scans_that_no_stage_could_read_are_faults(make_cohort):
+    """Two hundred files without a unit would fail one by one in the curation."""
+    folder = make_cohort()
+    for row, name in ((2, "a.nii.gz"), (3, "b.txt"), (4, "c.NRRD")):
+        (folder / "scans" / name).write_bytes(b"x")
+        edit(folder / "scans.tsv", row, "file", f"scans/{name}")
+    (folder / "scans" / "d").mkdir()
+    edit(folder / "scans.tsv", 5, "file", "scans/d")
+    faults = check_cohort(folder)[1]
+    assert len(faults) == 4
+    for row, file in ((2, "a.nii.gz"), (4, "c.NRRD"), (5, "d")):
+        assert any(
+            f"row {row} " in f and f"scans/{file} has no calibration of its own; write density" in f for f in faults
+        )
+    assert any("scans/b.txt is no AIM, ISQ, DICOM" in fault for fault in faults)
+    text = (folder / "scans.tsv").read_text(encoding="utf-8").splitlines()
+    lines = [text[0] + "\tunit", *(f"{line}\tdensity" if "nii" in line else f"{line}\t" for line in text[1:])]
+    (folder / "scans.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert len(check_cohort(folder)[1]) == 3
+
+
 def test_missing_files_and_columns_are_named(make_cohort):
     """A folder that is no cohort yet must say what it lacks."""
     folder = make_cohort()
     (folder / "scans.tsv").unlink()
     text = (folder / "participants.tsv").read_text(encoding="utf-8")
     (folder / "participants.tsv").write_text(text.replace("fracture", "fractures"), encoding="utf-8")
+    edit(folder / "participants.tsv", 2, "age", "212")
     _, faults = check_cohort(folder)
+    assert any("age is 212" in fault for fault in faults), "the other columns are checked all the same"
     assert any("scans.tsv is missing" in fault for fault in faults)
     assert any("did you mean 'fractures'?" in fault for fault in faults)
     assert check_cohort(folder / "nowhere")[1][0].endswith("participants.tsv and scans.tsv.")

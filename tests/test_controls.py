@@ -236,6 +236,16 @@ def test_strided_layers_leave_no_lattice_in_the_heat(monkeypatch):
     assert alone.std() > 0.2 * abs(alone.mean()), "there was a lattice to be taken away"
 
 
+def test_saliency_compares_with_women_of_the_other_folds(run):
+    """A usual woman, or the mean under a cover, that the explained women made would know them."""
+    where = {"bone": "radius", "protocol": "all", "repeat": 0, "recipe": RECIPE}
+    cross_validate(run, bone="radius", recipe=RECIPE)
+    for _, items in saliency._held_out(run, **where):
+        others = set(saliency._others(run, items, **where)["participant_id"])
+        assert others
+        assert others.isdisjoint(items["participant_id"])
+
+
 def test_bones_of_any_size_are_registered():
     """Heat at the lower rim of a small and of a large bone must meet."""
     for radius in (8, 20):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import nbformat
 import pytest
 import yaml
 from conftest import ROOT
 
 from deepqct.app import PAGES, SHOWN
-from deepqct.stage import STAGES, declared_parameters
+from deepqct.folder import Run, write_json
+from deepqct.stage import STAGES, declared_parameters, start
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -67,3 +70,15 @@ def test_the_defaults_by_hand_are_the_quick_preset():
     ).items():
         defaults = {name: parameter.default for name, parameter in declared_parameters(stage).items()}
         assert values == {name: defaults[name] for name in values}
+
+
+def test_a_stage_run_by_hand_with_other_parameters_is_done_again(tmp_path, capsys):
+    """The report would describe 6 folds, over tables of 3."""
+    values = {name: p.default for name, p in declared_parameters("05_explore").items()} | {"run_dir": str(tmp_path)}
+    run = Run(tmp_path)
+    for other, redone in ((values, False), (values | {"patient": "sub-0001"}, True)):
+        write_json(run.parameters("05_explore"), {"parameters": other | {"interactive": False}})
+        os.utime(run.parameters("05_explore"), (1, 1))
+        start("05_explore", values).finish()
+        assert (run.parameters("05_explore").stat().st_mtime > 1) is redone
+        assert ("does this stage again" in capsys.readouterr().out) is redone

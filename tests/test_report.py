@@ -260,7 +260,7 @@ def test_planned_differences_are_said_with_their_interval(finished):
     row = read_table(finished.comparisons).query("protocol == 'all' and question == 'pQCT-index − BMD'").iloc[0]
     assert f"p {row['p_holm']:.2g} after Holm: no difference is shown, which does not show that there is none." in text
     assert (
-        "The best of the 19 models reached 0.81 (n 60, 20 events); as many models as alike reach 0.58 by chance" in text
+        "In the first repeat the best of the 19 models reached 0.81 (n 60, 20 events); as many models as alike reach 0.58 by chance" in text
     )
 
 

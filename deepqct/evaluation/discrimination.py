@@ -128,14 +128,24 @@ def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0
     return pd.DataFrame([auc_interval(y, score, method=method, seed=seed).row()])
 
 
-def better_than_chance(y: ArrayLike, score: ArrayLike) -> float:
-    """One-sided p of an AUC of 0.5 or less, by DeLong's variance on the logit scale; NaN where it is not estimable."""
+def better_than_chance(y: ArrayLike, score: ArrayLike, *, wider: float = 1.0) -> float:
+    """One-sided p of an AUC of 0.5 or less, by DeLong's error on the logit scale; NaN where it is not estimable.
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+        The outcome.
+    score : (n,) or (n, repeats) float
+        As in `auc`.
+    wider : float
+        How many times DeLong's the error is, where scores vary more than they would if they were fixed.
+    """
     found = auc_interval(y, score)
     if not found.estimable:
         return float("nan")
     if found.low in (0.0, 1.0) or found.high in (0.0, 1.0):
-        return 0.5 ** min(found.events, found.n - found.events) if found.value > 0.5 else 1.0
-    error = (special.logit(found.high) - special.logit(found.low)) / (2 * _Z)
+        return 0.5 ** (min(found.events, found.n - found.events) / wider**2) if found.value > 0.5 else 1.0
+    error = wider * (special.logit(found.high) - special.logit(found.low)) / (2 * _Z)
     return float(stats.norm.sf(special.logit(found.value) / error))
 
 

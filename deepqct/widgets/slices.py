@@ -104,7 +104,7 @@ def _pixels_a_mm(scan: Scan, *, plane: str, size: int) -> float:
 
 
 def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, float], size: int = 260) -> Image.Image:
-    """How often each density occurs in a slice, on a logarithmic scale, the window shaded."""
+    """How often each density occurs in a slice, log counts over mgHA/cm³, the window shaded."""
     low, high = -1000.0, 2000.0
     counts = np.log1p(np.histogram(density, bins=size, range=(low, high))[0])
     height = 90
@@ -115,7 +115,9 @@ def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, flo
     for column, tall in enumerate(counts / max(counts.max(), 1e-9) * (height - 18)):
         draw.line([(column, height - 14 - tall), (column, height - 14)], fill=(60, 60, 60))
     for mark in (-1000, 0, 1000):
-        draw.text(((mark - low) / (high - low) * (size - 1) + 1, height - 12), str(mark), fill=(60, 60, 60))
+        text = f"{mark} mgHA/cm³" if mark == 1000 else str(mark).replace("-", "−")
+        draw.text(((mark - low) / (high - low) * (size - 1) + 1, height - 12), text, fill=(60, 60, 60))
+    draw.text((2, 1), "log count", fill=(60, 60, 60))
     return picture
 
 
@@ -146,8 +148,17 @@ class SliceViewer(widgets.VBox):
             widgets.IntSlider(description=f"{name} (voxel)", continuous_update=True, max=1) for name in "zyx"
         )
         self.preset = widgets.Dropdown(options=[*WINDOWS, "by hand"], value="bone", description="Window")
-        self.level = widgets.FloatSlider(value=500, min=-1000, max=2000, step=10, description="Level")
-        self.width = widgets.FloatSlider(value=1800, min=50, max=4000, step=10, description="Width")
+        self.level = widgets.FloatSlider(
+            value=500,
+            min=-1000,
+            max=2000,
+            step=10,
+            description="Level",
+            description_tooltip="mgHA/cm³",
+        )
+        self.width = widgets.FloatSlider(
+            value=1800, min=50, max=4000, step=10, description="Width", description_tooltip="mgHA/cm³"
+        )
         self.outlines = widgets.Checkbox(value=True, description="Compartments")
         self.cross = widgets.Checkbox(value=True, description="Cross")
         self._size, self._virtual, self._still = size, virtual, False
