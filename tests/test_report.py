@@ -259,9 +259,8 @@ def test_planned_differences_are_said_with_their_interval(finished):
     assert "Standard stacking favours the fused score, so that this is not tested." in text
     row = read_table(finished.comparisons).query("protocol == 'all' and question == 'pQCT-index − BMD'").iloc[0]
     assert f"p {row['p_holm']:.2g} after Holm: no difference is shown, which does not show that there is none." in text
-    assert (
-        "In the first repeat the best of the 19 models reached 0.81 (n 60, 20 events); as many models as alike reach 0.58 by chance" in text
-    )
+    assert "In the first repeat the best of the 19 models reached 0.81 (n 60, 20 events); as many" in text
+    assert "models as alike reach 0.58 by chance" in text
 
 
 def test_the_checklist_leaves_open_what_a_run_cannot_know(finished, bare):
