@@ -115,6 +115,9 @@ def test_the_banner_is_there_for_virtual_women_only(finished, tmp_path):
     for path in pages(real):
         assert "irtual" not in Page(path).text
     assert "attainable" not in Page(real.report).text
+    share = "share it as you would the scans"
+    assert share in Page(real.report).text
+    assert share not in Page(finished.report).text
 
 
 def test_the_result_is_the_tables(finished):
