@@ -395,4 +395,4 @@ def _cell(values: pd.Series, *, binary: bool) -> str:
         return f"{int(values.sum())} ({100 * values.mean():.0f} %)"
     digits = 2 if values.abs().max() < 10 else 1
     spread = f" ({values.std():.{digits}f})" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread}"
+    return f"{values.mean():.{digits}f}{spread}".replace("-", "−")

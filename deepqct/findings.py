@@ -94,8 +94,8 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
     if own is not None and own[1].estimable:
         e = own[1]
         lines.append(
-            f"Calibration slope of DeepQCT, {own[0]}: {e.value:.2f} (95 % {e.low:.2f}–{e.high:.2f}; n {e.n}, "
-            f"{e.events} events); 1 is ideal, below 1 the risks are too extreme."
+            f"Calibration slope of DeepQCT, {own[0]}: {_plain(e.value)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
+            f"n {e.n}, {e.events} events); 1 is ideal, below 1 the risks are too extreme."
         )
     if len(sample_size):
         short = int((~sample_size["enough"].astype(bool)).sum())
@@ -104,6 +104,11 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
             "models fitted on tables; the networks are beyond such criteria."
         )
     return lines
+
+
+def _plain(value: float) -> str:
+    """A figure that may lie below 0."""
+    return f"{value:.2f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

@@ -231,7 +231,8 @@ def test_a_difference_shows_its_margin_where_one_was_set(compared):
     row = compared["comparisons"].set_index("question").loc["DeepQCT − pQCT-index"]
     assert "standard stacking: not tested" in texts(axes)
     assert "no planned comparison" in texts(plots.differences(compared["comparisons"].iloc[:0]))
-    assert f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" in texts(axes)
+    figures = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+    assert figures.replace("-", "−") in texts(axes)
 
 
 def test_calibration_says_intercept_and_slope(compared):

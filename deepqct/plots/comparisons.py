@@ -88,7 +88,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
             continue
         axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
         axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
-        text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})".replace("-", "−")
         caveat = not pd.isna(row["caveat"]) and bool(row["caveat"])
         text += f", {row['caveat']}: not tested" if caveat else f", Holm p {_p(row['p_holm'])}"
         if not pd.isna(row["margin"]):
