@@ -166,6 +166,7 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
         )
     if given(weights):
         load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
+    _follow_last_epoch(learner.model, steps=len(dls.train))
     if not progress:
         learner.remove_cb(ProgressCallback)
         learner.logger = _say_epoch
@@ -395,6 +396,17 @@ def _place(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "n
     """The folder of one repeat's folds."""
     within = run.models(bone) if control == "none" else run.models(bone) / "controls" / control
     return within / protocol / f"repeat{repeat}"
+
+
+def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:
+    """Let the normalising layers' running statistics follow the last epoch, where that is shorter than torch's ten steps.
+
+    In a small cohort an epoch is a few steps; statistics older than it belong to weights that are gone, and shift the
+    scores of each fold by a level of its own (Wu & Johnson 2021, arXiv:2105.07576). Training itself does not use them.
+    """
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
+            layer.momentum = max(layer.momentum, 1 / steps)
 
 
 def _say_epoch(log: list[Any]) -> None:

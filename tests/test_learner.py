@@ -67,6 +67,36 @@ def test_a_high_score_means_the_outcome(run):
     assert loss[1] < loss[0]
 
 
+def test_scores_do_not_rest_on_statistics_of_weights_that_are_gone(run):
+    """After a few steps torch's own running statistics are those of the beginning, and lift or lower a whole fold."""
+    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=replace(RECIPE, augment=False))
+    x, _ = dls.one_batch()
+    apart = {}
+    for theirs in (True, False):
+        torch.manual_seed(0)
+        net = learner.bone_learner(dls, arch="resnet18")
+        norms = [layer for layer in net.model.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+        if theirs:
+            for layer in norms:
+                layer.momentum = torch.nn.BatchNorm2d(1).momentum
+        with net.no_bar(), net.no_logging():
+            net.fit(2, 1e-3)
+        net.model.eval()
+        with torch.no_grad():
+            running = net.model(x).mean()
+            for layer in norms:
+                layer.train()
+            apart[theirs] = abs(net.model(x).mean() - running).item()
+    assert apart[False] < apart[True] / 2
+
+
+def test_a_long_epoch_keeps_torchs_own_averaging(run):
+    """From ten steps an epoch nothing changes."""
+    model = network(arch="resnet18", channels=3)
+    learner._follow_last_epoch(model, steps=11)
+    assert {m.momentum for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
+
+
 def test_density_means_the_same_in_every_image(run):
     """Scaling each image by itself would erase what osteoporosis is."""
     item = pd.Series({"participant_id": "sub-0001", "image": 0})
