@@ -360,8 +360,8 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        term, coefficient (log odds a unit), low, high (1st and 99th percentile); the row ``intercept`` has no range. Empty
-        where there are no networks.
+        term, coefficient (log odds a unit), low, high (1st and 99th percentile; 0 and 1 of what is yes or no); the row
+        ``intercept`` has no range. Empty where there are no networks.
     """
     columns = ["term", "coefficient", "low", "high"]
     first = data.splits.iloc[0]
@@ -383,9 +383,11 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     scaler, logistic = fitted.model[1], fitted.model[2]
     per_unit = logistic.coef_[0] / scaler.scale_
     names = list(fitted.columns)
-    low, high = (x[names].quantile(q).to_numpy() for q in (0.01, 0.99))
+    low, high = (
+        x[names].quantile(q).mask(x[names].isin([0, 1, np.nan]).all(), end) for q, end in ((0.01, 0), (0.99, 1))
+    )
     intercept = float(logistic.intercept_[0] - (per_unit * scaler.mean_).sum())
-    sheet = pd.DataFrame({"term": names, "coefficient": per_unit, "low": low, "high": high})
+    sheet = pd.DataFrame({"term": names, "coefficient": per_unit, "low": low.to_numpy(), "high": high.to_numpy()})
     end = pd.DataFrame({"term": ["intercept"], "coefficient": [intercept], "low": [np.nan], "high": [np.nan]})
     return pd.concat([sheet, end], ignore_index=True)
 

@@ -277,6 +277,22 @@ def test_the_score_sheet_adds_up_to_the_model():
     assert risk / total * reach + base == pytest.approx(np.log(0.7 / 0.3))
 
 
+def test_the_score_sheet_of_a_model_that_found_nothing_still_has_a_risk():
+    """A line of risks without one number on it is no sheet; yes and no lie at 0 and 1, never between."""
+    terms = [
+        ("radius score", 0.05, -2.0, 2.0),
+        ("rheumatoid_arthritis", -0.1, 0.0, 1.0),
+        ("intercept", -0.7, np.nan, np.nan),
+    ]
+    axes = plots.nomogram(pd.DataFrame(terms, columns=["term", "coefficient", "low", "high"]))
+    rows = {t.get_text(): t.get_position()[1] for t in axes.texts if t.get_position()[0] < 0}
+    assert {"radius score (logit)", "rheumatoid arthritis"} <= set(rows)
+    marks = {name: [t.get_text() for t in axes.texts if 0 < t.get_position()[1] - y < 0.5] for name, y in rows.items()}
+    assert sorted(marks["rheumatoid arthritis"]) == ["0", "1"]
+    assert len(marks["risk"]) > 2
+    assert all(0.29 < float(risk) < 0.36 for risk in marks["risk"])
+
+
 def test_the_score_sheet_keeps_what_its_short_lines_add():
     """A factor whose line is too short to draw still lies in everybody's risk."""
     columns = ["term", "coefficient", "low", "high"]

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import special
 
+from deepqct.cohort import KNOWN
 from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, styled
 from deepqct.folder import BONES, SITES
 
@@ -202,16 +203,17 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
     _scale(axes, 0, np.arange(0.0, 101, 10), np.arange(0, 101, 10), "points")
     for y, term in enumerate(terms.to_dict("records"), start=1):
         length = abs(term["coefficient"]) * (term["high"] - term["low"]) / unit
-        values = _ticks(term["low"], term["high"], most=max(1, min(6, int(length // 7))))
+        if (term["low"], term["high"]) == (0, 1) and not term["term"].endswith(" score"):
+            values = np.array([0.0, 1.0])
+        else:
+            values = _ticks(term["low"], term["high"], most=max(1, min(6, int(length // 7))))
         zero = term["low"] if term["coefficient"] > 0 else term["high"]
-        _scale(axes, y, abs(term["coefficient"]) * np.abs(values - zero) / unit, values, term["term"])
+        _scale(axes, y, abs(term["coefficient"]) * np.abs(values - zero) / unit, values, _named(term["term"]))
     last = len(terms) + 1
     sums = _ticks(0, total)
     _scale(axes, last, sums / total * 100, sums, "sum of points")
-    risks = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
-    places = (special.logit(risks) - base) / unit / total * 100
-    inside = (places >= 0) & (places <= 100)
-    _scale(axes, last + 1, places[inside], risks[inside], "risk")
+    risks = _risks(*special.expit([base, base + unit * total]))
+    _scale(axes, last + 1, (special.logit(risks) - base) / unit / total * 100, risks, "risk")
     axes.set(xlim=(-2, 102), ylim=(last + 1.6, -0.8))
     axes.set_axis_off()
     return axes
@@ -228,6 +230,21 @@ def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[A
             axes.text(place, y + 0.16, f"{value:g}", ha="center", va="top", fontsize=10)
             last = place
     axes.text(-4, y, name, ha="right", va="center", fontsize=11)
+
+
+def _risks(low: float, high: float) -> NDArray[np.floating]:
+    """Risks to be written on a line between two of them: the usual ones, or closer ones where these are too few."""
+    usual = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
+    inside = usual[(usual >= low) & (usual <= high)]
+    return inside if len(inside) > 2 else _ticks(low, high, most=6)
+
+
+def _named(term: str) -> str:
+    """A predictor as one writes it, with its unit."""
+    name, _, _, unit, _ = KNOWN.get(
+        term, (term.replace("_", " "), 0, 0, "logit" if term.endswith(" score") else "", "")
+    )
+    return f"{name} ({unit})" if unit else name
 
 
 def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
