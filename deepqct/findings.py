@@ -89,6 +89,7 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
                 f"{row['family']}, {row['model']}: with {row['what']} in the first repeat, p {row['p']:.2g} "
                 f"(mean AUC of those {row['expected']:.2f}; {basis})."
             )
+    lines += _below_chance(performance)
     slope = performance[(performance["measure"] == "slope") & (performance["split"] == "out-of-fold")]
     own = None if slope.empty else _fused(slope[slope["protocol"] == slope["protocol"].iloc[0]], "DeepQCT")
     if own is not None and own[1].estimable:
@@ -104,6 +105,21 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
             "models fitted on tables; the networks are beyond such criteria."
         )
     return lines
+
+
+def _below_chance(performance: pd.DataFrame) -> list[str]:
+    """A word on models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
+    auc = performance[(performance["measure"] == "AUC") & (performance["split"] == "out-of-fold")]
+    main = auc[auc["protocol"] == auc["protocol"].iloc[0]] if len(auc) else auc
+    low = main[main["high"] < 0.5]
+    if low.empty:
+        return []
+    worst = low.loc[low["value"].idxmin()]
+    return [
+        f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
+        f"{worst['model']}: {estimate_of(worst)}. What is held out is missing from the training, so that a model that "
+        "finds nothing often comes out below chance; it is nothing found, not a finding turned round."
+    ]
 
 
 def _plain(value: float) -> str:

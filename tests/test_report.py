@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from conftest import ROOT
 
-from deepqct import tripod
+from deepqct import findings, tripod
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.report import notebook_page, write_report
 
@@ -132,6 +132,22 @@ def test_the_result_is_the_tables(finished):
     )
     assert "The 6-woman test set of “as-published” (2 events) is too small: its AUC is not estimable." in text
     assert text.count("not estimable") == 1 + 19
+
+
+def test_an_auc_below_chance_is_explained_and_chance_is_not():
+    """0.33 (0.26–0.41) reads as a finding turned round to everybody who does not know cross-validation."""
+    columns = ["protocol", "split", "family", "model", "measure", "value", "low", "high", "n", "events"]
+    place = ("all", "out-of-fold")
+    rows = [
+        (*place, "Clinical", "clinical factors", "AUC", 0.33, 0.26, 0.41, 60, 20),
+        (*place, "BMD", "total hip", "AUC", 0.48, 0.35, 0.61, 60, 20),
+        ("as-published", "out-of-fold", "BMD", "total hip", "AUC", 0.2, 0.1, 0.3, 54, 18),
+        (*place, "BMD", "total hip", "slope", -1.0, -2.0, -0.5, 60, 20),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    (said,) = findings.cautions(pd.DataFrame(), table, pd.DataFrame())
+    assert "1 of 2, the lowest Clinical, clinical factors: 0.33 (95 % 0.26–0.41; n 60, 20 events)." in said
+    assert findings.cautions(pd.DataFrame(), table.iloc[1:], pd.DataFrame()) == []
 
 
 @pytest.mark.parametrize(
