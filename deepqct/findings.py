@@ -114,7 +114,7 @@ def _below_chance(performance: pd.DataFrame) -> list[str]:
     low = main[main["high"] < 0.5]
     if low.empty:
         return []
-    worst = low.loc[low["value"].idxmin()]
+    worst = low.sort_values("value").iloc[0]
     return [
         f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
         f"{worst['model']}: {estimate_of(worst)}. What is held out is missing from the training, so that a model that "
