@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.vision.learner import create_body, create_timm_model, create_vision_model
+from fastai.vision.learner import _default_meta, create_body, create_timm_model, create_vision_model, model_meta
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision import models
@@ -16,7 +17,7 @@ from torchvision import models
 from deepqct.folder import resolve
 from deepqct.recipe import WEIGHTS
 
-_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's and timm's networks, which ours replaces
+_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's networks, which ours replaces
 
 
 def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
@@ -38,6 +39,36 @@ def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Modu
     if given(weights):
         load_weights(model, resolve(weights), arch=arch, channels=channels)
     return model
+
+
+@cache
+def try_network(*, arch: str, channels: int, pixels: int) -> None:
+    """Build a network without weights and show it images once, so that one that cannot read them is named beforehand.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or gives other than one logit an image.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            logits = network(arch=arch, channels=channels).eval()(torch.zeros(2, channels, pixels, pixels))
+        if logits.shape != (2, 1):
+            raise RuntimeError
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"arch is {arch!r}, which cannot read images of {pixels} by {pixels} pixels and {channels} channels as one of "
+            "fastai's bodies; take a convolutional network such as resnet34, densenet121 or convnext_tiny."
+        ) from error
 
 
 @contextmanager
@@ -70,16 +101,18 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
         if any(name.startswith("0.") for name in known):
             model.load_state_dict(known)
             return
-        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
         build = builder(arch)
         if isinstance(build, str):
-            model[0].get_submodule("model").load_state_dict(known)
+            body = model[0].get_submodule("model")
+            body.load_state_dict({name: tensor for name, tensor in known.items() if name in body.state_dict()})
             return
+        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
         whole = build()
         if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(known):
             raise KeyError
         whole.load_state_dict(known, strict=False)
-        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True).state_dict())
+        cut = model_meta.get(build, _default_meta)["cut"]
+        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True, cut=cut).state_dict())
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of such a network "

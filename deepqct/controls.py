@@ -32,7 +32,7 @@ SHOWN = {
     "none": "the bone itself",
     "permuted": "outcomes permuted",
     "noise": "images of noise",
-    "background": "surroundings only, bones removed",
+    "background": "surroundings only; the bones' outlines remain as holes",
     "silhouette": "outline only",
 }
 MUST_FAIL = ("permuted", "noise")  # a score here means a leak

@@ -228,7 +228,8 @@ def _recipe(task: _Task) -> dict[str, Any]:
     """Everything that the result depends on."""
     contours = {bone: {part: file_hash(path) for part, path in files.items()} for bone, files in task.contours.items()}
     return {
-        "sha256": file_hash(task.path), "unit": task.unit, "image_px": task.image_px, "deepqct": __version__,
+        "sha256": file_hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
+        "image_px": task.image_px, "deepqct": __version__,
         "indices": list(UNITS), "limits": [MOTION_LIMIT, RING_LIMIT], "use": task.use, "contours": contours,
         "labels": LABELS,
     }  # fmt: skip

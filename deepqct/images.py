@@ -96,6 +96,16 @@ def _bone_images(run: Run, participant_id: str, bone: str, view: View, _: tuple[
     )
 
 
+def image_masks(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.uint8]:
+    """The commonest label of each pixel over the slices of each image: (images, y, x), labels as in stacks.py."""
+    _, mask, voxel_mm = load_stack(run, participant_id, bone)
+    mask = cropped(mask, view.crop)
+    labels = np.unique(mask)
+    slabs = (np.unique(np.concatenate(image)) for image in _slabs(mask.shape[0], voxel_mm[0], view=view))
+    counts = (np.stack([(mask[slices] == label).sum(axis=0) for label in labels]) for slices in slabs)
+    return np.stack([labels[np.argmax(count, axis=0)] for count in counts]).astype(np.uint8)
+
+
 def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pixel_mm: float) -> NDArray[np.float32]:
     """A stack's densities with what the view hides taken away."""
     inside = of_bone(mask)

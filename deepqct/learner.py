@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from deepqct import __version__
-from deepqct.backbones import builder, given, load_weights, network, weights_needed
+from deepqct.backbones import builder, given, load_weights, network, try_network, weights_needed
 from deepqct.cohort import run_outcome
 from deepqct.evaluation import calibrate_out_of_fold
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve, say, write_json, write_table, write_whole
@@ -105,9 +106,11 @@ def bone_dataloaders(
     Raises
     ------
     ValueError
-        If the fold does not exist, or leaves no patient on one side.
+        If the fold does not exist, or leaves no patient on one side; if workers are asked for where processes are not
+        forked.
     """
     recipe = recipe or Recipe()
+    _can_fork(workers)
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     items = items[~items["fold"].isin(["test", str(without)])].reset_index(drop=True)
     held_out = np.flatnonzero(items["fold"] == str(fold))
@@ -151,8 +154,12 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
     ------
     RuntimeError
         If ImageNet weights can neither be found nor fetched.
+    ValueError
+        If the backbone cannot read such images, or a file holds weights of another one.
     """
-    channels = dls.train_ds[0][0].shape[0]
+    channels, pixels = dls.train_ds[0][0].shape[:2]
+    if arch != Recipe.arch:
+        try_network(arch=arch, channels=channels, pixels=pixels)
     with weights_needed(arch):
         learner = vision_learner(
             dls,
@@ -241,7 +248,8 @@ def train_fold(
         run, bone=bone, fold=fold, without=without, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers
     )
     learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
-    if recipe.weights != "none":  # the head alone first, then everything
+    if recipe.weights != "none":
+        say("one epoch of the head alone, then all layers")
         learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
     else:
         learner.fit_one_cycle(recipe.epochs, recipe.lr)
@@ -284,6 +292,8 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv.
 
+    A recipe with a control trains the folds of the first protocol and repeat alone, and writes no scores.
+
     Parameters
     ----------
     run, bone, recipe, workers, progress
@@ -303,6 +313,9 @@ def cross_validate(
     splits = measured(run, bone=bone)
     splits = splits[splits["repeat"] < repeats]
     own = (recipe or Recipe()).control == "none"
+    if not own:  # a control is judged by the first protocol and repeat
+        first = splits.sort_values(["protocol", "repeat"]).iloc[0]
+        splits = splits[(splits["protocol"] == first["protocol"]) & (splits["repeat"] == first["repeat"])]
     folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
     if stacking == "strict" and own and folds < 3:
         raise ValueError(
@@ -390,6 +403,13 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
     loss = -(target * np.log(risk) + (1 - target) * np.log1p(-risk))
     worst = pd.DataFrame({str(outcome.name): target, "risk": risk, "loss": loss}).nlargest(most, "loss")
     return worst.rename_axis("participant_id").reset_index()
+
+
+def _can_fork(workers: int) -> None:
+    """Refuse workers where a process begins anew: fastai's data cannot be sent to it."""
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    if workers and method != "fork":
+        raise ValueError(f"workers is {workers}, and processes are made by {method} here, not by fork; use workers=0.")
 
 
 def _place(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "none") -> Path:

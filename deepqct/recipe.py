@@ -44,9 +44,10 @@ class Recipe:
     epochs, batch_size : int
         Length of the one-cycle schedule, after one epoch of the head alone where weights are given; images a step.
     lr : float
-        Its highest learning rate.
+        Its highest learning rate. Where weights are given, that of the epoch of the head alone; then, as fastai's
+        ``fine_tune`` has it, half of it for the head, down to a two-hundredth for the first layers.
     images : int
-        Images cut from each stack, from its proximal to its distal end.
+        Images cut from each stack, from the first slice of the file to the last.
     channels : int
         Slabs of each image.
     slab_mm : float
@@ -64,7 +65,7 @@ class Recipe:
     tta : int
         Augmented views beside the plain one when a patient is scored.
     control : str
-        ``none``, or one of `CONTROLS`.
+        ``none``, or one of `CONTROLS`; set by `deepqct.controls.run_controls`.
     seed : int
         Each protocol, repeat and fold derives its own.
     """
@@ -94,10 +95,12 @@ class Recipe:
         Raises
         ------
         ValueError
-            If ``further`` is not of the form ``name=value, name=value``, or names what a recipe does not have.
+            If ``further`` is not of the form ``name=value, name=value``, or names what a recipe does not have, or the
+            control, which is no way to train a bone.
         """
         found = {field.name: parameters[field.name] for field in fields(cls) if field.name in parameters}
-        return cls(**found | _settings(parameters.get("further", ""), known={f.name: f.default for f in fields(cls)}))
+        known = {field.name: field.default for field in fields(cls) if field.name != "control"}
+        return cls(**found | _settings(parameters.get("further", ""), known=known))
 
     @property
     def view(self) -> View:

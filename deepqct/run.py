@@ -161,10 +161,18 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
         for bone in [b.strip() for b in bones.split(",")]:
             jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
         try:
-            Recipe.of(filled)
+            _try(Recipe.of(filled), image_px=values["01_data_curation"]["image_px"])
         except ValueError as error:
             raise ParameterError(f"{stage}: {error}") from error
     return Plan(run, cohort, Path(preset).stem, jobs)
+
+
+def _try(recipe: Recipe, *, image_px: int) -> None:
+    """Let a backbone other than the paper's see one batch, before anything starts."""
+    if recipe.arch != Recipe.arch:
+        from deepqct.backbones import try_network
+
+        try_network(arch=recipe.arch, channels=recipe.channels, pixels=round(image_px * recipe.crop))
 
 
 def _bones_scanned(cohort: str) -> list[str]:

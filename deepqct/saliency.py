@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct.evaluation import auc, compare_auc
-from deepqct.folder import Run
+from deepqct.folder import Run, say
 from deepqct.heatmaps import Explained
-from deepqct.images import BoneImage, bone_images, cropped, normalised
+from deepqct.images import BoneImage, bone_images, cropped, image_masks, normalised
 from deepqct.items import items_of
 from deepqct.learner import load_fold
 from deepqct.recipe import Recipe
@@ -35,6 +35,10 @@ MOST_USUAL = 64  # women of the other folds, evenly taken, whose mean is the usu
 _NEIGHBOURHOOD = torch.tensor([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]) / 16
 ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
 QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
+
+
+class NoMapsError(ValueError):
+    """A network that keeps no maps of places."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,13 @@ def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple
 
 
 def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch.nn.Module:
-    """The deepest part of the body whose map still has `finest` cells along an edge."""
+    """The deepest part of the body whose map still has `finest` cells along an edge.
+
+    Raises
+    ------
+    NoMapsError
+        If no part has maps, as in a transformer.
+    """
     parts = list(body.children())
     while len(parts) == 1:
         parts = list(parts[0].children())
@@ -134,7 +144,8 @@ def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch
 
     def note(number: int) -> Callable[..., None]:
         def keep(_: Any, __: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim == 4:
+            # Images are square; where a map's last two axes are not, the channels come last.
+            if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3]:
                 sizes[number] = min(output.shape[-2:])
 
         return keep
@@ -146,6 +157,8 @@ def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch
     finally:
         for hook in hooks:
             hook.remove()
+    if not sizes:
+        raise NoMapsError(f"{type(parts[0]).__name__ if parts else type(body).__name__} has no maps (channels, y, x).")
     fine = [number for number, size in sizes.items() if size >= finest]
     return parts[max(fine) if fine else min(sizes)]
 
@@ -165,14 +178,23 @@ def explain(
         As it was trained.
     most : int, optional
         Women of each fold; all by default.
+
+    Returns
+    -------
+    list of Explained
+        Empty, and said, for a network that has no maps; `occlusion` needs none.
     """
-    found = []
+    found: list[Explained] = []
     where: dict[str, Any] = {"bone": bone, "protocol": protocol, "repeat": repeat, "recipe": recipe}
     for model, items in _held_out(run, **where):
         others = _others(run, items, **where)
         taken = others["participant_id"].unique()[:: max(-(-others["participant_id"].nunique() // MOST_USUAL), 1)]
         seen = (others[others["participant_id"] == person] for person in taken)
-        reference = usual(model, (_images(run, part, bone=bone, recipe=recipe) for part in seen))
+        try:
+            reference = usual(model, (_images(run, part, bone=bone, recipe=recipe) for part in seen))
+        except NoMapsError:
+            say(f"{recipe.arch} keeps no maps of places, so that there is no saliency; see what covering a part costs.")
+            return []
         for person in list(items["participant_id"].unique())[:most]:
             part = items[items["participant_id"] == person]
             images = _images(run, part, bone=bone, recipe=recipe)
@@ -266,8 +288,7 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
         fill = _fill(run, items, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
         for person, part in items.groupby("participant_id"):
             images = _images(run, part, bone=bone, recipe=recipe)
-            labels = cropped(load_stack(run, str(person), bone)[1], recipe.crop)
-            mask = np.median(labels, axis=0).astype(np.uint8)
+            mask = image_masks(run, str(person), bone, view=recipe.view)
             covers = _covers(mask)
             batch = torch.cat([images, *(_covered(images, mask, cover, fill) for cover in covers.values())])
             with torch.no_grad():
@@ -298,8 +319,9 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
 
 
 def _covers(mask: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
-    """The parts that are covered in turn."""
-    inside, around = of_bone(mask), quarters(of_bone(mask))
+    """The parts that are covered in turn, image by image: a bone is not as thick at its end as it is above."""
+    inside = of_bone(mask)
+    around = np.stack([quarters(image) if image.any() else np.zeros(image.shape, np.intp) for image in inside])
     parts = {"cortex": mask == CORTICAL, "trabecular core": mask == TRABECULAR}
     return parts | {f"{name} quarter": inside & (around == k) for k, name in enumerate(QUARTERS)}
 
@@ -310,7 +332,7 @@ def _covered(
     """Images with a part at its compartment's mean."""
     done = images.clone()
     for label, value in fill.items():
-        done[:, :, torch.from_numpy(cover & (mask == label))] = value
+        done[torch.from_numpy(cover & (mask == label))[:, None].expand_as(done)] = value
     return done
 
 
@@ -319,8 +341,8 @@ def _fill(run: Run, items: pd.DataFrame, *, bone: str, protocol: str, repeat: in
     others = _others(run, items, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)["participant_id"].unique()
     sums = {TRABECULAR: [0.0, 0], CORTICAL: [0.0, 0]}
     for person in others:
-        density = bone_images(run, person, bone, view=recipe.view).mean(axis=(0, 1))
-        mask = np.median(cropped(load_stack(run, person, bone)[1], recipe.crop), axis=0)
+        density = bone_images(run, person, bone, view=recipe.view).mean(axis=1)
+        mask = image_masks(run, person, bone, view=recipe.view)
         for label, total in sums.items():
             total[0] += float(density[mask == label].sum())
             total[1] += int((mask == label).sum())

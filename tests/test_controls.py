@@ -12,7 +12,7 @@ from scipy import stats
 
 from deepqct import controls, saliency
 from deepqct.folder import Run, read_table, say, write_json, write_table
-from deepqct.images import BoneImage, bone_images, normalised
+from deepqct.images import BoneImage, bone_images, image_masks, normalised
 from deepqct.items import items_of
 from deepqct.learner import cross_validate
 from deepqct.recipe import Recipe
@@ -88,6 +88,17 @@ def test_slabs_crop_and_projection_are_the_recipe_s(run):
     np.testing.assert_array_equal(two, np.rint(np.stack([stack[:2].mean(axis=0), stack[1:].mean(axis=0)])))
     with pytest.raises(ValueError, match="3 slices, fewer than 4 images"):
         bone_images(run, "sub-0000", "radius", view=replace(RECIPE, images=4).view)
+
+
+def test_controls_train_only_what_is_looked_at(run):
+    """Networks of a second protocol or repeat would cost hours and be shown nowhere."""
+    splits = read_table(run.splits)
+    again = [splits.assign(repeat=1), splits.assign(protocol="as-published")]
+    write_table(run.splits, pd.concat([splits, *again]))
+    scores = cross_validate(run, bone="radius", recipe=replace(RECIPE, control="noise"), repeats=2)
+    assert set(scores["protocol"]) == {"all"}
+    assert set(scores["repeat"]) == {0}
+    assert [path.name for path in sorted(run.models("radius").glob("controls/noise/*"))] == ["all"]
 
 
 def test_controls_keep_their_scores_to_themselves(run):
@@ -257,6 +268,40 @@ def test_bones_of_any_size_are_registered():
         assert angle == pytest.approx(saliency.ANGLES / 4, abs=3), "below"
         assert depth > 0.7 * saliency.RADII
     assert saliency.quarters(inside)[60, 32] == saliency.QUARTERS.index("lower")
+
+
+def test_a_part_is_covered_where_it_lies_in_that_image(run):
+    """A bone is narrower above; its cortex there lies within the outline of its end."""
+    mask = labels()
+    mask[0] = np.where(np.roll(mask[0], 5, axis=1) == 3, 0, np.roll(mask[0], 5, axis=1))
+    np.save(run.stack_mask("sub-0000", "radius"), mask)
+    where = replace(RECIPE, images=3, channels=1).view
+    np.testing.assert_array_equal(image_masks(run, "sub-0000", "radius", view=where), mask)
+    (commonest,) = image_masks(run, "sub-0000", "radius", view=replace(RECIPE, images=1).view)
+    np.testing.assert_array_equal(commonest, mask[1])
+    covers = saliency._covers(mask)
+    np.testing.assert_array_equal(covers["cortex"], mask == CORTICAL)
+    images = torch.zeros(3, 2, SIZE, SIZE)
+    covered = saliency._covered(images, mask, covers["cortex"], {CORTICAL: 1.0, TRABECULAR: 2.0})
+    np.testing.assert_array_equal(covered.numpy(), np.repeat((mask == CORTICAL)[:, None], 2, axis=1))
+
+
+class _LastAxisChannels(torch.nn.Module):
+    """A body whose maps are (y, x, channels), as some transformers have them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(x, 2).permute(0, 2, 3, 1)
+
+
+def test_a_network_without_maps_has_no_saliency_and_says_so(run, monkeypatch, capsys):
+    """Sums over the wrong axis would be printed as places that it looked at."""
+    body = torch.nn.Sequential(_LastAxisChannels(), torch.nn.Flatten(1))
+    with pytest.raises(saliency.NoMapsError):
+        saliency._layer(body, torch.zeros(2, 3, SIZE, SIZE), finest=12)
+    model = torch.nn.Sequential(body, torch.nn.LazyLinear(1))
+    monkeypatch.setattr(saliency, "load_fold", lambda *_, **__: model)
+    assert saliency.explain(run, bone="radius", protocol="all", repeat=0, recipe=RECIPE) == []
+    assert "there is no saliency" in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from deepqct import curation
 from deepqct.cohort import keep_cohort, load_cohort, run_outcome
 from deepqct.curation import curate
-from deepqct.folder import Run, read_json, read_table
+from deepqct.folder import SITES, Run, read_json, read_table
 from deepqct.splits import keep_splits
 from deepqct.stacks import FIELD_MM, example_stacks, load_stack, of_bone
 from deepqct.virtual import new_cohort
@@ -48,6 +49,21 @@ def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_f
     assert one.indices.read_bytes() == two.indices.read_bytes()
     monkeypatch.setattr(curation, "read_scan", lambda path: pytest.fail(f"{path} was read again"))
     pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
+
+
+def test_a_corrected_side_is_curated_again(cohort_folder, tmp_path):
+    """Left bones are mirrored: whose side was wrong has been looked at the wrong way round."""
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path)
+    curate(cohort, run, image_px=32)
+    person, site, side = cohort.scans.loc[0, ["participant_id", "site", "side"]]
+    bone = SITES[site][0]
+    before = np.load(run.stack(person, bone)), read_json(run.stack_record(person, bone))["mirrored"]
+    other = {"left": "right", "right": "left"}[side]
+    scans = cohort.scans.assign(side=cohort.scans["side"].mask(cohort.scans.index == 0, other))
+    table = curate(replace(cohort, scans=scans), run, image_px=32).set_index(["participant_id", "site"])
+    assert table.loc[(person, site), "side"] == other
+    assert read_json(run.stack_record(person, bone))["mirrored"] is not before[1]
+    assert not np.array_equal(np.load(run.stack(person, bone)), before[0])
 
 
 def test_a_failed_scan_is_a_row_with_its_reason_and_the_others_go_on(cohort_folder, tmp_path):
