@@ -15,8 +15,9 @@ import pandas as pd
 from deepqct.cohort import columns_by_role
 from deepqct.folder import BONES, SITES
 
-# Scores of networks trained on permuted outcomes vary more than DeLong's error says, which takes them as given: over 200
-# permutations of each bone an SD of the AUC of 0.053 to 0.061 beside 0.042 (`make bench-networks PART=permutations`).
+# Scores of a head refitted to permuted outcomes, on a network that is not trained, vary more than DeLong's error says,
+# which takes them as given: over 200 permutations of each bone an SD of the AUC of 0.055 to 0.061 beside 0.042
+# (`make bench-networks PART=permutations`). It stands in for networks that are trained.
 NETWORKS_VARY = 1.4
 FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion

@@ -85,7 +85,7 @@ def write_report(run: Run) -> Path:
     performance = read_table(run.performance) if run.performance.exists() else pd.DataFrame()
     curation = read_table(run.curation).fillna("") if run.curation.exists() else None
     attainable = _attainable(run)
-    people = _people(run)
+    people, controls = _people(run), _controls(run)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -110,7 +110,12 @@ def write_report(run: Run) -> Path:
         preprint=_rounded(run.groups_beside_preprint),
         comparison=_rounded(run.group_comparison),
         networks_vary=NETWORKS_VARY,
-        controls=_controls(run),
+        controls=controls,
+        untested=[
+            bone
+            for bone in bones_of(run)
+            if run.scores(bone).exists() and not any(row["tested"] for row in controls if row["bone"] == bone)
+        ],
         started=_moment(record.get("started")),
         finished=_moment(record.get("finished")),
         versions=record.get("versions", {}),
@@ -374,14 +379,22 @@ def _cell(value: Any) -> str:
 
 
 def _controls(run: Run) -> list[dict[str, Any]]:
-    """The controls of every bone as rows: bone, what was shown, AUC, and whether it is an alarm."""
+    """The controls of every bone as rows: bone, what was shown, AUC, whether it tests for leaks, and is an alarm."""
     rows = []
     for bone in bones_of(run):
         if run.controls(bone).exists():
             for row in read_table(run.controls(bone)).to_dict("records"):
                 estimate = Estimate(row["estimate"], row["low"], row["high"], int(row["n"]), int(row["events"]))
                 alarm = bool(row["must_fail"]) and estimate.estimable and str(row["at_chance"]) == "False"
-                rows.append({"bone": bone, "what": row["shown"], "figure": str(estimate), "alarm": alarm})
+                rows.append(
+                    {
+                        "bone": bone,
+                        "what": row["shown"],
+                        "figure": str(estimate),
+                        "tested": bool(row["must_fail"]),
+                        "alarm": alarm,
+                    }
+                )
     return rows
 
 

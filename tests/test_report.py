@@ -314,11 +314,13 @@ def test_a_control_that_scores_is_an_alarm(tmp_path):
         events=20,
     )
     write_table(run.controls("ulna"), table.assign(must_fail=[False, True], at_chance=[False, False]))
-    page = write_report(run).read_text(encoding="utf-8")
-    assert (
-        "The networks of the ulna are not at chance with images of noise: 0.70 (95 % 0.60–0.80; n 60, 20 events)"
-        in page
-    )
+    for bone in ("radius", "ulna", "tibia"):
+        run.scores(bone).touch()
+    write_report(run)
+    text = Page(run.report).text
+    alarm = "The networks of the ulna are not at chance with images of noise: 0.70 (95 % 0.60–0.80; n 60, 20 events)"
+    assert text.index(alarm) < text.index("out-of-fold AUC"), "before the result that it puts in doubt"
+    assert "Not tested for leaks: radius, tibia." in text
     write_table(run.controls("ulna"), table.assign(low=[0.7, 0.4], must_fail=[False, True], at_chance=[False, True]))
     assert "are not at chance" not in write_report(run).read_text(encoding="utf-8")
 
