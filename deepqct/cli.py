@@ -66,7 +66,7 @@ def check(
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
-    from deepqct.cohort import ROLES, check_cohort, columns_by_role
+    from deepqct.cohort import LEFT_OUT, ROLES, check_cohort, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome)
     if checked is None:
@@ -91,6 +91,9 @@ def check(
     console.print(f"Columns by role: {roles}.", markup=False, highlight=False)
     if other:
         line = f"No model takes {other}; a Role in participants.json would change that."
+        console.print(line, markup=False, highlight=False)
+    if left_out := ", ".join(columns_by_role(checked.dictionary, LEFT_OUT)):
+        line = f"Left in the cohort folder: {left_out}; describe them in participants.json to take them along."
         console.print(line, markup=False, highlight=False)
     console.print("No faults.")
 

@@ -22,6 +22,7 @@ from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_jso
 from deepqct.formats import may_be_calibrated
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
+LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
 GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
 
 # Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
@@ -145,10 +146,14 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
-    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1."""
+    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1.
+
+    Columns that nobody described stay in the cohort folder: they may be names or dates of birth.
+    """
     table = table_one(cohort)
-    write_table(run.participants, cohort.participants)
-    write_json(run.dictionary, cohort.dictionary)
+    kept = [str(name) for name in cohort.participants if cohort.dictionary[str(name)]["Role"] != LEFT_OUT]
+    write_table(run.participants, cohort.participants[kept])
+    write_json(run.dictionary, {name: entry for name, entry in cohort.dictionary.items() if name in ("virtual", *kept)})
     write_table(run.table_one, table)
     return table
 
@@ -174,7 +179,8 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
     """The data dictionary with an entry and a role for every column; the usual columns have one without being told."""
     complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
     for name in participants.columns:
-        description, _, _, unit, role = KNOWN.get(name, (name.replace("_", " "), 0, 0, "", "other"))
+        unknown = "other" if name in dictionary else LEFT_OUT
+        description, _, _, unit, role = KNOWN.get(name, (name.replace("_", " "), 0, 0, "", unknown))
         entry = {"Description": description, "Role": role} | ({"Units": unit} if unit else {})
         entry |= dictionary.get(name, {})
         if name == "participant_id":
@@ -377,7 +383,7 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
     rows = [{"variable": "n"} | {name: str(len(group)) for name, group in groups.items()} | {"missing": ""}]
     for column in table.columns:
         entry = cohort.dictionary[column]
-        if entry["Role"] in ("id", "outcome") or not pd.api.types.is_numeric_dtype(table[column]):
+        if entry["Role"] in ("id", "outcome", LEFT_OUT) or not pd.api.types.is_numeric_dtype(table[column]):
             continue
         binary = set(table[column].dropna().unique()) <= {0.0, 1.0}
         unit = "n (%)" if binary else entry.get("Units", "")

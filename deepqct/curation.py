@@ -7,6 +7,7 @@ scan that fails is a row with its reason, and the others go on.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -32,6 +33,10 @@ from deepqct.stacks import FIELD_MM, LABELS, cut_stack, of_bone
 
 SCORES = ("motion_score", "ring_score")
 BLANK = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}  # of a scan that was not curated
+
+
+class CurationError(RuntimeError):
+    """A cohort of which no scan could be curated."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ def curate(
     ------
     ValueError
         If `contours` or `indices` is none of these, or asks for what the cohort does not have.
+    CurationError
+        If no scan could be curated; curation.csv is written and says why.
     """
     _check_sources(cohort, contours=contours, indices=indices)
     tasks = [
@@ -110,9 +117,7 @@ def curate(
         if progress is not None:
             progress(number, len(tasks))
     table = pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True)
-    for person, site in table.loc[table["status"] != "curated", ["participant_id", "site"]].itertuples(index=False):
-        for bone in SITES[site]:  # of an earlier curation: networks read every bone that has a record
-            run.stack_record(person, bone).unlink(missing_ok=True)
+    _forget_others(run, table)
     ours, theirs = _indices(table, run, "indices"), _indices(table, run, "scanner_indices").assign(source="contours")
     if cohort.scanner_indices is not None:
         theirs = pd.concat([theirs, cohort.scanner_indices.assign(source="table")], ignore_index=True)
@@ -122,7 +127,21 @@ def curate(
     write_table(run.curation, table)
     if len(theirs):
         write_table(run.scanner_indices, theirs[["participant_id", "bone", "source", *UNITS]])
+    if not (table["status"] == "curated").any():
+        raise CurationError(f"None of {len(table)} scans could be curated; the first: {table['reason'].iloc[0]}")
     return table
+
+
+def _forget_others(run: Run, table: pd.DataFrame) -> None:
+    """Remove the stacks of scans that are not curated now: networks read every bone that has a record."""
+    good = table.loc[table["status"] == "curated", ["participant_id", "site"]].itertuples(index=False)
+    kept = {(person, bone) for person, site in good for bone in SITES[site]}
+    for record in sorted(run.bones.glob("*.json")):
+        person, bone = record.stem.rsplit("_", 1)
+        if (person, bone) not in kept:
+            record.unlink()
+            run.stack(person, bone).unlink(missing_ok=True)
+            run.stack_mask(person, bone).unlink(missing_ok=True)
 
 
 def compare_with_scanner(run: Run) -> pd.DataFrame:
@@ -211,7 +230,7 @@ def _curate_scan(task: _Task) -> dict[str, Any]:
         if any(record.get("recipe") != recipe for record in records):
             records = _curate_anew(task, recipe=recipe)
     except (ScanError, BoneError, OSError) as error:
-        return row | {"status": "failed", "reason": _without_folder(error, task.path)} | BLANK
+        return row | {"status": "failed", "reason": _without_names(error, task)} | BLANK
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
         return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
     flags = [f"{name}: {flag}" for name, record in zip(names, records, strict=True) for flag in record["flags"]]
@@ -242,6 +261,8 @@ def _curate_anew(task: _Task, *, recipe: dict[str, Any]) -> list[dict[str, Any]]
         raise ScanError(
             f"{task.path.name} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table."
         )
+    other_side = scan.side not in (None, task.side)
+    notes = [f"its header says {scan.side}, scans.tsv {task.side} (which is it?)"] if other_side else []
     scan = replace(scan, site=task.site, side=task.side)
     theirs = {name: contoured_bone(scan, name, files) for name, files in task.contours.items()}
     names = SITES[task.site]
@@ -254,13 +275,21 @@ def _curate_anew(task: _Task, *, recipe: dict[str, Any]) -> list[dict[str, Any]]
     rings = ring_score(scan, bones)
     beside = theirs if task.use == "both" else {}
     return [
-        _write_bone(name, bones, task, scan=scan, recipe=recipe, rings=rings, beside=beside.get(name)) for name in bones
+        _write_bone(name, bones, task, scan=scan, recipe=recipe, notes=notes, rings=rings, beside=beside.get(name))
+        for name in bones
     ]
 
 
-def _without_folder(error: Exception, path: Path) -> str:
-    """The error's text with the bare file name: tables travel, and a hospital's folders need not."""
-    return str(error).replace(str(path), path.name).replace(f"{path.parent}/", "")
+def _without_names(error: Exception, task: _Task) -> str:
+    """The error's text without names of files and folders: tables travel, and a file may be called after a patient."""
+    text = str(error)
+    for bone, parts in task.contours.items():
+        for part, path in parts.items():
+            text = text.replace(str(path), f"the {part} contour of the {bone}").replace(path.name, "the contour")
+    text = re.sub(re.escape(f"{task.path}/") + r"[^\s:;,]+", "one of its slices", text)
+    return (
+        text.replace(str(task.path), "the scan").replace(task.path.name, "the scan").replace(f"{task.path.parent}/", "")
+    )
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -275,6 +304,7 @@ def _write_bone(
     *,
     scan: Scan,
     recipe: dict[str, Any],
+    notes: list[str],
     rings: float,
     beside: Bone | None,
 ) -> dict[str, Any]:
@@ -285,6 +315,7 @@ def _write_bone(
     record_path.unlink(missing_ok=True)
     indices, motion = measure(bone), motion_score(bone)
     flags = [
+        *notes,
         *bone.flags,
         *flags_of_scores(motion, rings),
         *unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1]),

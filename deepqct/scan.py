@@ -159,7 +159,8 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
     Raises
     ------
     ScanError
-        If the file is missing, empty, cut off, damaged, a mask, or without a calibration.
+        If the file is missing, empty, cut off, damaged, a mask, or without a calibration; or if a unit is stated beside
+        one.
     """
     path = Path(path)
     if unit not in (None, "density"):
@@ -174,9 +175,10 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
         voxels = voxels.astype(np.float32, copy=False)
     elif voxels.dtype.itemsize == 1:
         voxels = voxels.astype(np.int16)
-    stated = unit == "density" or stored.calibration is None
-    slope, intercept = (1.0, 0.0) if stated or stored.calibration is None else stored.calibration
-    by = "caller" if stated else "header"
+    if unit == "density" and stored.calibration is not None:
+        raise ScanError(f"{path} is calibrated by its own header; leave out unit, which would throw that away.")
+    slope, intercept = stored.calibration or (1.0, 0.0)
+    by = "header" if stored.calibration else "caller"
     place = (stored.site, stored.side, stored.scanner, by, stored.position)
     return Scan(voxels, slope, intercept, stored.voxel_mm, *place)
 

@@ -68,7 +68,8 @@ def test_check_says_which_columns_the_models_take(make_cohort):
     done = deepqct("check", str(folder))
     assert done.returncode == 0
     assert "Columns by role: clinical: age, sex; bmd: bmd_total_hip; outcome: fracture." in done.stdout
-    assert "No model takes BMI, height_cm; a Role in participants.json would change that." in done.stdout
+    assert "No model takes height_cm; a Role in participants.json would change that." in done.stdout
+    assert "Left in the cohort folder: BMI; describe them in participants.json to take them along." in done.stdout
 
 
 def test_run_refuses_a_faulty_cohort_before_any_work(make_cohort, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from deepqct import curation
 from deepqct.cohort import keep_cohort, load_cohort, run_outcome
-from deepqct.curation import curate
+from deepqct.curation import CurationError, curate
 from deepqct.folder import SITES, Run, read_json, read_table
 from deepqct.splits import keep_splits
 from deepqct.stacks import FIELD_MM, example_stacks, load_stack, of_bone
@@ -51,6 +51,61 @@ def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_f
     pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
 
 
+def test_a_scan_that_is_no_longer_listed_leaves_nothing_behind(cohort_folder, tmp_path):
+    """Who takes back her consent must not go on teaching networks, nor lie in the run folder as slices."""
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path)
+    curate(cohort, run, image_px=32)
+    gone = cohort.scans["participant_id"] == "sub-0002"
+    curate(replace(cohort, scans=cohort.scans[~gone]), run, image_px=32)
+    left = {path.name.split("_")[0] for path in run.bones.iterdir()}
+    assert left == set(cohort.participants["participant_id"]) - {"sub-0002"}
+
+
+def test_a_cohort_without_one_good_scan_stops_with_the_reason(cohort_folder, tmp_path):
+    """An index out of bounds some cells later tells a clinician nothing."""
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path / "run")
+    (tmp_path / "scans").mkdir()
+    for file in cohort.scans["file"]:
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(CurationError, match="None of 10 scans could be curated; the first: the scan is empty"):
+        curate(replace(cohort, folder=tmp_path), run, image_px=32)
+    assert (read_table(run.curation)["status"] == "failed").all()
+
+
+def test_names_of_files_stay_in_the_cohort_folder(cohort_folder, tmp_path):
+    """A file may be called after a patient, or a folder after a hospital; the report is passed on."""
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path / "run")
+    own = tmp_path / "St-Anna" / "scans"
+    own.mkdir(parents=True)
+    for file in cohort.scans["file"]:
+        (tmp_path / "St-Anna" / file).write_bytes((cohort_folder / file).read_bytes())
+    (own / "MUELLER_ANNA.AIM").write_bytes(b"")
+    contour = tmp_path / "St-Anna" / "BEISPIEL_BERTA.AIM"
+    contour.write_bytes(b"nothing")
+    person, site = cohort.scans.loc[1, ["participant_id", "site"]]
+    bone = SITES[site][0]
+    contours = pd.DataFrame(
+        {"participant_id": [person], "bone": [bone], "compartment": ["total"], "file": [contour.name]}
+    )
+    scans = cohort.scans.assign(file=cohort.scans["file"].mask(cohort.scans.index == 0, "scans/MUELLER_ANNA.AIM"))
+    ours = replace(cohort, folder=tmp_path / "St-Anna", scans=scans, contours=contours)
+    table = curate(ours, run, image_px=32, contours="both").query("status == 'failed'")
+    assert len(table) == 2
+    assert table["reason"].str.contains("the scan|total contour").all()
+    for word in ("MUELLER", "BEISPIEL", "Anna", str(tmp_path)):
+        assert word not in run.curation.read_text(encoding="utf-8")
+
+
+def test_a_side_that_the_header_denies_is_a_flag(cohort_folder, tmp_path):
+    """A bone on the wrong side is mirrored, and nothing else would show it."""
+    cohort = load_cohort(cohort_folder)
+    other = cohort.scans["side"].map({"left": "right", "right": "left"})
+    scans = cohort.scans.assign(side=cohort.scans["side"].where(cohort.scans.index > 0, other)).iloc[:2]
+    flags = curate(replace(cohort, scans=scans), Run(tmp_path), image_px=32)["flags"]
+    assert flags.str.contains("its header says").sum() == 1
+    assert flags.str.contains(f"scans.tsv {other[0]} (which is it?)", regex=False).any()
+
+
 def test_a_corrected_side_is_curated_again(cohort_folder, tmp_path):
     """Left bones are mirrored: whose side was wrong has been looked at the wrong way round."""
     cohort, run = load_cohort(cohort_folder), Run(tmp_path)
@@ -81,7 +136,7 @@ def test_a_failed_scan_is_a_row_with_its_reason_and_the_others_go_on(cohort_fold
     )
     failed = table.query("status == 'failed'")
     assert len(failed) == 1
-    assert failed["reason"].item().startswith("sub-0002_ankle.AIM ends after 3 of 4 slices")
+    assert failed["reason"].item().startswith("the scan ends after 3 of 4 slices")
     assert str(tmp_path) not in run.curation.read_text(encoding="utf-8")
     assert len(read_table(run.indices)) == 18
 
@@ -91,8 +146,8 @@ def test_a_scan_of_the_wrong_site_is_refused(cohort_folder, tmp_path):
     cohort = load_cohort(cohort_folder)
     scans = cohort.scans.head(1).assign(site="ankle")
     wrong = type(cohort)(cohort_folder, cohort.participants, scans, cohort.dictionary, "fracture")
-    table = curate(wrong, Run(tmp_path), image_px=32)
-    assert "is a scan of the wrist, and scans.tsv says ankle" in table["reason"].item()
+    with pytest.raises(CurationError, match="is a scan of the wrist, and scans.tsv says ankle"):
+        curate(wrong, Run(tmp_path), image_px=32)
 
 
 def test_the_kept_tables_serve_the_later_stages(cohort_folder, tmp_path):
@@ -144,7 +199,7 @@ def test_every_kind_of_spoilt_file_is_one_sentence_and_the_others_go_on(cohort_f
     }  # fmt: skip
     for name, word in words.items():
         reason = table.loc[name, "reason"]
-        assert reason.startswith(name), reason
+        assert reason.startswith("the scan"), reason
         assert word in reason
         assert reason.count(".") <= 3
         assert "\n" not in reason

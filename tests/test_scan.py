@@ -42,6 +42,13 @@ def test_an_aim_comes_back_as_it_was_written(scan, tmp_path):
     np.testing.assert_allclose(back.density, scan.density, atol=1e-3)
 
 
+def test_a_unit_never_replaces_the_calibration_of_the_header(scan, tmp_path):
+    """A column filled down in a spreadsheet would make densities of native numbers, ten times too high."""
+    path = write_aim(tmp_path / "a.AIM", scan)
+    with pytest.raises(ScanError, match="calibrated by its own header; leave out unit"):
+        read_scan(path, unit="density")
+
+
 def test_density_is_native_over_scaling_times_slope_plus_intercept(scan):
     """Forgetting Mu_Scaling makes densities thousands of times too steep."""
     expected = scan.native.astype(float) / MU_SCALING * SLOPE + INTERCEPT

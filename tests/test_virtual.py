@@ -181,6 +181,15 @@ def test_a_killed_run_is_taken_up_and_another_recipe_refused(tmp_path):
         new_cohort(tmp_path, **(recipe | {"n": 4}))
 
 
+def test_a_hospitals_tables_are_never_written_over(tmp_path):
+    """A study folder may well be called what ours is called."""
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "participants.tsv").write_text("participant_id\tfracture\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="was not made by deepqct and would be written over"):
+        new_cohort(tmp_path, n=3, voxel_mm=0.4, slices=3)
+    assert [path.name for path in tmp_path.rglob("*")] == ["cohort", "participants.tsv"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -122,7 +122,7 @@ def new_cohort(
     Raises
     ------
     ValueError
-        If `out` holds a cohort that was made otherwise, or a parameter is out of range.
+        If `out` holds a cohort that was made otherwise, or is a hospital's; or a parameter is out of range.
     """
     if n < 2 or voxel_mm <= 0 or slices < 3:
         raise ValueError(
@@ -151,6 +151,8 @@ def new_cohort(
     content = {"recipe": recipe, "attainable_auc": attainable}
     if record.exists() and read_json(record) != content:
         raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
+    if cohort.exists() and not record.exists():
+        raise ValueError(f"{cohort} was not made by deepqct and would be written over; choose another folder.")
     scans = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
     write_json(record, content)
     write_table(truth / "women.csv", women.merge(_true_motion(scans), on="participant_id", how="left"))
