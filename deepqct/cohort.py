@@ -146,16 +146,21 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
-    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1.
-
-    Columns that nobody described stay in the cohort folder: they may be names or dates of birth.
-    """
+    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1."""
     table = table_one(cohort)
-    kept = [str(name) for name in cohort.participants if cohort.dictionary[str(name)]["Role"] != LEFT_OUT]
-    write_table(run.participants, cohort.participants[kept])
-    write_json(run.dictionary, {name: entry for name, entry in cohort.dictionary.items() if name in ("virtual", *kept)})
+    people = kept(cohort)
+    write_table(run.participants, people)
+    write_json(
+        run.dictionary, {name: entry for name, entry in cohort.dictionary.items() if name in ("virtual", *people)}
+    )
     write_table(run.table_one, table)
     return table
+
+
+def kept(cohort: Cohort) -> pd.DataFrame:
+    """The participants without columns that nobody described: they may be names or dates of birth."""
+    names = [name for name in cohort.participants if cohort.dictionary[str(name)]["Role"] != LEFT_OUT]
+    return cohort.participants[names]
 
 
 def run_outcome(run: Run) -> pd.Series:

@@ -97,7 +97,7 @@ def curate(
     CurationError
         If no scan could be curated; curation.csv is written and says why.
     """
-    _check_sources(cohort, contours=contours, indices=indices)
+    check_sources(cohort, contours=contours, indices=indices)
     tasks = [
         _Task(
             row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
@@ -178,7 +178,7 @@ def _in_place_of(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     return values.combine_first(ours.set_index(key))[list(UNITS)].reindex(values.index).reset_index()
 
 
-def _check_sources(cohort: Cohort, *, contours: str, indices: str) -> None:
+def check_sources(cohort: Cohort, *, contours: str, indices: str) -> None:
     """Refuse what the cohort folder cannot give."""
     for name, value, known, there in (
         ("contours", contours, SOURCES, cohort.contours is not None),

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import datetime as dt
 import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,13 +25,11 @@ from typing import Any
 import nbformat
 import yaml
 
-from deepqct import __version__, manufacturer
 from deepqct.cohort import load_cohort
 from deepqct.folder import (
     BONES,
     SITES,
     Run,
-    file_hash,
     project_root,
     read_json,
     read_table,
@@ -40,15 +38,13 @@ from deepqct.folder import (
     write_json,
     write_text,
 )
-from deepqct.recipe import Recipe
+from deepqct.preflight import check_cohort_for, check_machine, check_values
+from deepqct.record import TABLES, now, scenario_of, status_of, write_record
 from deepqct.report import notebook_page, write_report
-from deepqct.reviews import REVIEWS
-from deepqct.stage import STAGES, ParameterError, declared_parameters, notebook_source, unknown, versions
+from deepqct.stage import STAGES, ParameterError, declared_parameters, notebook_source, unknown
 
 PRESETS = ("smoke", "quick", "paper")
 VIRTUAL = "virtual"
-# Of a cohort folder, beside its scans; what changes in them is curated again.
-_TABLES = ("participants.tsv", "participants.json", "scans.tsv", REVIEWS, manufacturer.CONTOURS, manufacturer.INDICES)
 # Set by the runner, never by a preset or a person.
 _RESERVED = {"run_dir": "--out", "cohort_dir": "the cohort's folder", "interactive": "the runner"}
 
@@ -95,10 +91,18 @@ def load_preset(name: str) -> dict[str, Any]:
     if name in PRESETS:
         text = resources.files("deepqct").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
     elif Path(name).suffix in (".yaml", ".yml") and Path(name).exists():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ParameterError(f"The preset {name!r} is no UTF-8 text; save it again as UTF-8.") from error
     else:
         raise ParameterError(f"There is no preset {name!r}; use {', '.join(PRESETS)} or the path of a YAML file.")
-    content = yaml.safe_load(text)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" near line {mark.line + 1}"
+        raise ParameterError(f"The preset {name!r} is no YAML{line}: {getattr(error, 'problem', error)}.") from error
     if not isinstance(content, dict):
         raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/presets/quick.yaml.")
     return content
@@ -160,19 +164,8 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             continue
         for bone in [b.strip() for b in bones.split(",")]:
             jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
-        try:
-            _try(Recipe.of(filled), image_px=values["01_data_curation"]["image_px"])
-        except ValueError as error:
-            raise ParameterError(f"{stage}: {error}") from error
+    check_values(jobs)
     return Plan(run, cohort, Path(preset).stem, jobs)
-
-
-def _try(recipe: Recipe, *, image_px: int) -> None:
-    """Let a backbone other than the paper's see one batch, before anything starts."""
-    if recipe.arch != Recipe.arch:
-        from deepqct.backbones import try_network
-
-        try_network(arch=recipe.arch, channels=recipe.channels, pixels=round(image_px * recipe.crop))
 
 
 def _bones_scanned(cohort: str) -> list[str]:
@@ -206,7 +199,10 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     CohortError
         If the cohort folder has faults; nothing was started then.
     RunError
-        If the run folder is another cohort's; if a job failed: the others went on, and the report says which.
+        If the run folder is another cohort's, or another run is at work in it; if a job failed: the others went on, and
+        the report says which.
+    ParameterError
+        If the cohort or the machine lacks what the parameters ask for; nothing was started then.
     """
     curation = plan.run.parameters("01_data_curation")
     if curation.exists():
@@ -217,19 +213,29 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         cohort = load_cohort(folder, outcome=plan.parameters["01_data_curation"]["outcome"])
+        check_cohort_for(plan.parameters, cohort)
         made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
-        named = (*_TABLES, *cohort.scans["file"], *made)
+        named = (*TABLES, *cohort.scans["file"], *made)
         scans = [folder / name for name in named if (folder / name).exists()]
+    check_machine(plan.parameters)
+    with _alone(plan.run):
+        return _execute(plan, scans=scans, cores=cores)
+
+
+def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
+    """Run the jobs of a plan that was found to be possible."""
     _write_jobs(plan)
-    for job in plan.parameters:  # a failure of last time must not pass for one of this time
-        if _status(plan.run, job).get("status") == "failed":
+    # A failure of last time must not pass for one of this time, nor what it left behind for its work.
+    for job in plan.parameters:
+        if status_of(plan.run, job).get("status") == "failed":
             plan.run.status(job).unlink()
+            plan.run.parameters(job).touch()
     before = _stamps(plan)
     began = time.time()
     code = _snakemake(plan, scans=scans, cores=cores)
-    failed = [job for job in plan.parameters if _status(plan.run, job).get("status") == "failed"]
+    failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
     if _stamps(plan) != before or not plan.run.report.exists():
-        _write_record(plan, began=began)
+        write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
     if failed:
         raise RunError(
@@ -273,8 +279,9 @@ def run_job(run: Run, job: str) -> bool:
         say("\n".join([f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]))
     seconds = round(time.time() - began, 1)
     _forget_paths(run.notebook(job))
-    notebook_page(run.notebook(job), run.page(job), virtual=_scenario(run))
-    status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": _now()}
+    notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
+    status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": now()}
+    status |= read_json(run.parameters(job))
     write_json(run.status(job), status)
     if error is None:
         say(f"{job}: done in {seconds:.0f} s")
@@ -340,6 +347,8 @@ def _flatten(content: Mapping[str, Any], *, split: bool) -> list[tuple[tuple[str
     """((stage or "", name), value) for every parameter of a preset or of the overrides."""
     found: list[tuple[tuple[str, str], Any]] = []
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise ParameterError(f"{key!r} is no parameter's name; see deepqct/presets/quick.yaml.")
         stage, dot, name = key.partition(".") if split else (key, "", "")
         if dot and stage in STAGES:
             found.append(((stage, name), value))
@@ -385,7 +394,8 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).parent / "workflow" / "Snakefile"),
         "--directory", str(plan.run.folder), "--configfile", str(config_path), "--cores", str(cores),
-        "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
+        "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-incomplete", "--keep-going", "--nocolor", "--quiet",
+        "all",
     ]  # fmt: skip
     lock = plan.run.folder / ".snakemake" / "locks"
     if lock.exists() and any(lock.iterdir()):
@@ -398,65 +408,33 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
 
 def _stamps(plan: Plan) -> dict[str, str]:
     """When each job ended, to see whether anything ran."""
-    return {job: str(_status(plan.run, job).get("finished")) for job in plan.parameters}
+    return {job: str(status_of(plan.run, job).get("finished")) for job in plan.parameters}
 
 
-def _status(run: Run, job: str) -> dict[str, Any]:
-    """How a job ended; empty if it never ran."""
-    return read_json(run.status(job)) if run.status(job).exists() else {}
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold the run folder: two runs at once would write the same files."""
+    path, here = run.folder / "jobs" / "running.json", socket.gethostname()
+    if path.exists():
+        who = read_json(path)
+        if who["host"] != here or _lives(who["process"]):
+            raise RunError(
+                f"Another run is at work in {run.folder} (process {who['process']} on {who['host']}); wait for it, or "
+                f"remove {path} if it is gone."
+            )
+    write_json(path, {"host": here, "process": os.getpid()})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
-def _scenario(run: Run) -> str | None:
-    """The scenario of a virtual cohort, None for a real one."""
-    dictionary = run.virtual / "cohort" / "participants.json"
-    path = run.dictionary if run.dictionary.exists() else dictionary
-    virtual = read_json(path).get("virtual") if path.exists() else None
-    return None if virtual is None else str(virtual.get("scenario", "unnamed"))
-
-
-def _write_record(plan: Plan, *, began: float) -> None:
-    """Write run.json: what was run, on what, with what."""
-    run = plan.run
-    stages = {}
-    for job, parameters in plan.parameters.items():
-        status = _status(run, job)
-        stages[job] = {
-            "status": status.get("status", "not run"),
-            "seconds": status.get("seconds"),
-            "finished": status.get("finished"),
-            "error": status.get("error"),
-            "parameters": parameters,
-        }
-    inputs = {}
-    for name in _TABLES:
-        path = resolve(plan.parameters["01_data_curation"]["cohort_dir"]) / name
-        if path.exists():
-            inputs[name] = file_hash(path)
-    if run.curation.exists():
-        scans = read_table(run.curation).dropna(subset=["sha256"])
-        inputs |= {f"{p}_{s}": h for p, s, h in scans[["participant_id", "site", "sha256"]].itertuples(index=False)}
-    scenario = _scenario(run)
-    devices = [read_json(path)["device"] for path in sorted(run.folder.glob("models/*/*/*/fold*.json"))]
-    write_json(
-        run.record,
-        {
-            "deepqct": __version__,
-            "preset": plan.preset,
-            "cohort": Path(plan.cohort).name,
-            "virtual": scenario is not None,
-            "scenario": scenario,
-            "started": dt.datetime.fromtimestamp(began).astimezone().isoformat(timespec="seconds"),
-            "finished": _now(),
-            "seconds": round(time.time() - began, 1),
-            "seed": plan.parameters["01_data_curation"]["seed"],
-            "device": ", ".join(sorted(set(devices))) or "none used",
-            "versions": versions(),
-            "stages": stages,
-            "inputs": inputs,
-        },
-    )
-
-
-def _now() -> str:
-    """The time now, with its zone."""
-    return dt.datetime.now().astimezone().isoformat(timespec="microseconds")
+def _lives(process: int) -> bool:
+    """True if there is such a process on this machine, other than this one."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

@@ -146,7 +146,7 @@ def test_a_scan_of_the_wrong_site_is_refused(cohort_folder, tmp_path):
     cohort = load_cohort(cohort_folder)
     scans = cohort.scans.head(1).assign(site="ankle")
     wrong = type(cohort)(cohort_folder, cohort.participants, scans, cohort.dictionary, "fracture")
-    with pytest.raises(CurationError, match="is a scan of the wrist, and scans.tsv says ankle"):
+    with pytest.raises(CurationError, match=r"is a scan of the wrist, and scans.tsv says ankle"):
         curate(wrong, Run(tmp_path), image_px=32)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from deepqct.folder import write_json
-from deepqct.run import PRESETS, RunError, code_hash, execute, plan_run
+from deepqct.cohort import load_cohort
+from deepqct.folder import read_json, write_json
+from deepqct.preflight import check_cohort_for, check_machine
+from deepqct.record import write_record
+from deepqct.run import PRESETS, Plan, RunError, code_hash, execute, plan_run
 from deepqct.stage import ParameterError
 
 
@@ -131,3 +136,132 @@ def test_a_run_folder_belongs_to_one_cohort(tmp_path):
     write_json(made.run.parameters("01_data_curation"), {"parameters": made.parameters["01_data_curation"]})
     with pytest.raises(RunError, match=r"is a run of the cohort .*virtual/cohort; give another folder by --out"):
         execute(plan_run(str(tmp_path / "ours"), out=tmp_path / "run", preset="smoke"))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("folds=1", "folds of 01_data_curation is 1; it must be 2 or more"),
+        ("image_px=-3", "image_px of 01_data_curation is -3; it must be 16 or more"),
+        ("test_fraction=2", "test_fraction is 2.0; it must lie between 0 and 1"),
+        ("arch=test_vit3", "02_train_bone: arch is 'test_vit3', which cannot read images of 96 by 96 pixels"),
+        ("further=control=noise", "02_train_bone: further says 'control=noise'"),
+    ],
+)
+def test_what_no_cohort_could_be_run_with_is_an_error_at_once(override, sentence):
+    """Found after hours of curation it costs a night."""
+    with pytest.raises(ParameterError) as error:
+        plan(override)
+    assert sentence in str(error.value)
+    with pytest.raises(ParameterError, match="Strict stacking needs at least 3 folds, and folds is 2"):
+        plan("folds=2", "stacking=strict")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("folds=5", "5 folds need at least 5 patients of each outcome, and the rarer one has 4"),
+        ("contours=scanner", "the cohort folder has no contours.tsv"),
+        ("adjust_for=agee", "adjust_for names 'agee'"),
+    ],
+)
+def test_what_this_cohort_cannot_give_is_an_error_before_the_curation(make_cohort, override, sentence):
+    """The tables say it; no scan need be read."""
+    folder = make_cohort()
+    with pytest.raises(ParameterError) as error:
+        check_cohort_for(plan(override, cohort=str(folder)).parameters, load_cohort(folder))
+    assert sentence in str(error.value)
+    check_cohort_for(plan("adjust_for=age", cohort=str(folder)).parameters, load_cohort(folder))
+
+
+def test_weights_that_cannot_be_had_are_an_error_before_the_curation(monkeypatch):
+    """The preset paper asks for ImageNet's, which a machine without internet must have been given."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise RuntimeError("The ImageNet weights of resnet34 are not on this machine")
+
+    monkeypatch.setattr("deepqct.backbones.network", unreachable)
+    with pytest.raises(ParameterError, match="ImageNet weights of resnet34 are not on this machine"):
+        check_machine(plan(preset="paper").parameters)
+    check_machine(plan("weights=none", preset="paper").parameters)
+
+
+def ended(made: Plan, **states: str) -> None:
+    """Each job of a plan as if it had ended so: done, or failed."""
+    for job, parameters in made.parameters.items():
+        content = {"parameters": parameters, "code": "c"}
+        write_json(made.run.parameters(job), content)
+        status = {"status": states.get(job, "done"), "seconds": 1.0, "error": None, "finished": "now"}
+        write_json(made.run.status(job), status | content)
+
+
+def recorded(made: Plan) -> dict[str, dict]:
+    """The stages of run.json."""
+    write_record(made.run, parameters=made.parameters, preset="smoke", cohort="virtual", began=0.0)
+    return read_json(made.run.record)["stages"]
+
+
+def test_a_record_tells_with_what_a_result_was_made(tmp_path):
+    """After a failure the tables of last time stay; beside the parameters of this time they would be another study."""
+    first = plan_run("virtual", out=tmp_path / "run", preset="smoke", overrides=["epochs=1"])
+    ended(first)
+    assert {stage["status"] for stage in recorded(first).values()} == {"done"}
+    second = plan_run("virtual", out=tmp_path / "run", preset="smoke", overrides=["epochs=9", "image_px=32"])
+    for job, parameters in second.parameters.items():
+        write_json(second.run.parameters(job), {"parameters": parameters, "code": "c"})
+    status = read_json(second.run.status("01_data_curation")) | {"status": "failed"}
+    write_json(second.run.status("01_data_curation"), status)
+    stages = recorded(second)
+    assert stages["01_data_curation"]["status"] == "failed"
+    assert stages["02_train_bone_ulna"]["status"] == "out of date"
+    assert stages["02_train_bone_ulna"]["parameters"]["epochs"] == 1
+    assert stages["05_explore"]["status"] == "out of date", "its own parameters are the same, what it read is not"
+    assert stages["00_virtual_cohort"]["status"] == "done"
+
+
+def test_a_failed_bone_leaves_the_others_as_they_are(tmp_path):
+    """Networks of other bones do not depend on it; what joins them does."""
+    made = plan_run("virtual", out=tmp_path / "run", preset="smoke")
+    ended(made, **{"02_train_bone_radius": "failed"})
+    stages = recorded(made)
+    assert stages["02_train_bone_ulna"]["status"] == "done"
+    assert stages["03_fusion_and_baselines"]["status"] == "out of date"
+
+
+def test_a_record_holds_no_folder_but_names(tmp_path):
+    """Where a hospital keeps its scans is nobody's business."""
+    made = plan_run(str(tmp_path / "St-Anna" / "wrists"), out=tmp_path / "St-Anna" / "run", preset="smoke")
+    ended(made)
+    recorded(made)
+    assert "St-Anna" not in made.run.record.read_text(encoding="utf-8")
+
+
+def test_two_runs_never_write_into_one_folder(tmp_path, monkeypatch):
+    """The second would unlock the first one's workflow and write its files."""
+    made = plan_run("virtual", out=tmp_path / "run", preset="smoke")
+    at_work = made.run.folder / "jobs" / "running.json"
+    write_json(at_work, {"host": socket.gethostname(), "process": os.getppid()})
+    with pytest.raises(RunError, match=r"Another run is at work in .*running.json if it is gone"):
+        execute(made)
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    write_json(at_work, {"host": socket.gethostname(), "process": done.pid})  # killed: it could not tidy up
+    monkeypatch.setattr("deepqct.run._execute", lambda plan, **_: at_work.exists())
+    assert execute(made)
+    assert not at_work.exists()
+
+
+def test_a_preset_that_is_no_yaml_is_one_sentence(tmp_path):
+    """A tab is enough."""
+    file = tmp_path / "ours.yaml"
+    for content, words in (
+        (b"epochs: 3\n\tseed: 2\n", "is no YAML near line 2"),
+        (b"# f\xfcr uns\n", "is no UTF-8 text"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ParameterError, match=words) as error:
+            plan(preset=str(file))
+        assert "\n" not in str(error.value)
+    file.write_text("3: 4\n", encoding="utf-8")
+    with pytest.raises(ParameterError, match="3 is no parameter's name"):
+        plan(preset=str(file))
