@@ -14,8 +14,9 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from deepqct.folder import BONES, Run, read_json, read_table, say
+from deepqct.folder import BONES, Run, read_json, read_table, say, write_table
 from deepqct.stage import notebook_source
+from deepqct.virtual import new_cohort
 
 pytestmark = pytest.mark.chain
 
@@ -151,6 +152,38 @@ def test_one_changed_value_reruns_only_what_depends_on_it(run):
     assert done.returncode == 0, done.stderr
     assert started(done) == {"04_clustering", "05_explore"}
     assert set(read_table(run.phenotypes)["group"]) == {1, 2, 3}
+
+
+def test_a_stage_that_fails_when_done_again_leaves_the_tables_of_before(run):
+    """A misspelt value must not cost a finished table, nor show it as if it were of the new values."""
+    before = run.phenotypes.read_bytes()
+    done = deepqct_run(run.folder, "groups=3", "cluster_on=femur")
+    assert done.returncode == 1
+    assert started(done) == {"04_clustering"}
+    assert run.phenotypes.read_bytes() == before
+    stages = read_json(run.record)["stages"]
+    assert (stages["04_clustering"]["status"], stages["05_explore"]["status"]) == ("failed", "out of date")
+    assert "Out of date: 05_explore." in run.report.read_text(encoding="utf-8")
+    done = deepqct_run(run.folder, "groups=3")
+    assert done.returncode == 0, done.stderr
+    assert started(done) == {"04_clustering", "05_explore"}
+    assert {stage["status"] for stage in read_json(run.record)["stages"].values()} == {"done"}
+
+
+def test_ankles_alone_are_curated(tmp_path):
+    """A laboratory that scans no wrists; the notebook shows a tibia then."""
+    cohort = new_cohort(tmp_path, n=6, voxel_mm=0.4, slices=3, prevalence=0.5)
+    scans = read_table(cohort / "scans.tsv").query("site == 'ankle'")
+    write_table(cohort / "scans.tsv", scans)
+    papermill.execute_notebook(
+        notebook_source("01_data_curation"), tmp_path / "01.ipynb", cwd=str(ROOT), progress_bar=False,
+        kernel_name="python3",
+        parameters={
+            "run_dir": str(tmp_path / "run"), "cohort_dir": str(cohort), "image_px": 32, "folds": 2, "repeats": 1,
+            "workers": 1, "interactive": False,
+        },
+    )  # fmt: skip
+    assert set(read_table(Run(tmp_path / "run").indices)["bone"]) == {"tibia", "fibula"}
 
 
 def test_a_failed_stage_stops_only_what_depends_on_it(tmp_path):
