@@ -128,6 +128,19 @@ def test_a_fold_does_not_depend_on_which_were_trained_before_it(run):
     pd.testing.assert_frame_equal(alone, after)
 
 
+def test_scores_of_a_fold_do_not_depend_on_its_own_outcomes(run):
+    """However a held-out outcome found its way into a score, turning all of them round would change it."""
+    before = learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    people, splits = read_table(run.participants), read_table(run.splits).query("protocol == 'all'")
+    held_out = people["participant_id"].isin(splits.loc[splits["fold"] == "0", "participant_id"])
+    write_table(run.participants, people.assign(fracture=people["fracture"].where(~held_out, 1 - people["fracture"])))
+    record = run.models("radius") / "all" / "repeat0" / "fold0.json"
+    data = read_json(record)["data"]
+    after = learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    assert read_json(record)["data"] != data, "it was trained anew"
+    pd.testing.assert_frame_equal(before, after)
+
+
 def test_another_recipe_or_other_images_train_again(run):
     """Scores kept from other images would be wrong in silence."""
     record = run.models("radius") / "all" / "repeat0" / "fold0.json"

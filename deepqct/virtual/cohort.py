@@ -151,7 +151,7 @@ def new_cohort(
     content = {"recipe": recipe, "attainable_auc": attainable}
     if record.exists() and read_json(record) != content:
         raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
-    if cohort.exists() and not record.exists():
+    if cohort.is_dir() and any(cohort.iterdir()) and not record.exists():
         raise ValueError(f"{cohort} was not made by deepqct and would be written over; choose another folder.")
     scans = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
     write_json(record, content)
