@@ -394,8 +394,7 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).parent / "workflow" / "Snakefile"),
         "--directory", str(plan.run.folder), "--configfile", str(config_path), "--cores", str(cores),
-        "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-incomplete", "--keep-going", "--nocolor", "--quiet",
-        "all",
+        "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
     ]  # fmt: skip
     lock = plan.run.folder / ".snakemake" / "locks"
     if lock.exists() and any(lock.iterdir()):
