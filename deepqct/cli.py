@@ -67,6 +67,7 @@ def check(
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
     from deepqct.cohort import LEFT_OUT, ROLES, check_cohort, columns_by_role
+    from deepqct.tables import like_dates
 
     checked, faults = check_cohort(cohort, outcome=outcome)
     if checked is None:
@@ -95,6 +96,8 @@ def check(
     if left_out := ", ".join(columns_by_role(checked.dictionary, LEFT_OUT)):
         line = f"Left in the cohort folder: {left_out}; describe them in participants.json to take them along."
         console.print(line, markup=False, highlight=False)
+    if dates := like_dates(people["participant_id"]):
+        console.print(dates, markup=False, highlight=False)
     console.print("No faults.")
 
 

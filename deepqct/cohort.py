@@ -20,6 +20,7 @@ import pandera.pandas as pa
 from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
 from deepqct.formats import may_be_calibrated
+from deepqct.tables import decimal_commas, read_tsv
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
@@ -46,7 +47,8 @@ KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "t_total_hip": ("T-score total hip", -8, 8, "", "other"),
 }
 _BINARY = [name for name, (_, low, high, _, _) in KNOWN.items() if (low, high) == (0, 1)]
-_ID = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # ids become file names
+# Ids become file names, and must not be read as a missing value.
+_ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
 class CohortError(ValueError):
@@ -136,7 +138,9 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
     contours = manufacturer.read_contours(folder, people=known or set(), faults=faults)
     scanner_indices = manufacturer.read_index_table(folder, people=known or set(), faults=faults)
     try:
-        rejected = frozenset(reviews.rejected(reviews.read_reviews(folder)))
+        read = reviews.read_reviews(folder)
+        rejected = frozenset(reviews.rejected(read))
+        faults += [] if scans is None else _unlisted(read, scans)
     except reviews.ReviewError as error:
         faults.append(str(error))
     if faults or participants is None or scans is None:
@@ -203,24 +207,17 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
 def _read(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
     """A tab-separated table as text, or None with the reason in `faults`."""
     if not path.exists():
-        faults.append(f"{path.name} is missing from the cohort folder; see the README for its form.")
-        return None
-    try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, na_values=["", "n/a"], encoding="utf-8-sig"
+        other = next(
+            (f.name for f in path.parent.glob(f"{path.stem}.*") if f.suffix in (".csv", ".txt", ".xlsx")), None
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
-        faults.append(f"{path.name} is not a tab-separated UTF-8 table; save it again as tab-separated text.")
+        hint = "see the README for its form" if other is None else f"save {other} as tab-separated text under that name"
+        faults.append(f"{path.name} is missing from the cohort folder; {hint}.")
         return None
-    missing = [name for name in required if name not in table.columns]
-    for name in missing:
-        close = difflib.get_close_matches(name, table.columns, n=1)
-        hint = f"rename {close[0]!r}" if close else "add it"
-        faults.append(f"{path.name} has no column {name!r}; {hint}.")
-    if not missing and table.empty:
+    table = read_tsv(path, required, faults)
+    if table is not None and table.empty:
         faults.append(f"{path.name} has no rows; list the patients, one a row.")
         return None
-    return None if missing else table
+    return table
 
 
 def _read_dictionary(path: Path, faults: list[str]) -> dict[str, Any]:
@@ -249,7 +246,7 @@ def _check_participants(
     if outcome not in table.columns:
         close = difflib.get_close_matches(outcome, table.columns, n=1)
         hint = (
-            f"did you mean {close[0]!r}?" if close else f"add it, or name another column by outcome=… ({_some(table)})."
+            f"did you mean {close[0]!r}?" if close else f"add it, or name another column as outcome ({_some(table)})."
         )
         faults.append(f"participants.tsv has no outcome column {outcome!r}; {hint}")
     columns = {
@@ -264,7 +261,11 @@ def _check_participants(
     for name, entry in dictionary.items():
         if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "frax", "bmd"):
             columns[name] = pa.Column(float, nullable=True)
-    return _validate(table, pa.DataFrameSchema(columns), file="participants.tsv", outcome=outcome, faults=faults)
+    typed = _validate(table, pa.DataFrameSchema(columns), file="participants.tsv", outcome=outcome, faults=faults)
+    if typed is not None and outcome in typed and typed[outcome].nunique() == 1:
+        faults.append(f"participants.tsv: {outcome} is {typed[outcome].iloc[0]:.0f} in every row; a model needs both.")
+        return None
+    return typed
 
 
 def _check_scans(
@@ -316,6 +317,17 @@ def _check_scans(
     return typed
 
 
+def _unlisted(decisions: pd.DataFrame, scans: pd.DataFrame) -> list[str]:
+    """Decisions on scans that scans.tsv does not list: the rejected scan would stay in under another id."""
+    listed = set(scans[["participant_id", "site"]].itertuples(index=False, name=None))
+    given = decisions[["participant_id", "site"]].itertuples(index=False, name=None)
+    return [
+        f"{reviews.REVIEWS}, row {row}: scans.tsv has no {site} of {person!r}; correct the id or remove the line."
+        for row, (person, site) in enumerate(given, start=2)
+        if (person, site) not in listed
+    ]
+
+
 def _validate(
     table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, outcome: str | None, faults: list[str]
 ) -> pd.DataFrame | None:
@@ -325,9 +337,13 @@ def _validate(
     for name, column in schema.columns.items():
         if name in table.columns and column.dtype.type == np.float64:
             typed[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+            commas, sentence = decimal_commas(table, name, file=file)
+            said |= {(row, name) for row in commas}
+            faults += sentence
             for row in np.flatnonzero(table[name].notna() & typed[name].isna()):
-                said.add((int(row), name))
-                faults.append(_sentence(table, file, int(row), name, "number", outcome))
+                if (int(row), name) not in said:
+                    said.add((int(row), name))
+                    faults.append(_sentence(table, file, int(row), name, "number", outcome))
     try:
         schema.validate(typed, lazy=True)
     except pandera.errors.SchemaErrors as errors:
@@ -355,7 +371,10 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
     if check == "number":
         return f"{where}: {column} is {value!r}, not a number; {mend}."
     if column == "participant_id":
-        return f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens; {mend}."
+        return (
+            f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens, or stands for a "
+            f"missing value; {mend}."
+        )
     if column in KNOWN and column not in _BINARY and column != outcome:
         _, low, high, unit, _ = KNOWN[column]
         return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."

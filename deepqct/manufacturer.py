@@ -20,6 +20,7 @@ from deepqct.bones import Bone, BoneError, bone_within
 from deepqct.folder import BONES
 from deepqct.indices import UNITS
 from deepqct.scan import Scan, read_mask_at
+from deepqct.tables import decimal_commas, read_tsv
 
 CONTOURS, INDICES = "contours.tsv", "indices.tsv"
 COMPARTMENTS = ("total", "cortical", "trabecular")
@@ -43,7 +44,9 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.Da
     DataFrame or None
         participant_id, bone, compartment, file.
     """
-    table = _read(folder / CONTOURS, ("participant_id", "bone", "compartment", "file"), faults)
+    if not (folder / CONTOURS).exists():
+        return None
+    table = read_tsv(folder / CONTOURS, ("participant_id", "bone", "compartment", "file"), faults)
     if table is None:
         return None
     before = len(faults)
@@ -71,7 +74,9 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         participant_id, bone, and the symbols that the table has; None if there is no table, or with the reasons in
         `faults`.
     """
-    table = _read(folder / INDICES, ("participant_id", "bone"), faults)
+    if not (folder / INDICES).exists():
+        return None
+    table = read_tsv(folder / INDICES, ("participant_id", "bone"), faults)
     if table is None:
         return None
     before = len(faults)
@@ -85,9 +90,11 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
             faults.append(f"{INDICES}: no index is called {name!r}; {hint}.")
             continue
         values = pd.to_numeric(table[name], errors="coerce")
-        faults += [
+        commas, sentence = decimal_commas(table, name, file=INDICES)
+        faults += sentence + [
             f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, not a number; correct it."
             for row in np.flatnonzero(table[name].notna() & values.isna())
+            if row not in commas
         ]
         if symbol in _SHARES and plain == name and values.max() > 1:
             faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")
@@ -160,22 +167,6 @@ def _placed(path: Path, scan: Scan) -> NDArray[np.bool_]:
     if not out.any():
         raise BoneError(f"{path.name} is empty within the scan; check that it belongs to this scan.")
     return out
-
-
-def _read(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
-    """A tab-separated table as text; None if there is none."""
-    if not path.exists():
-        return None
-    try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, na_values=["", "n/a"], encoding="utf-8-sig"
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
-        faults.append(f"{path.name} is not a tab-separated UTF-8 table; save it again as tab-separated text.")
-        return None
-    missing = [name for name in required if name not in table.columns]
-    faults += [f"{path.name} has no column {name!r}; add it." for name in missing]
-    return None if missing else table
 
 
 def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str, ...]]]:

@@ -54,7 +54,17 @@ def read_reviews(folder: Path) -> pd.DataFrame:
     path = folder / REVIEWS
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.read_csv(path, dtype="string", keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except UnicodeDecodeError as error:
+        row = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ReviewError(
+            f"{REVIEWS}, row {row} has a letter that is not UTF-8; save it again as CSV UTF-8."
+        ) from error
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise ReviewError(
+            f"{REVIEWS} is empty or no table with commas; mend it, or remove it to begin anew."
+        ) from error
     if tuple(table.columns) != COLUMNS:
         raise ReviewError(f"{REVIEWS} has the columns {', '.join(table.columns)}; it needs {', '.join(COLUMNS)}.")
     for row, line in enumerate(table.to_dict("records"), start=2):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepqct import reviews
 from deepqct.cohort import (
     CohortError,
     check_cohort,
@@ -16,6 +17,7 @@ from deepqct.cohort import (
     table_one,
 )
 from deepqct.splits import make_splits
+from deepqct.tables import like_dates
 
 
 def edit(path: Path, row: int, column: str, value: str) -> None:
@@ -113,6 +115,95 @@ def test_missing_files_and_columns_are_named(make_cohort):
     assert any("scans.tsv is missing" in fault for fault in faults)
     assert any("did you mean 'fractures'?" in fault for fault in faults)
     assert check_cohort(folder / "nowhere")[1][0].endswith("participants.tsv and scans.tsv.")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda text: text.replace("\t", ";").encode(), "has its columns separated by ';'; save it again as tab-separated"),
+        (lambda text: text.replace("\t", ",").encode(), "has its columns separated by ','"),
+        (lambda text: text.encode("utf-16"), "is UTF-16, which Excel calls Unicode Text"),
+        (lambda text: text.encode() + b"sub-9\t\xfc\t0.6\t1\n",
+         "row 10 has a letter that is not UTF-8"),
+        (lambda text: text.replace("sub-0003\t63", "sub-0003\t63\tyes").encode(), "row 5 has 5 cells, and the header 4"),
+        (lambda text: text.replace("sub-0003", '"sub-0003').encode(), "is never closed; remove it"),
+        (
+            lambda text: text.replace("0.6", "0,6").encode(),
+            "bmd_total_hip has decimal commas in 8 rows, the first row 2 ('0,6')",
+        ),
+        (lambda text: text.replace("age", "fracture").encode(), "has two columns 'fracture'; keep one"),
+        (lambda text: text.replace("sub-0003", "NA").encode(), "participant_id 'NA' has characters"),
+        (lambda text: b"", "has no column 'participant_id'"),
+    ],
+)  # fmt: skip
+def test_what_spreadsheets_make_of_a_table_is_one_sentence(make_cohort, spoil, sentence):
+    """Whoever saved it so cannot know what a delimiter or an index is."""
+    file = make_cohort() / "participants.tsv"
+    file.write_bytes(spoil(file.read_text(encoding="utf-8")))
+    faults = [
+        fault for fault in check_cohort(file.parent)[1] if "participants.tsv" in fault and "scans.tsv" not in fault
+    ]
+    assert len(faults) == 1
+    assert sentence in faults[0]
+
+
+def test_harmless_habits_of_spreadsheets_are_no_faults(make_cohort):
+    """A byte order mark, Windows' line ends, tabs at the end of every row, an empty last line."""
+    folder = make_cohort()
+    for name in ("participants.tsv", "scans.tsv"):
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        text = "\ufeff" + "\r\n".join(f"{line}\t\t" for line in [*lines, ""])
+        (folder / name).write_bytes(text.encode())
+    cohort, faults = check_cohort(folder)
+    assert faults == []
+    assert cohort.participants.columns.tolist() == ["participant_id", "age", "bmd_total_hip", "fracture"]
+
+
+def test_a_table_under_another_name_is_pointed_at(make_cohort):
+    """The form says .tsv, and Excel saves .csv."""
+    folder = make_cohort()
+    (folder / "participants.tsv").rename(folder / "participants.csv")
+    assert (
+        "participants.tsv is missing from the cohort folder; save participants.csv as tab-separated"
+        in check_cohort(folder)[1][0]
+    )
+
+
+def test_one_outcome_for_all_is_a_fault(make_cohort):
+    """Nothing could be told apart."""
+    folder = make_cohort()
+    for row in range(2, 10):
+        edit(folder / "participants.tsv", row, "fracture", "0")
+    assert check_cohort(folder)[1] == ["participants.tsv: fracture is 0 in every row; a model needs both."]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            b"J\xfcrgen,sub-0001,wrist,reject,,,2026,0\n",
+            "row 2 has a letter that is not UTF-8; save it again as CSV UTF-8",
+        ),
+        (b"AB,sub-0099,wrist,reject,,,2026,0\n", "row 2: scans.tsv has no wrist of 'sub-0099'; correct the id"),
+        (None, "is empty or no table"),
+    ],
+)
+def test_a_rejection_is_never_lost_in_silence(make_cohort, line, sentence):
+    """Excel rewrites review.csv, ids are renamed; a scan that was rejected must not come back unseen."""
+    folder = make_cohort()
+    header = ",".join(reviews.COLUMNS).encode() + b"\n"
+    (folder / reviews.REVIEWS).write_bytes(b"" if line is None else header + line)
+    edit(folder / "participants.tsv", 2, "age", "212")
+    faults = check_cohort(folder)[1]
+    assert len(faults) == 2, "the other faults are said all the same"
+    assert sentence in faults[-1]
+
+
+def test_ids_that_look_like_dates_are_a_word():
+    """A date of birth is a bad name for a file."""
+    for one in ("1950-03-12", "19500312", "12-03-1950"):
+        assert f"1 of 2 ids look like dates, the first {one!r}" in like_dates(pd.Series(["sub-0001", one]))
+    assert like_dates(pd.Series(["sub-0001", "P0042", "20260042", "1234-56-78"])) == ""
 
 
 def test_splits_are_by_patient_stratified_and_repeatable():

@@ -1,0 +1,96 @@
+"""Tab-separated tables as people save them: what is wrong is said by file, row and value, never read wrongly."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+_DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
+_COMPACT = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+_DATE = rf"(?:19|20)\d\d-{_MONTH}-{_DAY}|{_COMPACT}|{_DAY}-{_MONTH}-(?:19|20)?\d\d"
+_MISSING = ("", "n/a")
+_DECIMAL_COMMA = r"[-+]?\d+,\d+"
+_SAVE = "save it again as tab-separated text in UTF-8"
+
+
+def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
+    """A tab-separated table as text.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it must be there.
+    required : tuple of str
+        Columns that it must have.
+    faults : list of str
+        Receives a sentence for each thing that is wrong.
+
+    Returns
+    -------
+    DataFrame or None
+        Every cell a text, NaN where it is empty or n/a; None with the reasons in `faults`.
+    """
+    text = _text(path, faults)
+    if text is None:
+        return None
+    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t") if text.strip() else [[]]
+    header = [name.strip() for name in header]
+    for sign in (";", ","):
+        if len(header) == 1 and sign in header[0]:
+            faults.append(f"{path.name} has its columns separated by {sign!r}; {_SAVE}.")
+            return None
+    before = len(faults)
+    missing = [name for name in required if name not in header]
+    for name in missing:
+        close = difflib.get_close_matches(name, header, n=1)
+        faults.append(f"{path.name} has no column {name!r}; {f'rename {close[0]!r}' if close else 'add it'}.")
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    faults += [f"{path.name} has two columns {name!r}; keep one." for name in twice]
+    cells = [[*row, *[""] * (len(header) - len(row))] for row in rows if any(cell.strip() for cell in row)]
+    for number, row in enumerate(cells, start=2):
+        if any("\n" in cell for cell in row):
+            faults.append(f'{path.name}, row {number}: a quotation mark (") is never closed; remove it.')
+        elif any(cell.strip() for cell in row[len(header) :]):
+            faults.append(f"{path.name}, row {number} has {len(row)} cells, and the header {len(header)}; correct it.")
+    if len(faults) > before:
+        return None
+    table = pd.DataFrame([row[: len(header)] for row in cells], columns=header, dtype=object)
+    table = table.loc[:, [bool(name) for name in header]]
+    return table.mask(table.isin(_MISSING))
+
+
+def _text(path: Path, faults: list[str]) -> str | None:
+    """The text of a table; None if its encoding is not UTF-8."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        faults.append(f"{path.name} is UTF-16, which Excel calls Unicode Text; {_SAVE}.")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        faults.append(f"{path.name}, row {row} has a letter that is not UTF-8; {_SAVE}.")
+        return None
+
+
+def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list[int], list[str]]:
+    """Places in a column whose numbers are written with a comma, and the one sentence on all of them."""
+    places = np.flatnonzero(table[column].astype("string").str.fullmatch(_DECIMAL_COMMA).fillna(False)).tolist()
+    if not places:
+        return [], []
+    first = table[column].iloc[places[0]]
+    rows = f"in {len(places)} rows, the first row {places[0] + 2}" if len(places) > 1 else f"in row {places[0] + 2}"
+    return places, [f"{file}: {column} has decimal commas {rows} ({first!r}); write points."]
+
+
+def like_dates(ids: pd.Series) -> str:
+    """A word on ids that look like a date, such as one of birth; empty if none does."""
+    found = ids[ids.astype("string").str.fullmatch(_DATE).fillna(False)]
+    if found.empty:
+        return ""
+    return f"{len(found)} of {len(ids)} ids look like dates, the first {found.iloc[0]!r}; choose ids that name nobody."
