@@ -66,11 +66,13 @@ def check(
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
-    from deepqct.cohort import LEFT_OUT, ROLES, check_cohort, columns_by_role
+    from deepqct.cohort import LEFT_OUT, ROLES, check_cohort, check_heads, columns_by_role
     from deepqct.tables import like_dates
 
     checked, faults = check_cohort(cohort, outcome=outcome)
-    if checked is None:
+    if checked is not None:
+        faults = check_heads(checked)
+    if checked is None or faults:
         for fault in faults:
             errors.print(f"• {fault}", markup=False, highlight=False)
         errors.print(f"{len(faults)} fault{'' if len(faults) == 1 else 's'}; nothing was run.", highlight=False)

@@ -19,7 +19,7 @@ import pandera.pandas as pa
 
 from deepqct import manufacturer, reviews
 from deepqct.folder import SITES, Run, read_json, read_table, resolve, write_json, write_table
-from deepqct.formats import may_be_calibrated
+from deepqct.formats import ScanError, may_be_calibrated, read_head
 from deepqct.tables import decimal_commas, read_tsv
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
@@ -147,6 +147,38 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
         return None, faults
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
     return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected), []
+
+
+def check_heads(cohort: Cohort) -> list[str]:
+    """What the headers of the scans say against them: cut off, no calibration, another site.
+
+    Returns
+    -------
+    list of str
+        One sentence a scan that could not be curated.
+    """
+    faults = []
+    for row, scan in enumerate(cohort.scans.to_dict("records"), start=2):
+        path, where = cohort.folder / scan["file"], f"scans.tsv, row {row} ({scan['participant_id']})"
+        try:
+            head = read_head(path)
+        except ScanError as error:
+            faults.append(f"{where}: {str(error).replace(str(path), scan['file'])}")
+            continue
+        stated = scan.get("unit") == "density"
+        if head.site not in (None, scan["site"]):
+            faults.append(
+                f"{where}: {scan['file']} is a scan of the {head.site}, not of the {scan['site']}; correct site."
+            )
+        if may_be_calibrated(path) and head.eight_bit and not stated:
+            faults.append(f"{where}: {scan['file']} holds 8-bit voxels, as masks do; give the scan itself.")
+        elif may_be_calibrated(path) and (head.calibration is None) is not stated:
+            mend = (
+                "leave its unit empty" if stated else "write density into the column unit if its numbers are mgHA/cm³"
+            )
+            has = "a" if stated else "no"
+            faults.append(f"{where}: {scan['file']} has {has} calibration of its own; {mend}.")
+    return faults
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:

@@ -7,6 +7,7 @@ do not, and are never guessed at.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ SITE_CODES = {20: ("wrist", "left"), 21: ("wrist", "right"), 38: ("ankle", "left
 # Codes of the Scanner type field, as in files of scanners whose generation is known.
 SCANNER_CODES = {9: "XtremeCT II"}
 _POSITION = "0020|0032"  # of a DICOM slice
+_AIM_NAMES = ("Mu_Scaling", "Density: slope", "Density: intercept")
+_UNREADABLE = (
+    RuntimeError,
+    OSError,
+    UnicodeDecodeError,
+    IndexError,
+    MemoryError,
+)  # what py_aimio raises on a damaged file
 _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
@@ -56,6 +65,26 @@ class Stored:
     position: tuple[int, int, int] = (0, 0, 0)
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a file says before its voxels.
+
+    Parameters
+    ----------
+    calibration : (slope, intercept) or None
+        As in `Stored`.
+    site, side : str or None
+        From the header's code.
+    eight_bit : bool
+        Whether its voxels have 8 bits, as masks do; False where only the voxels tell.
+    """
+
+    calibration: tuple[float, float] | None = None
+    site: str | None = None
+    side: str | None = None
+    eight_bit: bool = False
+
+
 def read_stored(path: Path) -> Stored:
     """Read a file, or a folder of DICOM slices, by what its name says it is.
 
@@ -70,6 +99,37 @@ def read_stored(path: Path) -> Stored:
     ScanError
         If it is missing, empty, cut off, or not what its name says.
     """
+    return _known_reader(path)(path)
+
+
+def read_head(path: Path) -> Head:
+    """Read what an AIM or ISQ says of itself, in milliseconds; of other formats know only that there is something.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_stored`.
+
+    Raises
+    ------
+    ScanError
+        As `read_stored`, where the header or the file's length tells.
+    """
+    reader = _known_reader(path)
+    if reader is _read_aim:
+        header = _aim_header(path)
+        log = _log(header)
+        return Head(_calibration(log, _AIM_NAMES, path), *_place(log.get("Site")), _aim_bytes(header) == 1)
+    if reader is _read_isq:
+        header = _isq_header(path)
+        return Head(_isq_calibration(header, path), *_place(header.get("site")))
+    if path.is_dir() and not any(file.is_file() and file.stat().st_size > 0 for file in path.iterdir()):
+        raise ScanError(f"{path} is a folder without slices; copy the series again.")
+    return Head()
+
+
+def _known_reader(path: Path) -> Callable[[Path], Stored]:
+    """The reader of a file that is there and not empty."""
     if not path.exists():
         raise ScanError(f"{path} does not exist; correct the path.")
     reader = _reader(path)
@@ -77,7 +137,7 @@ def read_stored(path: Path) -> Stored:
         raise ScanError(f"{path} has a name that no reader knows; use AIM, ISQ, GOBJ, DICOM, NIfTI, MHA or NRRD.")
     if path.is_file() and path.stat().st_size == 0:
         raise ScanError(f"{path} is empty; copy it again from the scanner.")
-    return reader(path)
+    return reader
 
 
 def may_be_calibrated(path: Path) -> bool | None:
@@ -99,50 +159,89 @@ def _read_aim(path: Path) -> Stored:
     """An AIM of Scanco's, versions 020 and 030."""
     import py_aimio
 
+    _aim_header(path)
+    try:
+        voxels, header = py_aimio.read_aim(str(path))
+    except _UNREADABLE as error:
+        raise ScanError(f"{path} cannot be read as an AIM; copy it again from the scanner.") from error
+    log = _log(header)
+    x, y, z = (float(edge) for edge in header["element_size"])
+    place = (*_place(log.get("Site")), _scanner(log.get("Scanner type")), _reversed(header["position"]))
+    return Stored(voxels, _calibration(log, _AIM_NAMES, path), (z, y, x), *place)
+
+
+def _aim_header(path: Path) -> Mapping[str, Any]:
+    """The header of an AIM that is as long as it says."""
+    import py_aimio
+
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(56)
     # A version 020 header opens with the lengths of its blocks, one of 030 with its name.
     if not start.startswith((b"\x14\0\0\0\x8c\0\0\0", b"AIMDATA_V030")):
         raise ScanError(f"{path} does not begin like an AIM; export it again from the scanner as AIM.")
     try:
-        header = py_aimio.aim_info(str(path))
-        bytes_a_voxel = {131074: 2, 65537: 1}.get(int(header["aim_type"]))
-        if bytes_a_voxel is not None:  # else compressed or float: the reader knows its length
-            _check_length(path, header["dimensions"], first=int(header["byte_offset"]), each=bytes_a_voxel)
-        voxels, header = py_aimio.read_aim(str(path))
-    except (RuntimeError, OSError, UnicodeDecodeError, IndexError) as error:
+        header: Mapping[str, Any] = py_aimio.aim_info(str(path))
+        each = _aim_bytes(header)
+        if each is not None:
+            _check_length(path, header["dimensions"], first=int(header["byte_offset"]), each=each)
+    except _UNREADABLE as error:
         raise ScanError(f"{path} cannot be read as an AIM; copy it again from the scanner.") from error
-    log = header["processing_log"] if isinstance(header["processing_log"], Mapping) else {}
-    names = ("Mu_Scaling", "Density: slope", "Density: intercept")
-    x, y, z = (float(edge) for edge in header["element_size"])
-    place = (*_place(log.get("Site")), _scanner(log.get("Scanner type")), _reversed(header["position"]))
-    return Stored(voxels, _calibration(log, names, path), (z, y, x), *place)
+    if each is None and len(start) == 56:  # compressed or float: the lengths of its blocks tell
+        new = start.startswith(b"AIM")
+        promised = 16 + sum(struct.unpack("<4q", start[16:48])) if new else sum(struct.unpack("<4i", start[:16]))
+        if path.stat().st_size < promised:
+            raise ScanError(f"{path} ends before its last slice; copy it again from the scanner.")
+    return header
+
+
+def _aim_bytes(header: Mapping[str, Any]) -> int | None:
+    """Bytes a voxel of an AIM; None if they are compressed or float."""
+    return {131074: 2, 65537: 1}.get(int(header["aim_type"]))
+
+
+def _log(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of an AIM's processing log, which is text where the header alone was read."""
+    import py_aimio
+
+    log = header["processing_log"]
+    fields: object = py_aimio.log_to_dict(log) if isinstance(log, str) else log
+    return fields if isinstance(fields, Mapping) else {}
 
 
 def _read_isq(path: Path) -> Stored:
     """An ISQ of Scanco's, memory-mapped: a whole one is 1.8 GB."""
+    header = _isq_header(path)
+    dimensions = header["dimensions_p"]
+    shape = tuple(int(n) for n in dimensions[::-1])
+    voxels = np.memmap(path, dtype="<i2", mode="r", offset=int(header["data_offset"]), shape=shape)
+    edges = [um / n / 1000 for um, n in zip(header["dimensions_um"], dimensions, strict=True)]
+    place = (*_place(header.get("site")), _scanner(header.get("scanner_type")))
+    return Stored(voxels, _isq_calibration(header, path), (edges[2], edges[1], edges[0]), *place)
+
+
+def _isq_header(path: Path) -> Mapping[str, Any]:
+    """The header of an ISQ of 16 bits that is as long as it says."""
     import py_aimio
 
     with path.open("rb") as file:
         if not file.read(16).startswith(b"CTDATA-HEADER"):
             raise ScanError(f"{path} does not begin like an ISQ; export it again from the scanner as ISQ.")
     try:
-        header = py_aimio.isq_info(str(path))
-    except (RuntimeError, OSError, UnicodeDecodeError) as error:
+        header: Mapping[str, Any] = py_aimio.isq_info(str(path))
+    except _UNREADABLE as error:
         raise ScanError(f"{path} cannot be read as an ISQ; copy it again from the scanner.") from error
-    dimensions, first = header["dimensions_p"], int(header["data_offset"])
     if int(header["data_type"]) != 3:
         raise ScanError(
             f"{path} is an ISQ of type {header['data_type']}, and only 16-bit ones are read; export it as AIM."
         )
-    _check_length(path, dimensions, first=first, each=2)
-    voxels = np.memmap(path, dtype="<i2", mode="r", offset=first, shape=tuple(int(n) for n in dimensions[::-1]))
-    names = ("mu_scaling", "rescale_slope", "rescale_intercept")
+    _check_length(path, header["dimensions_p"], first=int(header["data_offset"]), each=2)
+    return header
+
+
+def _isq_calibration(header: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
+    """Slope and intercept of an ISQ that states densities; None for another unit."""
     density = "HA" in str(header.get("rescale_units", ""))
-    calibration = _calibration(header, names, path) if density else None
-    edges = [um / n / 1000 for um, n in zip(header["dimensions_um"], dimensions, strict=True)]
-    place = (*_place(header.get("site")), _scanner(header.get("scanner_type")))
-    return Stored(voxels, calibration, (edges[2], edges[1], edges[0]), *place)
+    return _calibration(header, ("mu_scaling", "rescale_slope", "rescale_intercept"), path) if density else None
 
 
 def _read_gobj(path: Path) -> Stored:

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from files import write_isq
 
 from deepqct import reviews
 from deepqct.cohort import (
     CohortError,
     check_cohort,
+    check_heads,
     columns_by_role,
     load_cohort,
     table_one,
@@ -197,6 +199,40 @@ def test_a_rejection_is_never_lost_in_silence(make_cohort, line, sentence):
     faults = check_cohort(folder)[1]
     assert len(faults) == 2, "the other faults are said all the same"
     assert sentence in faults[-1]
+
+
+def test_heads_of_scans_tell_what_will_fail(make_cohort):
+    """A copy that broke off, a file filed under the other site, a unit filled down: found in seconds."""
+    folder = make_cohort()
+    scans = folder / "scans"
+    whole = (scans / "sub-0000_wrist.AIM").read_bytes()
+    (scans / "sub-0000_wrist.AIM").write_bytes(b"")
+    (scans / "sub-0001_wrist.AIM").write_bytes(whole[:-20])
+    (scans / "sub-0002_wrist.AIM").write_bytes(whole.replace(b"Density: slope", b"Density: slip "))
+    edit(folder / "scans.tsv", 5, "site", "ankle")
+    write_isq(scans / "raw.ISQ", np.zeros((3, 4, 4), np.int16))
+    edit(folder / "scans.tsv", 6, "file", "scans/raw.ISQ")
+    (scans / "series").mkdir()
+    edit(folder / "scans.tsv", 7, "file", "scans/series")
+    lines = (folder / "scans.tsv").read_text(encoding="utf-8").splitlines()
+    unit = ["unit", *["", "", "", "", "", "density", "density", ""]]
+    (folder / "scans.tsv").write_text(
+        "\n".join(f"{a}\t{b}" for a, b in zip(lines, unit, strict=True)), encoding="utf-8"
+    )
+    cohort, faults = check_cohort(folder)
+    assert faults == []
+    said = check_heads(cohort)
+    words = (
+        "row 2 (sub-0000): scans/sub-0000_wrist.AIM is empty",
+        "row 3 (sub-0001): scans/sub-0001_wrist.AIM ends after 2 of 3 slices",
+        "row 4 (sub-0002): scans/sub-0002_wrist.AIM has no calibration of its own; write density",
+        "row 5 (sub-0003): scans/sub-0003_wrist.AIM is a scan of the wrist, not of the ankle",
+        "row 6 (sub-0004): scans/raw.ISQ has no calibration of its own",
+        "row 7 (sub-0005): scans/series is a folder without slices",
+        "row 8 (sub-0006): scans/sub-0006_wrist.AIM has a calibration of its own; leave its unit empty",
+    )
+    assert len(said) == len(words)
+    assert all(word in fault for word, fault in zip(words, said, strict=True))
 
 
 def test_ids_that_look_like_dates_are_a_word():
