@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 
 import yaml
@@ -73,3 +75,22 @@ def test_conda_takes_python_and_system_things_and_leaves_the_rest_to_the_lock():
     (python,) = (r for r in conda if r.name == "python")
     (specifier,) = python.specifier
     assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains(specifier.version)
+
+
+def test_modules_are_listed_in_the_order_of_their_imports():
+    """The README says that a module imports only from those above it; a reader goes through them in that order."""
+    listed = re.findall(
+        r"^  ([a-z_]+)(?:\.py|/) ", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    package = ROOT / "deepqct"
+    there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(listed) >= there - {"__init__", "__main__"}
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or own not in listed:
+                continue
+            module, names = node.module or "", [alias.name for alias in node.names]
+            used = names if module == "deepqct" else [module.split(".")[1]] if module.startswith("deepqct.") else []
+            below = [name for name in used if name in listed[listed.index(own) + 1 :]]
+            assert not below, f"{path.name} imports {below}, which the README lists below it"
