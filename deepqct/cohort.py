@@ -350,13 +350,14 @@ def _check_scans(
 
 
 def _unlisted(decisions: pd.DataFrame, scans: pd.DataFrame) -> list[str]:
-    """Decisions on scans that scans.tsv does not list: the rejected scan would stay in under another id."""
+    """Standing rejections of scans that scans.tsv does not list: the scan would stay in under another id."""
     listed = set(scans[["participant_id", "site"]].itertuples(index=False, name=None))
-    given = decisions[["participant_id", "site"]].itertuples(index=False, name=None)
+    lost = reviews.rejected(decisions) - listed
+    given = decisions[["participant_id", "site", "decision"]].itertuples(index=False, name=None)
     return [
-        f"{reviews.REVIEWS}, row {row}: scans.tsv has no {site} of {person!r}; correct the id or remove the line."
-        for row, (person, site) in enumerate(given, start=2)
-        if (person, site) not in listed
+        f"{reviews.REVIEWS}, row {row}: scans.tsv has no {site} of {person!r}; correct the id, or undo it there."
+        for row, (person, site, decision) in enumerate(given, start=2)
+        if decision == "reject" and (person, site) in lost
     ]
 
 

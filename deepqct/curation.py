@@ -258,9 +258,7 @@ def _curate_anew(task: _Task, *, recipe: dict[str, Any]) -> list[dict[str, Any]]
     """Read a scan, cut its bones out, measure and write them."""
     scan = read_scan(task.path, unit=task.unit)
     if scan.site not in (None, task.site):
-        raise ScanError(
-            f"{task.path.name} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table."
-        )
+        raise ScanError(f"{task.path} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table.")
     other_side = scan.side not in (None, task.side)
     notes = [f"its header says {scan.side}, scans.tsv {task.side} (which is it?)"] if other_side else []
     scan = replace(scan, site=task.site, side=task.side)
@@ -285,11 +283,9 @@ def _without_names(error: Exception, task: _Task) -> str:
     text = str(error)
     for bone, parts in task.contours.items():
         for part, path in parts.items():
-            text = text.replace(str(path), f"the {part} contour of the {bone}").replace(path.name, "the contour")
+            text = text.replace(str(path), f"the {part} contour of the {bone}")
     text = re.sub(re.escape(f"{task.path}/") + r"[^\s:;,]+", "one of its slices", text)
-    return (
-        text.replace(str(task.path), "the scan").replace(task.path.name, "the scan").replace(f"{task.path.parent}/", "")
-    )
+    return text.replace(str(task.path), "the scan")
 
 
 def _read_record(path: Path) -> dict[str, Any]:

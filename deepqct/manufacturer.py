@@ -156,16 +156,16 @@ def _placed(path: Path, scan: Scan) -> NDArray[np.bool_]:
     mask, voxel_mm, position = read_mask_at(path)
     if not np.allclose(voxel_mm, scan.voxel_mm, rtol=0.01):
         raise BoneError(
-            f"{path.name} has voxels of {voxel_mm[0]:.4f} mm and the scan of {scan.voxel_mm[0]:.4f} mm; export it again."
+            f"{path} has voxels of {voxel_mm[0]:.4f} mm and the scan of {scan.voxel_mm[0]:.4f} mm; export it again."
         )
     out = np.zeros(scan.native.shape, bool)
     shifts = [p - q for p, q in zip(position, scan.position, strict=True)]
     to = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(shifts, mask.shape, scan.native.shape, strict=True))
     if any(s.start >= s.stop for s in to):
-        raise BoneError(f"{path.name} lies outside of the scan; check that it belongs to this scan.")
+        raise BoneError(f"{path} lies outside of the scan; check that it belongs to this scan.")
     out[to] = mask[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, shifts, strict=True))]
     if not out.any():
-        raise BoneError(f"{path.name} is empty within the scan; check that it belongs to this scan.")
+        raise BoneError(f"{path} is empty within the scan; check that it belongs to this scan.")
     return out
 
 

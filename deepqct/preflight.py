@@ -12,8 +12,8 @@ from deepqct.stage import ParameterError
 
 # The lowest value of a parameter, in whatever stage; what networks take is checked by `Recipe`.
 LOWEST = {
-    "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 1,
-    "bootstraps": 1, "draws": 1, "neighbours": 2,
+    "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 0,
+    "bootstraps": 0, "draws": 1, "neighbours": 2,
 }  # fmt: skip
 Jobs = Mapping[str, Mapping[str, Any]]
 

@@ -155,6 +155,7 @@ def test_what_no_cohort_could_be_run_with_is_an_error_at_once(override, sentence
     assert sentence in str(error.value)
     with pytest.raises(ParameterError, match="Strict stacking needs at least 3 folds, and folds is 2"):
         plan("folds=2", "stacking=strict")
+    plan("permutations=0", "03_fusion_and_baselines.bootstraps=0")  # none is a choice
 
 
 @pytest.mark.parametrize(
