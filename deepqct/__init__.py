@@ -1,23 +1,9 @@
-"""deepqct: from HR-pQCT scans to a fragility-fracture risk, for every bone of its own.
+"""deepqct: from HR-pQCT scans to a fragility-fracture risk, for each bone separately.
 
-Importing the package is light; each module is imported when it is named.
+``import deepqct as dq`` is light: what is named here is loaded when it is used (`__init__.pyi` lists it).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from deepqct.stage import start
+import lazy_loader
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "start"]
-
-
-def __getattr__(name: str) -> Any:
-    """Load `start` on first use, so that the bare import stays light."""
-    if name == "start":
-        from deepqct.stage import start
-
-        return start
-    raise AttributeError(f"module 'deepqct' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

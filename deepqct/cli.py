@@ -42,7 +42,8 @@ def run(
 
     A second call does only what is out of date. Example: deepqct run data/ours epochs=20 --preset paper --out reports/ours
     """
-    from deepqct.run import execute, plan_run
+    from deepqct.run.plan import plan_run
+    from deepqct.run.workflow import execute
 
     folder = out or Path("reports") / Path(preset).stem
     if "=" in cohort:
@@ -66,8 +67,9 @@ def check(
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
-    from deepqct.cohort import LEFT_OUT, ROLES, check_cohort, check_heads, columns_by_role
-    from deepqct.tables import like_dates
+    from deepqct.cohort.check import check_cohort, check_heads
+    from deepqct.cohort.tsv import like_dates
+    from deepqct.terms import LEFT_OUT, ROLES, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome)
     if checked is not None:
@@ -115,7 +117,7 @@ def inspect(
     import numpy as np
 
     from deepqct import plots
-    from deepqct.scan import read_scan
+    from deepqct.scans.scan import read_scan
 
     scan = read_scan(file, unit=unit)
     density = scan.density
@@ -150,8 +152,8 @@ def pages(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Serve explorer and review of a run as pages without code, on this machine alone; Ctrl+C stops it."""
-    from deepqct.app import serve
     from deepqct.folder import Run, resolve
+    from deepqct.run.app import serve
 
     raise typer.Exit(serve(Run(resolve(run_folder)), port=port, browser=browser))
 
@@ -174,7 +176,7 @@ def cohort_new(
     workers: Annotated[int, typer.Option(min=1, help="Scans made side by side.")] = 2,
 ) -> None:
     """Make a cohort of virtual women."""
-    from deepqct.virtual import new_cohort
+    from deepqct.virtual.cohort import new_cohort
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -191,7 +193,7 @@ def cohort_new(
 def job(run_folder: Path, name: str) -> None:
     """Execute one job of a run; the workflow calls this."""
     from deepqct.folder import Run
-    from deepqct.run import run_job
+    from deepqct.run.jobs import run_job
 
     if not run_job(Run(run_folder), name):
         raise typer.Exit(1)

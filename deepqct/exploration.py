@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepqct.cohort import age_of, run_outcome
-from deepqct.evaluation import net_benefit
-from deepqct.evaluation.decisions import THRESHOLDS, classification, share
-from deepqct.families import headline
+from deepqct.curation.stacks import load_stack
+from deepqct.evaluation.decisions import THRESHOLDS, classification, net_benefit, share
 from deepqct.folder import Run, read_table, write_table
-from deepqct.indices import wide_indices
-from deepqct.scan import Scan
-from deepqct.stacks import load_stack
+from deepqct.models.families import headline
+from deepqct.run_tables import age_of, run_outcome, wide_indices
+from deepqct.scans.scan import Scan
 
 NEAREST = 40  # women of like risk; our choice
 _FEWEST = 10  # women from whom a line over age is drawn

@@ -1,10 +1,11 @@
-"""Where every file of a run lies, and how files are written: whole or not at all.
+"""Where every file of a run lies, how files are written (whole or not at all), and what results depend on (hashes).
 
 Nobody else in the package or in a notebook builds a path by hand.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -12,13 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-BONES = ("radius", "ulna", "tibia", "fibula")
-SITES = {"wrist": ("radius", "ulna"), "ankle": ("tibia", "fibula")}
+PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
 @dataclass(frozen=True)
@@ -242,12 +243,6 @@ class Run:
         return path
 
 
-def virtual_of(run: Run) -> dict[str, Any]:
-    """What a run's participants.json says of a virtual cohort (scenario, attainable_auc); empty for a real one."""
-    content = read_json(run.dictionary) if run.dictionary.exists() else {}
-    return dict(content.get("virtual") or {})
-
-
 def project_root() -> Path:
     """The folder that relative paths start from, wherever Jupyter's working directory is.
 
@@ -311,17 +306,6 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(("participant_id", "fold", "held_out"), "string"))
 
 
-def say(line: str) -> None:
-    """Print one plain line at once, so that a log tells where a long job is."""
-    print(line, flush=True)  # noqa: T201
-
-
-def bones_of(run: Run) -> tuple[str, ...]:
-    """The bones that a run was asked for; all four where nobody asked."""
-    asked = read_json(run.settings).get("bones") if run.settings.exists() else None
-    return BONES if asked is None else tuple(bone for bone in BONES if bone in asked)
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal; of a folder, that of its files' names and hashes."""
     if path.is_dir():
@@ -329,3 +313,90 @@ def file_hash(path: Path) -> str:
         return hashlib.sha256(names.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_reached(code: str) -> list[Path]:
+    """The files of deepqct that some code reaches by import, sorted.
+
+    A name on the face of a wing (`__init__.pyi`) stands for the file that defines it, so that code that draws one figure
+    does not depend on every other figure.
+
+    Parameters
+    ----------
+    code : str
+        Python source.
+    """
+    reached: set[Path] = set()
+    waiting = _imported(code)
+    while waiting:
+        file = waiting.pop()
+        if file not in reached:
+            reached.add(file)
+            waiting |= _imported(file.read_text(encoding="utf-8"))
+    return sorted(reached)
+
+
+def code_hash(code: str) -> str:
+    """SHA-256 of some code and of every file of deepqct that it reaches by import, in hexadecimal."""
+    digest = hashlib.sha256(code.encode())
+    for file in code_reached(code):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+class _Uses(ast.NodeVisitor):
+    """Every use of a name with what is taken from it: ``dq.plots.roc`` is one use, of three parts."""
+
+    def __init__(self) -> None:
+        self.found: list[list[str]] = []
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.found.append([node.id])
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        parts, inner = [node.attr], node.value
+        while isinstance(inner, ast.Attribute):
+            parts, inner = [inner.attr, *parts], inner.value
+        if isinstance(inner, ast.Name):
+            self.found.append([inner.id, *parts])
+        else:
+            self.visit(inner)
+
+
+def _imported(code: str) -> set[Path]:
+    """The files of deepqct that this code imports itself."""
+    tree, uses = ast.parse(code), _Uses()
+    uses.visit(tree)
+    places: dict[str, list[str]] = {}  # a name in this code: where it lies in the package
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            places |= {a.asname or PACKAGE.name: [] for a in node.names if a.name.split(".")[0] == PACKAGE.name}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+            places |= {a.asname or a.name: [*node.module.split(".")[1:], a.name] for a in node.names}
+    files: set[Path] = set()
+    for name, place in places.items():
+        taken = [use[1:] for use in uses.found if use[0] == name]
+        files = files.union(*(_defining(PACKAGE, [*place, *parts]) for parts in taken))
+    return files
+
+
+def _defining(folder: Path, place: list[str]) -> set[Path]:
+    """The file that defines a name, by its place in a wing; for a wing as a whole every file on its face."""
+    face = _face(folder)
+    if not place:
+        return set[Path]().union(*(_defining(folder, [*module, name]) for name, module in face.items()))
+    name, *rest = place
+    if (folder / name / "__init__.py").exists():
+        return _defining(folder / name, rest)
+    if (folder / f"{name}.py").exists():
+        return {folder / f"{name}.py"}
+    return _defining(folder, [*face[name], *place]) if face.get(name) else {folder / "__init__.py"}
+
+
+@cache
+def _face(folder: Path) -> dict[str, list[str]]:
+    """The names that a wing hands on, with the module of each; no module for a module itself."""
+    stub = folder / "__init__.pyi"
+    nodes = ast.parse(stub.read_text(encoding="utf-8")).body if stub.exists() else []
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {a.name: node.module.split(".") if node.module else [] for node in imports for a in node.names}

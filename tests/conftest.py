@@ -14,7 +14,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, write_aim
+from deepqct.scans import Scan, write_aim
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

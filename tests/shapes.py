@@ -47,12 +47,12 @@ def phantom(
     shape: tuple[int, int, int], *, voxel_mm: float = 0.0607, shell_mm: float = 1.0
 ) -> dict[str, NDArray[np.bool_]]:
     """An elliptic shell around plates of 3 voxels with gaps of 14: total, cortical, trabecular, bone within it."""
-    from edt import edt
+    from scipy import ndimage
 
     y, x = np.ogrid[: shape[1], : shape[2]]
     middle = ((shape[1] - 1) / 2, (shape[2] - 1) / 2)
     outline = ((y - middle[0]) / (middle[0] - 11.5)) ** 2 + ((x - middle[1]) / (middle[1] - 11.5)) ** 2 <= 1
-    core = edt(outline) - 0.5 > shell_mm / voxel_mm
+    core = ndimage.distance_transform_edt(outline) - 0.5 > shell_mm / voxel_mm
     plates = (np.arange(shape[2]) % 17 < 3)[None, :]
     flat = {"total": outline, "cortical": outline & ~core, "trabecular": core, "bone": core & plates}
     return {name: np.ascontiguousarray(np.broadcast_to(mask, shape)) for name, mask in flat.items()}

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from deepqct import plots
-from deepqct.comparison import curves, planned, reclassified, summarise
-from deepqct.folder import BONES, Run, project_root, write_json, write_table
-from deepqct.indices import UNITS
+from deepqct.folder import Run, project_root, write_json, write_table
+from deepqct.models.comparison import curves, planned, reclassified, summarise
+from deepqct.terms import BONES, UNITS
 
 WOMEN = 60
 # A grey pixel.

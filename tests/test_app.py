@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import synthetic
 
-from deepqct.app import app_notebooks
 from deepqct.folder import Run, write_json
+from deepqct.run.app import app_notebooks
 
 CURATION = {"parameters": {"cohort_dir": "data/ours", "outcome": "hip"}}
 

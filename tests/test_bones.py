@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import shapes
 
-from deepqct.bones import BoneError, find_bones
-from deepqct.indices import UNITS, cortical_pores, measure, trabecular_indices, wide_indices
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, to_native
-from deepqct.thickness import local_thickness
+from deepqct.bones import BoneError, find_bones, local_thickness, measure
+from deepqct.bones.indices import cortical_pores, trabecular_indices
+from deepqct.run_tables import wide_indices
+from deepqct.scans import Scan
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
+from deepqct.terms import UNITS
 
 VOXEL = 0.12
 

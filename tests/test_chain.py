@@ -14,9 +14,11 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from deepqct.folder import BONES, Run, read_json, read_table, say, write_table
-from deepqct.stage import notebook_source
+from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.run.parameters import notebook_source
+from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
+from deepqct.work import say
 
 pytestmark = pytest.mark.chain
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepqct import classifiers
-from deepqct.classifiers import C_GRID, RIDGE, SENSITIVITY, cross_predict, fit
+from deepqct.models.classifiers import C_GRID, RIDGE, SENSITIVITY, cross_predict, fit
 
 
 def table(n: int = 90, columns: int = 4, *, effect: float = 1.0, seed: int = 0):
@@ -58,7 +57,9 @@ def _columns_of_fits(x, y, fold) -> dict[str, tuple[str, ...]]:
     """The columns that `cross_predict` gives to each fit, by held-out fold."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "fit", lambda *args, **kwargs: seen.append(fit(*args, **kwargs)) or seen[-1])
+        patch.setattr(
+            "deepqct.models.classifiers.fit", lambda *args, **kwargs: seen.append(fit(*args, **kwargs)) or seen[-1]
+        )
         cross_predict(x, outcome=y, fold=fold)
     return {k: fitted.columns for k, fitted in zip(fold.unique(), seen, strict=True)}
 

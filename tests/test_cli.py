@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, write_aim
+from deepqct.scans import Scan, write_aim
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE
 
 
 def deepqct(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

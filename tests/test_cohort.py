@@ -9,17 +9,9 @@ import pandas as pd
 import pytest
 from files import write_isq
 
-from deepqct import reviews
-from deepqct.cohort import (
-    CohortError,
-    check_cohort,
-    check_heads,
-    columns_by_role,
-    load_cohort,
-    table_one,
-)
-from deepqct.splits import make_splits
-from deepqct.tables import like_dates
+from deepqct.cohort import CohortError, check_cohort, check_heads, load_cohort, make_splits, reviews, table_one
+from deepqct.cohort.tsv import like_dates
+from deepqct.terms import columns_by_role
 
 
 def edit(path: Path, row: int, column: str, value: str) -> None:

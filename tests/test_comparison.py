@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from test_fusion import assembled, data, predict
 
-from deepqct import comparison, evaluation
-from deepqct.cohort import complete_dictionary
-from deepqct.splits import PROTOCOLS, make_splits
+from deepqct import evaluation
+from deepqct.cohort import make_splits
+from deepqct.cohort.check import complete_dictionary
+from deepqct.cohort.splits import PROTOCOLS
+from deepqct.models import comparison, optimism
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,7 @@ def test_optimism_knows_a_signal_from_noise():
     for effect, strong in ((0.0, False), (2.0, True)):
         tables = data(effect=effect, seed=4)
         told: list[tuple[int, int]] = []
-        found = comparison.optimism(
+        found = optimism.optimism(
             assembled(tables),
             predict(tables),
             permutations=19,
@@ -141,7 +143,7 @@ def test_optimism_knows_a_signal_from_noise():
 
 def test_adequacy_is_said_of_every_fitted_model():
     """60 women are too few for 8 parameters, and the report must say so."""
-    found = comparison.adequacy(assembled(data()))
+    found = optimism.adequacy(assembled(data()))
     assert not found["enough"].any()
     assert found.query("family == 'pQCT-index' and model == 'all four bones'")["parameters"].item() == 8
     assert "DeepQCT" not in set(found["family"]), "a network's score is no single parameter"
@@ -172,13 +174,13 @@ def test_a_bone_missing_for_a_third_is_judged_on_its_own_women():
         indices = indices[(indices["bone"] != bone) | ~indices["participant_id"].isin(gone)]
     tables |= {"indices": indices, "scores": {}}
     predictions = predict(tables)
-    best = comparison.optimism(assembled(tables), predictions, permutations=0, bootstraps=0).iloc[0]
+    best = optimism.optimism(assembled(tables), predictions, permutations=0, bootstraps=0).iloc[0]
     summary = comparison.summarise(predictions).query("measure == 'AUC'").set_index(["family", "model"])
     row = summary.loc[(best["family"], best["model"])]
     assert best["observed"] == pytest.approx(row["value"])
     assert best["n"] == row["n"]
     assert best["observed"] == summary["value"].max()
-    found = comparison.adequacy(assembled(tables)).set_index(["family", "model"])
+    found = optimism.adequacy(assembled(tables)).set_index(["family", "model"])
     assert found.loc[("pQCT-index", "radius"), "n"] == 40
 
 

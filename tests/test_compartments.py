@@ -8,9 +8,9 @@ from scipy import ndimage
 from scipy.ndimage import distance_transform_edt as edt
 from scipy.spatial import cKDTree
 
-from deepqct.bones import Bone, find_bones
-from deepqct.indices import measure
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, to_native
+from deepqct.bones import Bone, find_bones, measure
+from deepqct.scans import Scan
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 
 XCT2, XCT1 = 0.0607, 0.082
 FINE = 4  # times finer than the voxels the limb is drawn

@@ -10,13 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from deepqct import controls, saliency
-from deepqct.folder import Run, read_table, say, write_json, write_table
-from deepqct.images import BoneImage, bone_images, image_masks, normalised
-from deepqct.items import items_of
-from deepqct.learner import cross_validate
-from deepqct.recipe import Recipe
-from deepqct.stacks import CORTICAL, TRABECULAR
+from deepqct.curation.stacks import CORTICAL, TRABECULAR
+from deepqct.folder import Run, read_table, write_json, write_table
+from deepqct.networks import Recipe, controls, covered, cross_validate, folds, saliency
+from deepqct.networks.data import items_of
+from deepqct.networks.images import BoneImage, bone_images, image_masks, normalised
+from deepqct.work import say
 
 SIZE, RECIPE = 48, Recipe(arch="resnet18", epochs=1, images=1, batch_size=4)
 
@@ -251,8 +250,8 @@ def test_saliency_compares_with_women_of_the_other_folds(run):
     """A usual woman, or the mean under a cover, that the explained women made would know them."""
     where = {"bone": "radius", "protocol": "all", "repeat": 0, "recipe": RECIPE}
     cross_validate(run, bone="radius", recipe=RECIPE)
-    for _, items in saliency._held_out(run, **where):
-        others = set(saliency._others(run, items, **where)["participant_id"])
+    for _, items in folds.held_out_folds(run, **where):
+        others = set(folds.items_of_others(run, items, **where)["participant_id"])
         assert others
         assert others.isdisjoint(items["participant_id"])
 
@@ -267,7 +266,7 @@ def test_bones_of_any_size_are_registered():
         angle, depth = np.unravel_index(np.argmax(found), found.shape)
         assert angle == pytest.approx(saliency.ANGLES / 4, abs=3), "below"
         assert depth > 0.7 * saliency.RADII
-    assert saliency.quarters(inside)[60, 32] == saliency.QUARTERS.index("lower")
+    assert covered.quarters(inside)[60, 32] == covered.QUARTERS.index("lower")
 
 
 def test_a_part_is_covered_where_it_lies_in_that_image(run):
@@ -279,11 +278,11 @@ def test_a_part_is_covered_where_it_lies_in_that_image(run):
     np.testing.assert_array_equal(image_masks(run, "sub-0000", "radius", view=where), mask)
     (commonest,) = image_masks(run, "sub-0000", "radius", view=replace(RECIPE, images=1).view)
     np.testing.assert_array_equal(commonest, mask[1])
-    covers = saliency._covers(mask)
+    covers = covered._covers(mask)
     np.testing.assert_array_equal(covers["cortex"], mask == CORTICAL)
     images = torch.zeros(3, 2, SIZE, SIZE)
-    covered = saliency._covered(images, mask, covers["cortex"], {CORTICAL: 1.0, TRABECULAR: 2.0})
-    np.testing.assert_array_equal(covered.numpy(), np.repeat((mask == CORTICAL)[:, None], 2, axis=1))
+    hidden = covered._covered(images, mask, covers["cortex"], {CORTICAL: 1.0, TRABECULAR: 2.0})
+    np.testing.assert_array_equal(hidden.numpy(), np.repeat((mask == CORTICAL)[:, None], 2, axis=1))
 
 
 class _LastAxisChannels(torch.nn.Module):
@@ -299,7 +298,7 @@ def test_a_network_without_maps_has_no_saliency_and_says_so(run, monkeypatch, ca
     with pytest.raises(saliency.NoMapsError):
         saliency._layer(body, torch.zeros(2, 3, SIZE, SIZE), finest=12)
     model = torch.nn.Sequential(body, torch.nn.LazyLinear(1))
-    monkeypatch.setattr(saliency, "load_fold", lambda *_, **__: model)
+    monkeypatch.setattr("deepqct.networks.folds.load_fold", lambda *_, **__: model)
     assert saliency.explain(run, bone="radius", protocol="all", repeat=0, recipe=RECIPE) == []
     assert "there is no saliency" in capsys.readouterr().out
 
@@ -317,10 +316,10 @@ def test_saliency_and_occlusion_find_a_planted_cue(tmp_path):
     mass = np.mean([one.heat[place].sum() / max(one.heat[bone].sum(), 1e-9) for one in explained])
     say(f"lower cortex: {mass:.2f} of the saliency on {place.sum() / bone.sum():.2f} of the bone")
     assert mass >= 2 * place.sum() / bone.sum()
-    covered = saliency.occlusion(run, bone="radius", recipe=recipe, **where).set_index("part")
-    say(covered.to_string())
+    table = covered.occlusion(run, bone="radius", recipe=recipe, **where).set_index("part")
+    say(table.to_string())
     for other in ("right", "upper", "left"):
-        assert covered.loc["lower quarter", "moved"] > 3 * covered.loc[f"{other} quarter", "moved"]
+        assert table.loc["lower quarter", "moved"] > 3 * table.loc[f"{other} quarter", "moved"]
     # Not by the column lost: where both scores separate the outcomes, no difference is estimated.
-    area = covered["estimate"]
+    area = table["estimate"]
     assert area["nothing"] - area["cortex"] > 0.3 > area["nothing"] - area["trabecular core"] + 0.2

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepqct import curation
-from deepqct.cohort import keep_cohort, load_cohort, run_outcome
-from deepqct.curation import CurationError, curate
-from deepqct.folder import SITES, Run, read_json, read_table
-from deepqct.splits import keep_splits
-from deepqct.stacks import FIELD_MM, example_stacks, load_stack, of_bone
+from deepqct.cohort import keep_cohort, keep_splits, load_cohort
+from deepqct.curation import CurationError, curate, example_stacks, load_stack, of_bone
+from deepqct.curation.stacks import FIELD_MM
+from deepqct.folder import Run, read_json, read_table
+from deepqct.run_tables import run_outcome
+from deepqct.terms import SITES
 from deepqct.virtual import new_cohort
 
 
@@ -47,7 +47,7 @@ def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_f
     first = curate(cohort, one, image_px=32, workers=2)
     curate(cohort, two, image_px=32)
     assert one.indices.read_bytes() == two.indices.read_bytes()
-    monkeypatch.setattr(curation, "read_scan", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr("deepqct.curation.curation.read_scan", lambda path: pytest.fail(f"{path} was read again"))
     pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
 
 

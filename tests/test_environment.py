@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import yaml
 from conftest import ROOT
 from packaging.markers import default_environment
@@ -77,20 +81,47 @@ def test_conda_takes_python_and_system_things_and_leaves_the_rest_to_the_lock():
     assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains(specifier.version)
 
 
-def test_modules_are_listed_in_the_order_of_their_imports():
+PACKAGE = ROOT / "deepqct"
+
+
+def imported(path: Path) -> Iterator[str]:
+    """What a file of the package imports from the package, such as bones.find."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "deepqct":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deepqct."):
+            place = node.module.removeprefix("deepqct.")
+            yield from (f"{place}.{alias.name}" for alias in node.names)
+
+
+def test_wings_are_listed_in_the_order_of_their_imports():
     """The README says that a module imports only from those above it; a reader goes through them in that order."""
-    listed = re.findall(
-        r"^  ([a-z_]+)(?:\.py|/) ", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    package = ROOT / "deepqct"
-    there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
-    assert set(listed) >= there - {"__init__", "__main__"}
-    for path in sorted(package.rglob("*.py")):
-        own = path.relative_to(package).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or own not in listed:
-                continue
-            module, names = node.module or "", [alias.name for alias in node.names]
-            used = names if module == "deepqct" else [module.split(".")[1]] if module.startswith("deepqct.") else []
-            below = [name for name in used if name in listed[listed.index(own) + 1 :]]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^  ([a-z_]+)(?:\.py|/) ", text, flags=re.MULTILINE)
+    there = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(listed) == there - {"__init__", "__main__"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if own in listed:
+            below = [name for name in imported(path) if name.split(".")[0] in listed[listed.index(own) + 1 :]]
             assert not below, f"{path.name} imports {below}, which the README lists below it"
+
+
+@pytest.mark.parametrize("wing", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_the_files_of_a_wing_are_listed_in_the_order_of_their_imports(wing):
+    """Who opens a wing reads in its docstring which file does what, from the ground up."""
+    docstring = ast.get_docstring(ast.parse((PACKAGE / wing / "__init__.py").read_text(encoding="utf-8"))) or ""
+    listed = re.findall(r"^([a-z_]+)\.py", docstring, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (PACKAGE / wing).glob("*.py") if path.stem != "__init__")
+    for number, name in enumerate(listed):
+        used = [
+            place.split(".")[1] for place in imported(PACKAGE / wing / f"{name}.py") if place.startswith(f"{wing}.")
+        ]
+        below = sorted(set(used) & set(listed[number + 1 :]))
+        assert not below, f"{wing}/{name}.py imports {below}, which the wing lists below it"
+
+
+def test_the_first_level_of_the_package_can_be_taken_in_at_a_glance():
+    """A hallway of fifty files tells nobody where anything is."""
+    names = subprocess.check_output(["git", "ls-files", "deepqct"], cwd=ROOT, text=True).splitlines()
+    assert len({name.split("/")[1] for name in names}) <= 24

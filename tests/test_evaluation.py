@@ -219,7 +219,7 @@ def test_the_intercept_of_risks_that_are_far_off_is_found():
     """A calculator may say 2 % where a third has the event; a full Newton step runs away from there."""
     rng = np.random.default_rng(8)
     y = np.r_[np.ones(70), np.zeros(146)]
-    found = evaluation.calibration(y, rng.uniform(0.015, 0.025, 216)).set_index("measure")
+    found = evaluation.calibration_measures(y, rng.uniform(0.015, 0.025, 216)).set_index("measure")
     assert found.loc["intercept", "estimate"] == pytest.approx(np.log(70 / 146) - np.log(0.02 / 0.98), abs=0.1)
     assert evaluation.calibration_curve(y, np.r_[np.full(206, 0.3), rng.random(10)], draws=5).empty
 
@@ -244,23 +244,23 @@ def test_calibration_finds_what_was_put_in():
     rng = np.random.default_rng(4)
     logit = rng.normal(-0.7, 1.0, 20000)
     y = rng.random(20000) < 1 / (1 + np.exp(-logit))
-    right = evaluation.calibration(y, 1 / (1 + np.exp(-logit))).set_index("measure")["estimate"]
-    extreme = evaluation.calibration(y, 1 / (1 + np.exp(-2 * logit))).set_index("measure")["estimate"]
+    right = evaluation.calibration_measures(y, 1 / (1 + np.exp(-logit))).set_index("measure")["estimate"]
+    extreme = evaluation.calibration_measures(y, 1 / (1 + np.exp(-2 * logit))).set_index("measure")["estimate"]
     assert right["slope"] == pytest.approx(1, abs=0.05)
     assert right["intercept"] == pytest.approx(0, abs=0.05)
     assert extreme["slope"] == pytest.approx(0.5, abs=0.03)
     assert extreme["Brier"] > right["Brier"]
-    useless = evaluation.calibration(y, np.full(len(y), y.mean())).set_index("measure")["estimate"]
+    useless = evaluation.calibration_measures(y, np.full(len(y), y.mean())).set_index("measure")["estimate"]
     assert useless["scaled Brier"] == pytest.approx(0, abs=1e-9)
     assert np.isnan(useless["slope"])
     with pytest.raises(ValueError, match="probabilities, not scores"):
-        evaluation.calibration(y, logit)
+        evaluation.calibration_measures(y, logit)
 
 
 def test_risks_that_separate_the_outcomes_have_no_slope():
     """Newton's method would run away and print whatever it reached."""
     y = np.r_[np.zeros(30), np.ones(30)]
-    found = evaluation.calibration(y, np.r_[np.full(30, 0.2), np.full(30, 0.8)]).set_index("measure")["estimate"]
+    found = evaluation.calibration_measures(y, np.r_[np.full(30, 0.2), np.full(30, 0.8)]).set_index("measure")["estimate"]
     assert np.isnan(found["slope"])
     assert np.isfinite(found["Brier"])
 

@@ -9,7 +9,7 @@ import synthetic
 
 from deepqct import exploration
 from deepqct.folder import Run, read_table, write_table
-from deepqct.heatmaps import Explained, keep_explained, load_explained
+from deepqct.networks import Explained, keep_explained, load_explained
 
 FUSED = ("DeepQCT", "all four bones")
 

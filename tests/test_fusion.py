@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepqct import fusion
-from deepqct.classifiers import cross_predict
-from deepqct.cohort import complete_dictionary
+from deepqct.cohort import make_splits
+from deepqct.cohort.check import complete_dictionary
+from deepqct.cohort.splits import PROTOCOLS
 from deepqct.evaluation import within_folds
-from deepqct.families import FAMILIES, INDEX_SCORE, models_for, widest
 from deepqct.folder import Run, write_json, write_table
-from deepqct.indices import wide_indices
-from deepqct.splits import PROTOCOLS, make_splits, one_patient
+from deepqct.models import models_for, predict_all
+from deepqct.models.classifiers import cross_predict
+from deepqct.models.families import FAMILIES, INDEX_SCORE, widest
+from deepqct.models.predict import Tables
+from deepqct.models.predict import tables as tables_of
+from deepqct.run_tables import one_patient, wide_indices
 
 BONES = ("radius", "ulna", "tibia", "fibula")
 
@@ -54,10 +57,10 @@ def data(n: int = 60, *, seed: int = 0, effect: float = 1.0, protocols: tuple[st
     }  # fmt: skip
 
 
-def assembled(tables) -> fusion.Tables:
+def assembled(tables) -> Tables:
     """The same as the models take them."""
     wide = wide_indices(tables["indices"])
-    return fusion.Tables(
+    return Tables(
         features=tables["participants"].set_index("participant_id").join(wide),
         indices=list(wide.columns),
         scores=tables["scores"],
@@ -71,7 +74,7 @@ def assembled(tables) -> fusion.Tables:
 
 def predict(tables) -> pd.DataFrame:
     """Predictions of every model."""
-    return fusion.predict_all(assembled(tables))
+    return predict_all(assembled(tables))
 
 
 def test_every_model_predicts_every_patient_once():
@@ -324,7 +327,7 @@ def test_repeats_are_predicted_where_there_are_networks():
 def test_the_results_do_not_depend_on_the_workers():
     """Or a run on a cluster would not be the run of a laptop."""
     tables = assembled(data())
-    pd.testing.assert_frame_equal(fusion.predict_all(tables), fusion.predict_all(tables, workers=2))
+    pd.testing.assert_frame_equal(predict_all(tables), predict_all(tables, workers=2))
 
 
 def test_nothing_to_predict_from_is_one_sentence():
@@ -347,7 +350,7 @@ def test_networks_of_bones_that_were_not_asked_for_take_no_part(tmp_path, capsys
     write_json(run.dictionary, tables["dictionary"])
     for bone, table in tables["scores"].items():
         write_table(run.scores(bone), table)
-    assert set(fusion.tables(run).scores) == set(BONES)
+    assert set(tables_of(run).scores) == set(BONES)
     write_json(run.settings, {"bones": ["radius", "ulna"]})
-    assert list(fusion.tables(run).scores) == ["radius", "ulna"]
+    assert list(tables_of(run).scores) == ["radius", "ulna"]
     assert "scores_tibia.csv is left out" in capsys.readouterr().out

@@ -26,11 +26,11 @@ from papermill.parameterize import parameterize_notebook
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from deepqct.cohort import load_cohort
+from deepqct.cohort import load_cohort, read_reviews
+from deepqct.cohort.reviews import standing
 from deepqct.curation import curate
 from deepqct.folder import Run, read_json, read_table, write_json
-from deepqct.reviews import read_reviews, standing
-from deepqct.stage import notebook_source
+from deepqct.run.parameters import notebook_source
 from deepqct.virtual import new_cohort
 from deepqct.widgets import Explorer
 

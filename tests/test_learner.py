@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
-from deepqct import fusion, items, learner
-from deepqct.backbones import network, try_network
-from deepqct.folder import BONES, Run, read_json, read_table, write_json, write_table
-from deepqct.images import BoneImage
-from deepqct.recipe import Recipe
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
+from deepqct.models import predict
+from deepqct.networks import Recipe, cross_validation, data, folds, training
+from deepqct.networks.backbones import network, try_network
+from deepqct.networks.images import BoneImage
+from deepqct.terms import BONES
 
 RECIPE = Recipe(epochs=1, images=2, batch_size=4, arch="resnet18")
 
@@ -49,7 +50,7 @@ def people_of(items: pd.DataFrame) -> set[str]:
 
 def test_no_patient_is_on_both_sides_of_a_fold(run):
     """Slices of one woman in training and validation inflate every figure (Yagis 2021)."""
-    dls = learner.bone_dataloaders(run, bone="radius", fold=0, protocol="as-published", recipe=RECIPE)
+    dls = data.bone_dataloaders(run, bone="radius", fold=0, protocol="as-published", recipe=RECIPE)
     train, valid = people_of(dls.train.items), people_of(dls.valid.items)
     assert train.isdisjoint(valid)
     assert len(dls.valid.items) == 2 * len(valid)
@@ -61,18 +62,18 @@ def test_no_patient_is_on_both_sides_of_a_fold(run):
 
 def test_a_high_score_means_the_outcome(run):
     """Categories that are sorted by name would turn every score round: "fracture" comes before "no fracture"."""
-    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
     labels = [int(dls.valid_ds[i][1]) for i in range(len(dls.valid_ds))]
     assert labels == dls.valid.items["outcome"].tolist()
-    net = learner.bone_learner(dls)
+    net = training.bone_learner(dls)
     loss = [net.loss_func(torch.full((4, 1), logit), torch.ones(4, dtype=torch.long)).item() for logit in (-3.0, 3.0)]
     assert loss[1] < loss[0]
 
 
 def test_scores_do_not_rest_on_statistics_of_weights_that_are_gone(run):
     """After a few steps torch's own running statistics are in part those of the beginning: a whole fold is shifted."""
-    dls = learner.bone_dataloaders(run, bone="radius", fold=1, recipe=replace(RECIPE, augment=False))
-    net = learner.bone_learner(dls, arch="resnet18")
+    dls = data.bone_dataloaders(run, bone="radius", fold=1, recipe=replace(RECIPE, augment=False))
+    net = training.bone_learner(dls, arch="resnet18")
     first, norm = net.model.get_submodule("0.0"), net.model.get_submodule("0.1")
     with net.no_bar(), net.no_logging():
         net.fit(6, 0.0)  # 18 steps without learning: what an epoch holds is known
@@ -85,7 +86,7 @@ def test_scores_do_not_rest_on_statistics_of_weights_that_are_gone(run):
 def test_a_long_epoch_keeps_torchs_own_averaging(run):
     """From ten steps an epoch nothing changes."""
     model = network(arch="resnet18", channels=3)
-    learner._follow_last_epoch(model, steps=11)
+    training._follow_last_epoch(model, steps=11)
     assert {m.momentum for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
 
 
@@ -105,38 +106,38 @@ def test_density_means_the_same_in_every_image(run):
 
 def test_cross_validation_scores_everybody_once_and_trains_nothing_twice(run, monkeypatch, capsys):
     """Every patient has one out-of-fold score; a second call keeps the folds and their numbers."""
-    scores = learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    scores = cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)
     for (protocol, split), part in scores.groupby(["protocol", "split"]):
         assert part["participant_id"].is_unique
         assert len(part) == {("all", "out-of-fold"): 10, ("as-published", "out-of-fold"): 8}.get((protocol, split), 2)
     assert scores["risk"].between(0, 1).all()
     weights = load_file(run.models("radius") / "all" / "repeat0" / "fold1.safetensors")
     assert all(torch.isfinite(tensor.float()).all() for tensor in weights.values())
-    assert len(learner.training_history(run, bone="radius")) == 4
-    monkeypatch.setattr(learner, "bone_learner", lambda *a, **k: pytest.fail("a fold was trained again"))
-    pd.testing.assert_frame_equal(learner.cross_validate(run, bone="radius", recipe=RECIPE), scores)
+    assert len(folds.training_history(run, bone="radius")) == 4
+    monkeypatch.setattr(training, "bone_learner", lambda *a, **k: pytest.fail("a fold was trained again"))
+    pd.testing.assert_frame_equal(cross_validation.cross_validate(run, bone="radius", recipe=RECIPE), scores)
     assert capsys.readouterr().out.count("trained before, kept") == 4
 
 
 def test_a_fold_does_not_depend_on_which_were_trained_before_it(run):
     """Whoever resumes after a break must end with the numbers of an unbroken run."""
-    alone = learner.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
+    alone = training.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
     for file in (run.models("radius") / "all" / "repeat0").iterdir():
         file.unlink()
-    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
-    after = learner.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    after = training.train_fold(run, bone="radius", fold=1, recipe=RECIPE)
     pd.testing.assert_frame_equal(alone, after)
 
 
 def test_scores_of_a_fold_do_not_depend_on_its_own_outcomes(run):
     """However a held-out outcome found its way into a score, turning all of them round would change it."""
-    before = learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    before = training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     people, splits = read_table(run.participants), read_table(run.splits).query("protocol == 'all'")
     held_out = people["participant_id"].isin(splits.loc[splits["fold"] == "0", "participant_id"])
     write_table(run.participants, people.assign(fracture=people["fracture"].where(~held_out, 1 - people["fracture"])))
     record = run.models("radius") / "all" / "repeat0" / "fold0.json"
     data = read_json(record)["data"]
-    after = learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    after = training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert read_json(record)["data"] != data, "it was trained anew"
     pd.testing.assert_frame_equal(before, after)
 
@@ -144,13 +145,13 @@ def test_scores_of_a_fold_do_not_depend_on_its_own_outcomes(run):
 def test_another_recipe_or_other_images_train_again(run):
     """Scores kept from other images would be wrong in silence."""
     record = run.models("radius") / "all" / "repeat0" / "fold0.json"
-    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     before = read_json(record)
     write_json(run.stack_record("sub-0003", "radius"), {"recipe": "scanned again", "voxel_mm": [0.12, 0.3, 0.3]})
-    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert read_json(record)["data"] != before["data"]
     first = read_table(record.with_name("fold0_scores.csv"))
-    other = learner.train_fold(run, bone="radius", fold=0, recipe=replace(RECIPE, lr=0.1))
+    other = training.train_fold(run, bone="radius", fold=0, recipe=replace(RECIPE, lr=0.1))
     assert read_json(record)["recipe"]["lr"] == 0.1
     assert not np.allclose(other["score"], first["score"])
 
@@ -178,14 +179,14 @@ def test_missing_weights_and_devices_are_errors_not_silent_changes(run, monkeypa
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(learner, "vision_learner", unreachable)
-    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    monkeypatch.setattr(training, "vision_learner", unreachable)
+    dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
     with pytest.raises(RuntimeError, match="ImageNet weights of resnet34 are not on this machine"):
-        learner.bone_learner(dls, weights="imagenet")
+        training.bone_learner(dls, weights="imagenet")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device is 'cuda'; this machine has"):
-            learner.use_device("cuda")
-    assert learner.use_device("cpu") == "cpu"
+            training.use_device("cuda")
+    assert training.use_device("cpu") == "cpu"
 
 
 def test_further_settings_are_read_or_refused():
@@ -205,29 +206,29 @@ def test_further_settings_are_read_or_refused():
 def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_factory, monkeypatch):
     """A body that is never frozen, or never begins with what was asked for, is another study."""
     asked, frozen = [], []
-    built, fitted = learner.vision_learner, learner.Learner.fit_one_cycle
+    built, fitted = training.vision_learner, training.Learner.fit_one_cycle
 
-    def building(*args: Any, **kwargs: Any) -> learner.Learner:
+    def building(*args: Any, **kwargs: Any) -> training.Learner:
         asked.append(kwargs["pretrained"])
         return built(*args, **kwargs | {"pretrained": False})
 
-    def fitting(self: learner.Learner, epochs: int, *args: Any, **kwargs: Any) -> None:
+    def fitting(self: training.Learner, epochs: int, *args: Any, **kwargs: Any) -> None:
         frozen.append((epochs, not self.model.get_submodule("0.0").weight.requires_grad))
         fitted(self, epochs, *args, **kwargs)
 
-    monkeypatch.setattr(learner, "vision_learner", building)
-    monkeypatch.setattr(learner.Learner, "fit_one_cycle", fitting)
-    dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    monkeypatch.setattr(training, "vision_learner", building)
+    monkeypatch.setattr(training.Learner, "fit_one_cycle", fitting)
+    dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
     for weights in ("imagenet", "none"):
-        learner.bone_learner(dls, arch="resnet18", weights=weights)
+        training.bone_learner(dls, arch="resnet18", weights=weights)
     assert asked == [True, False]
     file = tmp_path_factory.mktemp("others") / "net.safetensors"
     save_file(models.resnet18().state_dict(), file)
     recipe = replace(RECIPE, epochs=2, weights=str(file))
-    learner.train_fold(run, bone="radius", fold=0, recipe=recipe)
+    training.train_fold(run, bone="radius", fold=0, recipe=recipe)
     assert frozen == [(1, True), (2, False)]
     frozen.clear()
-    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert frozen == [(1, False)]
 
 
@@ -235,9 +236,9 @@ def test_views_are_averaged_as_logits_and_differ(run):
     """Test-time augmentation that shows the same picture again costs time and does nothing."""
     for augment in (True, False):
         recipe = replace(RECIPE, augment=augment)
-        dls = learner.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
-        net = learner.bone_learner(dls, arch="resnet18")
-        plain, with_views = (learner._patient_logits(net, dls.valid.items, tta=tta)["score"] for tta in (0, 2))
+        dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
+        net = training.bone_learner(dls, arch="resnet18")
+        plain, with_views = (training._patient_logits(net, dls.valid.items, tta=tta)["score"] for tta in (0, 2))
         assert np.allclose(plain, with_views, atol=1e-5) is not augment
 
 
@@ -266,15 +267,15 @@ def test_workers_are_refused_where_processes_begin_anew(run, monkeypatch):
     """A pickling error of fastai's says nothing to anybody."""
     monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: "spawn")
     with pytest.raises(ValueError, match="workers is 2, and processes are made by spawn"):
-        learner.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE, workers=2)
+        data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE, workers=2)
 
 
 def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
     """A network of another fold has seen the women whom this fold scores."""
-    learner.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     own = run.models("radius") / "all" / "repeat0" / "fold0.safetensors"
     with pytest.raises(ValueError, match="a network of this very run"):
-        learner.train_fold(run, bone="radius", fold=1, recipe=replace(RECIPE, weights=str(own)))
+        training.train_fold(run, bone="radius", fold=1, recipe=replace(RECIPE, weights=str(own)))
     elsewhere = tmp_path_factory.mktemp("others") / "net.safetensors"
     elsewhere.write_bytes(own.read_bytes())
     model = network(arch="resnet18", channels=3, weights=str(elsewhere))
@@ -291,9 +292,9 @@ def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
 def test_bones_without_stacks_are_named(run):
     """A typing error in a bone must not look like an empty cohort."""
     with pytest.raises(ValueError, match=r"Nobody has a stack of the ulna.*leave it out by bone="):
-        learner.bone_dataloaders(run, bone=BONES[1], fold=0, recipe=RECIPE)
+        data.bone_dataloaders(run, bone=BONES[1], fold=0, recipe=RECIPE)
     with pytest.raises(ValueError, match="Fold 7 of protocol 'all'"):
-        learner.bone_dataloaders(run, bone="radius", fold=7, recipe=RECIPE)
+        data.bone_dataloaders(run, bone="radius", fold=7, recipe=RECIPE)
 
 
 def test_a_fold_without_this_bone_is_left_out(run):
@@ -301,20 +302,20 @@ def test_a_fold_without_this_bone_is_left_out(run):
     three_folds(run)
     for person in ("sub-0004", "sub-0005"):  # all of fold 2 of the first repeat
         run.stack_record(person, "radius").unlink()
-    scores = learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    scores = cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)
     assert set(scores["fold"]) == {"0", "1"}
     assert len(scores) == 8
-    assert items.first_fold(run, bone="radius")["fold"] == "0"
+    assert data.first_fold(run, bone="radius")["fold"] == "0"
 
 
 def test_losses_of_folds_that_are_no_longer_drawn_are_not_shown(run):
     """Six curves under three folds would be those of other women."""
     three_folds(run)
-    learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)
     splits = read_table(run.splits)
     write_table(run.splits, splits.assign(fold=splits["fold"].replace("2", "1")).query("repeat == 0"))
-    learner.cross_validate(run, bone="radius", recipe=RECIPE)
-    assert set(learner.training_history(run, bone="radius")["fold"]) == {"0", "1"}
+    cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)
+    assert set(folds.training_history(run, bone="radius")["fold"]) == {"0", "1"}
 
 
 def three_folds(run: Run) -> pd.DataFrame:
@@ -340,15 +341,15 @@ def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypat
     """Three pairs of folds, three more networks; each woman is scored once for every other fold that is held out."""
     fold_of = three_folds(run).query("repeat == 0").set_index("participant_id")["fold"]
     trained = []
-    whole = learner.bone_dataloaders
+    whole = data.bone_dataloaders
 
     def watched(run, **where):
         dls = whole(run, **where)
         trained.append((where["fold"], where["without"], people_of(dls.train.items)))
         return dls
 
-    monkeypatch.setattr(learner, "bone_dataloaders", watched)
-    learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+    monkeypatch.setattr(training, "bone_dataloaders", watched)
+    cross_validation.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
     pairs = {(fold, without): people for fold, without, people in trained if without is not None}
     assert set(pairs) == {("0", "1"), ("0", "2"), ("1", "2")}
     for (one, other), people in pairs.items():
@@ -359,24 +360,24 @@ def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypat
     assert (inner["fold"] == inner["participant_id"].map(fold_of)).all()
     assert (inner["held_out"] != inner["fold"]).all()
     write_table(run.indices, pd.DataFrame({"participant_id": fold_of.index, "bone": "radius", "Tt.vBMD": range(10)}))
-    fused = fusion.predict_run(run, stacking="strict").query("family == 'DeepQCT' and model == 'radius + all indices'")
+    fused = predict.predict_run(run, stacking="strict").query("family == 'DeepQCT' and model == 'radius + all indices'")
     assert len(fused) == 10, "what was written is what a run stacks strictly"
     trained.clear()
-    learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+    cross_validation.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
     assert trained == [], "a second call trains nothing"
-    learner.cross_validate(run, bone="radius", recipe=RECIPE)
+    cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)
     assert not run.inner_scores("radius").exists(), "inner scores of an earlier call would be of other networks"
 
 
 def test_strict_stacking_with_two_folds_is_refused_before_any_training(run):
     """Without both folds nobody is left to train on, and hours of outer networks would come first."""
     with pytest.raises(ValueError, match=r"needs at least 3 folds, and splits\.csv has 2"):
-        learner.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
+        cross_validation.cross_validate(run, bone="radius", recipe=RECIPE, stacking="strict")
     assert not run.scores("radius").exists()
 
 
 def test_networks_are_trained_on_the_first_repeats_only(run):
     """Tables use every repeat of the folds; networks cost hours."""
     three_folds(run)
-    assert set(learner.cross_validate(run, bone="radius", recipe=RECIPE)["repeat"]) == {0}
-    assert set(learner.cross_validate(run, bone="radius", recipe=RECIPE, repeats=2)["repeat"]) == {0, 1}
+    assert set(cross_validation.cross_validate(run, bone="radius", recipe=RECIPE)["repeat"]) == {0}
+    assert set(cross_validation.cross_validate(run, bone="radius", recipe=RECIPE, repeats=2)["repeat"]) == {0, 1}

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import shapes
 
-from deepqct.agreement import agreement
-from deepqct.bones import BoneError, find_bones
+from deepqct.bones import BoneError, contoured_bone, dice, find_bones
 from deepqct.cohort import check_cohort, load_cohort
 from deepqct.curation import compare_with_scanner, curate
+from deepqct.evaluation import limits_of_agreement
 from deepqct.folder import Run, read_json, read_table
-from deepqct.manufacturer import contoured_bone, dice
 from deepqct.plots import bland_altman
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, read_mask_at, to_native, write_aim
+from deepqct.scans import Scan, write_aim
+from deepqct.scans.scan import read_mask_at
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 
 VOXEL = 0.2
 
@@ -198,12 +199,12 @@ def test_agreement_covers_its_truth():
     truth = {"bias": 2.0, "lower": 2 - 1.959964 * 3, "upper": 2 + 1.959964 * 3}
     for _ in range(400):
         a = rng.normal(50, 10, 15)
-        found = agreement(a + rng.normal(2, 3, 15), a)
+        found = limits_of_agreement(a + rng.normal(2, 3, 15), a)
         for name, value in truth.items():
             held[name] += found[f"{name}_low"] <= value <= found[f"{name}_high"]
     assert all(0.92 <= count / 400 <= 0.98 for count in held.values()), held
-    assert agreement([1, 2, np.nan], [1, np.nan, 3])["n"] == 1
+    assert limits_of_agreement([1, 2, np.nan], [1, np.nan, 3])["n"] == 1
     pd.testing.assert_series_equal(
-        pd.Series(agreement([1.0, 2, 3, 5], [1.0, 2, 3, 5])).filter(["n", "bias", "sd", "r"]),
+        pd.Series(limits_of_agreement([1.0, 2, 3, 5], [1.0, 2, 3, 5])).filter(["n", "bias", "sd", "r"]),
         pd.Series({"n": 4.0, "bias": 0.0, "sd": 0.0, "r": 1.0}),
     )

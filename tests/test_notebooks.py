@@ -9,9 +9,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from deepqct.app import PAGES, SHOWN
 from deepqct.folder import Run, write_json
-from deepqct.stage import STAGES, declared_parameters, start
+from deepqct.run import STAGES, start
+from deepqct.run.app import PAGES, SHOWN
+from deepqct.run.parameters import declared_parameters
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -43,7 +44,7 @@ def test_anatomy(path):
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert [c.metadata.get("tags", []) for c in code].count(["parameters"]) == 1
     assert code[0].metadata.tags == ["parameters"]
-    assert f'deepqct.start("{path.stem}", globals())' in code[1].source
+    assert f'dq.start("{path.stem}", globals())' in code[1].source
     assert code[-1].source == "stage.finish()"
     for cell in code:
         assert cell.outputs == []
@@ -66,7 +67,7 @@ def test_parameters_are_literals_with_types_and_notes(stage):
 def test_the_defaults_by_hand_are_the_quick_preset():
     """Whoever opens a notebook after `make report` must see what the report shows."""
     for stage, values in yaml.safe_load(
-        (ROOT / "deepqct" / "presets" / "quick.yaml").read_text(encoding="utf-8")
+        (ROOT / "deepqct" / "run" / "presets" / "quick.yaml").read_text(encoding="utf-8")
     ).items():
         defaults = {name: parameter.default for name, parameter in declared_parameters(stage).items()}
         assert values == {name: defaults[name] for name in values}

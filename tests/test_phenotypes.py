@@ -8,11 +8,10 @@ import pytest
 import synthetic
 from sklearn.metrics import adjusted_rand_score
 
-from deepqct import embedding, phenotypes
-from deepqct.clusterings import METHODS, number_by_gap, partition
 from deepqct.folder import read_json, read_table, write_table
-from deepqct.group_comparison import beside_preprint, compare_groups, keep_comparison
-from deepqct.phenotypes import find_groups, z_means
+from deepqct.groups import METHODS, beside_preprint, embedding, find, find_groups, keep_comparison, z_means
+from deepqct.groups.comparison import compare_groups
+from deepqct.groups.methods import number_by_gap, partition
 from deepqct.widgets import group_explorer
 
 QUICK = {"draws": 39, "bootstraps": 20}
@@ -30,7 +29,7 @@ def two_clouds(n: int = 60, *, apart: float = 4.0, seed: int = 0) -> tuple[pd.Da
 
 
 @pytest.fixture(scope="module")
-def found() -> tuple[pd.DataFrame, np.ndarray, phenotypes.Groups]:
+def found() -> tuple[pd.DataFrame, np.ndarray, find.Groups]:
     """Two clouds and their groups."""
     table, truth = two_clouds(100, apart=5.0)
     return table, truth, find_groups(table, seed=1, **QUICK)
@@ -48,7 +47,7 @@ def test_two_clouds_are_found_and_the_weaker_one_is_group_2(found):
     assert groups.stability.min() > 0.75
     together = groups.consensus.to_numpy()[np.equal.outer(groups.labels.to_numpy(), groups.labels.to_numpy())]
     assert np.nanmean(together) > 0.8
-    assert "There are 2 groups" in phenotypes.verdict(groups)
+    assert "There are 2 groups" in find.verdict(groups)
 
 
 def test_the_number_is_the_first_gap_that_the_next_does_not_beat():
@@ -66,10 +65,10 @@ def test_one_cloud_is_an_answer_and_is_said():
     assert groups.n_groups == 1
     assert (groups.labels == 1).all()
     assert groups.stability.empty
-    assert "there are no groups to report" in phenotypes.verdict(groups)
+    assert "there are no groups to report" in find.verdict(groups)
     asked = find_groups(table, groups=2, seed=1, **QUICK)
     assert asked.n_groups == 2
-    assert "the data do not support it" in phenotypes.verdict(asked)
+    assert "the data do not support it" in find.verdict(asked)
     assert compare_groups(groups.labels, table, clustered=set()).empty
 
 
@@ -123,10 +122,10 @@ def test_what_cannot_be_grouped_is_refused_in_one_sentence():
     with pytest.raises(ValueError, match="'kmeans'; use one of mixture, k-means"):
         find_groups(table, method="kmeans")
     with pytest.raises(ValueError, match=r"cluster_on names 'Tb\.X'"):
-        phenotypes.named(table, "Tt.vBMD, Tb.X")
+        find.named(table, "Tt.vBMD, Tb.X")
     with pytest.raises(ValueError, match="adjust_for names 'size'"):
-        phenotypes.covariates_of(table, "size")
-    assert list(phenotypes.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
+        find.covariates_of(table, "size")
+    assert list(find.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
 
 
 def test_useless_columns_make_no_groups(found):
@@ -164,10 +163,10 @@ def test_groups_that_are_only_age_vanish_when_age_is_taken_out():
 def test_methods_and_bones_are_compared(found):
     """Clear groups are the same to every method; a bone of noise finds others."""
     table, _, groups = found
-    assert phenotypes.agreement_between_methods(groups, table).min(axis=None) > 0.7
+    assert find.agreement_between_methods(groups, table).min(axis=None) > 0.7
     noise = np.random.default_rng(9).standard_normal((len(table), 3))
     both = table.join(pd.DataFrame(noise, index=table.index, columns=["ulna a", "ulna b", "ulna c"]))
-    bones = phenotypes.agreement_between_bones(groups, both)
+    bones = find.agreement_between_bones(groups, both)
     assert list(bones) == ["all", "radius", "ulna"]
     assert bones.loc["all", "radius"] > 0.9 > 0.3 > bones.loc["all", "ulna"]
 
@@ -186,7 +185,7 @@ def test_what_is_kept_says_how_it_was_made(found, tmp_path):
     table, _, groups = found
     run = synthetic.finished_run(tmp_path / "run", figures=())
     picture = embedding.embed(groups.space.standardise(table), seed=1)
-    kept = embedding.keep_groups(run, groups, picture, table)
+    kept = find.keep_groups(run, groups, picture, table)
     assert list(kept) == ["participant_id", "group", "membership", "distance", "like_none", "umap_1", "umap_2"]
     assert set(read_table(run.phenotypes)["participant_id"]) == set(table.index)
     record = read_json(run.phenotypes_record)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from deepqct import planes
+from deepqct.bones import planes
 
 
 @pytest.mark.parametrize("pixel_mm", [(0.5, 0.7), (0.0607, 0.0607), (1.0, 0.3)])

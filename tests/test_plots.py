@@ -11,9 +11,11 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
-from deepqct import comparison, plots
-from deepqct.folder import BONES, read_json
+from deepqct import plots
+from deepqct.folder import read_json
+from deepqct.models import comparison
 from deepqct.plots.women import map_points
+from deepqct.terms import BONES
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from deepqct import plots
 from deepqct.cli import app
 from deepqct.cohort import keep_cohort, load_cohort
-from deepqct.curation import curate
+from deepqct.curation import curate, example_stacks
 from deepqct.folder import Run
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, ScanError, read_scan, to_native, write_aim, write_image
-from deepqct.stacks import example_stacks
+from deepqct.scans import Scan, ScanError, read_scan, write_aim, write_image
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 
 VOXEL = 0.2
 

@@ -10,17 +10,10 @@ import pytest
 import shapes
 from scipy.stats import spearmanr
 
-from deepqct.bones import find_bones
-from deepqct.quality import (
-    MOTION_LIMIT,
-    PUBLISHED,
-    RING_LIMIT,
-    flags_of_scores,
-    motion_score,
-    ring_score,
-    unusual_indices,
-)
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, to_native
+from deepqct.bones import find_bones, motion_score, ring_score, unusual_indices
+from deepqct.bones.quality import MOTION_LIMIT, PUBLISHED, RING_LIMIT, flags_of_scores
+from deepqct.scans import Scan
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 from deepqct.virtual import draw_scan, draw_women
 from deepqct.virtual.motion import EXTENT, Pose, draw_poses, move
 

@@ -11,9 +11,8 @@ import pytest
 import synthetic
 from conftest import ROOT
 
-from deepqct import findings, tripod
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
-from deepqct.report import notebook_page, write_report
+from deepqct.report import findings, notebook_page, tripod, write_report
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from deepqct.cohort import keep_cohort, load_cohort
+from deepqct.cohort import ReviewError, decide, keep_cohort, keep_splits, load_cohort, read_reviews, reader_agreement
+from deepqct.cohort.reviews import COLUMNS, REVIEWS, rejected, standing, still_open
 from deepqct.curation import curate
 from deepqct.folder import Run, read_table
-from deepqct.items import items_of
-from deepqct.recipe import Recipe
-from deepqct.reviews import (
-    COLUMNS,
-    REVIEWS,
-    ReviewError,
-    decide,
-    read_reviews,
-    reader_agreement,
-    rejected,
-    standing,
-    still_open,
-)
-from deepqct.splits import keep_splits
+from deepqct.networks import Recipe
+from deepqct.networks.data import items_of
 from deepqct.virtual import new_cohort
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from deepqct.cohort import load_cohort
 from deepqct.folder import read_json, write_json
-from deepqct.preflight import check_cohort_for, check_machine
-from deepqct.record import write_record
-from deepqct.run import PRESETS, Plan, RunError, code_hash, execute, plan_run
-from deepqct.stage import ParameterError
+from deepqct.run import ParameterError, Plan, RunError, execute, plan_run
+from deepqct.run.plan import PRESETS
+from deepqct.run.preflight import check_cohort_for, check_machine
+from deepqct.run.record import write_record
 
 
 def plan(*overrides: str, preset: str = "quick", cohort: str = "virtual"):
@@ -89,16 +89,6 @@ def test_a_preset_file_of_ones_own(tmp_path):
         plan(preset=str(file))
     with pytest.raises(ParameterError, match="There is no preset 'quik'"):
         plan(preset="quik")
-
-
-def test_the_code_hash_follows_the_imports_of_a_notebook(monkeypatch):
-    """A change of the learner must make the training run again, and leave the curation alone."""
-    read = Path.read_bytes
-    before = {stage: code_hash(stage) for stage in ("01_data_curation", "02_train_bone")}
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + b"#" * (self.name == "learner.py"))
-    after = {stage: code_hash(stage) for stage in before}
-    assert after["01_data_curation"] == before["01_data_curation"]
-    assert after["02_train_bone"] != before["02_train_bone"]
 
 
 def test_the_bare_import_is_light():
@@ -181,7 +171,7 @@ def test_weights_that_cannot_be_had_are_an_error_before_the_curation(monkeypatch
     def unreachable(*_: object, **__: object) -> None:
         raise RuntimeError("The ImageNet weights of resnet34 are not on this machine")
 
-    monkeypatch.setattr("deepqct.backbones.network", unreachable)
+    monkeypatch.setattr("deepqct.networks.backbones.network", unreachable)
     with pytest.raises(ParameterError, match="ImageNet weights of resnet34 are not on this machine"):
         check_machine(plan(preset="paper").parameters)
     check_machine(plan("weights=none", preset="paper").parameters)
@@ -247,7 +237,7 @@ def test_two_runs_never_write_into_one_folder(tmp_path, monkeypatch):
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     write_json(at_work, {"host": socket.gethostname(), "process": done.pid})  # killed: it could not tidy up
-    monkeypatch.setattr("deepqct.run._execute", lambda plan, **_: at_work.exists())
+    monkeypatch.setattr("deepqct.run.workflow._execute", lambda plan, **_: at_work.exists())
     assert execute(made)
     assert not at_work.exists()
 

@@ -10,18 +10,8 @@ import pytest
 from conftest import ROOT
 from files import write_dicom, write_isq
 
-from deepqct.scan import (
-    INTERCEPT,
-    MU_SCALING,
-    SLOPE,
-    Scan,
-    ScanError,
-    read_mask,
-    read_scan,
-    to_native,
-    write_aim,
-    write_image,
-)
+from deepqct.scans import Scan, ScanError, read_mask, read_scan, write_aim, write_image
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 
 REAL = ROOT.parent / "shared" / "real" / "TRAB_1237.AIM"
 

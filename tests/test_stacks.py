@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from deepqct.bones import Bone
-from deepqct.scan import Scan
-from deepqct.stacks import CORTICAL, FIELD_MM, OTHER_BONE, TRABECULAR, cut_stack, of_bone
+from deepqct.curation import cut_stack, of_bone
+from deepqct.curation.stacks import CORTICAL, FIELD_MM, OTHER_BONE, TRABECULAR
+from deepqct.scans import Scan
 
 VOXEL = 0.5
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapes
 
-from deepqct.thickness import axis_spacing, local_thickness
+from deepqct.bones import axis_spacing, local_thickness
 
 CUBE = (1.0, 1.0, 1.0)
 

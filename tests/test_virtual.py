@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from deepqct.bones import find_bones
-from deepqct.cohort import KNOWN, load_cohort
-from deepqct.folder import BONES, SITES, read_table
-from deepqct.indices import measure
-from deepqct.scan import read_scan
+from deepqct.bones import find_bones, measure
+from deepqct.cohort import load_cohort
+from deepqct.folder import read_table
+from deepqct.scans import read_scan
+from deepqct.terms import BONES, KNOWN, SITES
 from deepqct.virtual import SCENARIOS, attainable_auc, draw_scan, draw_women, new_cohort, targets
 from deepqct.virtual.outlines import draw_outline
 

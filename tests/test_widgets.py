@@ -12,11 +12,11 @@ import pytest
 import synthetic
 from PIL import Image
 
-from deepqct.cohort import load_cohort
+from deepqct.cohort import load_cohort, read_reviews
+from deepqct.cohort.reviews import standing
 from deepqct.folder import Run, read_table
-from deepqct.heatmaps import Explained, keep_explained
-from deepqct.reviews import read_reviews, standing
-from deepqct.scan import Scan
+from deepqct.networks import Explained, keep_explained
+from deepqct.scans import Scan
 from deepqct.virtual import new_cohort
 from deepqct.widgets import Explorer, ReviewPanel, SliceViewer, link, slice_slider
 from deepqct.widgets.bone import thinned

@@ -1,60 +1,15 @@
-"""Prediction models judged: arrays in, tidy tables out.
+"""Prediction models judged: arrays in, figures with n, events and an interval out.
 
-Usable alone: nothing here knows of bones, folders or networks. Every figure comes with n, events and an interval; from
-fewer than 5 events or non-events nothing is estimated.
+Usable alone: nothing here knows of bones, folders or networks. From fewer than 5 events or non-events nothing is
+estimated.
+
+discrimination.py  areas under curves and their differences
+calibration.py     whether a risk of 30 % is followed by 30 events in 100, and the maps that make it so
+decisions.py       thresholds: sensitivity, net benefit, reclassification
+multiplicity.py    many models, small numbers: Holm, permutations, .632+, sample size
+agreement.py       two ways of measuring side by side (Bland & Altman)
 """
 
-from deepqct.evaluation.calibration import calibrate_out_of_fold, calibration, calibration_curve
-from deepqct.evaluation.decisions import (
-    THRESHOLDS,
-    classification,
-    decided,
-    net_benefit,
-    reclassification,
-    share,
-    threshold_for,
-)
-from deepqct.evaluation.discrimination import (
-    FEWEST,
-    Estimate,
-    auc,
-    auc_interval,
-    auprc,
-    better_than_chance,
-    compare_auc,
-    noninferiority,
-    only_row,
-    roc_points,
-    within_folds,
-)
-from deepqct.evaluation.multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
+import lazy_loader
 
-__all__ = [
-    "FEWEST",
-    "THRESHOLDS",
-    "Estimate",
-    "auc",
-    "auc_632_plus",
-    "auc_interval",
-    "auprc",
-    "best_by_chance",
-    "better_than_chance",
-    "calibrate_out_of_fold",
-    "calibration",
-    "calibration_curve",
-    "classification",
-    "compare_auc",
-    "decided",
-    "holm",
-    "net_benefit",
-    "noninferiority",
-    "only_row",
-    "permutation_p",
-    "permuted",
-    "reclassification",
-    "roc_points",
-    "sample_size",
-    "share",
-    "threshold_for",
-    "within_folds",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,7 +18,7 @@ _FEW = 40  # events, and non-events, below which a bent calibration curve would 
 _Z = float(stats.norm.ppf(0.975))
 
 
-def calibration(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
+def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
     """Intercept, slope, Brier score and scaled Brier score of risks.
 
     Parameters
@@ -77,7 +77,7 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
     Parameters
     ----------
     y, risk
-        As in `calibration`.
+        As in `calibration_measures`.
     draws : int
         Bootstrap samples of patients for the band.
     seed : int

@@ -14,9 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import special
 
-from deepqct.cohort import KNOWN
-from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, styled
-from deepqct.folder import BONES, SITES
+from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.terms import BONES, KNOWN, SITES
 
 _GREY = "#7F7F7F"
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
@@ -184,7 +183,7 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
     Parameters
     ----------
     sheet : DataFrame
-        From `deepqct.fusion.score_sheet`.
+        From `deepqct.models.score_sheet`.
     """
     intercept = float(sheet.loc[sheet["term"] == "intercept", "coefficient"].sum())
     terms = sheet[sheet["term"] != "intercept"].reset_index(drop=True)

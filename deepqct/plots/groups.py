@@ -11,9 +11,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from deepqct.drawing import BONE_COLOURS, OTHER_COLOURS, styled
-from deepqct.folder import BONES
-from deepqct.indices import UNITS
+from deepqct.plots.style import BONE_COLOURS, OTHER_COLOURS, styled
+from deepqct.terms import BONES, UNITS
 
 _MARKERS = "os^DvP"
 

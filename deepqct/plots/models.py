@@ -9,76 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from deepqct.drawing import BONE_COLOURS, FAMILY_COLOURS, dots, outcome_legend, styled
-from deepqct.evaluation import auc_interval, roc_points
+from deepqct.evaluation.discrimination import auc_interval, roc_points
+from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
 
 _MARKERS = "os^DvP"
 _NOT_ESTIMABLE = "not estimable"
-
-
-@styled
-def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
-    """Training and validation loss by epoch, one line a fold, one panel a protocol.
-
-    Parameters
-    ----------
-    history : DataFrame
-        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats).
-
-    Returns
-    -------
-    array of Axes
-        One a protocol.
-    """
-    protocols = list(history["protocol"].unique())
-    figure, grid = plt.subplots(1, len(protocols), figsize=(3 + 3.6 * len(protocols), 3.8), sharey=True, squeeze=False)
-    lines: dict[str, Any] = {"train_loss": ("training", "#7F7F7F", "--"), "valid_loss": ("validation", "#0072B2", "-")}
-    for axes, protocol in zip(grid.flat, protocols, strict=True):
-        part = history[history["protocol"] == protocol]
-        folds = part.groupby(["repeat", "fold"])
-        for column, (_, colour, dash) in lines.items():
-            for _, fold in folds:
-                axes.plot(
-                    fold["epoch"], fold[column], dash, color=colour, linewidth=1, alpha=0.6, marker="o", markersize=3
-                )
-            mean = part.groupby("epoch")[column].mean()
-            axes.plot(mean.index, mean, dash, color=colour, linewidth=2.6)
-        axes.set(xlabel="epoch", title=f"protocol '{protocol}', {folds.ngroups} folds")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    grid[0, 0].set_ylabel("cross-entropy (nats)")
-    handles = [Line2D([], [], color=colour, linestyle=dash, linewidth=2.6) for _, colour, dash in lines.values()]
-    figure.legend(
-        handles, [f"{name}, mean in bold" for name, _, _ in lines.values()], loc="outside upper center", ncols=2
-    )
-    return grid.ravel()
-
-
-@styled
-def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
-    """The scores of one bone by outcome, one dot a woman.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        participant_id, outcome (0 or 1), score (a logit); repeats of a woman are averaged.
-    bone : str
-        radius, ulna, tibia or fibula; gives the colour.
-    """
-    women = scores.groupby("participant_id", as_index=False)[["outcome", "score"]].mean()
-    _, axes = plt.subplots(figsize=(7, 3.2))
-    colour = BONE_COLOURS.get(bone, "#000000")
-    for event in (0, 1):
-        part = women.loc[women["outcome"] == event, "score"]
-        dots(axes, part, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
-    counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
-    axes.set(yticks=(0, 1), yticklabels=("no event", "event"), ylim=(-0.6, 1.6), xlabel=f"score of the {bone} (logit)")
-    handles, labels = outcome_legend(counts, "event", colour=colour)
-    axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return axes
 
 
 @styled

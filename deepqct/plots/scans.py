@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from deepqct.agreement import agreement
-from deepqct.drawing import BONE_COLOURS, dots, outcome_legend, styled
-from deepqct.folder import BONES, write_whole
-from deepqct.indices import UNITS
-from deepqct.stacks import of_bone
+from deepqct.curation.stacks import of_bone
+from deepqct.evaluation.agreement import limits_of_agreement
+from deepqct.folder import write_whole
+from deepqct.plots.style import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.terms import BONES, UNITS
 
 
 @styled
@@ -275,7 +275,7 @@ def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[st
         axes.remove()
     for axes, name in zip(grid.flat, names, strict=False):
         other = f"{name} of the scanner"
-        found = agreement(pairs[name], pairs[other])
+        found = limits_of_agreement(pairs[name], pairs[other])
         for bone in (bone for bone in BONES if bone in set(pairs["bone"])):
             part = pairs[pairs["bone"] == bone]
             mean, difference = (part[name] + part[other]) / 2, part[name] - part[other]

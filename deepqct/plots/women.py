@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from deepqct.drawing import BONE_COLOURS, styled
-from deepqct.folder import BONES
-from deepqct.indices import UNITS
+from deepqct.plots.style import BONE_COLOURS, styled
+from deepqct.terms import BONES, UNITS
 
 _CALLED, _NOT_CALLED = "#D55E00", "#0072B2"  # Okabe and Ito 2008
 

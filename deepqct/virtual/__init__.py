@@ -1,11 +1,16 @@
-"""Virtual women: a cohort in a hospital's form whose truth is known.
+"""00: virtual women, a cohort in a hospital's form whose truth is known.
 
-targets, population: who they are · outlines, network, anatomy: what their bones look like · steering: from indices to
-drawings · motion, scanner: what a scanner makes of it · cohort: the folder.
+targets.py     published means, spreads and correlations of the indices
+population.py  who the women are, and what their risk rests on
+outlines.py    the outer shapes of the bones
+trabeculae.py  plates and rods inside
+steering.py    from the indices that were drawn to drawings that measure so
+anatomy.py     a limb: bones, canals, muscles, fat and skin
+motion.py      how a limb moves during a scan
+scanner.py     what a scanner makes of it
+cohort.py      the cohort folder
 """
 
-from deepqct.virtual import targets
-from deepqct.virtual.cohort import draw_scan, new_cohort, scan_in_steps
-from deepqct.virtual.population import SCENARIOS, attainable_auc, draw_women
+import lazy_loader
 
-__all__ = ["SCENARIOS", "attainable_auc", "draw_scan", "draw_women", "new_cohort", "scan_in_steps", "targets"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

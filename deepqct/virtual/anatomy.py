@@ -13,11 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from deepqct.folder import SITES
-from deepqct.parallel import each_slice
-from deepqct.virtual.network import bone_fraction, draw_waves
+from deepqct.terms import SITES
 from deepqct.virtual.outlines import WIDER_A_MM, Outline, draw_outline, widened
 from deepqct.virtual.steering import Aim, aim_of
+from deepqct.virtual.trabeculae import bone_fraction, draw_waves
+from deepqct.work import each_slice
 
 Field = NDArray[np.float32]
 

@@ -14,13 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepqct import __version__
-from deepqct.folder import SITES, read_json, write_json, write_table
-from deepqct.progress import Progress
-from deepqct.scan import Scan, write_aim, write_dicom, write_isq
+from deepqct.folder import read_json, write_json, write_table
+from deepqct.scans.scan import Scan
+from deepqct.scans.write import write_aim, write_dicom, write_isq
+from deepqct.terms import SITES
 from deepqct.virtual.anatomy import draw_limb
 from deepqct.virtual.motion import draw_poses, move
 from deepqct.virtual.population import HIDDEN_SHARE, MOTION, attainable_auc, draw_women
 from deepqct.virtual.scanner import scan_limb
+from deepqct.work import Progress
 
 AIR_MARGIN_MM = 7.0  # around the usual field, so that a moving limb lies wholly in air
 _ENDINGS = {"aim": ".AIM", "isq": ".ISQ", "dicom": ""}

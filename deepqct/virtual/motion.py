@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from deepqct.parallel import each_slice
+from deepqct.work import each_slice
 
 # Grade: movement in all (mm), turn in all (degrees), number of movements.
 EXTENT = {1: (0.0, 0.0, 0), 2: (0.13, 0.3, 1), 3: (0.30, 0.8, 2), 4: (0.60, 1.6, 3), 5: (1.20, 3.0, 5)}

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from deepqct.folder import BONES
+from deepqct.terms import BONES
 from deepqct.virtual import targets
 
 # Bayes-optimal AUC of each scenario. literature: what 7 indices of two bones carry together, from the odds ratios of

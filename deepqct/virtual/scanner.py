@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, to_native
+from deepqct.scans.scan import Scan
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 
 # A Gaussian point spread that gives a 10 % modulation at lines of 95 µm, as stated for the XtremeCT II; our reading.
 BLUR_MM = 0.065

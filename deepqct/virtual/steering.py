@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from deepqct.virtual.network import Knobs
+from deepqct.virtual.trabeculae import Knobs
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deepqct.folder import BONES
+from deepqct.terms import BONES
 
 # What is drawn for each bone; everything else follows. ``q`` is BV/TV over the product of Tb.Th and Tb.N: 0.60 to 0.72 in
 # all published means, low for rods, high for plates.

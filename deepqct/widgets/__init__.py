@@ -1,10 +1,15 @@
-"""What is moved by hand in a notebook; papermill shows each one's static twin instead."""
+"""What is moved by hand in a notebook; papermill shows each one's static twin instead.
 
-from deepqct.widgets.bone import bone_view
-from deepqct.widgets.explorer import Explorer
-from deepqct.widgets.groups import group_explorer
-from deepqct.widgets.review import ReviewPanel
-from deepqct.widgets.slices import SliceViewer, link
-from deepqct.widgets.slider import slice_slider
+lab.py labextension/  what lets JupyterLab 4 show itkwidgets without internet
+pictures.py           pictures as bytes for the browser
+slices.py             a scan slice by slice in three planes
+slider.py             a slider of slices that needs no kernel
+bone.py               a bone in 3D
+review.py             scan after scan judged by button or key
+groups.py             other choices for the patient groups
+explorer.py           single women, their bones, indices and risk
+"""
 
-__all__ = ["Explorer", "ReviewPanel", "SliceViewer", "bone_view", "group_explorer", "link", "slice_slider"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct import plots
-from deepqct.stacks import of_bone
+from deepqct.curation.stacks import of_bone
 from deepqct.widgets.pictures import figure_bytes, image_widget
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it

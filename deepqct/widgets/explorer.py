@@ -14,12 +14,13 @@ from ipyevents import Event
 from PIL import Image, ImageDraw
 
 from deepqct import plots
-from deepqct.cohort import run_outcome
-from deepqct.drawing import mark_virtual
 from deepqct.exploration import at_threshold, bone_of, models_of, reference_of, summary, who_changes, women
-from deepqct.folder import BONES, Run, virtual_of, write_table
-from deepqct.heatmaps import load_explained
+from deepqct.folder import Run, write_table
+from deepqct.networks.explained import load_explained
+from deepqct.plots.style import mark_virtual
 from deepqct.plots.women import map_points
+from deepqct.run_tables import run_outcome, virtual_of
+from deepqct.terms import BONES
 from deepqct.widgets.pictures import figure_bytes, image_widget, picture_bytes
 from deepqct.widgets.slices import SliceViewer
 

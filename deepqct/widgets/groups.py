@@ -9,8 +9,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from deepqct import plots
-from deepqct.clusterings import METHODS
-from deepqct.phenotypes import find_groups, named, verdict, z_means
+from deepqct.groups.find import find_groups, named, verdict, z_means
+from deepqct.groups.methods import METHODS
 from deepqct.widgets.pictures import figure_bytes, image_widget
 
 _DRAWS = 99  # clouds of the test while someone waits

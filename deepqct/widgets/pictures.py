@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
-from deepqct.drawing import mark_virtual
+from deepqct.plots.style import mark_virtual
 
 
 def image_widget(kind: str = "png") -> widgets.Image:

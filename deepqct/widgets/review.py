@@ -8,10 +8,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from deepqct.cohort import Cohort
+from deepqct.cohort.check import Cohort, scan_of
+from deepqct.cohort.reviews import GRADES, decide, read_reviews, standing, still_open
 from deepqct.folder import Run, read_table
-from deepqct.reviews import GRADES, decide, read_reviews, standing, still_open
-from deepqct.scan import ScanError, scan_of
+from deepqct.scans.formats import ScanError
 from deepqct.widgets.slices import SliceViewer
 
 KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip"} | {

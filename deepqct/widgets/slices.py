@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from deepqct.scan import Scan
+from deepqct.scans.scan import Scan
 from deepqct.widgets.pictures import image_widget, picture_bytes
 
 # Density windows in mgHA/cm³; our choice. None: the range of the slice's densities.

@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepqct.scan import Scan
+from deepqct.scans.scan import Scan
 from deepqct.widgets.slices import WINDOWS, slice_picture
 
 MOST = 24  # slices in one page; our choice, so that an executed notebook stays small

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import shapes
 from measure import ask_peers, in_own_process, table
 
-from deepqct.thickness import local_thickness
+from deepqct.bones import local_thickness
 
 VOXEL = 0.0607
 TOOLS = ("localthickness", "porespy", "bone-micro.")

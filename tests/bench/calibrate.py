@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepqct.bones import BoneError, find_bones
-from deepqct.folder import SITES
-from deepqct.indices import measure
-from deepqct.parallel import set_threads
+from deepqct.bones import BoneError, find_bones, measure
+from deepqct.terms import SITES
 from deepqct.virtual import anatomy, draw_women, steering
-from deepqct.virtual.network import Knobs
 from deepqct.virtual.scanner import scan_limb
+from deepqct.virtual.trabeculae import Knobs
+from deepqct.work import set_threads
 
 LIMBS, VOXEL, SLICES = 120, 0.0607, 24
 

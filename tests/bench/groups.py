@@ -18,10 +18,9 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from deepqct.clusterings import METHODS
-from deepqct.folder import BONES
-from deepqct.phenotypes import agreement_between_methods, find_groups
-from deepqct.virtual.population import draw_women
+from deepqct.groups import METHODS, agreement_between_methods, find_groups
+from deepqct.terms import BONES
+from deepqct.virtual import draw_women
 
 SEEDS, WOMEN = 10, 216
 

@@ -22,10 +22,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.parallel import Parallel, delayed
 
-from deepqct import comparison, evaluation, fusion
-from deepqct.classifiers import cross_predict, fit
+from deepqct import evaluation
+from deepqct.cohort import make_splits
 from deepqct.folder import Run
-from deepqct.splits import make_splits
+from deepqct.models import comparison, predict
+from deepqct.models.classifiers import cross_predict, fit
 
 N, EVENTS = 216, 0.33
 AUCS = (0.65, 0.75, 0.85, 0.92)
@@ -170,7 +171,7 @@ def _stacked(seed: int) -> dict[str, float]:
 
 def permuted(folder: Path, *, sets: int) -> None:
     """Outcomes permuted on a measured cohort: how often a Holm-adjusted p below 0.05 appears in BMD and indices."""
-    data = fusion.tables(Run(folder))
+    data = predict.tables(Run(folder))
     found = pd.DataFrame(_parallel(_permuted, [(data, seed) for seed in range(sets // 20)]))
     rows = [
         [
@@ -184,13 +185,13 @@ def permuted(folder: Path, *, sets: int) -> None:
     table("Permuted outcomes, all models of the BMD and pQCT-index families.", header, rows)
 
 
-def _permuted(data: fusion.Tables, seed: int) -> dict[str, float]:
+def _permuted(data: predict.Tables, seed: int) -> dict[str, float]:
     """The smallest adjusted p, the mean and the best AUC of one permutation."""
     rng = np.random.default_rng([7, seed])
     outcome = pd.Series(rng.permutation(data.outcome.to_numpy()), index=data.outcome.index, name=data.outcome.name)
     splits = make_splits(outcome, protocols=("all",), folds=6, repeats=1, seed=seed)
     null = replace(data, outcome=outcome, splits=splits, scores={})
-    auc = comparison.summarise(fusion.predict_all(null).query("family in ('BMD', 'pQCT-index')")).query(
+    auc = comparison.summarise(predict.predict_all(null).query("family in ('BMD', 'pQCT-index')")).query(
         "measure == 'AUC'"
     )
     return {"p": auc["p_holm"].min(), "auc": auc["value"].mean(), "best": auc["value"].max()}
@@ -198,15 +199,15 @@ def _permuted(data: fusion.Tables, seed: int) -> dict[str, float]:
 
 def speed(folder: Path, *, sets: int) -> None:
     """All tabular families, nested 6-fold, repeated 20 times; the other classifiers once. `sets` has no say here."""
-    data = fusion.tables(Run(folder))
+    data = predict.tables(Run(folder))
     outcome = data.outcome
     splits = make_splits(outcome, protocols=("all",), folds=6, repeats=20, seed=1)
     start = time.perf_counter()
-    found = fusion.predict_all(replace(data, splits=splits, scores={}), workers=2)
+    found = predict.predict_all(replace(data, splits=splits, scores={}), workers=2)
     seconds = time.perf_counter() - start
     rows = [["ridge, 20 repeats", found.groupby(["family", "model"]).ngroups, f"{seconds:.0f}"]]
     start = time.perf_counter()
-    others = fusion.other_classifiers(
+    others = comparison.other_classifiers(
         Run(folder), classifiers="random forest, support vectors, gradient boosting", workers=2
     )
     rows.append(

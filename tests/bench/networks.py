@@ -20,19 +20,19 @@ import torch
 from measure import table
 from scipy import stats
 
-from deepqct.classifiers import cross_predict
-from deepqct.cohort import keep_cohort, load_cohort, run_outcome
-from deepqct.comparison import compare_run
-from deepqct.controls import permutation_test, run_controls
+from deepqct.cohort import keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate
 from deepqct.evaluation import auc, compare_auc, within_folds
-from deepqct.folder import BONES, Run, read_json, read_table, say, write_json
-from deepqct.fusion import attainable_auc, predict_run
-from deepqct.indices import wide_indices
-from deepqct.learner import bone_dataloaders, bone_learner, cross_validate, use_device
-from deepqct.recipe import CONTROLS, Recipe
-from deepqct.splits import keep_splits
+from deepqct.folder import Run, read_json, read_table, write_json
+from deepqct.models import compare_run, predict_run
+from deepqct.models.classifiers import cross_predict
+from deepqct.networks import Recipe, bone_dataloaders, bone_learner, cross_validate, run_controls, use_device
+from deepqct.networks.controls import permutation_test
+from deepqct.networks.recipe import CONTROLS
+from deepqct.run_tables import attainable_auc, run_outcome, wide_indices
+from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
+from deepqct.work import say
 
 WOMEN, FOLDS, VOXEL, SLICES, CURATED_PX = 216, 6, 0.12, 24, 192
 SEEDS = {"deepqct-like": 7, "literature": 7, "null": 7, "null-again": 8}

@@ -17,9 +17,9 @@ import shapes
 from measure import Memory
 from scipy import ndimage
 
-from deepqct.bones import Bone, find_bones
-from deepqct.indices import measure
-from deepqct.scan import INTERCEPT, MU_SCALING, SLOPE, Scan, read_scan, to_native
+from deepqct.bones import Bone, find_bones, measure
+from deepqct.scans import Scan, read_scan
+from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
 from deepqct.virtual import draw_scan, draw_women
 
 VOXEL = 0.0607

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from deepqct.bones import find_bones
-from deepqct.folder import SITES
-from deepqct.scan import read_scan
+from deepqct.scans import read_scan
+from deepqct.terms import SITES
 from deepqct.virtual import draw_scan, draw_women
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "TRAB_1237.AIM"

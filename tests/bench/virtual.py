@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from deepqct.bones import BoneError, find_bones
-from deepqct.folder import SITES
-from deepqct.indices import measure
-from deepqct.parallel import set_threads
-from deepqct.quality import PUBLISHED, flags_of_scores, motion_score
+from deepqct.bones import BoneError, find_bones, measure, motion_score
+from deepqct.bones.quality import PUBLISHED, flags_of_scores
+from deepqct.terms import SITES
 from deepqct.virtual import draw_scan, draw_women, targets
 from deepqct.virtual.population import DENSITY_OF_BVTV
+from deepqct.work import set_threads
 
 VOXEL, SLICES = 0.0607, 24
 SHOWN = ("Tt.Ar", "Ct.Th", "Ct.vBMD", "Ct.Po", "Tb.vBMD", "Tb.BV/TV", "Tb.N", "Tb.Th")

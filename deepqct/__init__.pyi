@@ -1,0 +1,69 @@
+from . import (
+    bones,
+    cohort,
+    curation,
+    evaluation,
+    exploration,
+    folder,
+    groups,
+    models,
+    networks,
+    plots,
+    report,
+    run,
+    run_tables,
+    scans,
+    terms,
+    virtual,
+    widgets,
+    work,
+)
+from .bones import Bone, find_bones, local_thickness, measure
+from .cohort import load_cohort
+from .curation import curate
+from .folder import Run
+from .groups import find_groups
+from .models import compare_run, predict_run
+from .networks import Recipe, cross_validate
+from .run import start
+from .scans import Scan, read_scan
+from .widgets import SliceViewer
+
+__version__: str
+
+__all__ = [
+    "Bone",
+    "Recipe",
+    "Run",
+    "Scan",
+    "SliceViewer",
+    "bones",
+    "cohort",
+    "compare_run",
+    "cross_validate",
+    "curate",
+    "curation",
+    "evaluation",
+    "exploration",
+    "find_bones",
+    "find_groups",
+    "folder",
+    "groups",
+    "load_cohort",
+    "local_thickness",
+    "measure",
+    "models",
+    "networks",
+    "plots",
+    "predict_run",
+    "read_scan",
+    "report",
+    "run",
+    "run_tables",
+    "scans",
+    "start",
+    "terms",
+    "virtual",
+    "widgets",
+    "work",
+]

@@ -1,0 +1,14 @@
+"""Bones found in a scan, cut out and measured.
+
+planes.py     discs rolled over every slice, in mm: closing, opening, filling, depth
+find.py       which voxels are radius, ulna, tibia, fibula; their compartments
+contours.py   a bone within the contours of the scanner's own software
+spheres.py    the compiled steps of local thickness
+thickness.py  local thickness by maximal spheres; the spacing of mid-axes
+indices.py    the standard index set of one bone, and its definitions
+quality.py    motion, rings, indices outside of published ranges: what a reviewer should know
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

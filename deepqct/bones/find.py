@@ -1,0 +1,445 @@
+"""Which voxels are radius, ulna, tibia or fibula, and which of those are cortical or trabecular.
+
+A bone begins with its core, the marrow space that its own shell encloses: cores stay apart even where shells touch. Each
+voxel then belongs to the core whose shell it is part of, and each bone gets its own outline. Compartments follow the idea
+of the dual threshold (Buie 2007): an outer contour from the dense shell, an inner one from the space within. All radii
+are in mm, so that scanners of different voxel size give the same bone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, spatial
+
+from deepqct.bones import planes
+from deepqct.scans.scan import Scan, crop, each_loaded
+from deepqct.terms import SITES
+from deepqct.work import each_slice
+
+# Our choices, in mgHA/cm³ and mm, tried on phantoms and virtual scans at 0.06 to 0.24 mm.
+SHELL_DENSITY = 350.0
+CORTEX_DENSITY = 450.0
+SMOOTHING_MM = 0.10
+CLOSING_MM = 1.2
+OPENING_MM = 1.0
+LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
+LEAKY = 0.5  # of its median area: a space that is smaller in some slice leaks there
+LEAK_TRIES = 3  # up to so many times that, where a thin shell leaks
+STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
+THINNEST_WALL_MM = 1.0  # between the spaces of two bones
+SLIT_MM = 0.6  # a space of up to twice this between two shells is no core
+THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
+CORE_CLOSING_MM = 1.0
+CORE_OPENING_MM = 0.5
+PORE_MM = 0.2  # dark spots of up to twice this are pores of the cortex, not marrow
+THINNEST_CORTEX_MM = 0.3
+SMALLEST_BONE_MM2 = 15.0
+SMALLEST_CORE_MM2 = 5.0
+CONTACT_MM = 2.0  # the seam between two bones is looked for where their cores are equally far within this
+WALL_DENSITY = 700.0
+DARKNESS = 30.0  # how many times dearer a path through soft tissue is than one through bone
+CONTACT_DENSITY = 550.0
+SHORTEST_CONTACT_MM = 0.5
+SHORTEST_SHELL_MM = 5.0
+SMALLEST_RING_MM2 = 1300.0  # enclosed; more than any tibia's
+COARSE_MM = 0.5
+FAINT = 0.7  # of a shell's density, where a thin one is averaged over the coarse grid
+MARGIN_MM = 2.0
+SOFT_TISSUE = 20.0
+RIM_MM = 0.15  # how far the first outline may lie outside of the bone
+METAL_DENSITY = 3000.0
+SMALLEST_METAL_MM3 = 1.0
+WAISTLINE = 0.92
+_CHUNK = 12  # slices that are smoothed at a time
+# Mean cross-sections in mm². Radius, tibia: what Neeteson 2023 (doi:10.1038/s41598-022-27350-0) shows of women and men;
+# ulna, fibula: our assumption, for want of any publication.
+USUAL_AREA = {"radius": (140.0, 530.0), "ulna": (30.0, 170.0), "tibia": (400.0, 1100.0), "fibula": (50.0, 260.0)}
+
+
+class BoneError(ValueError):
+    """A scan in which the expected bones cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Bone:
+    """One bone cut out of a scan, left ones mirrored to right.
+
+    Parameters
+    ----------
+    name : str
+        radius, ulna, tibia or fibula.
+    density : (z, y, x) float32, mgHA/cm³
+        The box around the bone with a margin.
+    voxel_mm : (z, y, x) mm
+        Edge lengths of a voxel.
+    total, cortical, trabecular : (z, y, x) bool
+        The bone and its two compartments; cortical and trabecular fill the total and do not overlap.
+    flags : tuple of str
+        What a reviewer should look at, by name.
+    origin : (z, y, x) int
+        The box's first voxel in the scan.
+    mirrored : bool
+        True if x was reversed within the box, to make a left bone look like a right one.
+    """
+
+    name: str
+    density: NDArray[np.float32]
+    voxel_mm: tuple[float, float, float]
+    total: NDArray[np.bool_]
+    cortical: NDArray[np.bool_]
+    trabecular: NDArray[np.bool_]
+    flags: tuple[str, ...] = ()
+    origin: tuple[int, int, int] = (0, 0, 0)
+    mirrored: bool = False
+
+
+def find_bones(scan: Scan) -> dict[str, Bone]:
+    """Cut the two bones out of a wrist or ankle scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        With its site set: a wrist holds radius and ulna, an ankle tibia and fibula.
+
+    Returns
+    -------
+    dict of str to Bone
+        Keys radius and ulna, or tibia and fibula; the larger cross-section is radius or tibia. Whatever a person should
+        look at, such as bones that touch or are cut, is among a bone's flags.
+
+    Raises
+    ------
+    BoneError
+        If the site is unknown, or the scan does not hold two separate bones.
+
+    References
+    ----------
+    Buie HR et al. (2007), Bone 41:505.
+    """
+    if scan.site not in SITES:
+        raise BoneError(f"The scan's site is {scan.site!r}; it must be one of {', '.join(SITES)}.")
+    names = SITES[scan.site]
+    box, ringed = _bones_box(scan)
+    limb = crop(scan, box)
+    outlines, others = _outlines(limb)
+    if len(outlines) < 2:
+        raise BoneError(
+            f"{len(outlines)} bone{'' if len(outlines) == 1 else 's'} found where a {scan.site} scan holds {names[0]} and "
+            f"{names[1]}; look at the scan for bones that are fused, cut off or missing."
+        )
+    flags = [
+        *(["a ring around the limb (a cast?)"] if ringed else []),
+        *([f"{others} more outline{'s' if others > 1 else ''} (fragments, a foreign body?)"] if others else []),
+        *(["metal"] if _metal(limb) else []),
+        *([f"{names[0]} and {names[1]} touch"] if _touch(outlines, limb) else []),
+    ]
+    corner = (box[0].start, box[1].start, box[2].start)
+    return {
+        name: _cut(name, limb, total, corner=corner, flags=tuple(flags))
+        for name, total in zip(names, outlines, strict=True)
+    }
+
+
+def bone_within(
+    scan: Scan, name: str, *, total: NDArray[np.bool_], trabecular: NDArray[np.bool_] | None = None
+) -> Bone:
+    """One bone within a given outline, left ones mirrored to right.
+
+    Parameters
+    ----------
+    scan : Scan
+        With its side set.
+    name : str
+        radius, ulna, tibia or fibula.
+    total : (z, y, x) bool
+        The bone, in the scan's array; taken as it is.
+    trabecular : (z, y, x) bool, optional
+        Its trabecular compartment; told apart as by `find_bones` if not given.
+
+    Returns
+    -------
+    Bone
+    """
+    return _cut(name, scan, total, corner=(0, 0, 0), flags=(), trabecular=trabecular, outline_given=True)
+
+
+def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
+    """The box of everything bone-like, and whether a ring lies around it, from every eighth slice on a coarse grid.
+
+    A whole scan of 2304 × 2304 × 168 voxels is 3.6 GB as densities; only this box is ever brought in.
+    """
+    step = max(round(COARSE_MM / scan.voxel_mm[1]), 1)
+    level = (FAINT * SHELL_DENSITY - scan.intercept) / scan.slope
+    grid = (slice(step // 2, None, step), slice(step // 2, None, step))
+    slices = each_loaded(scan.native, step=8)
+    seen = np.logical_or.reduce([ndimage.uniform_filter(one, step, np.float32)[grid] > level for one in slices])
+    labels, found = ndimage.label(seen, np.ones((3, 3), bool))
+    sizes = np.bincount(labels.ravel(), minlength=found + 1)
+    # Noise lights up single cells of the grid; a shell of any bone is longer than that.
+    shells = [i for i in range(1, found + 1) if sizes[i] * COARSE_MM > SHORTEST_SHELL_MM]
+    rings = [i for i in shells if _encloses(labels, i, [k for k in shells if k != i])]
+    boxes = [b for i, b in enumerate(ndimage.find_objects(labels), start=1) if i in shells and i not in rings]
+    if not boxes:
+        return (slice(0, scan.native.shape[0]), slice(0, 1), slice(0, 1)), bool(rings)
+    sides = []
+    for axis, (n, v) in enumerate(zip(scan.native.shape[1:], scan.voxel_mm[1:], strict=True)):
+        margin = round((MARGIN_MM + 2 * COARSE_MM) / v)
+        first = min(b[axis].start for b in boxes) * step - margin
+        last = max(b[axis].stop for b in boxes) * step + margin
+        sides.append(slice(max(0, first), min(n, last)))
+    return (slice(0, scan.native.shape[0]), sides[0], sides[1]), bool(rings)
+
+
+def _encloses(labels: NDArray[np.int32], ring: int, others: list[int]) -> bool:
+    """Whether a shell is wider than any bone and goes around others."""
+    within = ndimage.binary_fill_holes(labels == ring)
+    return bool(within.sum() * COARSE_MM**2 > SMALLEST_RING_MM2 and np.isin(labels[within], others).any())
+
+
+def _outlines(limb: Scan) -> tuple[list[NDArray[np.bool_]], int]:
+    """The bones' filled cross-sections, at most two, the larger first, and how many more outlines there are."""
+    pixel_mm = limb.voxel_mm[1:]
+    nothing: list[NDArray[np.bool_]] = []
+    shells = _smoothly(limb, lambda _, smooth: smooth > SHELL_DENSITY)
+    if not shells.any():
+        return nothing, 0
+    smallest = SMALLEST_BONE_MM2 / (pixel_mm[0] * pixel_mm[1]) * len(shells)
+    found = []
+    for part, core in _parts(shells, limb):
+        closed = planes.fill(planes.close(shells & part | core, CLOSING_MM, pixel_mm=pixel_mm)) & part
+        labels, sizes = _label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
+        found += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
+    found.sort(key=lambda one: one[0], reverse=True)
+    return [mask for _, mask in found[:2]], max(len(found) - 2, 0)
+
+
+def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer[Any]], NDArray[np.intp]]:
+    """Pieces that hang together, numbered in 16 bits where they can be, and their sizes."""
+    try:
+        labels, n = ndimage.label(mask, output=np.int16)
+    except RuntimeError:  # more pieces than 16 bits count
+        labels, n = ndimage.label(mask)
+    # By slice, for bincount makes 64-bit copies.
+    sizes = sum((np.bincount(one.ravel(), minlength=n + 1) for one in labels), np.zeros(n + 1, np.intp))
+    return labels, sizes[1:]
+
+
+def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """A step on densities without the noise that would fray a threshold, some slices at a time.
+
+    The step gets the slices' numbers and their smoothed densities; a smoothed copy of a whole stack is never held.
+    """
+    n = len(scan.native)
+    sigma = [SMOOTHING_MM / v for v in scan.voxel_mm]
+    reach = [int(3 * s + 0.5) for s in sigma]
+
+    def some(first: int) -> NDArray[np.bool_]:
+        last = min(first + _CHUNK, n)
+        start, stop = max(first - reach[0], 0), min(last + reach[0], n)
+        smooth = ndimage.gaussian_filter(scan.density_of(slice(start, stop)), sigma, radius=reach)
+        return step(slice(first, last), smooth[first - start : last - start])
+
+    return np.concatenate(each_slice(some, range(0, n, _CHUNK)))
+
+
+def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Space divided between the cores, each with its core; undivided and without one if there are not two."""
+    pixel_mm = limb.voxel_mm[1:]
+    cores = _cores(shells, voxel_mm=limb.voxel_mm)
+    if len(cores) < 2:
+        return [(np.ones(shells.shape, bool), np.zeros(shells.shape, bool))]
+
+    # In a slice where a core has leaked away its nearest slice tells where the bone is.
+    nearest = [_nearest_slice(core) for core in cores]
+
+    def divide(z: int) -> NDArray[np.uint8]:
+        there = [core[near[z], None] for core, near in zip(cores, nearest, strict=True)]
+        apart = np.stack([planes.distance(core, pixel_mm=pixel_mm, threads=1)[0] for core in there])
+        owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
+        apart.sort(axis=0)
+        # The seam is the darkest line between the two shells, not the line half-way between the cores.
+        unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
+        if unsure.any():
+            (box,) = ndimage.find_objects(unsure.astype(np.uint8))
+            box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
+            label = np.where(unsure[box], 0, owner[box]).astype(np.uint8)
+            dark = np.clip(1 - ndimage.gaussian_filter(limb.density_of((z, *box)), 0.5) / WALL_DENSITY, 0, 1)
+            planes.spread(label, 1 + DARKNESS * dark)
+            owner[box] = label
+        return owner
+
+    owner = np.stack(each_slice(divide, range(len(shells))))
+    return [(owner == i, core) for i, core in enumerate(cores, start=1)]
+
+
+def _nearest_slice(core: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each slice the nearest one in which the core is there, itself if it is."""
+    present = np.flatnonzero(core.any(axis=(1, 2)))
+    away = np.abs(present[:, None] - np.arange(len(core)))
+    return np.asarray(present[away.argmin(axis=0)])
+
+
+def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
+    """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none.
+
+    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack; if they
+    never do, the try that encloses most is taken, and a slice that leaks is left to its shells.
+    """
+    leak = max(LEAK_MM, *voxel_mm[1:])
+    found = [_spaces(shells, leak, voxel_mm=voxel_mm)]
+    while len(found) < LEAK_TRIES and not _go_through(found[-1]):
+        found.append(_spaces(shells, (len(found) + 1) * leak, voxel_mm=voxel_mm))
+    cores = found[-1] if _go_through(found[-1]) else max(found, key=_enclosed)
+    main, rest = cores[:2], []
+    for core in cores[2:]:
+        # A wall as thin as this is a plate within a bone, not the two cortices between bones.
+        away = [planes.distance(one, pixel_mm=voxel_mm[1:])[core].min() for one in main]
+        if min(away) < THINNEST_WALL_MM:
+            main[int(np.argmin(away))] |= core
+        else:
+            rest.append(core)
+    return [*main, *rest]
+
+
+def _enclosed(cores: list[NDArray[np.bool_]]) -> int:
+    """Voxels of the two largest spaces."""
+    return sum(int(np.count_nonzero(core)) for core in cores[:2])
+
+
+def _go_through(cores: list[NDArray[np.bool_]]) -> bool:
+    """Whether at least two spaces are there in every slice, with no slice that lost most of its own through a gap."""
+    areas = [core.sum(axis=(1, 2)) for core in cores]
+    return sum(bool(area.min() > LEAKY * np.median(area)) for area in areas) >= 2
+
+
+def _spaces(
+    shells: NDArray[np.bool_], leak_mm: float, *, voxel_mm: tuple[float, float, float]
+) -> list[NDArray[np.bool_]]:
+    """The spaces that shells enclose if gaps of up to twice `leak_mm` are closed, the largest first."""
+    pixel_mm = (voxel_mm[1], voxel_mm[2])
+    tight = planes.close(shells, leak_mm, pixel_mm=pixel_mm)
+    space = planes.close(planes.fill(tight) & ~shells, STRUT_MM, pixel_mm=pixel_mm)
+    labels, sizes = _label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
+    smallest = SMALLEST_CORE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(shells)
+    return [labels == i + 1 for i in np.argsort(sizes)[::-1] if sizes[i] >= smallest]
+
+
+def _metal(limb: Scan) -> bool:
+    """Whether there is more than a speck that is denser than any bone."""
+    level = (METAL_DENSITY - limb.intercept) / limb.slope
+    return bool(np.count_nonzero(limb.native > level) * np.prod(limb.voxel_mm) > SMALLEST_METAL_MM3)
+
+
+def _touch(pair: list[NDArray[np.bool_]], limb: Scan) -> bool:
+    """Whether the two bones meet, in some slice, along a seam that is as dense as bone."""
+    one, other = pair
+    for z in np.flatnonzero(one.any(axis=(1, 2)) & other.any(axis=(1, 2))):
+        seam = ndimage.binary_dilation(one[z]) & other[z]
+        if (
+            seam.any()
+            and np.count_nonzero(limb.density_of(z)[seam] > CONTACT_DENSITY) * limb.voxel_mm[2] > SHORTEST_CONTACT_MM
+        ):
+            return True
+    return False
+
+
+def _cut(
+    name: str,
+    limb: Scan,
+    total: NDArray[np.bool_],
+    *,
+    corner: tuple[int, int, int],
+    flags: tuple[str, ...],
+    trabecular: NDArray[np.bool_] | None = None,
+    outline_given: bool = False,
+) -> Bone:
+    """One bone's box with a margin, mirrored if left, with its compartments; `limb` begins at `corner` of the scan."""
+    (inner,) = ndimage.find_objects(total.astype(np.uint8))
+    margin = [0, *(round(MARGIN_MM / v) for v in limb.voxel_mm[1:])]
+    z, y, x = (
+        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(inner, margin, total.shape, strict=True)
+    )
+    box = (z, y, x)
+    mirrored = limb.side == "left"
+    step = np.s_[:, :, :: -1 if mirrored else 1]
+    part = replace(limb, native=limb.native[box][step])
+    mask = total[box][step] if outline_given else _half_height(total[box][step], part)
+    spongy = _trabecular(mask, part) if trabecular is None else trabecular[box][step] & mask
+    return Bone(
+        name=name,
+        density=part.density,
+        voxel_mm=limb.voxel_mm,
+        total=mask,
+        cortical=mask & ~spongy,
+        trabecular=spongy,
+        flags=(*flags, *_shape_flags(name, total, spongy, voxel_mm=limb.voxel_mm)),
+        origin=(corner[0] + z.start, corner[1] + y.start, corner[2] + x.start),
+        mirrored=mirrored,
+    )
+
+
+def _shape_flags(
+    name: str, total: NDArray[np.bool_], trabecular: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
+) -> list[str]:
+    """What is unusual about a bone's outline in the whole box."""
+    flags = []
+    if total[:, [0, -1]].any() or total[:, :, [0, -1]].any():
+        flags.append("cut by the field of view")
+    if not total.any(axis=(1, 2)).all():
+        flags.append("missing in some slices")
+    if not trabecular.any():
+        flags.append("no trabecular compartment")
+    area = total.sum() * voxel_mm[1] * voxel_mm[2] / len(total)
+    low, high = USUAL_AREA[name]
+    if not low <= area <= high:
+        flags.append(f"{area:.0f} mm² is outside the usual {low:.0f} to {high:.0f} of a {name} (another site?)")
+    if min(each_slice(_solidity, [total[len(total) * k // 4] for k in (1, 2, 3)])) < WAISTLINE:
+        flags.append("an outline with a waist (two bones in one?)")
+    return flags
+
+
+def _solidity(mask: NDArray[np.bool_]) -> float:
+    """Area over that of the convex hull; 1 where there is too little to tell."""
+    edge = mask & ~ndimage.binary_erosion(mask)
+    points = np.argwhere(edge)
+    if len(points) < 10 or np.ptp(points, axis=0).min() < 2:
+        return 1.0
+    return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
+
+
+def _half_height(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
+    """The outline where densities are half-way between the shell and soft tissue.
+
+    A threshold low enough for thin cortices lies outside of thick ones, by most of a voxel.
+    """
+    pixel_mm = part.voxel_mm[1:]
+    reach = [1, *(2 * round(2 * RIM_MM / p) + 1 for p in pixel_mm)]
+    rim = total & planes.dilate(~total, RIM_MM, pixel_mm=pixel_mm)
+
+    def low(slices: slice, smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+        half = (ndimage.maximum_filter(smooth, reach) + SOFT_TISSUE) / 2
+        return np.asarray(rim[slices] & (smooth < half))
+
+    return total & planes.close(total & ~_smoothly(part, low), LEAK_MM, pixel_mm=pixel_mm)
+
+
+def _trabecular(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
+    """The space inside the cortex: what is not dense, without the cortex's pores, closed over the trabeculae within it."""
+    pixel_mm = part.voxel_mm[1:]
+    outside = np.pad(~total, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    deep = ~planes.dilate(outside, THINNEST_CORTEX_MM, pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
+    # Trabeculae are too thin to survive an opening, pores too small to survive a closing: what is left is cortex.
+    dense = _smoothly(part, lambda slices, smooth: total[slices] & (smooth > CORTEX_DENSITY) | ~total[slices])
+    dense = planes.close(dense, PORE_MM, pixel_mm=pixel_mm)
+    dense = planes.open_(dense, THICKEST_STRUT_MM / 2, pixel_mm=pixel_mm)
+    labels, sizes = _label(deep & ~dense)
+    if not len(sizes):
+        return np.zeros(total.shape, bool)
+    core = np.concatenate([[False], sizes >= 0.05 * sizes.max()])[labels]
+    core = planes.fill(planes.close(core, CORE_CLOSING_MM, pixel_mm=pixel_mm)) & deep
+    return np.asarray(planes.open_(core, CORE_OPENING_MM, pixel_mm=pixel_mm))

@@ -1,0 +1,174 @@
+"""Discs rolled over every slice of a stack: dilation, closing, opening, filling, depth; radii in mm.
+
+By distance, so that a radius need not be a whole number of pixels and one in mm means the same at any voxel size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from deepqct.work import each_slice, share
+
+Mask = NDArray[np.bool_]
+Pixel = tuple[float, float]
+
+
+def distance(mask: Mask, *, pixel_mm: Pixel, threads: int | None = None) -> NDArray[np.float32]:
+    """Distance in mm of every pixel to the nearest True one of its slice; infinite where the slice has none."""
+    out = np.empty(mask.shape, np.float32)
+    share(_distances, len(mask), np.ascontiguousarray(mask), *pixel_mm, out, threads=threads)
+    return out
+
+
+def dilate(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
+    """Every pixel within a radius of the mask."""
+    out = np.empty(mask.shape, np.bool_)
+    share(_dilate, len(mask), np.ascontiguousarray(mask), *pixel_mm, radius_mm, out, threads=threads)
+    return out
+
+
+def close(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
+    """Closing; beyond the border lies background."""
+    y, x = (int(np.ceil(radius_mm / p)) + 1 for p in pixel_mm)
+    grown = dilate(np.pad(mask, ((0, 0), (y, y), (x, x))), radius_mm, pixel_mm=pixel_mm, threads=threads)
+    return ~dilate(~grown, radius_mm, pixel_mm=pixel_mm, threads=threads)[:, y:-y, x:-x]
+
+
+def open_(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
+    """Opening; beyond the border lies more of the same."""
+    core = ~dilate(~mask, radius_mm, pixel_mm=pixel_mm, threads=threads)
+    return dilate(core, radius_mm, pixel_mm=pixel_mm, threads=threads)
+
+
+def fill(mask: Mask, *, threads: int | None = None) -> Mask:
+    """Everything that a slice's rings enclose; a ring that the border cuts is closed by the side that it touches."""
+    return np.stack(each_slice(_fill_slice, mask, threads=threads))
+
+
+def _fill_slice(mask: Mask) -> Mask:
+    """One slice filled."""
+    holes, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    filled = holes[1:-1, 1:-1] != holes[0, 0]
+    sides = [((0, 0), (1, 0)), ((0, 0), (0, 1)), ((1, 0), (0, 0)), ((0, 1), (0, 0))]
+    edges = [mask[:, 0], mask[:, -1], mask[0], mask[-1]]
+    for (rows, columns), edge in zip(sides, edges, strict=True):
+        if not edge.any():
+            continue
+        walled = np.pad(mask, (rows, columns), constant_values=True)
+        holes, _ = ndimage.label(np.pad(~walled, 1, constant_values=True))
+        inner = holes[1:-1, 1:-1] != holes[0, 0]
+        filled |= inner[rows[0] : inner.shape[0] - rows[1], columns[0] : inner.shape[1] - columns[1]]
+    return np.asarray(filled)
+
+
+@njit(nogil=True, cache=True)
+def envelope(height: Any, valid: Any, n: Any, at: Any, until: Any) -> Any:
+    """Lower envelope of the parabolas (i - q)² + height[q] - q²: its members in `at`, each ruling up to `until`."""
+    k = -1
+    for q in range(n):
+        if not valid[q]:
+            continue
+        meet = -1e18
+        while k >= 0:
+            meet = (height[q] - height[at[k]]) / (2.0 * (q - at[k]))
+            if k > 0 and meet <= until[k - 1]:
+                k -= 1
+            else:
+                break
+        if k >= 0:
+            until[k] = meet
+        k += 1
+        at[k] = q
+        until[k] = 1e18
+    return k + 1
+
+
+@njit(nogil=True, cache=True)
+def _squared(mask: Any, dy: Any, dx: Any, out: Any) -> Any:
+    """Squared distance to the nearest True pixel of one slice (Felzenszwalb & Huttenlocher 2012)."""
+    ny, nx = mask.shape
+    far = 1e12
+    for y in range(ny):
+        last = -1
+        for x in range(nx):
+            if mask[y, x]:
+                last = x
+            out[y, x] = ((x - last) * dx) ** 2 if last >= 0 else far
+        last = -1
+        for x in range(nx - 1, -1, -1):
+            if mask[y, x]:
+                last = x
+            if last >= 0:
+                out[y, x] = min(out[y, x], ((last - x) * dx) ** 2)
+    at, until, height = np.empty(ny, np.int32), np.empty(ny, np.float64), np.empty(ny, np.float64)
+    valid = np.empty(ny, np.bool_)
+    for x in range(nx):
+        for y in range(ny):
+            valid[y] = out[y, x] < far
+            height[y] = out[y, x] / (dy * dy) + y * y
+        if envelope(height, valid, ny, at, until) == 0:
+            continue
+        j = 0
+        for y in range(ny):
+            while until[j] < y:
+                j += 1
+            out[y, x] = (height[at[j]] + y * y - 2.0 * y * at[j]) * dy * dy
+
+
+@njit(nogil=True, cache=True)
+def _distances(first: Any, last: Any, mask: Any, dy: Any, dx: Any, out: Any) -> Any:
+    """Distances of a range of slices."""
+    squared = np.empty(mask.shape[1:], np.float64)
+    for z in range(first, last):
+        _squared(mask[z], dy, dx, squared)
+        for y in range(mask.shape[1]):
+            for x in range(mask.shape[2]):
+                out[z, y, x] = np.sqrt(squared[y, x]) if squared[y, x] < 1e12 else np.inf
+
+
+@njit(nogil=True, cache=True)
+def _dilate(first: Any, last: Any, mask: Any, dy: Any, dx: Any, radius: Any, out: Any) -> Any:
+    """Pixels of a range of slices within a radius."""
+    squared = np.empty(mask.shape[1:], np.float64)
+    limit = radius * radius * (1 + 1e-9)
+    for z in range(first, last):
+        _squared(mask[z], dy, dx, squared)
+        for y in range(mask.shape[1]):
+            for x in range(mask.shape[2]):
+                out[z, y, x] = squared[y, x] <= limit
+
+
+@njit(nogil=True, cache=True)
+def spread(label: Any, cost: Any) -> Any:
+    """Labels of one slice spread to its zeros along the cheapest path over the eight neighbours; changes `label`.
+
+    A path costs its length times the mean of `cost` on the way, so that the seam between two labels runs where crossing
+    is dearest.
+    """
+    ny, nx = label.shape
+    spent = np.where(label > 0, 0.0, 1e18)
+    changed = True
+    forward = True
+    while changed or not forward:
+        if forward:
+            changed = False
+        for j in range(ny):
+            y = j if forward else ny - 1 - j
+            for i in range(nx):
+                x = i if forward else nx - 1 - i
+                for dy in range(-1, 2):
+                    for dx in range(-1, 2):
+                        qy, qx = y + dy, x + dx
+                        if qy < 0 or qx < 0 or qy >= ny or qx >= nx or spent[qy, qx] >= 1e18:
+                            continue
+                        total = spent[qy, qx] + np.sqrt(float(dy * dy + dx * dx)) * 0.5 * (cost[y, x] + cost[qy, qx])
+                        if total < spent[y, x] - 1e-9:
+                            spent[y, x] = total
+                            label[y, x] = label[qy, qx]
+                            changed = True
+        forward = not forward

@@ -1,0 +1,183 @@
+"""What a reviewer should know of a scan before she trusts it: motion, rings, noise, indices outside of published ranges.
+
+Nothing is decided here. The scores are columns beside the flags; a person accepts or rejects the scan.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from deepqct.bones import planes
+from deepqct.bones.find import Bone
+from deepqct.scans.scan import Scan, each_loaded
+
+# Our choices, in mgHA/cm³: virtual scans of grades 4 and 5 mostly lie above the first, those of grades 1 and 2 below.
+MOTION_LIMIT = 35.0
+RING_LIMIT = 12.0
+# Read off figure S1 of Neeteson 2023 (doi:10.1038/s41598-022-27350-0): women and men, XtremeCT II, one stack. No range is
+# published for ulna and fibula.
+PUBLISHED = {
+    "radius": {
+        "Tt.vBMD": (150, 530), "Ct.vBMD": (670, 1030), "Tb.vBMD": (40, 295), "Ct.Th": (0.6, 1.8), "Ct.Po": (0, 0.035),
+        "Tb.BV/TV": (0.09, 0.41), "Tb.N": (0.4, 2.0), "Tb.Th": (0.19, 0.31), "Tb.Sp": (0.42, 2.6),
+        "Tt.Ar": (140, 530), "Ct.Ar": (35, 115), "Tb.Ar": (100, 450),
+    },
+    "tibia": {
+        "Tt.vBMD": (140, 440), "Ct.vBMD": (490, 1040), "Tb.vBMD": (65, 275), "Ct.Th": (0.8, 2.7), "Ct.Po": (0.003, 0.09),
+        "Tb.BV/TV": (0.12, 0.40), "Tb.N": (0.55, 1.95), "Tb.Th": (0.21, 0.39), "Tb.Sp": (0.46, 1.85),
+        "Tt.Ar": (400, 1100), "Ct.Ar": (65, 230), "Tb.Ar": (300, 930),
+    },
+}  # fmt: skip
+_ACROSS_GENERATIONS = ("Tt.vBMD", "Ct.vBMD", "Tb.vBMD", "Tt.Ar", "Tb.Ar")
+FINEST_MM = 0.07  # the other ranges hold for the voxels of an XtremeCT II only
+_REACH_MM = (0.3, 1.8)  # around the bone, clear of its own blur
+_STEP_MM = 0.15
+_DIRECTIONS = 72
+_GRIDS = {"XtremeCT": (1536, 1536), "XtremeCT II": (2304, 2304)}
+_SMOOTH_MM = 0.5
+_SOFT = (-150.0, 200.0)  # mgHA/cm³ of fat to skin
+_CIRCLE = 100  # pixels that make a mean worth having
+_MARGIN_MM = 6.0
+
+
+def motion_score(bone: Bone) -> float:
+    """How uneven the soft tissue just outside of a bone is, in mgHA/cm³.
+
+    A limb that moves while it is scanned leaves double contours and streaks beside its bones, the same in every slice. So
+    densities are averaged over the slices by direction and by distance from the bone; what depends on direction alone (a
+    tendon here, fat there) or on distance alone (blur) is taken away, and the standard deviation of the rest is the score.
+    A measure of ours, tried on virtual motion in the sinogram; it is not the manufacturer's grade.
+
+    Parameters
+    ----------
+    bone : Bone
+
+    Returns
+    -------
+    float
+        NaN if too little around the bone is in the box.
+    """
+    pixel_mm = bone.voxel_mm[1:]
+    apart = planes.distance(bone.total, pixel_mm=pixel_mm)
+    y, x = (np.arange(n) - c for n, c in zip(bone.total.shape[1:], _centre(bone.total), strict=True))
+    angle = np.arctan2(y[:, None] * pixel_mm[0], x[None] * pixel_mm[1])
+    direction = ((angle + np.pi) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
+    low, high = _REACH_MM
+    steps = round((high - low) / _STEP_MM)
+    around = (apart > low) & (apart < high)
+    ring = np.minimum(((apart[around] - low) / _STEP_MM).astype(int), steps - 1)
+    cell = np.broadcast_to(direction, apart.shape)[around] * steps + ring
+    n = np.bincount(cell, minlength=_DIRECTIONS * steps)
+    total = np.bincount(cell, weights=bone.density[around], minlength=_DIRECTIONS * steps)
+    profile = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).reshape(_DIRECTIONS, steps)
+    profile = profile[np.isfinite(profile).all(axis=1)]
+    if len(profile) < _DIRECTIONS / 2:
+        return float("nan")
+    rest = profile - np.median(profile, axis=0)
+    rest -= np.median(rest, axis=1, keepdims=True)
+    return float(rest.std())
+
+
+def ring_score(scan: Scan, bones: dict[str, Bone]) -> float:
+    """How strong rings around the scanner's axis are in soft tissue, in mgHA/cm³.
+
+    The mean of a few slices without its smooth part is averaged along circles around the axis; the spread of those means,
+    beyond their spread along circles around other points, is the score. A measure of ours.
+
+    Parameters
+    ----------
+    scan : Scan
+    bones : dict of str to Bone
+        The bones of this scan.
+
+    Returns
+    -------
+    float
+        NaN where the axis is unknown: the array is a part of the scanner's grid and the file does not say which.
+    """
+    axis = _axis(scan)
+    if axis is None:
+        return float("nan")
+    box, outside = _around(scan, bones)
+    every = max(len(scan.native) // 16, 1)
+    slices = [one.astype(np.float32) for one in each_loaded(scan.native, part=box, step=every)]
+    mean = np.mean(slices, axis=0) * np.float32(scan.slope) + np.float32(scan.intercept)
+    smooth = ndimage.gaussian_filter(mean, [_SMOOTH_MM / v for v in scan.voxel_mm[1:]])
+    soft = outside & (smooth > _SOFT[0]) & (smooth < _SOFT[1])
+    y, x = (np.arange(n) + s.start for n, s in zip(mean.shape, box[1:], strict=True))
+
+    def spread(centre: tuple[float, float]) -> float:
+        radius = np.hypot(y[:, None] - centre[0], x[None] - centre[1])[soft].astype(int)
+        n = np.bincount(radius)
+        means = np.bincount(radius, weights=(mean - smooth)[soft])[n >= _CIRCLE] / n[n >= _CIRCLE]
+        return float(means.var()) if len(means) > 1 else 0.0
+
+    others = [spread((axis[0] + dy, axis[1] + dx)) for dy, dx in ((40, 25), (-25, 40), (-40, -25), (25, -40))]
+    return float(np.sqrt(max(spread(axis) - np.median(others), 0)))
+
+
+def unusual_indices(indices: pd.Series, *, bone: str, voxel_mm: float) -> list[str]:
+    """Indices outside of the published range, each with that range, for the reviewer.
+
+    Parameters
+    ----------
+    indices : Series
+        What `deepqct.bones.measure` gave.
+    bone : str
+        Only radius and tibia have published ranges.
+    voxel_mm : float
+        Voxels coarser than an XtremeCT II's change everything but areas and mean densities, which alone are compared then.
+    """
+    return [
+        f"{symbol} {indices[symbol]:.3g} is outside the published {low:g} to {high:g} (Neeteson 2023)"
+        for symbol, (low, high) in PUBLISHED.get(bone, {}).items()
+        if (voxel_mm <= FINEST_MM or symbol in _ACROSS_GENERATIONS) and not low <= indices[symbol] <= high
+    ]
+
+
+def flags_of_scores(motion: float, rings: float) -> list[str]:
+    """Scores above their limits, in words."""
+    found = []
+    if motion > MOTION_LIMIT:
+        found.append(f"double contours or streaks, score {motion:.1f} over {MOTION_LIMIT:g} (motion?)")
+    if rings > RING_LIMIT:
+        found.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
+    return found
+
+
+def _axis(scan: Scan) -> tuple[float, float] | None:
+    """The scanner's axis (y, x) in the array's pixels; the middle of the whole grid, where that is known."""
+    shape = scan.native.shape[1:]
+    if shape in _GRIDS.values():
+        return (shape[0] - 1) / 2, (shape[1] - 1) / 2
+    if scan.scanner in _GRIDS and any(scan.position):
+        rows, columns = _GRIDS[scan.scanner]
+        return (rows - 1) / 2 - scan.position[1], (columns - 1) / 2 - scan.position[2]
+    return None
+
+
+def _around(scan: Scan, bones: dict[str, Bone]) -> tuple[tuple[slice, slice, slice], NDArray[np.bool_]]:
+    """A box around all bones within the scan, and which of its pixels lie clear of every bone in every slice."""
+    spans = []
+    for axis in (1, 2):
+        margin = round(_MARGIN_MM / scan.voxel_mm[axis])
+        first = min(bone.origin[axis] for bone in bones.values()) - margin
+        last = max(bone.origin[axis] + bone.total.shape[axis] for bone in bones.values()) + margin
+        spans.append(slice(max(first, 0), min(last, scan.native.shape[axis])))
+    taken = np.zeros((spans[0].stop - spans[0].start, spans[1].stop - spans[1].start), bool)
+    for bone in bones.values():
+        flat = np.asarray(bone.total.any(axis=0))[:, :: -1 if bone.mirrored else 1]
+        corner = (bone.origin[1] - spans[0].start, bone.origin[2] - spans[1].start)
+        rows, columns = (slice(c, c + n) for c, n in zip(corner, flat.shape, strict=True))
+        taken[rows, columns] |= flat
+    clear = planes.distance(taken[None], pixel_mm=scan.voxel_mm[1:])[0] > _REACH_MM[0]
+    return (slice(None), spans[0], spans[1]), clear
+
+
+def _centre(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Centre (y, x) of a mask over all its slices, in pixels."""
+    y, x = ndimage.center_of_mass(mask.sum(axis=0))
+    return float(y), float(x)

@@ -1,0 +1,388 @@
+"""The compiled steps of local thickness, each over a range of slices or rows so that threads can share the work.
+
+Lengths are in voxels, arrays (z, y, x); `first` and `last` bound the range, results go into the arrays given last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from deepqct.bones.planes import envelope
+
+# Our choices, in voxels, tried on plates, rods and balls of known size at random places and orientations.
+DISC_RADIUS = 0.5
+STEEPEST_RIDGE = 0.75  # a neighbour whose radius grows faster than this with distance holds the sphere
+REACH = 0.5  # a sphere covers a voxel up to half a voxel beyond its surface
+COARSE_RADIUS = 4.0  # of larger spheres, one of each few neighbours is enough
+MOVES = 5
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -> Any:
+    """Twice the narrow Gaussian less the wide one, less a half: no second moment, so curvature moves no surface."""
+    nz, ny, nx = mask.shape
+    for z in range(first, last):
+        along_z = np.empty((ny, nx), np.float32)
+        along_y = np.empty((ny, nx), np.float32)
+        out[z] = np.float32(-0.5)
+        for which in range(2):
+            taps = narrow if which == 0 else wide
+            share = np.float32(2.0) if which == 0 else np.float32(-1.0)
+            along_z[:] = 0
+            for k in range(-3, 4):
+                plane = mask[min(max(z + k, 0), nz - 1)]
+                for y in range(ny):
+                    for x in range(nx):
+                        along_z[y, x] += taps[k + 3] * plane[y, x]
+            along_y[:] = 0
+            for y in range(ny):
+                for k in range(-3, 4):
+                    row = along_z[min(max(y + k, 0), ny - 1)]
+                    for x in range(nx):
+                        along_y[y, x] += taps[k + 3] * row[x]
+            for y in range(ny):
+                for x in range(nx):
+                    total = np.float32(0)
+                    for k in range(-3, 4):
+                        total += taps[k + 3] * along_y[y, min(max(x + k, 0), nx - 1)]
+                    out[z, y, x] += share * total
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
+    """Lay the discs of one inner voxel: the mean of the crossings that face one way, and of those that face another."""
+    nz, ny, nx = phi.shape
+    here = phi[z, y, x]
+    crossings = np.empty((6, 6), np.float32)
+    found = 0
+    for side in range(6):
+        dz = (side == 1) - (side == 0)
+        dy = (side == 3) - (side == 2)
+        dx = (side == 5) - (side == 4)
+        qz, qy, qx = z + dz, y + dy, x + dx
+        if qz < 0 or qy < 0 or qx < 0 or qz >= nz or qy >= ny or qx >= nx or phi[qz, qy, qx] > 0:
+            continue
+        t = here / (here - phi[qz, qy, qx])
+        s = 1 - t
+        gz = s * (phi[min(z + 1, nz - 1), y, x] - phi[max(z - 1, 0), y, x])
+        gz += t * (phi[min(qz + 1, nz - 1), qy, qx] - phi[max(qz - 1, 0), qy, qx])
+        gy = s * (phi[z, min(y + 1, ny - 1), x] - phi[z, max(y - 1, 0), x])
+        gy += t * (phi[qz, min(qy + 1, ny - 1), qx] - phi[qz, max(qy - 1, 0), qx])
+        gx = s * (phi[z, y, min(x + 1, nx - 1)] - phi[z, y, max(x - 1, 0)])
+        gx += t * (phi[qz, qy, min(qx + 1, nx - 1)] - phi[qz, qy, max(qx - 1, 0)])
+        length = np.sqrt(gz * gz + gy * gy + gx * gx)
+        if length < 1e-6:
+            gz, gy, gx, length = -dz, -dy, -dx, 1.0
+        crossings[found] = (z + t * dz, y + t * dy, x + t * dx, gz / length, gy / length, gx / length)
+        found += 1
+    if found == 0:
+        return 0
+    members = np.zeros(2, np.float32)
+    place[:] = 0
+    normal[:] = 0
+    for i in range(found):
+        along = 0.0
+        for d in range(3, 6):
+            along += crossings[i, d] * crossings[0, d]
+        group = 0 if along > 0 else 1
+        members[group] += 1
+        for d in range(3):
+            place[group, d] += crossings[i, d]
+            normal[group, d] += crossings[i, d + 3]
+    discs = 1 if members[1] == 0 else 2
+    for group in range(discs):
+        length = max(np.sqrt(normal[group, 0] ** 2 + normal[group, 1] ** 2 + normal[group, 2] ** 2), 1e-6)
+        for d in range(3):
+            place[group, d] /= members[group]
+            normal[group, d] /= length
+    return discs
+
+
+@njit(nogil=True, cache=True)
+def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
+    """Number of discs in each slice."""
+    _, ny, nx = phi.shape
+    for z in range(first, last):
+        place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
+        n = 0
+        for y in range(ny):
+            for x in range(nx):
+                if phi[z, y, x] > 0:
+                    n += _discs_of(phi, z, y, x, place, normal)
+        counts[z] = n
+
+
+@njit(nogil=True, cache=True)
+def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any) -> Any:
+    """The disc of each voxel (-1: none), each disc's place and normal, and whether the next belongs to the same voxel."""
+    _, ny, nx = phi.shape
+    for z in range(first, last):
+        place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
+        n = starts[z]
+        for y in range(ny):
+            for x in range(nx):
+                if phi[z, y, x] <= 0:
+                    continue
+                discs = _discs_of(phi, z, y, x, place, normal)
+                if discs == 0:
+                    continue
+                site[z, y, x] = n
+                twin[n] = discs - 1
+                for i in range(discs):
+                    places[n] = place[i]
+                    normals[n] = normal[i]
+                    n += 1
+
+
+@njit(nogil=True, cache=True)
+def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
+    """The nearest voxel with a site in the same slice, as y · nx + x; untouched where the slice has none."""
+    _, ny, nx = site.shape
+    for z in range(first, last):
+        near = np.empty((ny, nx), np.int32)
+        for y in range(ny):
+            seen = -1
+            for x in range(nx):
+                if site[z, y, x] >= 0:
+                    seen = x
+                near[y, x] = seen
+            seen = -1
+            for x in range(nx - 1, -1, -1):
+                if site[z, y, x] >= 0:
+                    seen = x
+                if seen >= 0 and (near[y, x] < 0 or seen - x < x - near[y, x]):
+                    near[y, x] = seen
+        at, until, height = np.empty(ny, np.int32), np.empty(ny, np.float64), np.empty(ny, np.float64)
+        valid = np.empty(ny, np.bool_)
+        for x in range(nx):
+            for y in range(ny):
+                valid[y] = near[y, x] >= 0
+                height[y] = (near[y, x] - x) ** 2 + y * y
+            if envelope(height, valid, ny, at, until) == 0:
+                continue
+            j = 0
+            for y in range(ny):
+                while until[j] < y:
+                    j += 1
+                out[z, y, x] = at[j] * nx + near[at[j], x]
+
+
+@njit(nogil=True, cache=True)
+def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> Any:
+    """From the nearest of each slice to the nearest site of all, for each voxel inside; -1 elsewhere."""
+    nz, _, nx = site.shape
+    for y in range(first, last):
+        at, until, height = np.empty(nz, np.int32), np.empty(nz, np.float64), np.empty(nz, np.float64)
+        valid, plane = np.empty(nz, np.bool_), np.empty(nz, np.int32)
+        for x in range(nx):
+            for z in range(nz):
+                plane[z] = out[z, y, x]
+                valid[z] = plane[z] >= 0
+                height[z] = (plane[z] // nx - y) ** 2 + (plane[z] % nx - x) ** 2 + z * z
+            if envelope(height, valid, nz, at, until) == 0:
+                continue
+            j = 0
+            for z in range(nz):
+                while until[j] < z:
+                    j += 1
+                best = plane[at[j]]
+                out[z, y, x] = site[at[j], best // nx, best % nx] if inside[z, y, x] else -1
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _from_disc(z: Any, y: Any, x: Any, place: Any, normal: Any, i: Any) -> Any:
+    """The vector to a point from the nearest point of a disc, or of a mere point if the normal is 0."""
+    vz, vy, vx = z - place[i, 0], y - place[i, 1], x - place[i, 2]
+    nz, ny, nx = normal[i, 0], normal[i, 1], normal[i, 2]
+    if nz == 0 and ny == 0 and nx == 0:
+        return vz, vy, vx
+    h = vz * nz + vy * ny + vx * nx
+    lz, ly, lx = vz - h * nz, vy - h * ny, vx - h * nx
+    aside = np.sqrt(lz * lz + ly * ly + lx * lx)
+    e = 1 - DISC_RADIUS / aside if aside > DISC_RADIUS else 0.0
+    return h * nz + e * lz, h * ny + e * ly, h * nx + e * lx
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def radii(first: Any, last: Any, nearest: Any, place: Any, normal: Any, twin: Any, radius: Any) -> Any:
+    """Distance in voxels from each voxel to the discs that are nearest to it and to its six neighbours."""
+    nz, ny, nx = nearest.shape
+    for z in range(first, last):
+        for y in range(ny):
+            for x in range(nx):
+                if nearest[z, y, x] < 0:
+                    continue
+                best = 1e18
+                last = -1
+                for side in range(-1, 6):
+                    qz = z + (side == 1) - (side == 0)
+                    qy = y + (side == 3) - (side == 2)
+                    qx = x + (side == 5) - (side == 4)
+                    if qz < 0 or qy < 0 or qx < 0 or qz >= nz or qy >= ny or qx >= nx:
+                        continue
+                    i = nearest[qz, qy, qx]
+                    if i < 0 or i == last:
+                        continue
+                    last = i
+                    for k in range(i, i + 1 + twin[i]):
+                        vz, vy, vx = _from_disc(z, y, x, place, normal, k)
+                        best = min(best, vz * vz + vy * vy + vx * vx)
+                radius[z, y, x] = np.sqrt(best)
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: Any) -> Any:
+    """Voxels of the domain whose sphere no neighbour's holds, and how many there are in each slice."""
+    nz, ny, nx = radius.shape
+    for z in range(first, last):
+        n = 0
+        for y in range(ny):
+            for x in range(nx):
+                here = radius[z, y, x]
+                if here <= 0 or not domain[z, y, x]:
+                    continue
+                top = True
+                for qz in range(max(z - 1, 0), min(z + 2, nz)):
+                    for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                        for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                            more = radius[qz, qy, qx] - here
+                            apart = (qz - z) ** 2 + (qy - y) ** 2 + (qx - x) ** 2
+                            if more > 0 and more * more > STEEPEST_RIDGE**2 * apart:
+                                top = False
+                if top:
+                    keep[z, y, x] = True
+                    n += 1
+        counts[z] = n
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def move_to_middle(
+    first: Any, last: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
+) -> Any:
+    """Spheres of the ridge, each moved away from what it touches until it touches something on another side."""
+    nz, ny, nx = keep.shape
+    for z in range(first, last):
+        n = starts[z]
+        around = np.empty(54, np.int32)
+        for y in range(ny):
+            for x in range(nx):
+                if not keep[z, y, x]:
+                    continue
+                m = 0
+                for qz in range(max(z - 1, 0), min(z + 2, nz)):
+                    for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                        for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                            i = nearest[qz, qy, qx]
+                            new = i >= 0
+                            for k in range(m):
+                                if around[k] == i:
+                                    new = False
+                            if new:
+                                for k in range(i, i + 1 + twin[i]):
+                                    around[m] = k
+                                    m += 1
+                pz, py, px = np.float64(z), np.float64(y), np.float64(x)
+                best_r = 0.0
+                for move in range(MOVES + 1):
+                    r = 1e9
+                    for k in range(m):
+                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
+                        r = min(r, np.sqrt(vz * vz + vy * vy + vx * vx))
+                    # Much further away than a voxel, discs that were not gathered may be nearer.
+                    if r <= best_r or (pz - z) ** 2 + (py - y) ** 2 + (px - x) ** 2 > 1.5:
+                        break
+                    best_r = r
+                    out[n] = (pz, py, px, r)
+                    if move == MOVES:
+                        break
+                    uz, uy, ux, touching = 0.0, 0.0, 0.0, 0
+                    for k in range(m):
+                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
+                        d = np.sqrt(vz * vz + vy * vy + vx * vx)
+                        if 0 < d < r + 0.05:  # it touches
+                            uz, uy, ux = uz + vz / d, uy + vy / d, ux + vx / d
+                            touching += 1
+                    length = np.sqrt(uz * uz + uy * uy + ux * ux)
+                    if length < 0.1 * touching:  # held from opposite sides
+                        break
+                    uz, uy, ux = uz / length, uy / length, ux / length
+                    step = 1.0
+                    for k in range(m):
+                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
+                        d2 = vz * vz + vy * vy + vx * vx
+                        closing = 2 * (r - (vz * uz + vy * uy + vx * ux))
+                        if np.sqrt(d2) >= r + 0.05 and closing > 1e-6:
+                            step = min(step, (d2 - r * r) / closing)
+                    if step <= 1e-3:
+                        break
+                    pz, py, px = pz + step * uz, py + step * uy, px + step * ux
+                n += 1
+
+
+@njit(nogil=True, cache=True)
+def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
+    """Which spheres are needed: from the largest down, those that no neighbour which stays holds, or nearly so.
+
+    Neighbours of more than `COARSE_RADIUS` voxels stand in for each other: what a sphere covers beyond another's edge is
+    within `REACH`. Overwrites `index`.
+    """
+    nz, ny, nx = keep.shape
+    voxel = np.empty((len(spheres), 3), np.int32)
+    n = 0
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                index[z, y, x] = -1
+                if keep[z, y, x]:
+                    voxel[n] = (z, y, x)
+                    n += 1
+    stays = np.zeros(n, np.bool_)
+    for i in order:
+        z, y, x = voxel[i]
+        held = False
+        r = spheres[i, 3]
+        for qz in range(max(z - 1, 0), min(z + 2, nz)):
+            for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                    k = index[qz, qy, qx]
+                    if k < 0:
+                        continue
+                    room = spheres[k, 3] - r + (1.8 if r > COARSE_RADIUS else 1e-3)
+                    dz = spheres[i, 0] - spheres[k, 0]
+                    dy = spheres[i, 1] - spheres[k, 1]
+                    dx = spheres[i, 2] - spheres[k, 2]
+                    held |= dz * dz + dy * dy + dx * dx <= room * room
+        if not held:
+            stays[i] = True
+            index[z, y, x] = i
+    return stays
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def paint(first: Any, last: Any, mask: Any, spheres: Any, out: Any) -> Any:
+    """The largest diameter, in voxels, of the spheres that cover each voxel of the mask; 0 where none does."""
+    _, ny, nx = mask.shape
+    for i in range(len(spheres)):
+        cz, cy, cx = spheres[i, 0], spheres[i, 1], spheres[i, 2]
+        diameter = 2 * spheres[i, 3]
+        r = spheres[i, 3] + np.float32(REACH)
+        for z in range(max(int(np.ceil(cz - r)), first), min(int(np.floor(cz + r)), last - 1) + 1):
+            in_plane = r * r - (z - cz) ** 2
+            if in_plane < 0:
+                continue
+            h = np.sqrt(in_plane)
+            for y in range(max(int(np.ceil(cy - h)), 0), min(int(np.floor(cy + h)), ny - 1) + 1):
+                in_row = in_plane - (y - cy) ** 2
+                if in_row < 0:
+                    continue
+                w = np.sqrt(in_row)
+                for x in range(max(int(np.ceil(cx - w)), 0), min(int(np.floor(cx + w)), nx - 1) + 1):
+                    out[z, y, x] = max(out[z, y, x], diameter)
+    for z in range(first, last):
+        for y in range(ny):
+            for x in range(nx):
+                if not mask[z, y, x]:
+                    out[z, y, x] = 0

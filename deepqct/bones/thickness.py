@@ -1,0 +1,263 @@
+"""Local thickness: the diameter of the largest sphere that fits inside a structure and covers each of its voxels.
+
+The one measure behind Tb.Th, Tb.Sp, Tb.N, Ct.Th and Ct.Po.Dm (Hildebrand & Rüegsegger 1997). A distance between voxel
+centres cannot tell plates of 3 and of 4 voxels apart, so distances are taken here to a surface laid between the voxels:
+
+1. the surface, as small discs where the smoothed mask crosses one half;
+2. the nearest disc of every voxel (Felzenszwalb & Huttenlocher 2012, whose lines run in parallel);
+3. the ridge, voxels whose sphere no neighbour's sphere holds, moved off the grid to the middle of what they touch;
+4. the spheres, painted onto the voxels that they cover, the larger over the smaller.
+
+Nothing is upsampled: memory stays near 10 bytes a voxel of the box around the structure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from deepqct.bones import spheres
+from deepqct.work import share
+
+SMOOTHING = 0.8  # voxels, of the mask, sharpened so that curved surfaces do not shrink; our choice
+CUBE_TOLERANCE = 0.01
+
+
+def local_thickness(
+    mask: NDArray[np.bool_],
+    *,
+    voxel_mm: tuple[float, float, float],
+    medial: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Thickness of a structure at each of its voxels.
+
+    The structure goes on beyond the border of the array: a plate that leaves it is not thinner there. Details of one
+    voxel, which have no inside, count as one voxel thick.
+
+    Parameters
+    ----------
+    mask : (z, y, x) bool
+        True inside the structure.
+    voxel_mm : (z, y, x) mm
+        Edge lengths; must be equal within 1 %, since spheres are fitted in voxels.
+    medial : (n, 4) float32, optional
+        What `medial_spheres` gave for this mask, if it is there already.
+    threads : int, optional
+        All processors by default; the result does not depend on it.
+
+    Returns
+    -------
+    (z, y, x) float32, mm
+        0 outside `mask`.
+
+    Raises
+    ------
+    ValueError
+        If `mask` is not three-dimensional, the voxels are not cubes, or the mask is True everywhere.
+
+    References
+    ----------
+    Hildebrand T, Rüegsegger P (1997), J Microsc 185:67. Felzenszwalb P, Huttenlocher D (2012), Theory Comput 8:415.
+    """
+    edge = _edge(mask, voxel_mm)
+    out = np.zeros(mask.shape, np.float32)
+    if not mask.any():
+        return out
+    if mask.all():
+        raise ValueError("The mask is True everywhere, so that nothing bounds a sphere; give it with its surroundings.")
+    box = _box(mask)
+    inside = np.ascontiguousarray(mask[box])
+    found = medial_spheres(mask, threads=threads) if medial is None else medial
+    painted = _paint(inside, found - _corner(box), threads=threads)
+    out[box] = _fill_gaps(inside, painted)
+    out *= np.float32(edge)
+    return out
+
+
+def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> NDArray[np.float32]:
+    """The spheres that make up a structure.
+
+    Parameters
+    ----------
+    mask : (z, y, x) bool
+        True inside the structure.
+    threads : int, optional
+        All processors by default; the result does not depend on it.
+
+    Returns
+    -------
+    (n, 4) float32
+        Centre (z, y, x) and radius, in voxels.
+    """
+    if not mask.any():
+        return np.zeros((0, 4), np.float32)
+    box = _box(mask)
+    inside = np.ascontiguousarray(mask[box])
+    nz = len(inside)
+    phi = np.empty(inside.shape, np.float32)
+    share(spheres.smooth, nz, inside, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
+    counts = np.zeros(nz, np.int64)
+    share(spheres.count_discs, nz, phi, counts, threads=threads)
+    starts = _starts(counts)
+    site = np.full(inside.shape, -1, np.int32)
+    places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
+    twin = np.zeros(starts[-1], np.uint8)
+    share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
+    core = phi > 0
+    del phi
+    return _medial(core, site, places, normals, twin, around=core, threads=threads) + _corner(box)
+
+
+def axis_spacing(
+    mask: NDArray[np.bool_],
+    *,
+    domain: NDArray[np.bool_],
+    voxel_mm: tuple[float, float, float],
+    medial: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Distance between the mid-axes of a structure: the largest spheres, centred in a domain, that hold no axis.
+
+    Its mean over the domain is 1 / Tb.N. A mid-axis is where the spheres of `local_thickness` have their centres.
+
+    Parameters
+    ----------
+    mask : (z, y, x) bool
+        The structure, such as trabecular bone.
+    domain : (z, y, x) bool
+        Where the distance is wanted, such as the trabecular compartment.
+    voxel_mm : (z, y, x) mm
+        Edge lengths; must be equal within 1 %.
+    medial : (n, 4) float32, optional
+        What `medial_spheres` gave for `mask`, if it is there already.
+    threads : int, optional
+        All processors by default; the result does not depend on it.
+
+    Returns
+    -------
+    (z, y, x) float32, mm
+        0 outside `domain`, and where no sphere between axes reaches: spheres that would grow beyond the domain's edge,
+        where nothing bounds them, are left out.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not three-dimensional or the voxels are not cubes.
+
+    References
+    ----------
+    Laib A, Hildebrand T, Häuselmann HJ, Rüegsegger P (1997), Bone 21:541, for the number from the spacing of mid-axes.
+    The rule at the domain's edge is our choice.
+    """
+    edge = _edge(domain, voxel_mm)
+    out = np.zeros(domain.shape, np.float32)
+    if not (mask & domain).any() or mask.all():
+        return out
+    box = _box(mask | domain)
+    inside = np.ascontiguousarray(domain[box])
+    found = medial_spheres(mask, threads=threads) if medial is None else medial
+    axes = np.ascontiguousarray((found - _corner(box))[:, :3])
+    site = np.full(inside.shape, -1, np.int32)
+    voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(inside.shape) - 1)
+    site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
+    # Points have no direction and no twin.
+    found = _medial(
+        inside, site, axes, np.zeros_like(axes), np.zeros(len(axes), np.uint8), around=_grow(inside), threads=threads
+    )
+    out[box] = _paint(inside, found, threads=threads)
+    out *= np.float32(edge)
+    return out
+
+
+def _edge(mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float]) -> float:
+    """The edge of a voxel in mm, if it is a cube."""
+    if mask.ndim != 3:
+        raise ValueError(f"The mask has {mask.ndim} dimensions; it must have three, (z, y, x).")
+    mean = float(np.mean(voxel_mm))
+    if max(abs(v - mean) for v in voxel_mm) > CUBE_TOLERANCE * mean:
+        raise ValueError(f"Voxels of {voxel_mm} mm are not cubes; resample the image before fitting spheres.")
+    return mean
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The mask's box, with the background next to it, which bounds the spheres."""
+    sides = []
+    for axis in range(3):
+        seen = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        sides.append(slice(max(int(seen[0]) - 1, 0), int(seen[-1]) + 2))
+    return (sides[0], sides[1], sides[2])
+
+
+def _corner(box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+    """Where a box begins, as an offset of spheres."""
+    return np.array([*(side.start for side in box), 0], np.float32)
+
+
+def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and its neighbours along the axes."""
+    grown = mask.copy()
+    for axis in range(3):
+        to, back = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        to[1:] |= back[:-1]
+        to[:-1] |= back[1:]
+    return grown
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each slice's items begin, and at the end how many there are."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _taps(sigma: float) -> NDArray[np.float32]:
+    """A Gaussian's seven weights."""
+    weights = np.exp(-(np.arange(-3, 4) ** 2) / (2 * sigma**2))
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def _medial(
+    inside: NDArray[np.bool_],
+    site: NDArray[np.int32],
+    places: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    twin: NDArray[np.uint8],
+    *,
+    around: NDArray[np.bool_],
+    threads: int | None,
+) -> NDArray[np.float32]:
+    """Spheres centred inside, between the discs or points that `site` refers to; distances are taken `around`."""
+    if not len(places):
+        return np.zeros((0, 4), np.float32)
+    nz, ny, _ = inside.shape
+    nearest = np.full(inside.shape, -1, np.int32)
+    share(spheres.nearest_in_plane, nz, site, nearest, threads=threads)
+    share(spheres.nearest_overall, ny, site, around, nearest, threads=threads)
+    del site
+    radius = np.zeros(inside.shape, np.float32)
+    share(spheres.radii, nz, nearest, places, normals, twin, radius, threads=threads)
+    keep, counts = np.zeros(inside.shape, np.bool_), np.zeros(nz, np.int64)
+    share(spheres.ridge, nz, radius, inside, keep, counts, threads=threads)
+    del radius
+    starts = _starts(counts)
+    found = np.empty((starts[-1], 4), np.float32)
+    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, found, threads=threads)
+    # In steps of 1/32 voxel, so that equals keep their order in space, which is quick to walk.
+    falling = np.iinfo(np.uint16).max - np.minimum(found[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
+    return found[spheres.thin_out(keep, found, np.argsort(falling, kind="stable"), nearest)]
+
+
+def _paint(mask: NDArray[np.bool_], found: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:
+    """The largest diameter, in voxels, of the spheres that cover each voxel of the mask; 0 where none does."""
+    out = np.zeros(mask.shape, np.float32)
+    share(spheres.paint, len(mask), mask, found, out, threads=threads)
+    return out
+
+
+def _fill_gaps(mask: NDArray[np.bool_], painted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Voxels that no sphere reaches take the thickness next to them; specks without any are one voxel thick."""
+    gaps = mask & (painted == 0)
+    if not gaps.any():
+        return painted
+    around = ndimage.maximum_filter(painted, 3)
+    return np.where(gaps, np.maximum(around, 1), painted).astype(np.float32)

@@ -1,0 +1,13 @@
+"""A cohort folder: its tables checked, its scans judged by readers, its patients split.
+
+tsv.py             tab-separated tables, and how people save them
+scanner_tables.py  contours and index tables of the scanner's own software
+reviews.py         what readers decided of scans, line by line in review.csv; how far two agree
+check.py           participants and scans: every fault named at once
+keep.py            what a run keeps of its cohort, and Table 1
+splits.py          who is held out: folds and test sets by patient, drawn once
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

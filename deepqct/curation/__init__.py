@@ -1,0 +1,10 @@
+"""01: scans in; bone stacks, indices and quality flags out.
+
+stacks.py          each bone in the middle of its field: what the networks see of a scan
+beside_scanner.py  our indices beside those of the scanner's own software
+curation.py        every scan of a cohort curated; a scan that fails is a row with its reason
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

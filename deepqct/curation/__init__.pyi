@@ -1,0 +1,5 @@
+from .beside_scanner import compare_with_scanner
+from .curation import CurationError, curate
+from .stacks import cut_stack, example_stacks, load_stack, of_bone
+
+__all__ = ["CurationError", "compare_with_scanner", "curate", "cut_stack", "example_stacks", "load_stack", "of_bone"]

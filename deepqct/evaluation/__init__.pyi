@@ -1,0 +1,50 @@
+from .agreement import limits_of_agreement
+from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
+from .discrimination import (
+    FEWEST,
+    NETWORKS_VARY,
+    Estimate,
+    auc,
+    auc_interval,
+    auprc,
+    better_than_chance,
+    compare_auc,
+    noninferiority,
+    only_row,
+    roc_points,
+    within_folds,
+)
+from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
+
+__all__ = [
+    "FEWEST",
+    "NETWORKS_VARY",
+    "THRESHOLDS",
+    "Estimate",
+    "auc",
+    "auc_632_plus",
+    "auc_interval",
+    "auprc",
+    "best_by_chance",
+    "better_than_chance",
+    "calibrate_out_of_fold",
+    "calibration_curve",
+    "calibration_measures",
+    "classification",
+    "compare_auc",
+    "decided",
+    "holm",
+    "limits_of_agreement",
+    "net_benefit",
+    "noninferiority",
+    "only_row",
+    "permutation_p",
+    "permuted",
+    "reclassification",
+    "roc_points",
+    "sample_size",
+    "share",
+    "threshold_for",
+    "within_folds",
+]

@@ -1,0 +1,13 @@
+"""03: the families of models, fitted, fused and compared on the same patients and folds.
+
+families.py     which columns each model takes
+classifiers.py  ridge logistic regression with a nested penalty, and the classifiers beside it
+predict.py      every model's predictions on the same folds, and the late fusion
+sheet.py        the fused model as a score sheet
+optimism.py     what chance, fitting and small numbers do to a comparison
+comparison.py   the families judged and compared
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,226 @@
+"""Classifiers of tables: everything that is fitted, imputing and scaling included, in one call on the training patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+from sklearn import config_context
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from deepqct.evaluation.decisions import threshold_for
+
+RIDGE = "ridge"
+SENSITIVITY = ("random forest", "support vectors", "gradient boosting")  # beside the ridge; settings are our choice
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # on standardised columns; our choice
+FEWEST_FOLDS = 2  # inner folds; a single training fold is divided anew
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted classifier and what it says of its own training patients when they are held out.
+
+    Parameters
+    ----------
+    model : Pipeline or None
+        None where nothing could be fitted: its logit is 0 for everybody.
+    columns : tuple of str
+        The columns with values in the training patients.
+    level : float
+        The mean logit of the training patients.
+    inner : (patients,) float
+        Logits of the training patients, less the level, from inner folds that left them out; NaN for classifiers other than
+        the ridge.
+    """
+
+    model: Pipeline | None
+    columns: tuple[str, ...]
+    level: float
+    inner: NDArray[np.floating]
+
+    def logit(self, features: pd.DataFrame) -> NDArray[np.floating]:
+        """The logit of new patients; of a support vector machine its decision function."""
+        if self.model is None:
+            return np.zeros(len(features))
+        return _logit(self.model, features[list(self.columns)].to_numpy(float))
+
+
+def fit(
+    features: pd.DataFrame,
+    *,
+    outcome: pd.Series,
+    fold: pd.Series,
+    classifier: str = RIDGE,
+    groups: pd.Series | None = None,
+) -> Fitted:
+    """Fit a classifier on training patients alone.
+
+    Parameters
+    ----------
+    features : (patients, columns) DataFrame of float
+        NaN where missing.
+    outcome, fold : Series
+        0 or 1, and the folds of the training patients, which are the inner folds that choose the ridge's penalty by log
+        loss; a single one is divided anew, stratified. Indexed as `features`.
+    classifier : str
+        ridge: logistic regression; random forest, support vectors, gradient boosting.
+    groups : Series, optional
+        Rows of one value stay together where a single fold is divided anew.
+
+    Raises
+    ------
+    ValueError
+        If the classifier is not known.
+    """
+    if classifier not in (RIDGE, *SENSITIVITY):
+        raise ValueError(f"Unknown classifier {classifier!r}; use one of {', '.join((RIDGE, *SENSITIVITY))}.")
+    # A column without any value says nothing; the imputer could only invent it.
+    columns = tuple(str(column) for column in features.columns[features.notna().any()])
+    y = outcome.to_numpy(int)
+    nothing = np.full(len(y), np.nan)
+    if not columns or len(np.unique(y)) < 2:
+        return Fitted(None, columns, 0.0, nothing)
+    x = features[list(columns)].to_numpy(float)
+    if classifier != RIDGE:
+        model = _sensitivity(classifier).fit(x, y)
+        return Fitted(model, columns, float(_logit(model, x).mean()), nothing)
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # a third of the time of such small fits
+        logits, levels = _inner_logits(x, y, _inner_folds(y, fold.to_numpy(), groups=groups))
+    loss = (np.logaddexp(0, logits) - y * logits).mean(axis=1)
+    best = int(np.argmin(np.round(loss, 12)))  # of equal ones the stronger penalty
+    model = make_pipeline(*_prepared(), _logistic(C_GRID[best])).fit(x, y)
+    return Fitted(model, columns, float(_logit(model, x).mean()), logits[best] - levels[best])
+
+
+def cross_predict(
+    features: pd.DataFrame,
+    *,
+    outcome: pd.Series,
+    fold: pd.Series,
+    classifier: str = RIDGE,
+    sensitivity: float | None = None,
+    training: Mapping[str, pd.DataFrame] | None = None,
+    groups: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Scores of one model: each fold from the other folds, the test set from all folds.
+
+    Parameters
+    ----------
+    features : (patients, columns) DataFrame of float
+        NaN where missing.
+    outcome, fold : Series
+        0 or 1; the fold or ``test``. Indexed as `features`.
+    classifier : str
+        As in `fit`.
+    sensitivity : float, optional
+        Of the threshold, as in `deepqct.evaluation.threshold_for`.
+    training : mapping of str to DataFrame, optional
+        By held-out fold, what the training patients' features are when that fold is held out, where they differ from
+        `features`: scores of networks that did not see it.
+    groups : Series, optional
+        As in `fit`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed as `features`: score (a logit, less the mean logit of the training patients, for every patient with a value
+        in any column, NaN for the others, who take no part in the fits; 0 where the training folds hold one outcome only,
+        or none of the columns), risk (of the whole logit), threshold (of the score, chosen in the training folds on inner
+        folds; NaN for classifiers other than the ridge).
+
+    Notes
+    -----
+    A fold with more events than its share leaves fewer to train on, so that the intercept of its model is the lower: pooled
+    over folds, whole logits of a strongly shrunken model order women by that, against the truth. Hence the level is taken
+    off the score, and stays in the risk.
+    """
+    table = pd.DataFrame({"score": np.nan, "risk": np.nan, "threshold": np.nan}, index=features.index)
+    measured = features.notna().any(axis=1)
+    for held_out in fold.unique():
+        others = fold.index[(fold != held_out) & (fold != "test")]
+        known = (training or {}).get(str(held_out), features)
+        train = known.loc[known.index.intersection(others)].dropna(how="all").index
+        rows = measured & (fold == held_out)
+        if not rows.any():
+            continue
+        together = None if groups is None else groups[train]
+        model = fit(known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier, groups=together)
+        logit = model.logit(features[rows])
+        table.loc[rows, "score"] = logit - model.level
+        table.loc[rows, "risk"] = special.expit(logit)
+        table.loc[rows, "threshold"] = threshold_for(outcome[train], model.inner, sensitivity=sensitivity)
+    return table
+
+
+def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, groups: pd.Series | None) -> NDArray[Any]:
+    """The folds of the training patients, or new ones where they are too few."""
+    if len(np.unique(fold)) >= FEWEST_FOLDS:
+        return fold
+    drawn = np.zeros(len(y), int)
+    together = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+    few = min(3, *(len(np.unique(together[y == outcome])) for outcome in (0, 1)))
+    if few < 2:
+        return drawn
+    splitter = StratifiedGroupKFold(few, shuffle=True, random_state=0)
+    for number, (_, held_out) in enumerate(splitter.split(y[:, None], y, together)):
+        drawn[held_out] = number
+    return drawn
+
+
+def _inner_logits(
+    x: NDArray[np.floating], y: NDArray[np.integer], fold: NDArray[Any]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Held-out logits of the training patients and their models' levels for each penalty, both (penalties, patients)."""
+    logits, levels = np.zeros((2, len(C_GRID), len(y)))
+    for held_out in np.unique(fold):
+        train = fold != held_out
+        if len(np.unique(y[train])) < 2:
+            continue
+        imputer, scaler = _prepared()
+        known = scaler.fit_transform(imputer.fit_transform(x[train]))
+        new = scaler.transform(imputer.transform(x[~train]))
+        for row, c in enumerate(C_GRID):
+            model = _logistic(c).fit(known, y[train])
+            logits[row, ~train] = model.decision_function(new)
+            levels[row, ~train] = model.decision_function(known).mean()
+    return logits, levels
+
+
+def _logit(model: Pipeline, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The logit of a fitted classifier; of support vectors the decision function, which is none but has its sign."""
+    if hasattr(model, "decision_function"):
+        return np.asarray(model.decision_function(x))
+    return np.asarray(special.logit(np.clip(model.predict_proba(x)[:, 1], 1e-6, 1 - 1e-6)))
+
+
+def _prepared() -> tuple[SimpleImputer, StandardScaler]:
+    """Median imputing and scaling; a column that is empty in an inner fold becomes a constant there."""
+    return SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+
+
+def _logistic(c: float) -> LogisticRegression:
+    """Ridge logistic regression; Newton's method is the quick one for tens of columns."""
+    return LogisticRegression(C=c, solver="newton-cholesky", max_iter=200)
+
+
+def _sensitivity(name: str) -> Pipeline:
+    """The classifiers beside the ridge, with settings that were fixed beforehand."""
+    models: dict[str, Any] = {
+        "random forest": RandomForestClassifier(300, min_samples_leaf=5, random_state=0),
+        "support vectors": SVC(C=1.0, gamma="scale"),
+        "gradient boosting": HistGradientBoostingClassifier(
+            learning_rate=0.05, max_iter=100, max_leaf_nodes=8, min_samples_leaf=10, random_state=0
+        ),
+    }
+    return make_pipeline(*_prepared(), models[name])

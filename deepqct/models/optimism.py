@@ -1,0 +1,167 @@
+"""What chance, fitting and small numbers do to a comparison: best of many models, permuted outcomes, .632+, Riley."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
+
+from deepqct import evaluation
+from deepqct.evaluation.discrimination import only_row
+from deepqct.models.classifiers import cross_predict, fit
+from deepqct.models.families import Model, is_fused, models_for, widest
+from deepqct.models.predict import Tables
+from deepqct.run_tables import first_repeat, out_of_fold
+from deepqct.work import Progress, followed
+
+NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
+
+
+def optimism(
+    data: Tables,
+    predictions: pd.DataFrame,
+    *,
+    permutations: int = 200,
+    bootstraps: int = 100,
+    workers: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """What chance and fitting add: best of all models, permuted outcomes, .632+ bootstrap; first protocol and repeat.
+
+    Parameters
+    ----------
+    data : Tables
+        What the models are made from.
+    predictions : DataFrame
+        As predictions.csv.
+    permutations, bootstraps : int
+        Outcomes dealt out anew; bootstrap samples. 0: left out.
+    workers : int
+        Side by side; the results do not depend on it.
+    seed : int
+        Of both.
+    progress : callable, optional
+        Called with the refitted models done and their total.
+
+    Returns
+    -------
+    DataFrame
+        what, family, model, observed, expected, upper, p, n, events. ``best of k models``: the best AUC beside that of as
+        many as alike scores by chance; fused models of standard stacking are not among them. ``permuted outcomes`` of the
+        widest index model, of which everything is fitted again; networks would all have to be trained again. ``.632+``:
+        expected is the corrected AUC, observed the apparent one.
+    """
+    rows: list[dict[str, Any]] = []
+    first = first_repeat(out_of_fold(predictions))
+    wide = first.pivot(index="participant_id", columns=["family", "model"], values="score")
+    outcome = data.outcome.reindex(wide.index)
+    if not data.inner:
+        wide = wide.drop(columns=[name for name in wide.columns.to_flat_index().tolist() if is_fused(*name)])
+    best = only_row(evaluation.best_by_chance(outcome, wide, groups=data.groups.reindex(wide.index)))
+    models, named = int(best.pop("models")), best.pop("best")
+    family, model = ("", "") if named is None else (named[0], named[1])
+    rows.append({"what": f"best of {models} models", "family": family, "model": model} | best)
+    permuted = _named_model(data, "pQCT-index") if permutations else None
+    drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
+    resampled = [model for model in drawn if model is not None]
+    fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(
+        resampled
+    )  # and one on the women themselves
+    steps = followed(range(sum(fits)), progress, total=sum(fits))
+    if permuted is not None:
+        rows.append(_permuted(data, permuted, permutations=permutations, workers=workers, seed=seed, steps=steps))
+    rows += [_bootstrapped(data, model, draws=bootstraps, seed=seed, steps=steps) for model in resampled]
+    for _ in steps:  # bootstrap samples of one outcome were not fitted
+        pass
+    names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
+    return pd.DataFrame(rows).reindex(columns=names)
+
+
+def _development(data: Tables) -> pd.Series:
+    """The folds of the first protocol and repeat by participant_id, without its test set."""
+    first = data.splits.iloc[0]
+    part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
+    return part[part["fold"] != "test"].set_index("participant_id")["fold"]
+
+
+def _named_model(data: Tables, family: str) -> Model | None:
+    """A family's widest model."""
+    return widest(models_for(data.dictionary, indices=data.features[data.indices], bones=list(data.scores)), family)
+
+
+def _permuted(
+    data: Tables, model: Model, *, permutations: int, workers: int, seed: int, steps: Iterator[int]
+) -> dict[str, Any]:
+    """One model's pooled AUC beside those with permuted outcomes; each takes one of the steps."""
+    fold = _development(data)
+    x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
+    fold, labels, groups = fold[x.index], data.outcome.reindex(x.index), data.groups.reindex(x.index)
+
+    def area(outcome: pd.Series) -> float:
+        score = cross_predict(x, outcome=outcome, fold=fold, groups=groups)["score"]
+        return evaluation.auc_interval(outcome, score).value
+
+    def refit(rng: np.random.Generator) -> float:
+        # Within folds, as they were drawn: across them, a fold with more events leaves fewer to train on.
+        return area(pd.Series(evaluation.permuted(labels, rng, within=fold, groups=groups), labels.index))
+
+    draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
+    areas = Parallel(n_jobs=workers, return_as="generator")(delayed(refit)(rng) for rng in draws)
+
+    def taken(_: np.random.Generator) -> float:
+        value = float(next(areas))
+        next(steps, None)
+        return value
+
+    found = only_row(evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed))
+    what = f"permuted outcomes, {permutations} times"
+    n, events = len(labels), int(labels.sum())
+    return {"what": what, "family": model.family, "model": model.name} | found | {"n": n, "events": events}
+
+
+def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: Iterator[int]) -> dict[str, Any]:
+    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample, each one a step."""
+    x = data.features.loc[_development(data).index, list(model.columns)].astype(float).dropna(how="all")
+    y, groups = data.outcome.reindex(x.index).to_numpy(float), pd.factorize(data.groups.reindex(x.index))[0]
+
+    def fit_predict(
+        known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        next(steps, None)
+        table = pd.DataFrame(known[:, :-1], columns=list(model.columns))
+        # Copies of one woman stay in one inner fold, or the penalty would be chosen on women it has seen.
+        fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(known[:, -1] % 5))
+        return fitted.logit(pd.DataFrame(new[:, :-1], columns=list(model.columns)))
+
+    columns = np.column_stack([x.to_numpy(), groups])
+    found = only_row(evaluation.auc_632_plus(y, columns, fit_predict, groups=groups, draws=draws, seed=seed))
+    figures = {"observed": found["apparent"], "expected": found["estimate"], "n": found["n"], "events": found["events"]}
+    return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures
+
+
+def adequacy(data: Tables) -> pd.DataFrame:
+    """Riley's criteria for every model that is fitted on tables: how many women it would need.
+
+    Fused models are left out: a score of a network is no single parameter.
+
+    Returns
+    -------
+    DataFrame
+        family, model, and the row "all three" of `deepqct.evaluation.sample_size`.
+    """
+    rows = []
+    features = data.features.loc[_development(data).index]
+    for model in models_for(data.dictionary, indices=features[data.indices], bones=[]):
+        measured = features[list(model.columns)].notna().any(axis=1)
+        women = data.outcome[data.outcome.index.intersection(measured.index[measured])]
+        n, events = len(women), int(women.sum())
+        if 0 < events < n:
+            found = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
+            row = found[found["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
+            rows.append({"family": model.family, "model": model.name} | row)
+    return pd.DataFrame(rows, columns=["family", "model", "needed", "n", "events", "parameters", "enough"])

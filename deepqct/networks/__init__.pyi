@@ -1,0 +1,31 @@
+from .controls import run_controls
+from .covered import occlusion
+from .cross_validation import cross_validate
+from .data import bone_dataloaders, first_fold, show_images
+from .explained import Explained, keep_explained, load_explained
+from .folds import load_fold, top_losses, training_history, with_outcome
+from .recipe import Recipe
+from .saliency import explain, mean_maps
+from .training import bone_learner, train_fold, use_device
+
+__all__ = [
+    "Explained",
+    "Recipe",
+    "bone_dataloaders",
+    "bone_learner",
+    "cross_validate",
+    "explain",
+    "first_fold",
+    "keep_explained",
+    "load_explained",
+    "load_fold",
+    "mean_maps",
+    "occlusion",
+    "run_controls",
+    "show_images",
+    "top_losses",
+    "train_fold",
+    "training_history",
+    "use_device",
+    "with_outcome",
+]

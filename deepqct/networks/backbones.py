@@ -1,0 +1,125 @@
+"""The networks themselves: a torchvision or timm backbone with fastai's head, and the weights it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.vision.learner import _default_meta, create_body, create_timm_model, create_vision_model, model_meta
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torchvision import models
+
+from deepqct.folder import resolve
+from deepqct.networks.recipe import WEIGHTS
+
+_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's networks, which ours replaces
+
+
+def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
+    """The network of `bone_learner` without data: a body and a head.
+
+    Parameters
+    ----------
+    arch, weights
+        As in `Recipe`.
+    channels : int
+        Slabs of an image.
+    """
+    build, known = builder(arch), weights == "imagenet"
+    with weights_needed(arch):
+        if isinstance(build, str):
+            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=known, n_in=channels)[0]
+        else:
+            model = create_vision_model(build, 1, pretrained=known, n_in=channels)
+    if given(weights):
+        load_weights(model, resolve(weights), arch=arch, channels=channels)
+    return model
+
+
+@cache
+def try_network(*, arch: str, channels: int, pixels: int) -> None:
+    """Build a network without weights and show it images once, so that one that cannot read them is named beforehand.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or gives other than one logit an image.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            logits = network(arch=arch, channels=channels).eval()(torch.zeros(2, channels, pixels, pixels))
+        if logits.shape != (2, 1):
+            raise RuntimeError
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"arch is {arch!r}, which cannot read images of {pixels} by {pixels} pixels and {channels} channels as one of "
+            "fastai's bodies; take a convolutional network such as resnet34, densenet121 or convnext_tiny."
+        ) from error
+
+
+@contextmanager
+def weights_needed(arch: str) -> Iterator[None]:
+    """A clear error where ImageNet weights can neither be found nor fetched."""
+    try:
+        yield
+    except OSError as error:  # URLError is one
+        raise RuntimeError(
+            f"The ImageNet weights of {arch} are not on this machine and cannot be fetched; copy them into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, give a .safetensors file, or set weights=none."
+        ) from error
+
+
+def builder(arch: str) -> Any:
+    """What fastai builds the network from: torchvision's function, or a name that timm knows."""
+    return getattr(models, arch) if arch in models.list_models(module=models) else arch
+
+
+def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels: int) -> None:
+    """Load a safetensors file into a network: all of it from one of ours, the backbone alone from torchvision or timm.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold the weights of this network or of its backbone.
+    """
+    try:
+        known = load_file(path)
+        if any(name.startswith("0.") for name in known):
+            model.load_state_dict(known)
+            return
+        build = builder(arch)
+        if isinstance(build, str):
+            body = model[0].get_submodule("model")
+            body.load_state_dict({name: tensor for name, tensor in known.items() if name in body.state_dict()})
+            return
+        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
+        whole = build()
+        if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(known):
+            raise KeyError
+        whole.load_state_dict(known, strict=False)
+        cut = model_meta.get(build, _default_meta)["cut"]
+        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True, cut=cut).state_dict())
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of such a network "
+            "trained on other patients, or of its backbone alone."
+        ) from error
+
+
+def given(weights: str) -> bool:
+    """True for a file of weights."""
+    return weights not in WEIGHTS

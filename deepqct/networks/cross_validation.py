@@ -1,0 +1,96 @@
+"""Every fold of a bone trained and scored: the networks' out-of-fold scores and risks."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from deepqct.evaluation.calibration import calibrate_out_of_fold
+from deepqct.folder import Run, write_table
+from deepqct.networks.data import measured
+from deepqct.networks.recipe import Recipe
+from deepqct.networks.training import train_fold
+from deepqct.run_tables import run_outcome
+
+
+def cross_validate(
+    run: Run,
+    *,
+    bone: str,
+    recipe: Recipe | None = None,
+    repeats: int = 1,
+    stacking: str = "standard",
+    workers: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv.
+
+    A recipe with a control trains the folds of the first protocol and repeat alone, and writes no scores.
+
+    Parameters
+    ----------
+    run, bone, recipe, workers, progress
+        As in `train_fold`.
+    repeats : int
+        The networks are trained on so many of the repeats in splits.csv.
+    stacking : str
+        ``strict`` trains a network without each pair of folds as well, K(K−1)/2 of them, and writes
+        scores_<bone>_inner.csv.
+
+    Returns
+    -------
+    DataFrame
+        protocol, repeat, participant_id, fold, split, score, risk. A test patient's score is the mean over the folds'
+        networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
+    """
+    splits = measured(run, bone=bone)
+    splits = splits[splits["repeat"] < repeats]
+    own = (recipe or Recipe()).control == "none"
+    if not own:  # a control is judged by the first protocol and repeat
+        first = splits.sort_values(["protocol", "repeat"]).iloc[0]
+        splits = splits[(splits["protocol"] == first["protocol"]) & (splits["repeat"] == first["repeat"])]
+    folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
+    if stacking == "strict" and own and folds < 3:
+        raise ValueError(
+            f"Strict stacking needs at least 3 folds, and splits.csv has {folds} with the {bone}; raise folds in 01."
+        )
+    if own:
+        run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks than those trained now
+    tables = []
+    places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
+    for protocol, repeat, fold in places.itertuples(index=False):
+        if fold != "test":
+            place: dict[str, Any] = {"protocol": str(protocol), "repeat": int(repeat), "fold": str(fold)}
+            scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)
+            tables.append(scored.assign(**place))
+    table = pd.concat(tables, ignore_index=True)
+    table["fold"] = table["fold"].mask(table["split"] == "test", "test")
+    keys = ["protocol", "repeat", "participant_id", "fold", "split"]
+    mean = table.groupby(keys)["score"].mean().reset_index()
+    scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
+    if own:  # a control's scores must never be taken for the bone's
+        write_table(run.scores(bone), scores)
+        if stacking == "strict":
+            pairs = splits[splits["fold"] != "test"]
+            inner = _inner_scores(run, pairs, bone=bone, recipe=recipe, workers=workers, progress=progress)
+            write_table(run.inner_scores(bone), inner)
+    return scores
+
+
+def _inner_scores(run: Run, splits: pd.DataFrame, *, bone: str, **settings: Any) -> pd.DataFrame:
+    """What strict stacking is fitted on: protocol, repeat, participant_id, held_out, fold, score.
+
+    For each held-out fold the patients of every other fold are scored by networks that saw neither.
+    """
+    parts = []
+    for (protocol, repeat), part in splits.groupby(["protocol", "repeat"]):
+        fold_of = part.set_index("participant_id")["fold"]
+        place: dict[str, Any] = {"protocol": protocol, "repeat": repeat}
+        for one, other in combinations(sorted(fold_of.unique()), 2):
+            scored = train_fold(run, bone=bone, fold=one, without=other, **place, **settings).drop(columns="split")
+            fold = scored["participant_id"].map(fold_of)
+            parts.append(scored.assign(**place, fold=fold, held_out=fold.map({one: other, other: one})))
+    columns = ["protocol", "repeat", "participant_id", "held_out", "fold", "score"]
+    return pd.concat(parts, ignore_index=True)[columns]

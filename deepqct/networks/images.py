@@ -1,0 +1,182 @@
+"""What a network sees: images of one bone as fastai items, the same density scale for all, and their augmentation."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Self, cast
+
+import fastai.vision.core  # noqa: F401 - it teaches tensors to be shown
+import numpy as np
+import torch
+from fastai.torch_core import TensorImage
+from fastai.vision.augment import AffineCoordTfm, RandTransform, affine_mat, aug_transforms
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from deepqct.curation.stacks import load_stack, of_bone
+from deepqct.folder import Run
+from deepqct.networks.recipe import Recipe, View
+
+# Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
+MEAN, SD = 0.4, 0.25
+REMOVED = 0.0  # mgHA/cm³, about soft tissue
+SILHOUETTE = 1000.0  # mgHA/cm³ of a bone of which only the outline is shown
+RIM_MM = 1.0  # beyond the outline, where the bone still shines through
+# Augmentation, our choice. Precision of Tt.vBMD is 0.5 to 0.7 % of about 300 mgHA/cm³ (Neeteson 2023,
+# doi:10.1038/s41598-022-27350-0): a density may not be shifted by more than a second scan would.
+TURN_DEGREES, SCALE, SHIFT = 15.0, 0.05, 0.04
+NOISE_MGHA, DENSITY_SHIFT_MGHA = 20.0, 2.0
+
+
+class BoneImage(TensorImage):
+    """Slabs of one bone: (channels, y, x), 0 and 1 at the edges of the density window."""
+
+    @classmethod
+    def of(cls, item: Any, *, run: Run, bone: str, recipe: Recipe) -> Self:
+        """The image that one row of the items table names."""
+        density = bone_images(run, item.participant_id, bone, view=recipe.view)[item.image].astype(np.float32)
+        return cls(torch.from_numpy(np.clip((density - recipe.low) / (recipe.high - recipe.low), 0.0, 1.0)))
+
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        """Draw the middle slab in grey."""
+        middle = self.shape[0] // 2
+        return TensorImage(self[middle : middle + 1]).show(ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1} | kwargs)
+
+
+def bone_images(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.int16]:
+    """All images of one woman's bone, read once a process.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    participant_id, bone : str
+        Whose bone, and which.
+    view : View
+        What of the bone they show.
+
+    Returns
+    -------
+    (images, channels, y, x) int16, mgHA/cm³
+
+    Raises
+    ------
+    ValueError
+        If the stack has fewer slices than images.
+    """
+    files = (
+        run.stack(participant_id, bone),
+        run.stack_mask(participant_id, bone),
+        run.stack_record(participant_id, bone),
+    )
+    return _bone_images(run, participant_id, bone, view, tuple(file.stat().st_mtime_ns for file in files))
+
+
+@lru_cache(maxsize=4096)
+def _bone_images(run: Run, participant_id: str, bone: str, view: View, _: tuple[int, ...]) -> NDArray[np.int16]:
+    """The images of `bone_images`, kept in memory as long as its files are the same."""
+    density, mask, voxel_mm = load_stack(run, participant_id, bone)
+    if density.shape[0] < view.images:
+        raise ValueError(
+            f"The stack of {participant_id}'s {bone} has {density.shape[0]} slices, fewer than {view.images} images; "
+            "set images lower."
+        )
+    if view.control == "noise":
+        rng = np.random.default_rng([view.seed, zlib.crc32(f"{participant_id} {bone}".encode())])
+        pixels = round(density.shape[1] * view.crop)
+        noise = rng.normal(300.0, 300.0, (view.images, view.channels, pixels, pixels))
+        return noise.astype(np.int16)
+    seen = _seen(cropped(density, view.crop), cropped(mask, view.crop), view=view, pixel_mm=voxel_mm[1])
+    project = np.max if view.projection == "max" else np.mean
+    slabs = _slabs(density.shape[0], voxel_mm[0], view=view)
+    return np.stack(
+        [np.stack([np.rint(project(seen[part], axis=0)) for part in image]).astype(np.int16) for image in slabs]
+    )
+
+
+def image_masks(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.uint8]:
+    """The commonest label of each pixel over the slices of each image: (images, y, x), labels as in stacks.py."""
+    _, mask, voxel_mm = load_stack(run, participant_id, bone)
+    mask = cropped(mask, view.crop)
+    labels = np.unique(mask)
+    slabs = (np.unique(np.concatenate(image)) for image in _slabs(mask.shape[0], voxel_mm[0], view=view))
+    counts = (np.stack([(mask[slices] == label).sum(axis=0) for label in labels]) for slices in slabs)
+    return np.stack([labels[np.argmax(count, axis=0)] for count in counts]).astype(np.uint8)
+
+
+def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pixel_mm: float) -> NDArray[np.float32]:
+    """A stack's densities with what the view hides taken away."""
+    inside = of_bone(mask)
+    if view.control == "silhouette":
+        return np.where(inside, np.float32(SILHOUETTE), np.float32(REMOVED))
+    if view.control == "background":
+        # Bones, and the rim into which they are blurred, give way to what surrounds them in that slice.
+        disc, width = ndimage.generate_binary_structure(2, 1)[None], max(round(RIM_MM / pixel_mm), 1)
+        hidden = ndimage.binary_dilation(mask > 0, disc, iterations=width)
+        around = ndimage.binary_dilation(hidden, disc, iterations=width) & ~hidden
+        fill = [np.median(d[a]) if a.any() else REMOVED for d, a in zip(density, around, strict=True)]
+        return np.where(hidden, np.array(fill, np.float32)[:, None, None], density).astype(np.float32)
+    if view.background == "remove":
+        return np.where(inside, density, np.float32(REMOVED)).astype(np.float32)
+    return density.astype(np.float32)
+
+
+def cropped(stack: NDArray[Any], share: float) -> NDArray[Any]:
+    """The middle of each slice."""
+    size = stack.shape[1]
+    edge = (size - round(size * share)) // 2
+    return stack[:, edge : edge + round(size * share), edge : edge + round(size * share)]
+
+
+def _slabs(slices: int, slice_mm: float, *, view: View) -> list[list[NDArray[np.intp]]]:
+    """The slices of each slab of each image: equal shares of the stack, and in each share equal distances."""
+    found = []
+    for share in np.array_split(np.arange(slices), view.images):
+        if view.slab_mm == 0 and len(share) >= view.channels:
+            found.append(np.array_split(share, view.channels))
+            continue
+        thick = min(max(round(view.slab_mm / slice_mm), 1), len(share))
+        starts = np.rint(np.linspace(0, len(share) - thick, view.channels)).astype(int)
+        found.append([share[start : start + thick] for start in starts])
+    return found
+
+
+def augmentation(recipe: Recipe) -> list[Callable[..., Any]]:
+    """Fastai's batch transforms that leave density what it is, but for noise; lighting and warping would not."""
+    if not recipe.augment:
+        return []
+    window = recipe.high - recipe.low
+    move = AffineCoordTfm(aff_fs=_shift, pad_mode="border", align_corners=True)
+    shapes = aug_transforms(
+        max_rotate=TURN_DEGREES, min_zoom=1 - SCALE, max_zoom=1 + SCALE, max_lighting=0, max_warp=0,
+        pad_mode="border", xtra_tfms=[move],
+    )  # fmt: skip
+    return [*shapes, DensityNoise(noise=NOISE_MGHA / window, shift=DENSITY_SHIFT_MGHA / window)]
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """Images as the network takes them: plain tensors around 0."""
+    return (torch.Tensor(images) - MEAN) / SD
+
+
+def _shift(x: torch.Tensor) -> torch.Tensor:
+    """A small random shift of each image, as the matrix that fastai composes with the others."""
+    one, none = x.new_ones(x.size(0)), x.new_zeros(x.size(0))
+    along = [x.new_empty(x.size(0)).uniform_(-2 * SHIFT, 2 * SHIFT) for _ in range(2)]  # the field is 2 units wide
+    return affine_mat(one, none, along[0], none, one, along[1])
+
+
+class DensityNoise(RandTransform):
+    """Noise for each pixel, and one slight shift of density for each image; in units of the density window."""
+
+    order = 35  # after the shapes, before normalising
+
+    def __init__(self, *, noise: float, shift: float) -> None:
+        super().__init__(p=1.0)
+        self.noise, self.shift = noise, shift
+
+    def encodes(self, x: BoneImage) -> BoneImage:  # noqa: D102
+        shift = torch.randn(x.shape[0], 1, 1, 1, device=x.device) * self.shift
+        return cast(BoneImage, x + torch.randn_like(x) * self.noise + shift)

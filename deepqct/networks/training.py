@@ -1,0 +1,227 @@
+"""fastai data and ResNet34 learners for one bone: folds, out-of-fold scores, weights as safetensors.
+
+The paper's abstract names a ResNet34 for each bone (Chen 2024); image size, slabs, augmentation and schedule are our
+choice. Patients are split before anything else, and nothing is chosen on the fold that is scored: the number of epochs
+is fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import fastai.callback.schedule  # noqa: F401 - it gives Learner its one-cycle schedules
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.progress import ProgressCallback
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.losses import BCEWithLogitsLossFlat
+from fastai.optimizer import OptimWrapper
+from fastai.torch_core import default_device, set_seed
+from fastai.vision.learner import vision_learner
+
+from deepqct import __version__
+from deepqct.folder import Run, code_hash, file_hash, read_json, read_table, resolve
+from deepqct.networks.backbones import builder, given, load_weights, try_network, weights_needed
+from deepqct.networks.data import bone_dataloaders, items_of, seed_of
+from deepqct.networks.folds import FoldFiles, place_of
+from deepqct.networks.recipe import Recipe
+from deepqct.work import say
+
+# Fastai's momenta and decay; torch's own moves all weights at once, which saves a tenth of the time on a processor.
+_ADAMW = partial(OptimWrapper, opt=torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5)
+
+
+def use_device(name: str = "auto") -> str:
+    """Make the learners of this process use a device: auto, cuda, mps or cpu.
+
+    Returns
+    -------
+    str
+        The device; auto takes CUDA, then MPS, then the processor.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name != "auto" and not there.get(name, False):
+        raise ValueError(f"device is {name!r}; this machine has {', '.join(d for d, ok in there.items() if ok)}.")
+    chosen = next(device for device, ok in there.items() if ok) if name == "auto" else name
+    return str(default_device(chosen != "cpu"))
+
+
+def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "none", progress: bool = False) -> Learner:
+    """A fastai learner with one logit as its output.
+
+    Parameters
+    ----------
+    dls : fastai DataLoaders
+        From `bone_dataloaders`.
+    arch, weights : str
+        As in `Recipe`.
+    progress : bool
+        Bars for a person; otherwise a line an epoch.
+
+    Raises
+    ------
+    RuntimeError
+        If ImageNet weights can neither be found nor fetched.
+    ValueError
+        If the backbone cannot read such images, or a file holds weights of another one.
+    """
+    channels, pixels = dls.train_ds[0][0].shape[:2]
+    if arch != Recipe.arch:
+        try_network(arch=arch, channels=channels, pixels=pixels)
+    with weights_needed(arch):
+        learner = vision_learner(
+            dls,
+            builder(arch),
+            pretrained=weights == "imagenet",
+            n_out=1,
+            n_in=channels,
+            normalize=False,
+            loss_func=BCEWithLogitsLossFlat(),
+            opt_func=_ADAMW,
+        )
+    if given(weights):
+        load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
+    _follow_last_epoch(learner.model, steps=len(dls.train))
+    if not progress:
+        learner.remove_cb(ProgressCallback)
+        learner.logger = _say_epoch
+    if dls.device.type != "mps":
+        learner.add_cb(ChannelsLast())
+    if dls.device.type == "cuda":
+        learner.add_cb(MixedPrecision())
+    return learner
+
+
+def train_fold(
+    run: Run,
+    *,
+    bone: str,
+    fold: int | str,
+    without: int | str | None = None,
+    protocol: str = "all",
+    repeat: int = 0,
+    recipe: Recipe | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train on the other folds and score the patients of this one, and those of the test set if there is one.
+
+    With `without`, that fold takes no part in the training either, and its patients are scored in place of the test set.
+
+    A fold whose files were made by the same recipe from the same images is not trained again.
+
+    Parameters
+    ----------
+    run, bone, fold, without, protocol, repeat, recipe, workers
+        As in `bone_dataloaders`.
+    progress : bool
+        Bars for a person; otherwise a line an epoch.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, split (out-of-fold, test, or inner for `without`), score: her mean logit over her images.
+
+    Raises
+    ------
+    ValueError
+        If the recipe begins with weights of this run's own networks.
+    """
+    recipe = recipe or Recipe()
+    if given(recipe.weights) and resolve(recipe.weights).resolve().is_relative_to(run.folder.resolve()):
+        raise ValueError(
+            f"weights is {recipe.weights!r}, a network of this very run, which has seen patients whom it would score; give "
+            "one that was trained on others."
+        )
+    place = place_of(run, bone=bone, protocol=protocol, repeat=repeat, control=recipe.control)
+    files = FoldFiles(place, str(fold)) if without is None else FoldFiles(place / "inner", f"{fold}-{without}")
+    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
+    control = "" if recipe.control == "none" else f" · control {recipe.control}"
+    title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}" + (f" and {without}" if without else "")
+    begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
+    made_from = {
+        "recipe": asdict(recipe) | begun_with,
+        "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold), "without": str(without),
+        "data": _data_hash(items, run=run, bone=bone),
+        "code": code_hash("from deepqct.networks.training import train_fold\ntrain_fold"),
+        "device": str(default_device()),
+        "versions": {"deepqct": __version__, "torch": torch.__version__},
+    }  # fmt: skip
+    if files.done(made_from):
+        say(f"{title}: trained before, kept")
+        return read_table(files.scores)
+    say(title)
+    set_seed(seed_of(recipe.seed, bone, protocol, repeat, files.fold), reproducible=True)
+    dls = bone_dataloaders(
+        run, bone=bone, fold=fold, without=without, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers
+    )
+    learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
+    if recipe.weights != "none":
+        say("one epoch of the head alone, then all layers")
+        learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
+    else:
+        learner.fit_one_cycle(recipe.epochs, recipe.lr)
+    losses = pd.DataFrame(
+        [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
+    )
+    held_out = _patient_logits(learner, items[items["fold"] == str(fold)], tta=recipe.tta).assign(split="out-of-fold")
+    beside, split = ("test", "test") if without is None else (str(without), "inner")
+    others = _patient_logits(learner, items[items["fold"] == beside], tta=recipe.tta).assign(split=split)
+    scores = pd.concat([held_out, others], ignore_index=True)[["participant_id", "split", "score"]]
+    files.write(learner.model, scores=scores, history=losses, made_from=made_from)
+    return scores
+
+
+def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:
+    """Let the normalising layers' running statistics follow the last epoch, where that is shorter than torch's ten steps.
+
+    In a small cohort an epoch is a few steps; statistics older than it belong to weights that are gone, and shift the
+    scores of each fold by a level of its own (Wu & Johnson 2021, arXiv:2105.07576). Training itself does not use them.
+    """
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
+            layer.momentum = max(layer.momentum, 1 / steps)
+
+
+def _say_epoch(log: list[Any]) -> None:
+    """One plain line an epoch; fastai's own is a list, and one of names comes first."""
+    if isinstance(log[0], int):
+        epoch, train, valid, *_, time = log
+        say(f"epoch {epoch + 1}: training loss {train:.3f}, held-out loss {valid:.3f}, {time}")
+
+
+def _patient_logits(learner: Learner, items: pd.DataFrame, *, tta: int) -> pd.DataFrame:
+    """Mean logit of each patient over her images, and over augmented views of them."""
+    if items.empty:
+        return pd.DataFrame({"participant_id": pd.Series(dtype="string"), "score": pd.Series(dtype=float)})
+    loader = learner.dls.test_dl(items.reset_index(drop=True))
+    learner.model.eval()
+    views = []
+    for augmented in [False] + [True] * tta:
+        # fastai's own tta averages probabilities; scores are logits.
+        with torch.no_grad(), learner.no_bar(), loader.dataset.set_split_idx(0 if augmented else 1):
+            logits, _ = learner.get_preds(dl=loader, act=torch.nn.Identity())
+        views.append(logits.float().numpy().reshape(-1))
+    scored = items.assign(score=np.mean(views, axis=0))
+    return scored.groupby("participant_id")["score"].mean().reset_index()
+
+
+def _data_hash(items: pd.DataFrame, *, run: Run, bone: str) -> str:
+    """A hash of the images and of who is in which fold with which outcome."""
+    digest = hashlib.sha256(items.to_csv(index=False).encode())
+    for person in items["participant_id"].unique():
+        digest.update(json.dumps(read_json(run.stack_record(person, bone))["recipe"], sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+from .comparisons import bones_compared, calibration, decision_curves, differences, nomogram
+from .groups import (
+    agreement,
+    consensus,
+    embedding,
+    group_differences,
+    group_heatmap,
+    numbers_of_groups,
+    radar,
+    several_embeddings,
+)
+from .models import performance, roc
+from .networks import controls, loss_curves, mean_saliency, occlusion, one_saliency, saliency, score_distribution
+from .scans import bland_altman, compartments, index_distributions, montage, planes_and_projection, save_slice
+from .style import BONE_COLOURS, mark_virtual, save, set_style
+from .women import cohort_map, profile, thresholds
+
+__all__ = [
+    "BONE_COLOURS",
+    "agreement",
+    "bland_altman",
+    "bones_compared",
+    "calibration",
+    "cohort_map",
+    "compartments",
+    "consensus",
+    "controls",
+    "decision_curves",
+    "differences",
+    "embedding",
+    "group_differences",
+    "group_heatmap",
+    "index_distributions",
+    "loss_curves",
+    "mark_virtual",
+    "mean_saliency",
+    "montage",
+    "nomogram",
+    "numbers_of_groups",
+    "occlusion",
+    "one_saliency",
+    "performance",
+    "planes_and_projection",
+    "profile",
+    "radar",
+    "roc",
+    "saliency",
+    "save",
+    "save_slice",
+    "score_distribution",
+    "set_style",
+    "several_embeddings",
+    "thresholds",
+]

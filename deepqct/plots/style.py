@@ -1,0 +1,202 @@
+"""What all figures share: one palette, one style, dots, the mark of virtual data, and how a figure is kept."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from deepqct.folder import write_json, write_whole
+
+_SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
+
+# Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other things.
+BONE_COLOURS = {"radius": "#0072B2", "ulna": "#56B4E9", "tibia": "#D55E00", "fibula": "#E69F00"}
+FAMILY_COLOURS = {
+    "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "DeepQCT": "#000000",
+}  # fmt: skip
+OTHER_COLOURS = ("#000000", "#009E73", "#CC79A7", "#7F7F7F", "#8C6D00", "#4B3F8F")
+STYLE: Any = {
+    "axes.labelsize": 11,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "svg.hashsalt": "deepqct",  # the same figure gives the same bytes
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def set_style() -> None:
+    """Give a notebook's own figures the style of this module, whose functions have it anyway."""
+    plt.rcParams.update(STYLE)
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """`draw` in the style of this module, which ends with it."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plt.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def mark_virtual(figure: Figure, *, within: bool = False) -> None:
+    """Write "virtual cohort" below the right corner of a figure, where it covers nothing.
+
+    Parameters
+    ----------
+    figure : Figure
+    within : bool
+        In its lower right corner instead, for a figure that may not grow.
+    """
+    how: dict[str, Any] = {"ha": "right", "fontsize": 10, "color": "#5B2A86", "style": "italic"}
+    if within:
+        figure.text(0.995, 0.01, "virtual cohort", va="bottom", **how)
+        return
+    _lay_out(figure)
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    figure.text(box.x1 / width, (box.y0 - 0.05) / height, "virtual cohort", va="top", **how)
+
+
+def save(
+    drawn: Axes | NDArray[Any] | Figure, folder: Path, *, name: str, title: str, caption: str, order: int, virtual: bool
+) -> Path:
+    """Keep a figure as PNG and SVG beside a JSON of its title and caption, all or nothing, and close it.
+
+    The same figure gives the same bytes.
+
+    Parameters
+    ----------
+    drawn : Axes, array of Axes, or Figure
+        What the functions above return.
+    folder : Path
+        The job's folder of figures.
+    name : str
+        The files' name, without ending.
+    title, caption : str
+        What is shown; what to look for.
+    order : int
+        Its place among the job's figures.
+    virtual : bool
+        Mark the figure as one of a virtual cohort.
+
+    Returns
+    -------
+    Path
+        The PNG.
+    """
+    figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].get_figure()
+    _lay_out(figure)
+    if virtual:
+        mark_virtual(figure)
+    png, svg, record = (folder / f"{name}{ending}" for ending in (".png", ".svg", ".json"))
+    keep: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
+    # Left in reverse: the record comes last, and a reader of records finds its pictures.
+    with plt.rc_context(STYLE), write_whole(record) as c, write_whole(svg) as b, write_whole(png) as a:
+        _write_png(figure, a, title=title, caption=caption, **keep)
+        figure.savefig(b, metadata={"Date": None, "Creator": None, "Title": title, "Description": caption}, **keep)
+        write_json(c, {"title": title, "caption": caption, "order": order})
+    plt.close(figure)
+    return png
+
+
+def _write_png(figure: Figure, path: Path, *, title: str, caption: str, **keep: Any) -> None:
+    """A PNG of 256 colours: half the size, with no difference to see, so that executed notebooks stay small."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=150, **keep)
+    text = PngInfo()
+    text.add_itxt("Title", title)
+    text.add_itxt("Description", caption)
+    with Image.open(drawn) as image:
+        small = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+        )
+        small.save(path, format="png", optimize=True, pnginfo=text, dpi=(150, 150))
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay the figure out once and for all: each further drawing would do it again, slowly."""
+    if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def dots(
+    axes: Axes,
+    values: pd.Series,
+    *,
+    at: float,
+    colour: str,
+    filled: bool,
+    reach: float,
+    size: float = 16,
+    flat: bool = False,
+) -> None:
+    """One dot a value, spread across by how dense its neighbourhood is, and a line at the median."""
+    known = np.sort(values.dropna().to_numpy(float))
+    if not len(known):
+        return
+    across = at + reach * _spread(known)
+    face, edge, line = (colour, "white", 0.4) if filled else ("white", colour, 1.1)
+    middle, ends = [float(np.median(known))] * 2, [at - reach * 1.1, at + reach * 1.1]
+    along = (known, across) if flat else (across, known)
+    axes.scatter(along[0], along[1], s=size, facecolor=face, edgecolor=edge, linewidth=line, zorder=2)
+    axes.plot(
+        *((middle, ends) if flat else (ends, middle)), color="black", linewidth=1.8, zorder=3, solid_capstyle="butt"
+    )
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A place in −1 … 1 for each of the sorted values: a fixed sequence that fills evenly, times the local density."""
+    bits = max(int(np.ceil(np.log2(len(values) + 1))), 1)
+    ranks = np.arange(1, len(values) + 1)
+    even = sum(((ranks >> bit) & 1) / 2.0 ** (bit + 1) for bit in range(bits)) * 2 - 1
+    width = (values[-1] - values[0]) / 8 or 1.0
+    near = np.exp(-(((values[:, None] - values[None, :]) / width) ** 2) / 2).sum(axis=1)
+    return np.asarray(even * near / near.max())
+
+
+def outcome_legend(counts: pd.Series, name: str, *, colour: str = "#595959") -> tuple[list[Line2D], list[str]]:
+    """Hollow without, filled with the event, a bar for the median: handles and labels with n and events."""
+    dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7}
+    handles = [
+        Line2D([], [], markerfacecolor="white", markeredgecolor=colour, **dot),
+        Line2D([], [], color=colour, **dot),
+        Line2D([], [], color="black", linewidth=1.8),
+    ]
+    events, others = int(counts.get("yes", 0)), int(counts.get("no", 0))
+    return handles, [f"no {name} ({others} of {others + events})", f"{name} ({events} of {others + events})", "median"]
+
+
+def screen_size(png: Path) -> dict[str, int]:
+    """The width and height at which a kept figure has its own size on a screen, in pixels."""
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return {"width": round(width * _SCREEN), "height": round(height * _SCREEN)}

@@ -1,0 +1,11 @@
+"""After a run: its offline report, and its executed notebooks as pages.
+
+findings.py  the report's sentences, made from the tables' numbers
+tripod.py    the TRIPOD+AI checklist of a run
+pages.py     executed notebooks as HTML pages that need no network
+report.py    the report itself (templates/)
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

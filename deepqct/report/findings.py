@@ -1,0 +1,160 @@
+"""The report's sentences, made from the tables' numbers; they never say more than those."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from deepqct.evaluation.discrimination import FEWEST, Estimate
+from deepqct.models.families import headline
+
+NOT_ESTIMABLE = "not estimable"
+# Words for the ends of a wide interval; our choice, after the usual rules of thumb.
+_WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
+_SPOKEN = ("DeepQCT − pQCT-index", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing")
+
+
+def result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainable: float | None) -> list[str]:
+    """The result in words: the fused DeepQCT score of every protocol with its interval, n and events."""
+    if performance.empty:
+        return ["There is no result yet: the comparison of the model families did not finish."]
+    auc = performance[performance["measure"] == "AUC"]
+    women = "virtual women" if virtual else "women"
+    lines = []
+    for protocol, part in auc.groupby("protocol", sort=False):
+        held_out = _fused(part[part["split"] == "out-of-fold"], "DeepQCT")
+        if held_out is None:
+            continue
+        name, e = held_out
+        line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score of {name} "
+        if e.estimable:
+            line += f"reached an out-of-fold AUC of {figure(e)}"
+            line += "." if attainable is None else f"; on average over such cohorts nobody can exceed {attainable:.2f}."
+        else:
+            line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
+        for family in ("pQCT-index", "BMD"):
+            other = _fused(part[part["split"] == "out-of-fold"], family)
+            if other is not None and e.estimable:
+                own = (other[1].n, other[1].events) != (e.n, e.events)
+                line += f" {family}, {other[0]}: {other[1] if own else figure(other[1])}."
+        test = _fused(part[part["split"] == "test"], "DeepQCT")
+        lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
+    return lines or ["No network was scored; the table below shows the other model families."]
+
+
+def differences(comparisons: pd.DataFrame) -> list[str]:
+    """The planned comparisons of the main protocol in words, each with interval, adjusted p, n and events."""
+    if comparisons.empty:
+        return []
+    main = comparisons[
+        (comparisons["protocol"] == comparisons["protocol"].iloc[0]) & (comparisons["split"] == "out-of-fold")
+    ]
+    lines = []
+    for row in main[main["question"].isin(_SPOKEN)].to_dict("records"):
+        basis = f"n {row['n']:.0f}, {row['events']:.0f} events"
+        if pd.isna(row["estimate"]):
+            lines.append(f"{row['question']}: {NOT_ESTIMABLE} ({basis}).")
+            continue
+        line = f"{row['question']}: difference in AUC {signed(row['estimate'])} (95 % {signed(row['low'])} to "
+        line += f"{signed(row['high'])}; {basis})"
+        if not pd.isna(row["caveat"]) and row["caveat"]:
+            lines.append(f"{line}. Standard stacking favours the fused score, so that this is not tested.")
+            continue
+        line += f", p {row['p_holm']:.2g} after Holm: "
+        if row["p_holm"] < 0.05:
+            line += f"{'higher' if row['estimate'] > 0 else 'lower'}."
+        else:
+            line += "no difference is shown, which does not show that there is none."
+        if not pd.isna(row["margin"]):
+            shown = "is" if str(row["non_inferior"]) == "True" else "is not"
+            line += f" Non-inferiority with a margin of {row['margin']:g} {shown} shown (one-sided, after Holm)."
+        lines.append(line)
+    return lines
+
+
+def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.DataFrame) -> list[str]:
+    """What speaks for reading the result with care: chance, calibration, size."""
+    lines = []
+    for row in optimism.to_dict("records"):
+        basis = f"n {row['n']:.0f}, {row['events']:.0f} events"
+        if pd.isna(row["observed"]):
+            continue
+        if row["what"].startswith("best of"):
+            lines.append(
+                f"In the first repeat the best of the {row['what'].removeprefix('best of ')} reached "
+                f"{row['observed']:.2f} ({basis}); as many "
+                f"models as alike reach {row['expected']:.2f} by chance alone, and {row['upper']:.2f} one time in twenty."
+            )
+        elif row["what"].startswith("permuted"):
+            lines.append(
+                f"{row['family']}, {row['model']}: with {row['what']} in the first repeat, p {row['p']:.2g} "
+                f"(mean AUC of those {row['expected']:.2f}; {basis})."
+            )
+    lines += _below_chance(performance)
+    slope = performance[(performance["measure"] == "slope") & (performance["split"] == "out-of-fold")]
+    own = None if slope.empty else _fused(slope[slope["protocol"] == slope["protocol"].iloc[0]], "DeepQCT")
+    if own is not None and own[1].estimable:
+        e = own[1]
+        lines.append(
+            f"Calibration slope of DeepQCT, {own[0]}: {_plain(e.value)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
+            f"n {e.n}, {e.events} events); 1 is ideal, below 1 the risks are too extreme."
+        )
+    if len(sample_size):
+        short = int((~sample_size["enough"].astype(bool)).sum())
+        lines.append(
+            f"Criteria of Riley et al. (2020) ask for more women than there are for {short} of {len(sample_size)} "
+            "models fitted on tables; the networks are beyond such criteria."
+        )
+    return lines
+
+
+def _below_chance(performance: pd.DataFrame) -> list[str]:
+    """A word on models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
+    auc = performance[(performance["measure"] == "AUC") & (performance["split"] == "out-of-fold")]
+    main = auc[auc["protocol"] == auc["protocol"].iloc[0]] if len(auc) else auc
+    low = main[main["high"] < 0.5]
+    if low.empty:
+        return []
+    worst = low.sort_values("value").iloc[0]
+    return [
+        f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
+        f"{worst['model']}: {estimate_of(worst)}. What is held out is missing from the training, so that a model that "
+        "finds nothing often comes out below chance; it is nothing found, not a finding turned round."
+    ]
+
+
+def _plain(value: float) -> str:
+    """A figure that may lie below 0."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _fused(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
+    """The widest model of a family that takes images or measurements only, and its AUC."""
+    rows = part[part["family"] == family]
+    name = headline(rows["model"])
+    return None if name is None else (name, estimate_of(rows[rows["model"] == name].iloc[0]))
+
+
+def _test_set(estimate: Estimate, protocol: str) -> str:
+    """A sentence on a test set, and how much its interval leaves open."""
+    what = f" The {estimate.n}-woman test set of “{protocol}” ({estimate.events} events)"
+    if not estimate.estimable:
+        return f"{what} is too small: its AUC is {NOT_ESTIMABLE}."
+    low, high = (next(word for limit, word in _WORDS if end <= limit) for end in (estimate.low, estimate.high))
+    return f"{what} gave {figure(estimate)}" + (f", which fits anything from {low} to {high}." if low != high else ".")
+
+
+def estimate_of(row: pd.Series) -> Estimate:
+    """One row of performance.csv."""
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["n"]), int(row["events"]))
+
+
+def figure(estimate: Estimate) -> str:
+    """The figure and its interval, where n stands beside it."""
+    if not estimate.estimable:
+        return NOT_ESTIMABLE
+    return f"{estimate.value:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"

@@ -1,0 +1,15 @@
+"""A run: parameters resolved, jobs run by Snakemake, the record written.
+
+parameters.py  the parameters of a stage, read from its notebook
+stage.py       what every notebook does first and last
+preflight.py   what can be known to fail before a run begins
+plan.py        preset and overrides resolved into jobs (presets/)
+record.py      run.json: what was run, on what, with what
+jobs.py        one job's notebook executed and kept; the hash of the code that it reaches
+workflow.py    what is out of date is run (Snakefile)
+app.py         explorer and review of a run as pages without code, served on this machine alone
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,18 @@
+from .jobs import run_job
+from .parameters import STAGES, ParameterError
+from .plan import Plan, load_preset, plan_run
+from .stage import Stage, start
+from .workflow import RunError, execute
+
+__all__ = [
+    "STAGES",
+    "ParameterError",
+    "Plan",
+    "RunError",
+    "Stage",
+    "execute",
+    "load_preset",
+    "plan_run",
+    "run_job",
+    "start",
+]

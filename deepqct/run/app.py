@@ -1,0 +1,169 @@
+"""The pages for those who will not see code: explorer and review of one run, served by Voila on this machine alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from deepqct.folder import PACKAGE, Run, read_json, resolve, write_text
+from deepqct.run.parameters import Parameter, declared_parameters, notebook_source
+from deepqct.run_tables import virtual_of
+from deepqct.work import say
+
+PAGES = {"Look at single women": "05_explore", "Judge the scans": "review"}  # page: its notebook
+SHOWN = "app"  # the tag of the cells that a page shows
+_TEMPLATES = PACKAGE / "report" / "templates"  # holds voila/templates/deepqct
+_PATIENCE_S = 60  # for the server to answer; our choice
+
+
+def app_notebooks(run: Run, folder: Path) -> list[Path]:
+    """Write the notebooks of the pages that this run can have, with its parameters and without what pages leave out.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run; the explorer needs its predictions and groups too.
+    folder : Path
+        Where the notebooks are written.
+
+    Returns
+    -------
+    list of Path
+        One a page.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the run was not curated, or does not know of which cohort it is.
+    """
+    run.require(run.curation, written_by="01_data_curation")
+    if not run.parameters("01_data_curation").exists():
+        raise FileNotFoundError(
+            f"{run.folder} was curated by hand and does not say of which cohort it is; give it to deepqct run once."
+        )
+    curation = read_json(run.parameters("01_data_curation"))["parameters"]
+    known = {
+        "run_dir": str(run.folder.resolve()),
+        "cohort_dir": str(resolve(curation["cohort_dir"])),
+        "outcome": curation["outcome"],
+        "interactive": True,
+    }
+    explored = run.phenotypes.exists() and run.predictions.exists()
+    pages = {page: name for page, name in PAGES.items() if name != "05_explore" or explored}
+    return [_page(run, name, folder / f"{page}.ipynb", known=known) for page, name in pages.items()]
+
+
+def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
+    """Title and purpose, whether the women are virtual, this run's parameters, a silent start, the cells for pages."""
+    notebook = nbformat.read(notebook_source(name), as_version=4)
+    title, (parameters, start) = notebook.cells[0], [c for c in notebook.cells if c.cell_type == "code"][:2]
+    said = title.source.split("\n\n")[:2]
+    if virtual := virtual_of(run):
+        said.append(
+            f"**Virtual cohort** (scenario {virtual.get('scenario')}): no patient is behind any number on this page."
+        )
+    title.source = "\n\n".join(said)
+    own = read_json(run.parameters(name))["parameters"] if run.parameters(name).exists() else {}
+    values = {n: p.default for n, p in declared_parameters(name).items()} | own
+    values |= {n: value for n, value in known.items() if n in values}
+    parameters.source = "\n".join(_line(p, values[n]) for n, p in declared_parameters(name).items())
+    start.source = f"import deepqct as dq\n\nstage = dq.start({name!r}, globals(), page=True)"
+    shown = [cell for cell in notebook.cells if SHOWN in cell.metadata.get("tags", [])]
+    notebook.cells = [title, parameters, start, *shown]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def _line(parameter: Parameter, value: object) -> str:
+    return f"{parameter.name}: {parameter.kind} = {value!r}"
+
+
+def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
+    """Serve the pages of a run until somebody stops it; only this machine can open them, with the address that it prints.
+
+    Parameters
+    ----------
+    run : Run
+        As in `app_notebooks`.
+    port : int
+        The port, or the first one above it that is free.
+    browser : bool
+        Open one.
+
+    Returns
+    -------
+    int
+        0 if it was stopped by Ctrl+C or a signal; else Voila's exit code.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    with tempfile.TemporaryDirectory(prefix="deepqct-app-") as name:
+        pages = Path(name, "pages")
+        app_notebooks(run, pages)
+        port, token = _free(port), secrets.token_urlsafe(24)
+        command = [
+            sys.executable, "-m", "voila", str(pages), f"--port={port}", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0",
+            "--Voila.auto_token=True", "--template=deepqct", "--classic-tree", "--no-browser", "--Voila.log_level=WARN",
+        ]  # fmt: skip
+        paths = [str(_TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        # The token goes by the environment: everybody on this machine can read a command line.
+        own = os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
+        running = subprocess.Popen(command, env=own)
+        address = f"http://127.0.0.1:{port}/?token={token}"
+        try:
+            if _answers(port, running):
+                say(f"Pages: {address}\nCtrl+C stops them.")
+                if browser:
+                    door = write_text(
+                        Path(name, "open.html"), f'<meta http-equiv="refresh" content="0; url={address}">'
+                    )
+                    webbrowser.open(door.as_uri())
+            return running.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            running.terminate()
+            running.wait()
+
+
+def _stop(*_: object) -> None:
+    """End like Ctrl+C, so that nothing stays behind."""
+    raise KeyboardInterrupt
+
+
+def _free(port: int) -> int:
+    """The first port from `port` on that nobody uses.
+
+    Raises
+    ------
+    OSError
+        If none of a hundred is free.
+    """
+    for candidate in range(port, port + 100):
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", candidate)):
+                return candidate
+    raise OSError(f"No port from {port} to {port + 99} is free; give another with --port.")
+
+
+def _answers(port: int, running: subprocess.Popen[bytes]) -> bool:
+    """Wait until the server answers; False if it ended or takes too long."""
+    for _ in range(_PATIENCE_S * 5):
+        with socket.socket() as trial:
+            if not trial.connect_ex(("127.0.0.1", port)):
+                return True
+        if running.poll() is not None:
+            return False
+        time.sleep(0.2)
+    return False

@@ -1,0 +1,180 @@
+"""A run as planned: preset and overrides resolved into the parameters of every job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepqct.folder import PACKAGE, Run, project_root, read_table, resolve
+from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, unknown
+from deepqct.run.preflight import check_values
+from deepqct.terms import BONES, SITES
+
+PRESETS = ("smoke", "quick", "paper")
+VIRTUAL = "virtual"
+# Set by the runner, never by a preset or a person.
+_RESERVED = {"run_dir": "--out", "cohort_dir": "the cohort's folder", "interactive": "the runner"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as resolved before anything starts.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    cohort : str
+        ``virtual``, or the cohort folder relative to the project root.
+    preset : str
+        Its name.
+    parameters : dict
+        job: its parameters, in the order of the stages.
+    """
+
+    run: Run
+    cohort: str
+    preset: str
+    parameters: dict[str, dict[str, Any]]
+
+    @property
+    def bones(self) -> list[str]:
+        """The bones that get a network."""
+        return [values["bone"] for values in self.parameters.values() if "bone" in values]
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The YAML of a preset that comes with deepqct, or of a file.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such preset or file, or it is not a mapping.
+    """
+    if name in PRESETS:
+        text = (PACKAGE / "run" / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    elif Path(name).suffix in (".yaml", ".yml") and Path(name).exists():
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ParameterError(f"The preset {name!r} is no UTF-8 text; save it again as UTF-8.") from error
+    else:
+        raise ParameterError(f"There is no preset {name!r}; use {', '.join(PRESETS)} or the path of a YAML file.")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" near line {mark.line + 1}"
+        raise ParameterError(f"The preset {name!r} is no YAML{line}: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(content, dict):
+        raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/presets/quick.yaml.")
+    return content
+
+
+def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterable[str] = ()) -> Plan:
+    """Resolve defaults, preset and overrides into the parameters of every job.
+
+    Parameters
+    ----------
+    cohort : str
+        A cohort folder, or ``virtual``: the run makes its own virtual women first.
+    out : Path
+        The run folder.
+    preset : str
+        smoke, quick, paper, or a YAML file: parameters by name, or by stage and name.
+    overrides : iterable of str
+        ``name=value`` for every stage that has the parameter, or ``stage.name=value`` for one. ``bone`` takes some of
+        the four bones, by comma; by default those of the sites that the cohort has scans of.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown or ill-typed parameter, before anything starts.
+    """
+    root, run = project_root(), Run(resolve(out))
+    if cohort != VIRTUAL:
+        cohort = os.path.relpath(Path(cohort).expanduser().resolve(), root)
+    declared = {stage: declared_parameters(stage) for stage in STAGES}
+    values = {stage: {name: p.default for name, p in parameters.items()} for stage, parameters in declared.items()}
+    bones = ",".join(_bones_scanned(cohort))
+    for key, value in _flatten(load_preset(preset), split=False) + _flatten(_pairs(overrides), split=True):
+        stage, name = key
+        stages = [stage] if stage else [s for s in STAGES if name in declared[s]]
+        if name in _RESERVED:
+            raise ParameterError(f"{name} is set by {_RESERVED[name]}; leave it out.")
+        if stage and name not in declared[stage]:
+            raise unknown(name, declared[stage], where=stage)
+        if not stages:
+            everywhere = {n: s for s in STAGES for n in declared[s] if n not in _RESERVED}
+            raise unknown(name, everywhere, where="any stage")
+        if name == "bone":
+            bones = str(value)
+            continue
+        for s in stages:
+            values[s][name] = declared[s][name].parse(value, stage=s)
+    fixed = {
+        "run_dir": os.path.relpath(run.folder, root),
+        "cohort_dir": os.path.relpath(run.virtual / "cohort", root) if cohort == VIRTUAL else cohort,
+        "interactive": False,
+    }
+    jobs: dict[str, dict[str, Any]] = {}
+    for stage in STAGES:
+        if stage == "00_virtual_cohort" and cohort != VIRTUAL:
+            continue
+        filled = values[stage] | {name: value for name, value in fixed.items() if name in values[stage]}
+        if "bone" not in filled:
+            jobs[stage] = filled
+            continue
+        for bone in [b.strip() for b in bones.split(",")]:
+            jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
+    check_values(jobs)
+    return Plan(run, cohort, Path(preset).stem, jobs)
+
+
+def _bones_scanned(cohort: str) -> list[str]:
+    """The bones of the sites in scans.tsv, all four where that cannot be read, which is said later."""
+    path = resolve(cohort) / "scans.tsv"
+    sites: set[Any] = set()
+    if cohort != VIRTUAL and path.is_file():
+        with contextlib.suppress(ValueError, KeyError):
+            sites = set(read_table(path)["site"])
+    found = [bone for site, bones in SITES.items() if site in sites for bone in bones]
+    return found or list(BONES)
+
+
+def _pairs(overrides: Iterable[str]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
+    found = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"{text!r} is not of the form name=value; the run folder is given by --out.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _flatten(content: Mapping[str, Any], *, split: bool) -> list[tuple[tuple[str, str], Any]]:
+    """((stage or "", name), value) for every parameter of a preset or of the overrides."""
+    found: list[tuple[tuple[str, str], Any]] = []
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise ParameterError(f"{key!r} is no parameter's name; see deepqct/presets/quick.yaml.")
+        stage, dot, name = key.partition(".") if split else (key, "", "")
+        if dot and stage in STAGES:
+            found.append(((stage, name), value))
+        elif isinstance(value, Mapping):
+            if key not in STAGES:
+                raise unknown(key, dict.fromkeys(STAGES), where="the preset's stages")
+            found += [((key, inner), each) for inner, each in value.items()]
+        elif dot:
+            raise unknown(stage, dict.fromkeys(STAGES), where="the stages")
+        else:
+            found.append((("", key), value))
+    # Values for all stages first, so that a value for one stage wins wherever it stands.
+    return sorted(found, key=lambda item: item[0][0] != "")

@@ -1,0 +1,111 @@
+"""What can be known to fail before a run begins: values out of range, what a cohort cannot give, what a machine lacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from deepqct.cohort.check import Cohort
+from deepqct.cohort.keep import kept
+from deepqct.networks.recipe import Recipe
+from deepqct.run.parameters import ParameterError
+from deepqct.terms import GROUP
+
+# The lowest value of a parameter, in whatever stage; what networks take is checked by `Recipe`.
+LOWEST = {
+    "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 0,
+    "bootstraps": 0, "draws": 1, "neighbours": 2,
+}  # fmt: skip
+Jobs = Mapping[str, Mapping[str, Any]]
+
+
+def check_values(jobs: Jobs) -> None:
+    """Refuse values that no cohort could be run with.
+
+    Parameters
+    ----------
+    jobs : mapping
+        job: its parameters.
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter, its value and what it may be.
+    """
+    for job, values in jobs.items():
+        for name, lowest in LOWEST.items():
+            if name in values and values[name] < lowest:
+                raise ParameterError(f"{name} of {job} is {values[name]}; it must be {lowest} or more.")
+    curation = jobs["01_data_curation"]
+    if not 0 < curation["test_fraction"] < 1:
+        raise ParameterError(f"test_fraction is {curation['test_fraction']}; it must lie between 0 and 1.")
+    for values in (values for values in jobs.values() if "bone" in values):
+        if values["stacking"] == "strict" and curation["folds"] < 3:
+            raise ParameterError(f"Strict stacking needs at least 3 folds, and folds is {curation['folds']}.")
+        try:
+            recipe = Recipe.of(values)
+            if recipe.arch != Recipe.arch:
+                from deepqct.networks.backbones import try_network
+
+                pixels = round(curation["image_px"] * recipe.crop)
+                try_network(arch=recipe.arch, channels=recipe.channels, pixels=pixels)
+        except ValueError as error:
+            raise ParameterError(f"02_train_bone: {error}") from error
+
+
+def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
+    """Refuse what this cohort cannot give: more folds than events, contours that it does not have, unknown columns.
+
+    Raises
+    ------
+    ParameterError
+        Saying what is missing.
+    """
+    from deepqct.cohort.splits import make_splits
+    from deepqct.curation.beside_scanner import check_sources
+
+    curation, people = jobs["01_data_curation"], kept(cohort).set_index("participant_id")
+    try:
+        check_sources(cohort, contours=curation["contours"], indices=curation["indices"])
+        make_splits(
+            people[cohort.outcome],
+            groups=people.get(GROUP),
+            protocols=[name.strip() for name in curation["protocols"].split(",")],
+            folds=curation["folds"],
+            test_fraction=curation["test_fraction"],
+            seed=curation["seed"],
+        )
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    for name in jobs["04_clustering"]["adjust_for"].split(","):
+        if name.strip() not in ("", "none", *people):
+            raise ParameterError(
+                f"adjust_for names {name.strip()!r}, which the run does not take along; use a known column of "
+                "participants.tsv, or describe it in participants.json."
+            )
+
+
+def check_machine(jobs: Jobs) -> None:
+    """Refuse a device that is not there; fetch ImageNet's weights, or say that they cannot be had.
+
+    On a cluster (SNAKEMAKE_PROFILE) the device is another machine's and is not looked at.
+
+    Raises
+    ------
+    ParameterError
+        Saying what is missing.
+    """
+    networks = [values for values in jobs.values() if "bone" in values]
+    try:
+        for arch, channels in {(r.arch, r.channels) for r in map(Recipe.of, networks) if r.weights == "imagenet"}:
+            from deepqct.networks.backbones import network
+
+            network(arch=arch, channels=channels, weights="imagenet")
+        if any(values["device"] != "auto" for values in networks) and "SNAKEMAKE_PROFILE" not in os.environ:
+            from deepqct.networks.training import use_device
+
+            for values in networks:
+                use_device(values["device"])
+    except (RuntimeError, ValueError) as error:
+        raise ParameterError(str(error)) from error

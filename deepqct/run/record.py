@@ -1,0 +1,118 @@
+"""What was run, on what, with what: run.json, and how each job ended."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepqct import __version__
+from deepqct.cohort import scanner_tables
+from deepqct.cohort.reviews import REVIEWS
+from deepqct.folder import Run, file_hash, read_json, read_table, resolve, write_json
+from deepqct.run.stage import versions
+from deepqct.terms import BONES
+
+# Of a cohort folder, beside its scans; what changes in them is curated again.
+TABLES = (
+    "participants.tsv",
+    "participants.json",
+    "scans.tsv",
+    REVIEWS,
+    scanner_tables.CONTOURS,
+    scanner_tables.INDICES,
+)
+Jobs = Mapping[str, dict[str, Any]]
+
+
+def status_of(run: Run, job: str) -> dict[str, Any]:
+    """How a job ended; empty if it never ran."""
+    return read_json(run.status(job)) if run.status(job).exists() else {}
+
+
+def scenario_of(run: Run) -> str | None:
+    """The scenario of a virtual cohort, None for a real one."""
+    dictionary = run.virtual / "cohort" / "participants.json"
+    path = run.dictionary if run.dictionary.exists() else dictionary
+    virtual = read_json(path).get("virtual") if path.exists() else None
+    return None if virtual is None else str(virtual.get("scenario", "unnamed"))
+
+
+def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began: float) -> None:
+    """Write run.json: what was run, on what, with what.
+
+    Parameters
+    ----------
+    run : Run
+    parameters : mapping
+        job: its parameters as planned, in the order of the stages.
+    preset, cohort : str
+        Its name, and the cohort's folder.
+    began : float
+        When, in seconds of the epoch.
+    """
+    stages = _stages(run, parameters)
+    inputs = {}
+    for name in TABLES:
+        path = resolve(parameters["01_data_curation"]["cohort_dir"]) / name
+        if path.exists():
+            inputs[name] = file_hash(path)
+    if run.curation.exists():
+        scans = read_table(run.curation).dropna(subset=["sha256"])
+        inputs |= {f"{p}_{s}": h for p, s, h in scans[["participant_id", "site", "sha256"]].itertuples(index=False)}
+    scenario = scenario_of(run)
+    devices = [read_json(path)["device"] for path in sorted(run.folder.glob("models/*/*/*/fold*.json"))]
+    write_json(
+        run.record,
+        {
+            "deepqct": __version__,
+            "preset": preset,
+            "cohort": Path(cohort).name,
+            "virtual": scenario is not None,
+            "scenario": scenario,
+            "started": dt.datetime.fromtimestamp(began).astimezone().isoformat(timespec="seconds"),
+            "finished": now(),
+            "seconds": round(time.time() - began, 1),
+            "seed": parameters["01_data_curation"]["seed"],
+            "device": ", ".join(sorted(set(devices))) or "none used",
+            "versions": versions(),
+            "stages": stages,
+            "inputs": inputs,
+        },
+    )
+
+
+def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
+    """How each job ended and with which parameters; one whose files are of other parameters or inputs is out of date."""
+    stages: dict[str, dict[str, Any]] = {}
+    spoilt = ""  # the first stage that is not as planned: what comes after it is from before
+    for job, planned in parameters.items():
+        status = status_of(run, job)
+        made_with = {name: status.get(name, value) for name, value in read_json(run.parameters(job)).items()}
+        state = status.get("status", "not run")
+        before = spoilt and not job.startswith(spoilt)
+        if state == "done" and (made_with != read_json(run.parameters(job)) or before):
+            state = "out of date"
+        if state != "done":
+            spoilt = spoilt or re.sub(rf"_({'|'.join(BONES)})$", "", job)
+        stages[job] = {
+            "status": state,
+            "seconds": status.get("seconds"),
+            "finished": status.get("finished"),
+            "error": status.get("error"),
+            "parameters": _named_only(made_with["parameters"] if state == "out of date" else planned),
+        }
+    return stages
+
+
+def _named_only(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with the bare names of folders: a report travels, and where it came from is nobody's business."""
+    return parameters | {name: Path(parameters[name]).name for name in ("run_dir", "cohort_dir") if name in parameters}
+
+
+def now() -> str:
+    """The time now, with its zone."""
+    return dt.datetime.now().astimezone().isoformat(timespec="microseconds")

@@ -1,0 +1,222 @@
+"""What every notebook does first and last: check and show its parameters, keep its figures, list what it wrote."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from deepqct import __version__
+from deepqct.folder import Run, read_json, resolve, write_json, write_text
+from deepqct.run.parameters import declared_parameters
+from deepqct.run_tables import virtual_of
+from deepqct.terms import BONES
+from deepqct.work import Progress, say
+
+# What a person may set in a notebook without another result.
+_BY_HAND = ("interactive", "run_dir", "threads", "device")
+PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running stage: its run folder, its effective parameters, and what it keeps.
+
+    Parameters
+    ----------
+    name, job : str
+        The notebook, and its job within the run: the same, or the notebook with the bone behind it.
+    run : Run
+        The run folder.
+    parameters : dict
+        The effective parameters.
+    started : float
+        Seconds since the epoch.
+    """
+
+    name: str
+    job: str
+    run: Run
+    parameters: dict[str, Any]
+    started: float
+
+    @property
+    def interactive(self) -> bool:
+        """True for a person in JupyterLab, False for a headless run."""
+        return bool(self.parameters["interactive"])
+
+    @property
+    def virtual(self) -> bool:
+        """True if no real patient is behind the numbers."""
+        if self.name == "00_virtual_cohort":
+            return True
+        return bool(virtual_of(self.run))
+
+    def figure(self, axes: Any, *, name: str, title: str, caption: str) -> None:
+        """Keep a figure as PNG and SVG with its title and caption, mark virtual data, and show it.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of Axes
+            As the functions of `deepqct.plots` return them.
+        name : str
+            The file name, without ending.
+        title, caption : str
+            What is shown; what to look for.
+        """
+        from IPython.display import Image, Markdown, display
+
+        from deepqct import plots
+        from deepqct.plots.style import screen_size
+
+        folder = self.run.figures(self.job)
+        order = len(list(folder.glob("*.json")))
+        png = plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
+        display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
+
+    def slider(self, html: str, *, name: str, title: str, caption: str) -> None:
+        """Keep a slider of slices with its title and caption, beside the figures, and show it.
+
+        Parameters
+        ----------
+        html : str
+            From `deepqct.widgets.slice_slider`.
+        name : str
+            The file name, without ending.
+        title, caption : str
+            What is shown; what to look for.
+        """
+        from IPython.display import HTML, Markdown, display
+
+        folder = self.run.figures(self.job)
+        order = len(list(folder.glob("*.json")))
+        write_text(folder / f"{name}.html", html)
+        write_json(folder / f"{name}.json", {"title": title, "caption": caption, "order": order})
+        display(HTML(html), Markdown(f"**{title}.** {caption}"))
+
+    def progress(self, what: str) -> Progress:
+        """A callback (done, total): a bar by hand, a line for each tenth headlessly."""
+        if self.interactive:
+            from tqdm.auto import tqdm
+
+            bar: Any = tqdm(desc=what)
+
+            def move(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+                if done == total:
+                    bar.close()
+
+            return move
+
+        began = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            if done == total or done * 10 // total > (done - 1) * 10 // total:
+                spent = time.monotonic() - began
+                say(f"{what}: {done}/{total}, {spent:.0f} s, about {spent / done * (total - done):.0f} s left")
+
+        return line
+
+    def finish(self) -> None:
+        """List what this stage wrote, and how long it took."""
+        from IPython.display import display
+
+        files = [f for f in sorted(self.run.folder.rglob("*")) if f.is_file() and f.stat().st_mtime >= self.started]
+        others = tuple(bone for bone in BONES if bone != self.parameters.get("bone", bone))  # perhaps trained beside
+        rows: dict[str, list[int]] = {}
+        for file in files:
+            parts = file.relative_to(self.run.folder).parts
+            if parts[0] in ("jobs", "notebooks", ".snakemake"):
+                continue
+            if any(name.endswith(others) for name in (*parts[:-1], file.stem)):
+                continue
+            group = parts[0] if len(parts) == 1 else "/".join(parts[:2]) + ("/" if len(parts) > 2 else "")
+            group = f"{parts[0]}/" if parts[0] == "bones" else group
+            count = rows.setdefault(group, [0, 0])
+            count[0] += 1
+            count[1] += file.stat().st_size
+        written = [{"written": k, "files": n, "MB": f"{size / 1e6:.2f}"} for k, (n, size) in rows.items()]
+        display(_plain(pd.DataFrame(written, columns=["written", "files", "MB"])))
+        say(f"{self.job}: {time.time() - self.started:.0f} s")
+        if self.interactive and self._differs():
+            self.run.parameters(self.job).touch()  # newer than what was written: the workflow does this stage again
+            say("These are not the parameters of the run in this folder: the next deepqct run does this stage again.")
+
+    def _differs(self) -> bool:
+        """True if the workflow ran this job with other parameters than these."""
+        path = self.run.parameters(self.job)
+        if not path.exists():
+            return False
+        theirs = read_json(path)["parameters"]
+        return any(theirs.get(name) != value for name, value in self.parameters.items() if name not in _BY_HAND)
+
+
+def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Stage:
+    """Begin a notebook: check its parameters, fix the number of threads, show what is in force.
+
+    Parameters
+    ----------
+    name : str
+        The notebook's name without its ending.
+    namespace : mapping
+        The notebook's ``globals()``, which hold the values of its parameters cell.
+    page : bool
+        For a page of the application: it shows no parameters, and leaves the figures that the run has.
+
+    Raises
+    ------
+    ParameterError
+        If a value has the wrong type or is not among the choices.
+    """
+    from IPython.display import display
+
+    declared = declared_parameters(name)
+    values = {key: parameter.parse(namespace[key], stage=name) for key, parameter in declared.items()}
+    _fix_threads(values.get("threads", 1))
+    # fastai still scripts two activations; its user can do nothing about it.
+    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
+    pd.set_option("display.precision", 3)
+    run = Run(resolve(values["run_dir"]))
+    job = f"{name}_{values['bone']}" if "bone" in values else name
+    if page:
+        return Stage(name, job, run, values, time.time())
+    if run.figures(job).exists():
+        shutil.rmtree(run.figures(job))
+    table = pd.DataFrame(
+        {
+            "parameter": list(values),
+            "value": [str(value) for value in values.values()],
+            "note": [declared[key].note for key in values],
+        }
+    )
+    display(_plain(table))
+    say(" · ".join(f"{package} {number}" for package, number in versions().items()))
+    return Stage(name, job, run, values, time.time())
+
+
+def versions() -> dict[str, str]:
+    """The versions of deepqct, Python and the packages that results depend on."""
+    return {"deepqct": __version__, "Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+
+
+def _plain(table: pd.DataFrame) -> Any:
+    """A table without its index, as a notebook shows it."""
+    return table.style.hide(axis="index").set_table_styles([{"selector": "th, td", "props": [("text-align", "left")]}])
+
+
+def _fix_threads(threads: int) -> None:
+    """The same number of threads for every numerical library, whether it is loaded already or not."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    threadpool_limits(threads)

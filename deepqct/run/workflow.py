@@ -1,0 +1,159 @@
+"""A run: presets and overrides resolved, the notebooks executed as jobs of a Snakemake workflow, the record written.
+
+Nothing starts before every parameter is known and well typed. A job runs again when its parameters, its notebook, the
+package code it reaches or its input files have changed; snakemake decides, by the times of these files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepqct.cohort.check import load_cohort
+from deepqct.folder import PACKAGE, Run, project_root, read_json, resolve, write_json, write_text
+from deepqct.report.report import write_report
+from deepqct.run.jobs import write_jobs
+from deepqct.run.plan import VIRTUAL, Plan
+from deepqct.run.preflight import check_cohort_for, check_machine
+from deepqct.run.record import TABLES, status_of, write_record
+
+
+class RunError(RuntimeError):
+    """A run in which at least one job failed."""
+
+
+def execute(plan: Plan, *, cores: int = 2) -> Path:
+    """Run what is out of date, then write run.json and the report.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `plan_run`.
+    cores : int
+        Jobs side by side; each keeps its own number of threads, so that results do not depend on it.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    CohortError
+        If the cohort folder has faults; nothing was started then.
+    RunError
+        If the run folder is another cohort's, or another run is at work in it; if a job failed: the others went on, and
+        the report says which.
+    ParameterError
+        If the cohort or the machine lacks what the parameters ask for; nothing was started then.
+    """
+    curation = plan.run.parameters("01_data_curation")
+    if curation.exists():
+        whose = read_json(curation)["parameters"]["cohort_dir"]
+        if whose != plan.parameters["01_data_curation"]["cohort_dir"]:
+            raise RunError(f"{plan.run.folder} is a run of the cohort {whose}; give another folder by --out.")
+    scans: list[Path] = []
+    if plan.cohort != VIRTUAL:
+        folder = resolve(plan.cohort)
+        cohort = load_cohort(folder, outcome=plan.parameters["01_data_curation"]["outcome"])
+        check_cohort_for(plan.parameters, cohort)
+        made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
+        named = (*TABLES, *cohort.scans["file"], *made)
+        scans = [folder / name for name in named if (folder / name).exists()]
+    check_machine(plan.parameters)
+    with _alone(plan.run):
+        return _execute(plan, scans=scans, cores=cores)
+
+
+def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
+    """Run the jobs of a plan that was found to be possible."""
+    write_jobs(plan)
+    # A failure of last time must not pass for one of this time, nor what it left behind for its work.
+    for job in plan.parameters:
+        if status_of(plan.run, job).get("status") == "failed":
+            plan.run.status(job).unlink()
+            plan.run.parameters(job).touch()
+    before = _stamps(plan)
+    began = time.time()
+    code = _snakemake(plan, scans=scans, cores=cores)
+    failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
+    if _stamps(plan) != before or not plan.run.report.exists():
+        write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
+        write_report(plan.run)
+    if failed:
+        raise RunError(
+            f"{', '.join(failed)} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
+            f"{plan.run.report}, then give the same command again."
+        )
+    if code:
+        log = plan.run.folder / ".snakemake" / "log"
+        raise RunError(f"The workflow stopped (snakemake exit {code}); its log is in {log}.")
+    return plan.run.report
+
+
+def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
+    """Let snakemake run what is out of date, in the run folder; return its exit code."""
+    config = {
+        "python": sys.executable,
+        "root": str(project_root()),
+        "run": str(plan.run.folder),
+        "training_threads": max((p["threads"] for p in plan.parameters.values() if "bone" in p), default=1),
+        "virtual": plan.cohort == VIRTUAL,
+        "cohort_files": [str(path) for path in scans],
+        "bones": plan.bones,
+    }
+    config_path = plan.run.folder / "jobs" / "workflow.json"
+    write_text(config_path, json.dumps(config, indent=2))
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(PACKAGE / "run" / "Snakefile"),
+        "--directory", str(plan.run.folder), "--configfile", str(config_path), "--cores", str(cores),
+        "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
+    ]  # fmt: skip
+    lock = plan.run.folder / ".snakemake" / "locks"
+    if lock.exists() and any(lock.iterdir()):
+        subprocess.run([*command, "--unlock"], check=False, capture_output=True)
+    try:
+        return subprocess.run(command, check=False).returncode
+    finally:
+        config_path.unlink(missing_ok=True)  # it holds this machine's paths
+
+
+def _stamps(plan: Plan) -> dict[str, str]:
+    """When each job ended, to see whether anything ran."""
+    return {job: str(status_of(plan.run, job).get("finished")) for job in plan.parameters}
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold the run folder: two runs at once would write the same files."""
+    path, here = run.folder / "jobs" / "running.json", socket.gethostname()
+    if path.exists():
+        who = read_json(path)
+        if who["host"] != here or _lives(who["process"]):
+            raise RunError(
+                f"Another run is at work in {run.folder} (process {who['process']} on {who['host']}); wait for it, or "
+                f"remove {path} if it is gone."
+            )
+    write_json(path, {"host": here, "process": os.getpid()})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    """True if there is such a process on this machine, other than this one."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

@@ -1,0 +1,196 @@
+"""Scans written as scanner files: AIM, ISQ, DICOM, and images of densities; what is written names nobody."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepqct.folder import write_whole
+from deepqct.scans.formats import SCANNER_CODES, SITE_CODES, ScanError
+from deepqct.scans.scan import Scan
+
+_SITE_CODES = {place: code for code, place in SITE_CODES.items()}
+_SCANNER_TYPES = {name: code for code, name in SCANNER_CODES.items()}
+# The calibration that scans without one of their own are written with; a typical one of an XtremeCT II.
+MU_SCALING = 8192
+SLOPE, INTERCEPT = 1603.51904, -391.209015
+_BLOCK = 512  # bytes of an ISQ's header are counted in these
+_DICOM_ROOT = "1.2.826.0.1.3680043.10.1561"  # of made-up series; the numbers stand for nothing
+
+
+def write_image(path: Path, scan: Scan) -> Path:
+    """Write a scan's densities as NIfTI, MHA or NRRD (float32, mgHA/cm³), with nothing else in the header.
+
+    Reading it with ``unit="density"`` gives the same densities.
+    """
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(scan.density)
+    image.SetSpacing(scan.voxel_mm[::-1])
+    with write_whole(path) as part:
+        SimpleITK.WriteImage(image, str(part))
+    return path
+
+
+def to_native(density: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
+    """mgHA/cm³ as the native numbers of the default calibration, rounded and kept within 16 bits."""
+    native = np.rint((density - INTERCEPT) * (MU_SCALING / SLOPE))
+    return np.clip(native, -32768, 32767).astype(np.int16)
+
+
+def write_aim(path: Path, scan: Scan) -> Path:
+    """Write a scan as an AIM with a log of technical fields; its voxels come back exactly.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it appears whole or not at all.
+    scan : Scan
+        Its site and side become the log's site code.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ScanError
+        If the voxels are not 16-bit integers.
+    """
+    import py_aimio
+
+    if scan.native.dtype != np.int16:
+        raise ScanError(f"{path.name} cannot be written as an AIM, whose voxels are 16-bit integers; use write_image.")
+    z, y, x = scan.voxel_mm
+    log = {
+        "Created by": "deepqct",
+        "Orig-ISQ-Dim-p": list(scan.native.shape[::-1]),
+        "Site": _SITE_CODES.get((str(scan.site), str(scan.side)), 0),
+        **({"Scanner type": _SCANNER_TYPES[scan.scanner]} if scan.scanner in _SCANNER_TYPES else {}),
+        "Energy [V]": 68000,
+        "Intensity [uA]": 1470,
+        "Mu_Scaling": MU_SCALING,
+        "Calib. default unit type": "2 (Density)",
+        "Density: unit": "mg HA/ccm",
+        "Density: slope": scan.slope * MU_SCALING,
+        "Density: intercept": scan.intercept,
+        "HU: mu water": 0.2409,
+    }
+    meta = {
+        "dimensions": scan.native.shape[::-1],
+        "position": scan.position[::-1],
+        "offset": (0, 0, 0),
+        "element_size": (x, y, z),
+        "processing_log": log,
+        "processing_log_raw": py_aimio.dict_to_log(log),
+    }
+    with write_whole(path) as part:
+        py_aimio.write_aim(str(part), scan.native, meta, unit="native")
+    return path
+
+
+def write_isq(path: Path, scan: Scan) -> Path:
+    """Write a scan as an ISQ with a calibrated header that names nobody; its voxels come back exactly.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it appears whole or not at all.
+    scan : Scan
+        Its site and side become the header's site code.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ScanError
+        If the voxels are not 16-bit integers.
+    """
+    if scan.native.dtype != np.int16:
+        raise ScanError(f"{path.name} cannot be written as an ISQ, whose voxels are 16-bit integers; use write_image.")
+    header = bytearray(5 * _BLOCK)
+    header[:16] = b"CTDATA-HEADER_V1"
+    n = scan.native.shape[::-1]
+    edges = [round(1000 * v * k) for v, k in zip(scan.voxel_mm[::-1], n, strict=True)]
+    size = scan.native.nbytes
+    site = _SITE_CODES.get((str(scan.site), str(scan.side)), 0)
+    for at, values in {
+        16: (3, min(size, 2**31 - 1), -(-size // _BLOCK)),
+        44: (*n, *edges),
+        80: (int(scan.native.min()), int(scan.native.max()), MU_SCALING),
+        104: (_SCANNER_TYPES.get(str(scan.scanner), 0),),
+        116: (site,),
+        168: (68000, 1470),
+        508: (4,),
+    }.items():
+        struct.pack_into(f"<{len(values)}i", header, at, *values)
+    header[520:540] = b"MultiHeader     " + struct.pack("<i", 1)
+    header[1032:1052] = b"Calibration     " + struct.pack("<i", 2)
+    struct.pack_into("<i", header, 2168, 1)
+    header[2184:2193] = b"mg HA/ccm"
+    for at, value in ((2200, scan.slope * MU_SCALING), (2208, scan.intercept), (2224, 0.2409)):
+        header[at : at + 8] = _vax_double(value)
+    with write_whole(path) as part, part.open("wb") as file:
+        file.write(header)
+        for one in scan.native:
+            file.write(one.astype("<i2").tobytes())
+        file.write(bytes(-(size + len(header)) % _BLOCK))
+    return path
+
+
+def _vax_double(value: float) -> bytes:
+    """Eight bytes of a VAX G_floating number, in which the scanner's computer writes its calibration."""
+    if value == 0:
+        return bytes(8)
+    (bits,) = struct.unpack(">Q", struct.pack(">d", value))
+    words = struct.pack(">Q", bits + (2 << 52))  # its exponent counts from two less
+    return b"".join(words[i : i + 2][::-1] for i in (0, 2, 4, 6))
+
+
+def write_dicom(folder: Path, scan: Scan) -> Path:
+    """Write a scan's densities as a series of DICOM slices (mgHA/cm³, rounded) that name nobody.
+
+    Reading it needs ``unit="density"``.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives the slices; it appears whole or not at all.
+    scan : Scan
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    import SimpleITK
+
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    z_mm, y_mm, x_mm = scan.voxel_mm
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for z, density in enumerate(scan.density_of(k) for k in range(len(scan.native))):
+        image = SimpleITK.GetImageFromArray(np.clip(np.rint(density), -32768, 32767).astype(np.int16))
+        image.SetSpacing((x_mm, y_mm))
+        for tag, value in {
+            "0008|0060": "CT", "0020|000d": f"{_DICOM_ROOT}.1", "0020|000e": f"{_DICOM_ROOT}.2",
+            "0008|0018": f"{_DICOM_ROOT}.3.{z + 1}", "0020|0013": str(z + 1), "0018|0050": f"{z_mm:.6g}",
+            "0020|0032": f"0\\0\\{z * z_mm:.6g}", "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():  # fmt: skip
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(part / f"{z:04d}.dcm"))
+        writer.Execute(image)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return folder

@@ -1,0 +1,56 @@
+"""The words of the field, said once: bones and sites, indices and their units, the known columns of participants.tsv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
+LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
+GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
+# Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
+KNOWN: dict[str, tuple[str, float, float, str, str]] = {
+    "age": ("age", 18, 110, "years", "clinical"),
+    "height_cm": ("height", 100, 220, "cm", "other"),
+    "weight_kg": ("weight", 25, 250, "kg", "other"),
+    "bmi": ("body mass index", 10, 80, "kg/m²", "clinical"),
+    "parental_hip_fracture": ("parental hip fracture", 0, 1, "", "clinical"),
+    "smoking": ("smoking", 0, 1, "", "clinical"),
+    "glucocorticoids": ("glucocorticoids", 0, 1, "", "clinical"),
+    "rheumatoid_arthritis": ("rheumatoid arthritis", 0, 1, "", "clinical"),
+    "alcohol": ("alcohol, 3 or more units a day", 0, 1, "", "clinical"),
+    "frax_major": ("FRAX probability of a major fracture", 0, 100, "%", "frax"),
+    "frax_hip": ("FRAX probability of a hip fracture", 0, 100, "%", "frax"),
+    "bmd_lumbar_spine": ("aBMD lumbar spine", 0.2, 2.5, "g/cm²", "bmd"),
+    "bmd_femoral_neck": ("aBMD femoral neck", 0.2, 2.0, "g/cm²", "bmd"),
+    "bmd_total_hip": ("aBMD total hip", 0.2, 2.0, "g/cm²", "bmd"),
+    "t_lumbar_spine": ("T-score lumbar spine", -8, 8, "", "other"),
+    "t_femoral_neck": ("T-score femoral neck", -8, 8, "", "other"),
+    "t_total_hip": ("T-score total hip", -8, 8, "", "other"),
+}
+BINARY = [name for name, (_, low, high, _, _) in KNOWN.items() if (low, high) == (0, 1)]
+BONES = ("radius", "ulna", "tibia", "fibula")
+SITES = {"wrist": ("radius", "ulna"), "ankle": ("tibia", "fibula")}
+UNITS = {
+    "Tt.vBMD": "mgHA/cm³",
+    "Tb.vBMD": "mgHA/cm³",
+    "Ct.vBMD": "mgHA/cm³",
+    "Tb.Meta.vBMD": "mgHA/cm³",
+    "Tb.Inn.vBMD": "mgHA/cm³",
+    "Tt.Ar": "mm²",
+    "Ct.Ar": "mm²",
+    "Tb.Ar": "mm²",
+    "Ct.Pm": "mm",
+    "Ct.Th": "mm",
+    "Ct.Po": "1",
+    "Ct.Po.Dm": "mm",
+    "Tb.BV/TV": "1",
+    "Tb.N": "1/mm",
+    "Tb.Th": "mm",
+    "Tb.Sp": "mm",
+    "Tb.1/N.SD": "mm",
+}
+
+
+def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:
+    """The columns that play `role` (id, clinical, bmd, outcome or other) in a completed data dictionary."""
+    return [name for name, entry in dictionary.items() if name != "virtual" and entry.get("Role") == role]
