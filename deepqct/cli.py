@@ -190,12 +190,12 @@ def cohort_new(
 
 
 @app.command(hidden=True)
-def job(run_folder: Path, name: str) -> None:
+def job(run_folder: Path, stage: str, bone: Annotated[str, typer.Argument()] = "") -> None:
     """Execute one job of a run; the workflow calls this."""
-    from deepqct.folder import Run
+    from deepqct.folder import Job, Run
     from deepqct.run.jobs import run_job
 
-    if not run_job(Run(run_folder), name):
+    if not run_job(Run(run_folder), Job(stage, bone)):
         raise typer.Exit(1)
 
 

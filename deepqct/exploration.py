@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from deepqct.curation.stacks import load_stack
 from deepqct.evaluation.decisions import THRESHOLDS, classification, net_benefit, share
+from deepqct.evaluation.discrimination import Estimate
 from deepqct.folder import Run, read_table, write_table
-from deepqct.models.families import headline
-from deepqct.run_tables import age_of, run_outcome, wide_indices
+from deepqct.run_tables import age_of, headlines, main_rows, read_models, run_outcome, wide_indices
 from deepqct.scans.scan import Scan
 
 NEAREST = 40  # women of like risk; our choice
@@ -23,10 +23,11 @@ _FEWEST = 10  # women from whom a line over age is drawn
 def models_of(run: Run) -> list[tuple[str, str]]:
     """Family and model of every out-of-fold prediction of the first protocol; DeepQCT's widest first where there is one."""
     table = _main_predictions(run)
-    pairs = table[["family", "model"]].drop_duplicates().itertuples(index=False)
-    found = [(str(family), str(model)) for family, model in pairs]
-    widest = headline([model for family, model in found if family == "DeepQCT"])
-    return sorted(found, key=lambda pair: pair != ("DeepQCT", widest))
+    pairs = table[["family", "model"]].drop_duplicates()
+    widest = headlines(pairs[pairs["family"] == "DeepQCT"], read_models(run)).index
+    return [
+        (str(family), str(model)) for family, model in pd.concat([pairs.loc[widest], pairs.drop(widest)]).to_numpy()
+    ]
 
 
 def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
 def _main_predictions(run: Run) -> pd.DataFrame:
     """Out-of-fold predictions of the first protocol: another one scores the same women on other folds."""
     table = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    return table[(table["split"] == "out-of-fold") & (table["protocol"] == table["protocol"].iloc[0])]
+    return main_rows(table)
 
 
 def chosen(table: pd.DataFrame, patient: str) -> str:
@@ -91,15 +92,12 @@ def chosen(table: pd.DataFrame, patient: str) -> str:
 
 def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     """What is known of one woman, and what became of those like her: a table of what and value."""
-    row, others = table.loc[participant_id], like_her(table, participant_id)
-    basis = f"n {others['n']:.0f}, {others['events']:.0f} events"
-    interval = f"{others['estimate']:.2f} (95 % {others['low']:.2f}–{others['high']:.2f}; {basis})"
-    interval = interval if np.isfinite(others["estimate"]) else f"not estimable ({basis})"
+    row = table.loc[participant_id]
     lines = {
         "age (years)": "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}",
         "patient group": "none" if pd.isna(row["group"]) else f"{row['group']:.0f}",
         "risk, out of fold": f"{row['risk']:.2f}",
-        "outcome among others of like risk": interval,
+        "outcome among others of like risk": str(like_her(table, participant_id)),
     }
     return pd.DataFrame({"what": list(lines), "value": list(lines.values())})
 
@@ -179,8 +177,8 @@ def z_for_age(features: pd.DataFrame, *, age: pd.Series, reference: pd.Series) -
     return pd.DataFrame(found, index=features.index)
 
 
-def like_her(table: pd.DataFrame, participant_id: str, *, nearest: int = NEAREST) -> dict[str, float]:
-    """How many of the other women of nearest risk had the outcome: estimate, low, high (Wilson), n, events."""
+def like_her(table: pd.DataFrame, participant_id: str, *, nearest: int = NEAREST) -> Estimate:
+    """The share of the other women of nearest risk who had the outcome, with its Wilson interval."""
     others = table.drop(index=participant_id).dropna(subset=["risk", "outcome"])
     apart = (others["risk"] - float(table["risk"][participant_id])).abs().sort_values(kind="stable")
     known = others.loc[apart.index[:nearest], "outcome"]

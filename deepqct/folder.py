@@ -23,6 +23,26 @@ PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that
 
 
 @dataclass(frozen=True)
+class Job:
+    """What runs by itself: a stage, or a stage of one bone.
+
+    Parameters
+    ----------
+    stage : str
+        Its notebook, such as 02_train_bone.
+    bone : str
+        Of which bone; empty for a stage of all.
+    """
+
+    stage: str
+    bone: str = ""
+
+    def __str__(self) -> str:
+        """Its name, by which its files are called."""
+        return f"{self.stage}_{self.bone}" if self.bone else self.stage
+
+
+@dataclass(frozen=True)
 class Run:
     """One run folder: the files that the stages pass to each other.
 
@@ -137,6 +157,11 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def models_table(self) -> Path:
+        """``models.csv``: what each model is: family, columns, bones, whether it is fused, and its family's headline."""
+        return self.folder / "models.csv"
+
+    @property
     def performance(self) -> Path:
         """``performance.csv``: each model's figures with interval, n and events."""
         return self.folder / "performance.csv"
@@ -206,27 +231,27 @@ class Run:
         """``selection.csv``: the women chosen by hand in 05_explore."""
         return self.folder / "selection.csv"
 
-    def figures(self, job: str) -> Path:
-        """The folder of one job's figures; a job is a stage, or a stage of one bone."""
-        return self.folder / "figures" / job
+    def figures(self, job: Job | str) -> Path:
+        """The folder of one job's figures; a stage of all bones may be given by its name, here and below."""
+        return self.folder / "figures" / str(job)
 
-    def notebook(self, job: str) -> Path:
+    def notebook(self, job: Job | str) -> Path:
         """The executed notebook of one job."""
         return self.folder / "notebooks" / f"{job}.ipynb"
 
-    def page(self, job: str) -> Path:
+    def page(self, job: Job | str) -> Path:
         """The executed notebook of one job as an HTML page."""
         return self.folder / "notebooks" / f"{job}.html"
 
-    def parameters(self, job: str) -> Path:
+    def parameters(self, job: Job | str) -> Path:
         """The parameters of one job; it changes only when they do."""
         return self.folder / "jobs" / f"{job}.json"
 
-    def status(self, job: str) -> Path:
+    def status(self, job: Job | str) -> Path:
         """How one job ended: done or failed, seconds, error."""
         return self.folder / "jobs" / f"{job}_status.json"
 
-    def log(self, job: str) -> Path:
+    def log(self, job: Job | str) -> Path:
         """What one job printed."""
         return self.folder / "jobs" / f"{job}.log"
 

@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.terms import BONES, GROUP, columns_by_role
+from deepqct.terms import BONES, KNOWN, SAME_PATIENT, columns_by_role
+
+OSTEOPOROSIS = -2.5  # T-score, of any site
 
 
 def run_outcome(run: Run) -> pd.Series:
@@ -44,11 +46,17 @@ def attainable_auc(run: Run) -> dict[str, float]:
     return {name: float(value) for name, value in virtual_of(run).get("attainable_auc", {}).items()}
 
 
-def out_of_fold(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The out-of-fold rows of the first protocol."""
-    return predictions[
-        (predictions["protocol"] == predictions["protocol"].iloc[0]) & (predictions["split"] == "out-of-fold")
-    ]
+def main_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a run's main result: out of fold, of the first protocol; another protocol scores the same women again.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns protocol and split, such as predictions.csv or performance.csv; it may be empty.
+    """
+    if table.empty:
+        return table
+    return table[(table["protocol"] == table["protocol"].iloc[0]) & (table["split"] == "out-of-fold")]
 
 
 def first_repeat(part: pd.DataFrame) -> pd.DataFrame:
@@ -64,23 +72,59 @@ def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def one_patient(people: pd.Index, groups: pd.Series | None) -> pd.Series:
+def patient_labels(people: pd.Index, patients: pd.Series | None) -> pd.Series:
     """Which rows are one patient or family: a label by participant_id, her own where she is in no group.
 
     Parameters
     ----------
     people : Index
         participant_id.
-    groups : Series, optional
+    patients : Series, optional
         The column ``patient_group``, indexed by participant_id.
     """
     alone = pd.Series(people, people, dtype=object)
-    if groups is None:
+    if patients is None:
         return alone
-    return groups.reindex(people).map(lambda value: f"group {value}", na_action="ignore").fillna(alone)
+    return patients.reindex(people).map(lambda value: f"group {value}", na_action="ignore").fillna(alone)
 
 
-def groups_of(run: Run) -> pd.Series:
-    """Which rows of a run are one patient or family, as `one_patient`."""
+def patients_of(run: Run) -> pd.Series:
+    """Which rows of a run are one patient or family, as `patient_labels`."""
     people = read_table(run.participants).set_index("participant_id")
-    return one_patient(people.index, people.get(GROUP))
+    return patient_labels(people.index, people.get(SAME_PATIENT))
+
+
+def read_models(run: Run) -> pd.DataFrame:
+    """models.csv: what each model of a run is, one row a family and model."""
+    return read_table(run.require(run.models_table, written_by="03_fusion_and_baselines"))
+
+
+def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of a family's headline model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns family and model.
+    models : DataFrame
+        As models.csv.
+    """
+    named = set(models.loc[models["headline"], ["family", "model"]].itertuples(index=False, name=None))
+    return table[[pair in named for pair in table[["family", "model"]].itertuples(index=False, name=None)]]
+
+
+def osteoporosis_of(people: pd.DataFrame) -> pd.Series:
+    """Who has osteoporosis by the World Health Organization's definition, at the worst site; NaN where no T-score is known.
+
+    Parameters
+    ----------
+    people : DataFrame
+        participants.csv, indexed by participant_id; T-scores are its known columns ``t_…``.
+
+    References
+    ----------
+    WHO (1994), Technical Report 843: a T-score of −2.5 or less.
+    """
+    scores = people[[column for column in people if column in KNOWN and str(column).startswith("t_")]].astype(float)
+    lowest = scores.min(axis=1)
+    return (lowest <= OSTEOPOROSIS).astype(float).where(lowest.notna()).rename("osteoporosis")

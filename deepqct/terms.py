@@ -6,7 +6,9 @@ from typing import Any
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
-GROUP = "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
+SAME_PATIENT = (
+    "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
+)
 # Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
 KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "age": ("age", 18, 110, "years", "clinical"),
@@ -29,6 +31,7 @@ KNOWN: dict[str, tuple[str, float, float, str, str]] = {
 }
 BINARY = [name for name, (_, low, high, _, _) in KNOWN.items() if (low, high) == (0, 1)]
 BONES = ("radius", "ulna", "tibia", "fibula")
+COMPARTMENTS = ("total", "cortical", "trabecular")
 SITES = {"wrist": ("radius", "ulna"), "ankle": ("tibia", "fibula")}
 UNITS = {
     "Tt.vBMD": "mgHA/cm³",

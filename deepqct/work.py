@@ -1,4 +1,4 @@
-"""Long work: threads over the slices of an array, and how far it is.
+"""Long work: threads over the slices of an array, processes over scans, and how far it is.
 
 Compiled steps and SciPy's filters let go of Python's lock while they work. How far work is goes to a callback (done,
 total), which a notebook shows as a bar or as plain lines.
@@ -7,8 +7,9 @@ total), which a notebook shows as a bar or as plain lines.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,6 +44,28 @@ def each_slice(step: Callable[[Any], Result], slices: Iterable[Any], *, threads:
     """A function of every slice, in order."""
     with ThreadPoolExecutor(_workers(threads)) as pool:
         return list(pool.map(step, slices))
+
+
+def side_by_side(do: Callable[[Item], Result], tasks: Sequence[Item], *, workers: int) -> Iterator[Result]:
+    """Results of a function of every task, as they are done: by processes side by side, or one after the other.
+
+    Parameters
+    ----------
+    do : callable
+        Can be sent to another process.
+    tasks : sequence
+        What it is called with, one at a time.
+    workers : int
+        Processes; each takes its share of the processors. With more than one the results come in no fixed order.
+    """
+    if workers <= 1:
+        yield from map(do, tasks)
+        return
+    threads = max((os.cpu_count() or 1) // workers, 1)
+    begin = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=begin, initializer=set_threads, initargs=(threads,)) as pool:
+        for future in as_completed([pool.submit(do, task) for task in tasks]):
+            yield future.result()
 
 
 def followed(items: Iterable[Item], progress: Progress | None, *, total: int, before: int = 0) -> Iterator[Item]:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from deepqct import plots
-from deepqct.folder import Run, project_root, write_json, write_table
+from deepqct.folder import Job, Run, project_root, write_json, write_table
 from deepqct.models.comparison import curves, planned, reclassified, summarise
+from deepqct.models.families import Model, models_for, models_table
 from deepqct.terms import BONES, UNITS
 
 WOMEN = 60
@@ -85,9 +86,25 @@ def predictions() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def models() -> pd.DataFrame:
+    """models.csv of these predictions, and of the one with indices beside the images."""
+    clinical, sites = ("age",), ("bmd_lumbar_spine", "bmd_femoral_neck")
+    columns = [f"{bone} {symbol}" for bone in BONES for symbol in UNITS]
+    roles = {"age": {"Role": "clinical"}}
+    over_bones = models_for(roles, indices=pd.DataFrame(columns=columns), bones=list(BONES))
+    return models_table(
+        [
+            Model("BMD", "lumbar spine", sites[:1]),
+            Model("BMD", "femoral neck", sites[1:], headline=True),
+            Model("BMD", "all sites + clinical", (*sites, *clinical), own=False),
+            *(model for model in over_bones if model.bones),
+        ]
+    )
+
+
 def performance(table: pd.DataFrame) -> pd.DataFrame:
     """performance.csv of these predictions."""
-    return summarise(table)
+    return summarise(table, models=models())
 
 
 def optimism() -> pd.DataFrame:
@@ -199,9 +216,10 @@ def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] =
     write_table(run.curation, curation())
     write_table(run.predictions, table)
     write_table(run.performance, performance(table))
-    write_table(run.comparisons, planned(table))
-    write_table(run.curves, curves(table))
-    write_table(run.reclassification, reclassified(table))
+    write_table(run.models_table, models())
+    write_table(run.comparisons, planned(table, models=models()))
+    write_table(run.curves, curves(table, models=models()))
+    write_table(run.reclassification, reclassified(table, models=models()))
     write_table(run.optimism, optimism())
     write_json(run.record, _record(virtual=virtual))
     return run
@@ -214,6 +232,7 @@ def explored_run(folder: Path, *, virtual: bool = True) -> Run:
     write_table(run.participants, outcome().reset_index())
     write_table(run.indices, indices())
     write_table(run.predictions, predictions())
+    write_table(run.models_table, models())
     write_table(run.phenotypes, embedding())
     write_table(run.curation, curation())
     return run
@@ -282,13 +301,11 @@ def curation() -> pd.DataFrame:
 
 
 def _record(*, virtual: bool) -> dict:
-    jobs = ["00_virtual_cohort"] if virtual else []
-    jobs += ["01_data_curation", *(f"02_train_bone_{bone}" for bone in BONES)]
-    jobs += ["03_fusion_and_baselines", "04_clustering"]
-    stages = {
-        job: {"status": "done", "seconds": 12.5, "error": None, "parameters": {"run_dir": "reports/x", "seed": 7}}
-        for job in jobs
-    }
+    jobs = [Job("00_virtual_cohort")] if virtual else []
+    jobs += [Job("01_data_curation"), *(Job("02_train_bone", bone) for bone in BONES)]
+    jobs += [Job("03_fusion_and_baselines"), Job("04_clustering")]
+    known = {"status": "done", "seconds": 12.5, "error": None, "parameters": {"run_dir": "reports/x", "seed": 7}}
+    stages = {str(job): {"stage": job.stage, "bone": job.bone, **known} for job in jobs}
     return {
         "deepqct": "0.1.0",
         "preset": "quick",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepqct.models.classifiers import C_GRID, RIDGE, SENSITIVITY, cross_predict, fit
+from deepqct.models.classifiers import C_GRID, OTHERS, RIDGE, cross_predict, fit
 
 
 def table(n: int = 90, columns: int = 4, *, effect: float = 1.0, seed: int = 0):
@@ -72,7 +72,7 @@ def test_inner_logits_are_held_out():
     assert 0.25 < roc_auc_score(y, fitted.inner) < 0.7
 
 
-@pytest.mark.parametrize("classifier", SENSITIVITY)
+@pytest.mark.parametrize("classifier", OTHERS)
 def test_other_classifiers_find_a_signal_and_nothing_in_noise(classifier):
     """They are a check on the ridge and must be checked themselves."""
     x, y, fold = table(effect=2.0, n=180)
@@ -135,7 +135,7 @@ def test_new_inner_folds_keep_the_rows_of_one_patient_together():
     groups = pd.Series([i.removesuffix("-2") for i in doubled.index], index=doubled.index)
     single = pd.Series("0", index=doubled.index)
     apart = fit(doubled, outcome=outcome, fold=single)
-    together = fit(doubled, outcome=outcome, fold=single, groups=groups)
+    together = fit(doubled, outcome=outcome, fold=single, patients=groups)
     assert roc_auc_score(outcome, apart.inner) > 0.8
     assert roc_auc_score(outcome, together.inner) < 0.7
     assert together.model[-1].C < apart.model[-1].C

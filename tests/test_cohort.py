@@ -263,7 +263,7 @@ def test_rows_of_one_patient_stay_together():
     people = [f"sub-{i:04d}" for i in range(60)]
     outcome = pd.Series(np.arange(60) % 3 == 0, index=people).astype(int)
     groups = pd.Series([f"woman {i // 2}" for i in range(40)] + [None] * 20, index=people)
-    splits = make_splits(outcome, groups=groups, folds=5, repeats=3, seed=1)
+    splits = make_splits(outcome, patients=groups, folds=5, repeats=3, seed=1)
     assert len(splits) == (3 + 1) * 60
     placed = splits.assign(group=splits["participant_id"].map(groups)).dropna(subset="group")
     assert placed.groupby(["protocol", "repeat", "group"])["fold"].nunique().eq(1).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_fusion import assembled, data, predict
+from test_fusion import assembled, data, models_of_run, predict
 
 from deepqct import evaluation
 from deepqct.cohort import make_splits
@@ -20,14 +20,22 @@ def predictions() -> pd.DataFrame:
     return predict(data(protocols=PROTOCOLS))
 
 
-def test_the_summary_carries_n_events_and_an_interval(predictions):
+@pytest.fixture(scope="module")
+def models() -> pd.DataFrame:
+    """What each of those models is."""
+    return models_of_run(data(protocols=PROTOCOLS))
+
+
+def test_the_summary_carries_n_events_and_an_interval(predictions, models):
     """And no figure where the test set is too small for one."""
-    summary = comparison.summarise(predictions)
+    summary = comparison.summarise(predictions, models=models)
     whole = summary.query("split == 'out-of-fold' and measure == 'AUC'")
-    assert whole[["value", "low", "high"]].notna().all(axis=None)
-    assert ((whole["low"] <= whole["value"]) & (whole["value"] <= whole["high"])).all()
-    assert summary.query("split == 'test' and measure == 'AUC'")["value"].isna().all()
-    strong = whole.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")["value"].item()
+    assert whole[["estimate", "low", "high"]].notna().all(axis=None)
+    assert ((whole["low"] <= whole["estimate"]) & (whole["estimate"] <= whole["high"])).all()
+    assert summary.query("split == 'test' and measure == 'AUC'")["estimate"].isna().all()
+    strong = whole.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")[
+        "estimate"
+    ].item()
     assert strong > 0.6
     measures = [
         "AUC",
@@ -44,33 +52,33 @@ def test_the_summary_carries_n_events_and_an_interval(predictions):
     assert list(summary["measure"].unique()) == measures
 
 
-def test_the_sensitivity_is_that_of_the_training_thresholds(predictions):
+def test_the_sensitivity_is_that_of_the_training_thresholds(predictions, models):
     """Counted by hand from predictions.csv."""
     part = predictions.query("protocol == 'all' and family == 'DeepQCT' and model == 'radius'")
-    row = comparison.summarise(predictions).query(
+    row = comparison.summarise(predictions, models=models).query(
         "protocol == 'all' and family == 'DeepQCT' and model == 'radius' and measure == 'sensitivity'"
     )
     events = part[part["outcome"] == 1]
-    assert row["value"].item() == pytest.approx((events["score"] >= events["threshold"]).mean())
+    assert row["estimate"].item() == pytest.approx((events["score"] >= events["threshold"]).mean())
     assert row["n"].item() == len(events)
 
 
-def test_p_values_are_adjusted_within_protocol_and_split(predictions):
+def test_p_values_are_adjusted_within_protocol_and_split(predictions, models):
     """Twenty models at 5 % find something in noise two times of three."""
-    summary = comparison.summarise(predictions).query("measure == 'AUC' and split == 'out-of-fold'")
+    summary = comparison.summarise(predictions, models=models).query("measure == 'AUC' and split == 'out-of-fold'")
     for _, part in summary.dropna(subset="p").groupby("protocol"):
         assert (part["p_holm"] >= part["p"]).all()
         smallest = part["p"].idxmin()
         assert part.loc[smallest, "p_holm"] == pytest.approx(min(1, part.loc[smallest, "p"] * len(part)))
 
 
-def test_planned_comparisons_are_paired(predictions):
+def test_planned_comparisons_are_paired(predictions, models):
     """Against the same difference by hand; a woman without bone density is in neither score."""
-    table = comparison.planned(predictions).query("protocol == 'all'").set_index("question")
+    table = comparison.planned(predictions, models=models).query("protocol == 'all'").set_index("question")
     part = predictions.query("protocol == 'all'").set_index("participant_id")
     one = part.query("family == 'pQCT-index' and model == 'all four bones'")
     other = part.query("family == 'BMD' and model == 'total hip'")["score"].reindex(one.index)
-    by_hand = evaluation.compare_auc(one["outcome"], one["score"], other).iloc[0]
+    by_hand = evaluation.compare_auc(one["outcome"], one["score"], other).row()
     row = table.loc["pQCT-index − BMD"]
     assert row["n"] == 59
     assert row["estimate"] == pytest.approx(by_hand["estimate"])
@@ -83,37 +91,41 @@ def test_repeats_are_averaged_and_paired_where_both_have_them():
     """Tables have two repeats, networks one: the difference is of the one that both have."""
     tables = data()
     tables["splits"] = make_splits(tables["outcome"], protocols=("all",), folds=3, repeats=2, seed=0)
-    predictions = predict(tables)
+    predictions, models = predict(tables), models_of_run(tables)
     summary = (
-        comparison.summarise(predictions).query("protocol == 'all' and measure == 'AUC'").set_index(["family", "model"])
+        comparison.summarise(predictions, models=models)
+        .query("protocol == 'all' and measure == 'AUC'")
+        .set_index(["family", "model"])
     )
     index = predictions.query("protocol == 'all' and family == 'pQCT-index' and model == 'all four bones'")
-    by_repeat = [evaluation.auc_interval(p["outcome"], p["score"]).value for _, p in index.groupby("repeat")]
+    by_repeat = [evaluation.auc(p["outcome"], p["score"]).estimate for _, p in index.groupby("repeat")]
     row = summary.loc[("pQCT-index", "all four bones")]
-    assert (row["repeats"], row["value"]) == (2, pytest.approx(np.mean(by_repeat)))
-    planned = comparison.planned(predictions).query("protocol == 'all'").set_index("question")
+    assert (row["repeats"], row["estimate"]) == (2, pytest.approx(np.mean(by_repeat)))
+    planned = comparison.planned(predictions, models=models).query("protocol == 'all'").set_index("question")
     assert planned.loc["pQCT-index − BMD", "repeats"] == 2
     assert planned.loc["DeepQCT − pQCT-index", "repeats"] == 1
 
 
-def test_subgroups_count_their_own_women(predictions):
+def test_subgroups_count_their_own_women(predictions, models):
     """A T-score decides, of any site; who has none is in no group."""
     people = data()["participants"].assign(
         age=np.linspace(65, 85, 60), t_total_hip=np.where(np.arange(60) < 25, -3.0, -1.0), t_lumbar_spine=np.nan
     )
     people.loc[59, "t_total_hip"] = np.nan
-    found = comparison.by_subgroup(predictions, people).query("family == 'pQCT-index'").set_index("subgroup")
+    found = (
+        comparison.by_subgroup(predictions, people, models=models).query("family == 'pQCT-index'").set_index("subgroup")
+    )
     assert found.loc["osteoporosis (T ≤ −2.5)", "n"] == 25
     assert found.loc["no osteoporosis", "n"] == 34
     assert found.loc["younger than 75", "n"] + found.loc["75 and older", "n"] == 60
 
 
-def test_curves_and_reclassification_are_of_the_widest_models(predictions):
+def test_curves_and_reclassification_are_of_the_widest_models(predictions, models):
     """One line a family; more would be a thicket."""
-    curves = comparison.curves(predictions)
+    curves = comparison.curves(predictions, models=models)
     assert set(curves["curve"]) == {"calibration", "decision"}
     assert set(curves.query("family == 'DeepQCT'")["model"]) == {"all four bones"}
-    moved = comparison.reclassified(predictions)
+    moved = comparison.reclassified(predictions, models=models)
     assert set(moved["after"]) == {"pQCT-index, all four bones", "DeepQCT, all four bones"}
     assert set(moved["n"]) == {20, 39}
 
@@ -126,6 +138,7 @@ def test_optimism_knows_a_signal_from_noise():
         found = optimism.optimism(
             assembled(tables),
             predict(tables),
+            models=models_of_run(tables),
             permutations=19,
             bootstraps=10,
             progress=lambda *step, told=told: told.append(step),
@@ -149,10 +162,14 @@ def test_adequacy_is_said_of_every_fitted_model():
     assert "DeepQCT" not in set(found["family"]), "a network's score is no single parameter"
 
 
-def test_fused_scores_of_standard_stacking_are_not_tested(predictions):
+def test_fused_scores_of_standard_stacking_are_not_tested(predictions, models):
     """On noise that stacking alone gives 0.54: a p value or a verdict on it would find what is not there."""
     for strict in (False, True):
-        table = comparison.planned(predictions, strict=strict).query("protocol == 'all'").set_index("question")
+        table = (
+            comparison.planned(predictions, models=models, strict=strict)
+            .query("protocol == 'all'")
+            .set_index("question")
+        )
         fused, single = table.loc["DeepQCT − pQCT-index"], table.loc["DeepQCT − pQCT-index, radius"]
         assert np.isfinite(fused["estimate"])
         assert np.isfinite(fused["p"]) == strict
@@ -160,7 +177,9 @@ def test_fused_scores_of_standard_stacking_are_not_tested(predictions):
         assert fused["caveat"] == ("" if strict else "standard stacking")
         assert np.isfinite(single["p_margin_holm"])
         assert single["non_inferior"] == (single["p_margin_holm"] < 0.025)
-        auc = comparison.summarise(predictions, strict=strict).query("protocol == 'all' and measure == 'AUC'")
+        auc = comparison.summarise(predictions, models=models, strict=strict).query(
+            "protocol == 'all' and measure == 'AUC'"
+        )
         fused = auc.query("family == 'DeepQCT' and model == 'all four bones' and split == 'out-of-fold'")
         assert fused["p"].notna().item() == strict
 
@@ -173,13 +192,13 @@ def test_a_bone_missing_for_a_third_is_judged_on_its_own_women():
         gone = people[number * 20 : number * 20 + 20]
         indices = indices[(indices["bone"] != bone) | ~indices["participant_id"].isin(gone)]
     tables |= {"indices": indices, "scores": {}}
-    predictions = predict(tables)
-    best = optimism.optimism(assembled(tables), predictions, permutations=0, bootstraps=0).iloc[0]
-    summary = comparison.summarise(predictions).query("measure == 'AUC'").set_index(["family", "model"])
+    predictions, models = predict(tables), models_of_run(tables)
+    best = optimism.optimism(assembled(tables), predictions, models=models, permutations=0, bootstraps=0).iloc[0]
+    summary = comparison.summarise(predictions, models=models).query("measure == 'AUC'").set_index(["family", "model"])
     row = summary.loc[(best["family"], best["model"])]
-    assert best["observed"] == pytest.approx(row["value"])
+    assert best["observed"] == pytest.approx(row["estimate"])
     assert best["n"] == row["n"]
-    assert best["observed"] == summary["value"].max()
+    assert best["observed"] == summary["estimate"].max()
     found = optimism.adequacy(assembled(tables)).set_index(["family", "model"])
     assert found.loc[("pQCT-index", "radius"), "n"] == 40
 
@@ -194,6 +213,6 @@ def test_an_empty_column_and_no_bone_density_are_met():
     tables["participants"] = tables["participants"][["participant_id", "fracture"]]
     tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
     tables["scores"] = {}
-    predictions = predict(tables)
-    assert comparison.planned(predictions).empty
-    assert set(comparison.summarise(predictions)["family"]) == {"pQCT-index"}
+    predictions, models = predict(tables), models_of_run(tables)
+    assert comparison.planned(predictions, models=models).empty
+    assert set(comparison.summarise(predictions, models=models)["family"]) == {"pQCT-index"}

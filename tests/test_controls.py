@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from permutation import permutation_test
 from scipy import stats
 
 from deepqct.curation.stacks import CORTICAL, TRABECULAR
@@ -41,7 +42,7 @@ def make_run(folder, *, n: int, cue: float) -> Run:
         density[lower] -= cue * event
         np.save(run.stack(person, "radius"), density.astype(np.int16))
         np.save(run.stack_mask(person, "radius"), mask)
-        write_json(run.stack_record(person, "radius"), {"recipe": person, "voxel_mm": [0.12, 0.5, 0.5]})
+        write_json(run.stack_record(person, "radius"), {"made_from": person, "voxel_mm": [0.12, 0.5, 0.5]})
     write_table(run.participants, pd.DataFrame({"participant_id": people, "fracture": outcome}))
     write_json(run.dictionary, {"fracture": {"Role": "outcome"}})
     fold = (np.arange(n) // 2 % 2).astype(str)
@@ -177,7 +178,7 @@ def test_permuted_outcomes_keep_the_rows_of_one_patient_together(tmp_path):
 def test_permuted_outcomes_are_at_chance_with_a_frozen_backbone(tmp_path):
     """The whole protocol under the null: a bias of the folds or of the head would show here."""
     run = make_run(tmp_path, n=40, cue=300.0)
-    table = controls.permutation_test(run, bone="radius", recipe=RECIPE, permutations=60, reference=199)
+    table = permutation_test(run, bone="radius", recipe=RECIPE, permutations=60, reference=199)
     null = table[table["permutation"] > 0]
     assert table["auc"].iloc[0] > 0.85, "the true outcomes are easy here"
     assert table["p"].iloc[0] == 1 / 200

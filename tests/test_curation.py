@@ -47,7 +47,7 @@ def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_f
     first = curate(cohort, one, image_px=32, workers=2)
     curate(cohort, two, image_px=32)
     assert one.indices.read_bytes() == two.indices.read_bytes()
-    monkeypatch.setattr("deepqct.curation.curation.read_scan", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr("deepqct.curation.one_scan.read_scan", lambda path: pytest.fail(f"{path} was read again"))
     pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
 
 

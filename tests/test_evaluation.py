@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepqct import evaluation
-from deepqct.evaluation import auc_interval, calibrate_out_of_fold, roc_points
+from deepqct.evaluation import auc, calibrate_out_of_fold, roc_points
 
 
 def test_auc_agrees_with_scikit_learn_ties_included():
@@ -17,10 +17,10 @@ def test_auc_agrees_with_scikit_learn_ties_included():
     rng = np.random.default_rng(0)
     outcome = rng.random(200) < 0.3
     score = np.round(rng.normal(outcome * 0.8), 1)
-    estimate = auc_interval(outcome, score)
-    assert estimate.value == pytest.approx(roc_auc_score(outcome, score), abs=1e-12)
+    estimate = auc(outcome, score)
+    assert estimate.estimate == pytest.approx(roc_auc_score(outcome, score), abs=1e-12)
     assert (estimate.n, estimate.events) == (200, int(outcome.sum()))
-    assert estimate.low < estimate.value < estimate.high
+    assert estimate.low < estimate.estimate < estimate.high
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -30,7 +30,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     hits = 0
     for _ in range(400):
         score = np.r_[rng.normal(0, 1, 60), rng.normal(0.9, 1, 30)]
-        estimate = auc_interval(np.r_[np.zeros(60), np.ones(30)], score)
+        estimate = auc(np.r_[np.zeros(60), np.ones(30)], score)
         hits += estimate.low <= truth <= estimate.high
     assert 0.92 <= hits / 400 <= 0.98
 
@@ -38,7 +38,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_few_events_are_not_estimable():
     """Four events allow any figure; none is given."""
     outcome = np.r_[np.ones(4), np.zeros(40)]
-    estimate = auc_interval(outcome, np.arange(44.0))
+    estimate = auc(outcome, np.arange(44.0))
     assert not estimate.estimable
     assert str(estimate) == "not estimable (n 44, 4 events)"
     assert roc_points(outcome, np.arange(44.0)).empty
@@ -47,11 +47,11 @@ def test_few_events_are_not_estimable():
 def test_perfect_separation_has_an_interval():
     """DeLong's variance is 0 there, and an interval of no width would be a lie."""
     outcome, score = np.r_[np.zeros(10), np.ones(10)], np.arange(20.0)
-    estimate = auc_interval(outcome, score)
-    assert (estimate.value, estimate.high) == (1.0, 1.0)
+    estimate = auc(outcome, score)
+    assert (estimate.estimate, estimate.high) == (1.0, 1.0)
     assert estimate.low == pytest.approx(0.025**0.1)
-    turned = auc_interval(outcome, -score)
-    assert (turned.value, turned.low, turned.high) == (0.0, 0.0, pytest.approx(1 - 0.025**0.1))
+    turned = auc(outcome, -score)
+    assert (turned.estimate, turned.low, turned.high) == (0.0, 0.0, pytest.approx(1 - 0.025**0.1))
 
 
 def test_the_interval_is_delongs_pair_by_pair():
@@ -62,7 +62,7 @@ def test_the_interval_is_delongs_pair_by_pair():
     won = np.sign(score[outcome][:, None] - score[~outcome][None]) / 2 + 0.5
     variance = won.mean(1).var(ddof=1) / won.shape[0] + won.mean(0).var(ddof=1) / won.shape[1]
     half = 1.959964 * np.sqrt(variance) / (won.mean() * (1 - won.mean()))
-    estimate = auc_interval(outcome, score)
+    estimate = auc(outcome, score)
     ends = np.log([estimate.low / (1 - estimate.low), estimate.high / (1 - estimate.high)])
     np.testing.assert_allclose(ends, np.log(won.mean() / (1 - won.mean())) + np.array([-half, half]), rtol=1e-6)
 
@@ -71,9 +71,9 @@ def test_missing_scores_are_left_out_and_counted():
     """A patient without a scan has no score; n must say so."""
     outcome = np.r_[np.zeros(10), np.ones(10)]
     score = np.r_[np.nan, np.arange(19.0)]
-    assert auc_interval(outcome, score).n == 19
+    assert auc(outcome, score).n == 19
     with pytest.raises(ValueError, match="0 or 1"):
-        auc_interval([0, 1, 2], [1, 2, 3])
+        auc([0, 1, 2], [1, 2, 3])
 
 
 def test_the_band_holds_the_curve():
@@ -145,7 +145,7 @@ def test_the_bootstrap_interval_is_scipys_own():
         lambda a, b: np.mean(np.sign(a[:, None] - b[None])) / 2 + 0.5,
         n_resamples=2000, vectorized=False, method="BCa", rng=np.random.default_rng(0),
     )  # fmt: skip
-    row = evaluation.auc(y, score, method="bca").iloc[0]
+    row = auc(y, score, method="bca").row()
     assert row["low"] == pytest.approx(drawn.confidence_interval.low, abs=1e-9)
     assert row["high"] == pytest.approx(drawn.confidence_interval.high, abs=1e-9)
 
@@ -155,11 +155,11 @@ def test_several_repeats_are_averaged_and_not_their_scores():
     y, score = sample()
     rng = np.random.default_rng(1)
     repeats = score[:, None] + rng.normal(scale=1.5, size=(len(y), 5))
-    estimate = auc_interval(y, repeats)
-    each = [auc_interval(y, column).value for column in repeats.T]
-    assert estimate.value == pytest.approx(np.mean(each))
-    assert auc_interval(y, repeats.mean(axis=1)).value > estimate.value
-    assert auc_interval(y, np.column_stack([score] * 3)).low == pytest.approx(auc_interval(y, score).low)
+    estimate = auc(y, repeats)
+    each = [auc(y, column).estimate for column in repeats.T]
+    assert estimate.estimate == pytest.approx(np.mean(each))
+    assert auc(y, repeats.mean(axis=1)).estimate > estimate.estimate
+    assert auc(y, np.column_stack([score] * 3)).low == pytest.approx(auc(y, score).low)
 
 
 def test_a_paired_comparison_is_narrower_than_two_intervals():
@@ -167,24 +167,24 @@ def test_a_paired_comparison_is_narrower_than_two_intervals():
     y, score = sample(200)
     other = score + np.random.default_rng(2).normal(scale=0.5, size=200)
     for method in ("delong", "bca"):
-        row = evaluation.compare_auc(y, score, other, method=method).iloc[0]
-        alone = auc_interval(y, score)
+        row = evaluation.compare_auc(y, score, other, method=method).row()
+        alone = auc(y, score)
         assert row["high"] - row["low"] < 0.8 * (alone.high - alone.low)
-        assert row["estimate"] == pytest.approx(alone.value - auc_interval(y, other).value)
-    assert evaluation.compare_auc(y, score, score).iloc[0]["p"] == 1
+        assert row["estimate"] == pytest.approx(alone.estimate - auc(y, other).estimate)
+    assert evaluation.compare_auc(y, score, score).p == 1
 
 
 def test_noninferiority_is_a_matter_of_the_interval_and_the_margin():
     """A p of a difference says nothing on it: of few women everything is alike."""
     y, score = sample(2000)
     slightly = score + np.random.default_rng(3).normal(scale=0.3, size=2000)
-    wide = evaluation.noninferiority(y, slightly, score, margin=0.05).iloc[0]
-    tight = evaluation.noninferiority(y, slightly, score, margin=0.005).iloc[0]
-    assert (bool(wide["non_inferior"]), bool(tight["non_inferior"])) == (True, False)
-    assert wide["p"] < 0.025 < tight["p"]
-    assert wide["low"] > -0.05
+    wide = evaluation.noninferiority(y, slightly, score, margin=0.05)
+    tight = evaluation.noninferiority(y, slightly, score, margin=0.005)
+    assert (wide.non_inferior, tight.non_inferior) == (True, False)
+    assert wide.p < 0.025 < tight.p
+    assert wide.low > -0.05
     few = evaluation.noninferiority(y[:20], slightly[:20], score[:20] * 0 + slightly[:20][::-1])
-    assert not few["non_inferior"].item()
+    assert not few.non_inferior
     with pytest.raises(ValueError, match="margin is 0; a margin"):
         evaluation.noninferiority(y, slightly, score, margin=0)
 
@@ -194,11 +194,13 @@ def test_no_variance_is_no_certainty():
     y, score = np.r_[np.zeros(5), np.ones(5)], np.arange(10.0)
     other = score.copy()
     other[[0, 1]] = other[[1, 0]]
-    assert evaluation.compare_auc(y, score, other).iloc[0][["estimate", "p"]].isna().all()
-    row = evaluation.noninferiority(y, score, other).iloc[0]
-    assert np.isnan(row["p"])
-    assert row["non_inferior"] is None
-    assert evaluation.compare_auc(y, score, np.zeros(10)).iloc[0][["estimate", "p"]].isna().all()
+    assert np.isnan([evaluation.compare_auc(y, score, other).estimate, evaluation.compare_auc(y, score, other).p]).all()
+    row = evaluation.noninferiority(y, score, other)
+    assert np.isnan(row.p)
+    assert row.non_inferior is None
+    assert np.isnan(
+        [evaluation.compare_auc(y, score, np.zeros(10)).estimate, evaluation.compare_auc(y, score, np.zeros(10)).p]
+    ).all()
     with pytest.raises(ValueError, match="10 outcomes, 10 and 9 scores"):
         evaluation.compare_auc(y, score, score[:9])
 
@@ -206,11 +208,11 @@ def test_no_variance_is_no_certainty():
 def test_below_five_events_nothing_is_given():
     """The rule holds for every function, not for the AUC alone."""
     y, score = np.r_[np.ones(4), np.zeros(20)], np.arange(24.0)
-    assert np.isnan(evaluation.best_by_chance(y, pd.DataFrame({"a": score}))["observed"].item())
-    assert np.isnan(evaluation.auc_632_plus(y, score[:, None], lambda known, label, new: new[:, 0])["estimate"].item())
+    assert np.isnan(evaluation.best_by_chance(y, pd.DataFrame({"a": score})).observed)
+    assert np.isnan(evaluation.auc_632_plus(y, score[:, None], lambda known, label, new: new[:, 0]).estimate)
     assert evaluation.classification(y, score > 12)["estimate"].isna().all()
     assert evaluation.reclassification(y, before=score > 12, after=score > 10)["estimate"].isna().all()
-    assert np.isnan(evaluation.permutation_p(np.nan, lambda rng: 0.5, permutations=19)["p"].item())
+    assert np.isnan(evaluation.permutation_p(np.nan, lambda rng: 0.5, permutations=19).p)
     with pytest.raises(ValueError, match="leave out those whose outcome is not known"):
         evaluation.classification(np.r_[y, np.nan], np.r_[score, 1] > 12)
 
@@ -234,7 +236,7 @@ def test_chance_is_rejected_one_time_in_twenty():
 def test_auprc_of_a_useless_score_is_the_prevalence():
     """Read like an AUC, 0.5 would look like chance."""
     y, score = sample(4000, effect=0.0)
-    row = evaluation.auprc(y, score).iloc[0]
+    row = evaluation.auprc(y, score).row()
     assert row["estimate"] == pytest.approx(y.mean(), abs=0.03)
     assert row["low"] < row["estimate"] < row["high"]
 
@@ -260,7 +262,9 @@ def test_calibration_finds_what_was_put_in():
 def test_risks_that_separate_the_outcomes_have_no_slope():
     """Newton's method would run away and print whatever it reached."""
     y = np.r_[np.zeros(30), np.ones(30)]
-    found = evaluation.calibration_measures(y, np.r_[np.full(30, 0.2), np.full(30, 0.8)]).set_index("measure")["estimate"]
+    found = evaluation.calibration_measures(y, np.r_[np.full(30, 0.2), np.full(30, 0.8)]).set_index("measure")[
+        "estimate"
+    ]
     assert np.isnan(found["slope"])
     assert np.isfinite(found["Brier"])
 
@@ -332,7 +336,7 @@ def test_the_best_of_many_by_chance_is_what_simulation_gives():
     y = rng.random(150) < 0.33
     unlike = pd.DataFrame(rng.normal(size=(150, 20)))
     alike = pd.DataFrame(np.repeat(unlike[[0]].to_numpy(), 20, axis=1))
-    many, one = (evaluation.best_by_chance(y, table).iloc[0] for table in (unlike, alike))
+    many, one = (evaluation.best_by_chance(y, table).row() for table in (unlike, alike))
     assert many["expected"] == pytest.approx(0.593, abs=0.012)
     assert one["expected"] == pytest.approx(0.5, abs=0.005)
     assert many["p"] > 0.05
@@ -356,9 +360,9 @@ def test_optimism_of_noise_is_taken_off():
     def nearest(known, label, new):
         return label[((new[:, None] - known[None]) ** 2).sum(-1).argmin(1)] + 0.0
 
-    row = evaluation.auc_632_plus(y, x, nearest, draws=60).iloc[0]
-    assert row["apparent"] == 1.0
-    assert row["estimate"] == pytest.approx(0.5, abs=0.1)
+    row = evaluation.auc_632_plus(y, x, nearest, draws=60)
+    assert row.apparent == 1.0
+    assert row.estimate == pytest.approx(0.5, abs=0.1)
 
 
 def test_optimism_is_not_hidden_by_a_second_row_of_the_same_patient():
@@ -371,7 +375,7 @@ def test_optimism_is_not_hidden_by_a_second_row_of_the_same_patient():
         return label[((new[:, None] - known[None]) ** 2).sum(-1).argmin(1)] + 0.0
 
     alone, together = (
-        evaluation.auc_632_plus(y, x, nearest, groups=groups, draws=40)["estimate"].item()
+        evaluation.auc_632_plus(y, x, nearest, patients=groups, draws=40).estimate
         for groups in (None, np.arange(120) // 2)
     )
     assert alone > 0.7
@@ -385,12 +389,12 @@ def test_outcomes_are_dealt_out_by_patient_and_stratum():
     y, within = np.array([0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0]), np.array([0] * 6 + [1] * 6)
     pairs = set()
     for _ in range(200):
-        new = evaluation.permuted(y, rng, within=within, groups=groups)
+        new = evaluation.permuted(y, rng, within=within, patients=groups)
         pairs.add(tuple(new[:6]))
         assert sorted(tuple(new[i : i + 2]) for i in (0, 2, 4)) == [(0, 0), (0, 1), (1, 1)]
         assert sorted(new[6:10]) == [0, 0, 1, 1]
         assert new[10:].tolist() == [1, 0], "the only pair of its fold"
     assert len(pairs) == 6
     assert sorted(evaluation.permuted(y, rng)) == sorted(y)
-    with pytest.raises(ValueError, match="A group lies in two strata"):
-        evaluation.permuted(y, rng, within=np.arange(12), groups=groups)
+    with pytest.raises(ValueError, match="A patient lies in two strata"):
+        evaluation.permuted(y, rng, within=np.arange(12), patients=groups)

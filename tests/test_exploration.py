@@ -9,6 +9,7 @@ import synthetic
 
 from deepqct import exploration
 from deepqct.folder import Run, read_table, write_table
+from deepqct.models.families import models_for, models_table
 from deepqct.networks import Explained, keep_explained, load_explained
 
 FUSED = ("DeepQCT", "all four bones")
@@ -50,6 +51,8 @@ def test_the_widest_network_comes_first_also_of_two_bones(run):
     pair = "wrist, non-weight-bearing (radius + ulna)"
     two = table[(table["family"] != "DeepQCT") | table["model"].isin(["radius", "ulna", pair])]
     write_table(run.predictions, two)
+    columns = pd.DataFrame(columns=["radius Tt.vBMD", "ulna Tt.vBMD"])
+    write_table(run.models_table, models_table(models_for({}, indices=columns, bones=["radius", "ulna"])))
     assert exploration.models_of(run)[0] == ("DeepQCT", pair)
     write_table(run.predictions, two[two["family"] != "DeepQCT"])
     assert exploration.models_of(run)[0][0] == "BMD"
@@ -96,9 +99,9 @@ def test_z_is_for_her_age_and_from_the_reference_alone():
 def test_women_of_like_risk_are_the_others(table):
     """She herself must not count among those who tell what becomes of her."""
     found = exploration.like_her(table, "sub-0009", nearest=5)
-    assert (found["n"], found["events"]) == (5, 5)
-    assert exploration.like_her(table, "sub-0000", nearest=5)["events"] == 2
-    assert np.isnan(exploration.like_her(table, "sub-0000", nearest=4)["estimate"])
+    assert (found.n, found.events) == (5, 5)
+    assert exploration.like_her(table, "sub-0000", nearest=5).events == 2
+    assert np.isnan(exploration.like_her(table, "sub-0000", nearest=4).estimate)
 
 
 def test_a_threshold_does_what_can_be_counted_by_hand(table):

@@ -13,10 +13,10 @@ from deepqct.evaluation import within_folds
 from deepqct.folder import Run, write_json, write_table
 from deepqct.models import models_for, predict_all
 from deepqct.models.classifiers import cross_predict
-from deepqct.models.families import FAMILIES, INDEX_SCORE, widest
-from deepqct.models.predict import Tables
+from deepqct.models.families import FAMILIES, INDEX_SCORE, models_table, widest
+from deepqct.models.predict import Tables, models_of
 from deepqct.models.predict import tables as tables_of
-from deepqct.run_tables import one_patient, wide_indices
+from deepqct.run_tables import patient_labels, wide_indices
 
 BONES = ("radius", "ulna", "tibia", "fibula")
 
@@ -68,8 +68,13 @@ def assembled(tables) -> Tables:
         splits=tables["splits"],
         dictionary=tables["dictionary"],
         outcome=tables["outcome"],
-        groups=tables.get("groups", one_patient(tables["outcome"].index, None)),
+        patients=tables.get("patients", patient_labels(tables["outcome"].index, None)),
     )
+
+
+def models_of_run(tables) -> pd.DataFrame:
+    """models.csv of these tables."""
+    return models_table(models_of(assembled(tables)))
 
 
 def predict(tables) -> pd.DataFrame:

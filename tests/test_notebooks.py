@@ -49,7 +49,7 @@ def test_anatomy(path):
     for cell in code:
         assert cell.outputs == []
         assert cell.execution_count is None
-        assert len(cell.source.splitlines()) <= 15
+        assert len(cell.source.splitlines()) <= 15 or cell.metadata.get("tags") == ["parameters"]
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy import special, stats
 
-from deepqct.evaluation import auc_interval, calibration, compare_auc, net_benefit
+from deepqct.evaluation import auc, calibration_measures, compare_auc, net_benefit
 
 pytestmark = pytest.mark.long
 
@@ -93,9 +93,9 @@ def test_areas_and_their_variance_are_those_of_proc(proc, score):
     """Every interval and p of an AUC rests on DeLong's variance, which coarse scores get wrong most easily."""
     sets, theirs = proc
     assert all(one[score].duplicated().any() for one in sets)
-    logit = [auc_interval(one["y"], one[score]) for one in sets]
-    wald = [auc_interval(one["y"], one[score], method="wald") for one in sets]
-    area, low, high = np.array([(e.value, e.low, e.high) for e in logit]).T
+    logit = [auc(one["y"], one[score]) for one in sets]
+    wald = [auc(one["y"], one[score], method="wald") for one in sets]
+    area, low, high = np.array([(e.estimate, e.low, e.high) for e in logit]).T
     error = (special.logit(high) - special.logit(low)) / (2 * stats.norm.ppf(0.975)) * area * (1 - area)
     np.testing.assert_allclose(area, theirs[f"auc {score}"], rtol=0, atol=1e-8)
     np.testing.assert_allclose(error**2, theirs[f"variance {score}"], rtol=1e-8, atol=0)
@@ -106,7 +106,7 @@ def test_areas_and_their_variance_are_those_of_proc(proc, score):
 def test_paired_differences_are_those_of_proc(proc):
     """A covariance with the wrong sign or divisor still gives a plausible p of one model against another."""
     sets, theirs = proc
-    ours = pd.concat([compare_auc(one["y"], one["a"], one["b"]) for one in sets], ignore_index=True)
+    ours = pd.DataFrame([compare_auc(one["y"], one["a"], one["b"]).row() for one in sets])
     np.testing.assert_allclose(ours["estimate"], theirs["auc a"] - theirs["auc b"], rtol=0, atol=1e-8)
     np.testing.assert_allclose(ours["p"], theirs["p"], rtol=1e-8, atol=0)
     np.testing.assert_allclose(ours[["low", "high"]], theirs[["low", "high"]], rtol=0, atol=1e-8)
@@ -147,5 +147,5 @@ def test_net_benefit_is_that_of_dcurves(peers):
 def test_calibration_is_that_of_statsmodels(peers, measure):
     """An intercept fitted beside the slope, instead of at a slope of 1, answers another question unnoticed."""
     for one, theirs in peers:
-        ours = calibration(**one).set_index("measure").loc[measure, ["estimate", "low", "high"]]
+        ours = calibration_measures(**one).set_index("measure").loc[measure, ["estimate", "low", "high"]]
         np.testing.assert_allclose(ours.to_numpy(float), theirs[measure], rtol=0, atol=1e-6)

@@ -111,7 +111,7 @@ def test_roc_says_auc_interval_n_and_events():
     row = (
         synthetic.performance(table).query("protocol == 'all' and model == 'femoral neck' and measure == 'AUC'").iloc[0]
     )
-    assert f"AUC {row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
+    assert f"AUC {row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
     assert "60 women, 20 events" in texts(axes)
 
 
@@ -122,7 +122,7 @@ def test_roc_of_several_repeats_shows_the_mean_of_their_aucs():
     again = pd.concat([table.assign(repeat=r, score=table["score"] + rng.normal(size=len(table))) for r in range(6)])
     row = synthetic.performance(again).query("model == 'femoral neck' and measure == 'AUC'").iloc[0]
     axes = plots.roc(again, family="BMD", models=["femoral neck"])
-    assert f"AUC {row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
+    assert f"AUC {row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in texts(axes)
 
 
 def test_too_few_events_are_never_a_number():
@@ -138,7 +138,7 @@ def test_too_few_events_are_never_a_number():
 def test_forest_names_every_model_its_numbers_and_the_attainable_auc():
     """A model dropped from the figure, or n of another one beside it, would go unseen."""
     auc = synthetic.performance(synthetic.predictions()).query("measure == 'AUC'").reset_index(drop=True)
-    auc.loc[0, ["value", "low", "high"]] = np.nan
+    auc.loc[0, ["estimate", "low", "high"]] = np.nan
     auc.loc[1, "n"] = 58
     axes = plots.performance(auc, protocol="all", split="out-of-fold", attainable=0.75)
     assert len(axes.get_yticks()) == 19
@@ -209,14 +209,17 @@ def test_virtual_data_are_marked_and_figures_closed(tmp_path):
 def compared() -> dict[str, pd.DataFrame]:
     """The tables of the comparison, out of fold, protocol all."""
     predictions = synthetic.predictions()
-    tables = {"performance": comparison.summarise(predictions), "comparisons": comparison.planned(predictions)}
+    tables = {
+        "performance": synthetic.performance(predictions),
+        "comparisons": comparison.planned(predictions, models=synthetic.models()),
+    }
     tables = {name: t.query("protocol == 'all' and split == 'out-of-fold'") for name, t in tables.items()}
-    return tables | {"curves": comparison.curves(predictions)}
+    return tables | {"curves": comparison.curves(predictions, models=synthetic.models())}
 
 
 def test_every_bone_has_its_network_and_its_indices(compared):
     """A bone without its interval, or weight-bearing ones on the wrong side, would turn the message round."""
-    axes = plots.bones_compared(compared["performance"], attainable={"DeepQCT radius": 0.72})
+    axes = plots.bones_compared(compared["performance"], models=synthetic.models(), attainable={"DeepQCT radius": 0.72})
     words = texts(axes)
     assert "radius\nnon-weight-bearing" in words
     assert "fibula\nweight-bearing" in words
@@ -246,7 +249,7 @@ def test_calibration_says_intercept_and_slope(compared):
         .query("family == 'DeepQCT' and model == 'all four bones' and measure == 'slope'")
         .iloc[0]
     )
-    assert f"slope {slope['value']:.2f} ({slope['low']:.2f} to {slope['high']:.2f})" in texts(axes[2])
+    assert f"slope {slope['estimate']:.2f} ({slope['low']:.2f} to {slope['high']:.2f})" in texts(axes[2])
 
 
 def test_decision_curves_stand_beside_all_and_none(compared):
@@ -257,7 +260,7 @@ def test_decision_curves_stand_beside_all_and_none(compared):
 
 def test_curves_of_too_few_say_so():
     """Five women have no calibration."""
-    empty = comparison.curves(synthetic.predictions()).iloc[:0]
+    empty = comparison.curves(synthetic.predictions(), models=synthetic.models()).iloc[:0]
     assert "not estimable" in texts(plots.calibration(empty, pd.DataFrame())[0])
     assert "not estimable" in texts(plots.decision_curves(empty)[0])
 

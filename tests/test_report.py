@@ -29,9 +29,11 @@ def finished(tmp_path_factory) -> Run:
 def bare(tmp_path) -> Run:
     """A run of which nothing but the record was written."""
     run = Run(tmp_path / "run")
+    failed = {"status": "failed", "seconds": 1.0, "error": "CohortError: No scans.", "parameters": {}}
+    not_run = {"status": "not run", "seconds": None, "error": None, "parameters": {}}
     stages = {
-        "01_data_curation": {"status": "failed", "seconds": 1.0, "error": "CohortError: No scans.", "parameters": {}},
-        "04_clustering": {"status": "not run", "seconds": None, "error": None, "parameters": {}},
+        name: {"stage": name, "bone": "", **state}
+        for name, state in (("01_data_curation", failed), ("04_clustering", not_run))
     }
     write_json(run.record, {"deepqct": "0.1.0", "stages": stages})
     return run
@@ -126,7 +128,7 @@ def test_the_result_is_the_tables(finished):
     row = table.query("protocol == 'all' and family == 'DeepQCT' and model == 'all four bones'").iloc[0]
     assert (
         "In 60 virtual women (20 with fracture; protocol “all”), the DeepQCT score of all four bones reached an "
-        f"out-of-fold AUC of {row['value']:.2f} (95 % {row['low']:.2f}–{row['high']:.2f}); on average over such "
+        f"out-of-fold AUC of {row['estimate']:.2f} (95 % {row['low']:.2f}–{row['high']:.2f}); on average over such "
         "cohorts nobody can exceed 0.75." in text
     )
     assert "The 6-woman test set of “as-published” (2 events) is too small: its AUC is not estimable." in text
@@ -135,7 +137,7 @@ def test_the_result_is_the_tables(finished):
 
 def test_an_auc_below_chance_is_explained_and_chance_is_not():
     """0.33 (0.26–0.41) reads as a finding turned round to everybody who does not know cross-validation."""
-    columns = ["protocol", "split", "family", "model", "measure", "value", "low", "high", "n", "events"]
+    columns = ["protocol", "split", "family", "model", "measure", "estimate", "low", "high", "n", "events"]
     place = ("all", "out-of-fold")
     rows = [
         (*place, "Clinical", "clinical factors", "AUC", 0.33, 0.26, 0.41, 60, 20),
@@ -144,9 +146,9 @@ def test_an_auc_below_chance_is_explained_and_chance_is_not():
         (*place, "BMD", "total hip", "slope", -1.0, -2.0, -0.5, 60, 20),
     ]
     table = pd.DataFrame(rows, columns=columns)
-    (said,) = findings.cautions(pd.DataFrame(), table, pd.DataFrame())
+    (said,) = findings.cautions(pd.DataFrame(), table, pd.DataFrame(), models=synthetic.models())
     assert "1 of 2, the lowest Clinical, clinical factors: 0.33 (95 % 0.26–0.41; n 60, 20 events)." in said
-    assert findings.cautions(pd.DataFrame(), table.iloc[1:], pd.DataFrame()) == []
+    assert findings.cautions(pd.DataFrame(), table.iloc[1:], pd.DataFrame(), models=synthetic.models()) == []
 
 
 @pytest.mark.parametrize(
@@ -156,10 +158,10 @@ def test_an_auc_below_chance_is_explained_and_chance_is_not():
 def test_a_wide_interval_is_put_into_words(finished, tmp_path, low, high, said):
     """0.85 from 21 women is read as excellent by everybody who is not told otherwise."""
     run = Run(tmp_path)
-    for path in (finished.record, finished.settings, finished.participants):
+    for path in (finished.record, finished.settings, finished.participants, finished.models_table):
         (run.folder / path.name).write_bytes(path.read_bytes())
     table = read_table(finished.performance)
-    table.loc[table["split"] == "test", ["value", "low", "high", "n", "events"]] = [0.85, low, high, 21, 7]
+    table.loc[table["split"] == "test", ["estimate", "low", "high", "n", "events"]] = [0.85, low, high, 21, 7]
     write_table(run.performance, table)
     assert said in Page(write_report(run)).text
 
@@ -182,9 +184,10 @@ def test_failures_are_on_top(finished, tmp_path):
     record = read_json(finished.record)
     folder = str(tmp_path / "scans")
     failed = {"status": "failed", "seconds": 3.0, "error": f"ScanError: {folder}/a.AIM is cut.", "parameters": {}}
+    not_run = {"status": "not run", "seconds": None, "error": None, "parameters": {"seed": 7}}
     record["stages"] |= {
-        "02_train_bone_tibia": failed,
-        "04_clustering": {"status": "not run", "seconds": None, "error": None, "parameters": {"seed": 7}},
+        "02_train_bone_tibia": {"stage": "02_train_bone", "bone": "tibia", **failed},
+        "04_clustering": {"stage": "04_clustering", "bone": "", **not_run},
     }
     write_json(run.record, record)
     write_table(run.curation, read_table(finished.curation))

@@ -23,7 +23,7 @@ from deepqct.cohort.tsv import decimal_commas, read_tsv
 from deepqct.folder import read_json, resolve
 from deepqct.scans.formats import ScanError, may_be_calibrated, read_head
 from deepqct.scans.scan import Scan, read_scan
-from deepqct.terms import BINARY, GROUP, KNOWN, LEFT_OUT, ROLES, SITES
+from deepqct.terms import BINARY, KNOWN, LEFT_OUT, ROLES, SAME_PATIENT, SITES
 
 # Ids become file names, and must not be read as a missing value.
 _ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
@@ -169,7 +169,7 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
         entry |= dictionary.get(name, {})
         if name == "participant_id":
             entry["Role"] = "id"
-        elif name == GROUP:
+        elif name == SAME_PATIENT:
             entry["Role"] = "group"
         elif name == outcome:
             entry["Role"] = "outcome"

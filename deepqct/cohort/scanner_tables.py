@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from deepqct.cohort.tsv import decimal_commas, read_tsv
-from deepqct.terms import BONES, UNITS
+from deepqct.terms import BONES, COMPARTMENTS, UNITS
 
 CONTOURS, INDICES = "contours.tsv", "indices.tsv"
-COMPARTMENTS = ("total", "cortical", "trabecular")
 SOURCES = ("ours", "scanner", "both")
 # Names that evaluation programmes of the XtremeCT print.
 ALIASES = {

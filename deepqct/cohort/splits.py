@@ -9,8 +9,8 @@ import pandas as pd
 
 from deepqct.cohort.check import Cohort
 from deepqct.folder import Run, write_table
-from deepqct.run_tables import one_patient
-from deepqct.terms import GROUP
+from deepqct.run_tables import patient_labels
+from deepqct.terms import SAME_PATIENT
 
 PROTOCOLS = ("all", "as-published")
 
@@ -18,7 +18,7 @@ PROTOCOLS = ("all", "as-published")
 def make_splits(
     outcome: pd.Series,
     *,
-    groups: pd.Series | None = None,
+    patients: pd.Series | None = None,
     protocols: Sequence[str] = PROTOCOLS,
     folds: int = 6,
     repeats: int = 1,
@@ -31,7 +31,7 @@ def make_splits(
     ----------
     outcome : Series of 0 and 1
         Indexed by participant_id; its order does not matter.
-    groups : Series, optional
+    patients : Series, optional
         Rows of one value stay on one side of every split; a missing value is a group of its own.
     protocols : tuple of str
         ``all``: folds over everybody. ``as-published``: a test set first, folds over the rest (Chen 2024: 10 %, 6).
@@ -58,8 +58,8 @@ def make_splits(
     """
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
-    together = one_patient(outcome.index, groups)
-    # Drawn over groups, which count as events if one of theirs is.
+    together = patient_labels(outcome.index, patients)
+    # Drawn over patients, which count as events if one of theirs is.
     labels = outcome.astype(int).groupby(together).max().sort_index()
     fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
     if fewest < folds:
@@ -105,8 +105,8 @@ def keep_splits(
     outcome = people[cohort.outcome]
     names = [name.strip() for name in protocols.split(",")]
     splits = make_splits(
-        outcome, groups=people.get(GROUP), protocols=names, folds=folds, repeats=repeats, test_fraction=test_fraction,
-        seed=seed,
+        outcome, patients=people.get(SAME_PATIENT), protocols=names, folds=folds, repeats=repeats,
+        test_fraction=test_fraction, seed=seed,
     )  # fmt: skip
     write_table(run.splits, splits)
     counted = splits.assign(event=splits["participant_id"].map(outcome)).groupby(["protocol", "repeat", "fold"])[

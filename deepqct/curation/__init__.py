@@ -2,6 +2,7 @@
 
 stacks.py          each bone in the middle of its field: what the networks see of a scan
 beside_scanner.py  our indices beside those of the scanner's own software
+one_scan.py        one scan read, its bones cut out, measured and written
 curation.py        every scan of a cohort curated; a scan that fails is a row with its reason
 """
 

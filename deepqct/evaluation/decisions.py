@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from deepqct.evaluation.discrimination import FEWEST
+from deepqct.evaluation.discrimination import FEWEST, Estimate
 
 THRESHOLDS = tuple(np.round(np.arange(0.05, 0.605, 0.01), 2).tolist())  # of decision curves; our choice
 _Z = float(stats.norm.ppf(0.975))
@@ -97,17 +97,18 @@ def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
     }
     rows = []
     for measure, (hit, among) in pairs.items():
-        row = share(int((hit & among).sum()), int(among.sum()))
-        rows.append({"measure": measure} | row | ({} if enough else dict.fromkeys(("estimate", "low", "high"), np.nan)))
+        count, of = int((hit & among).sum()), int(among.sum())
+        found = share(count, of) if enough else Estimate.unknown(n=of, events=count)
+        rows.append({"measure": measure, **found.row()})
     return pd.DataFrame(rows)
 
 
-def share(count: int, of: int) -> dict[str, float]:
-    """A share with its Wilson interval: estimate, low, high, n, events; NaN below 5."""
+def share(count: int, of: int) -> Estimate:
+    """A share with its Wilson interval; not estimable of fewer than 5."""
     if of < FEWEST:
-        return {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": of, "events": count}
+        return Estimate.unknown(n=of, events=count)
     interval = stats.binomtest(count, of).proportion_ci(method="wilson")
-    return {"estimate": count / of, "low": interval.low, "high": interval.high, "n": of, "events": count}
+    return Estimate(count / of, float(interval.low), float(interval.high), of, count)
 
 
 def net_benefit(y: ArrayLike, risk: ArrayLike, *, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:

@@ -6,8 +6,9 @@ repeats' areas, and its interval is of that mean. From fewer than 5 events or no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from sklearn.metrics import average_precision_score
 # many permutations had a mean of 0.514 and an SD of 0.049, 1.2 times DeLong's.
 NETWORKS_VARY = 1.4
 
+NOT_ESTIMABLE = "not estimable"
 FEWEST = 5  # events, and non-events, below which no figure is given; our choice
 METHODS = ("delong", "wald", "bca")
 DRAWS = 2000  # bootstrap samples
@@ -33,41 +35,103 @@ class Estimate:
 
     Parameters
     ----------
-    value, low, high : float
+    estimate, low, high : float
         The figure and its interval.
     n, events : int
         Patients, and those with the outcome.
     """
 
-    value: float
+    estimate: float
     low: float
     high: float
     n: int
     events: int
 
+    @classmethod
+    def of(cls, row: Mapping[Any, Any] | pd.Series) -> Self:
+        """The estimate that a row of a table holds in columns of these names."""
+        values = {field.name: row[field.name] for field in fields(cls)}
+        return cls(**values | {"n": int(values["n"]), "events": int(values["events"])})
+
+    @classmethod
+    def unknown(cls, *, n: int, events: int, **others: Any) -> Self:
+        """What stands in place of an estimate that too few women allow."""
+        known = {"n": n, "events": events, **others}
+        return cls(**dict.fromkeys((field.name for field in fields(cls)), float("nan")) | known)
+
     @property
     def estimable(self) -> bool:
         """True if there were enough events and non-events."""
-        return bool(np.isfinite(self.value))
+        return bool(np.isfinite(self.estimate))
+
+    @property
+    def basis(self) -> str:
+        """What it rests on in words, such as n 216, 71 events."""
+        return f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
 
     def __str__(self) -> str:
         """The figure in words, such as 0.71 (95 % 0.64–0.78; n 216, 71 events)."""
-        basis = f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
         if not self.estimable:
-            return f"not estimable ({basis})"
-        return f"{self.value:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {basis})"
+            return f"{NOT_ESTIMABLE} ({self.basis})"
+        return f"{self.estimate:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {self.basis})"
 
-    def row(self) -> dict[str, float]:
-        """The figures as columns: estimate, low, high, n, events."""
-        return {"estimate": self.value, "low": self.low, "high": self.high, "n": self.n, "events": self.events}
+    def row(self) -> dict[str, Any]:
+        """The figures as columns of a table, by their names."""
+        return asdict(self)
 
 
-def auc_interval(outcome: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0) -> Estimate:
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A difference of two figures of the same patients, with p.
+
+    Parameters
+    ----------
+    estimate, low, high, n, events
+        As in `Estimate`.
+    p : float
+        Two-sided, of no difference.
+    """
+
+    p: float
+
+    def __str__(self) -> str:
+        """The difference in words, such as −0.02 (95 % −0.05 to +0.02; n 216, 71 events; p 0.31)."""
+        if not self.estimable:
+            return f"{NOT_ESTIMABLE} ({self.basis})"
+        return f"{signed(self.estimate)} (95 % {signed(self.low)} to {signed(self.high)}; {self.basis}; p {self.p:.2g})"
+
+
+@dataclass(frozen=True)
+class Noninferiority(Difference):
+    """A difference held against a margin that was fixed beforehand.
+
+    Parameters
+    ----------
+    estimate, low, high, n, events
+        As in `Estimate`.
+    p : float
+        One-sided, of a loss of `margin` or more.
+    margin : float
+        The largest loss that one would accept.
+    non_inferior : bool or None
+        Whether the whole interval lies above −margin; None where it is not estimable.
+    """
+
+    margin: float
+    non_inferior: bool | None
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, a true minus."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0) -> Estimate:
     """Area under the ROC curve with a 95 % interval.
 
     Parameters
     ----------
-    outcome : (n,) of 0 and 1
+    y : (n,) of 0 and 1
         The outcome.
     score : (n,) or (n, repeats) float
         Higher means more risk; patients without a score are left out. Of several columns the mean of the areas is given.
@@ -102,11 +166,11 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike, *, method: str = "delong"
     """
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; use one of {', '.join(METHODS)}.")
-    y, s = _scored(outcome, score)
-    events, none = int(y.sum()), int((~y).sum())
+    label, s = _scored(y, score)
+    events, none = int(label.sum()), int((~label).sum())
     if min(events, none) < FEWEST:
-        return Estimate(np.nan, np.nan, np.nan, len(y), events)
-    above, below = _components(y, s)
+        return Estimate.unknown(n=len(label), events=events)
+    above, below = _components(label, s)
     area = float(above.mean())
     variance = above.var(ddof=1) / events + below.var(ddof=1) / none
     fewer = min(events, none)
@@ -114,24 +178,13 @@ def auc_interval(outcome: ArrayLike, score: ArrayLike, *, method: str = "delong"
         far = 0.025 ** (1 / fewer)
         low, high = (far, 1.0) if area == 1.0 else (0.0, 1 - far)
     elif method == "bca" and variance > 0:
-        low, high = _bca(y, _kernel(y, s), seed=seed)
+        low, high = _bca(label, _kernel(label, s), seed=seed)
     elif method == "wald":
         low, high = np.clip(area + _Z * np.sqrt(variance) * np.array([-1, 1]), 0, 1)
     else:
         half = _Z * np.sqrt(variance or 0.25 / fewer) / (area * (1 - area))
         low, high = special.expit(special.logit(area) + np.array([-half, half]))
-    return Estimate(area, float(low), float(high), len(y), events)
-
-
-def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0) -> pd.DataFrame:
-    """`auc_interval` as a table of one row: estimate, low, high, n, events.
-
-    Parameters
-    ----------
-    y, score, method, seed
-        As in `auc_interval`.
-    """
-    return pd.DataFrame([auc_interval(y, score, method=method, seed=seed).row()])
+    return Estimate(area, float(low), float(high), len(label), events)
 
 
 def better_than_chance(y: ArrayLike, score: ArrayLike, *, wider: float = 1.0) -> float:
@@ -146,18 +199,18 @@ def better_than_chance(y: ArrayLike, score: ArrayLike, *, wider: float = 1.0) ->
     wider : float
         How many times DeLong's the error is, where scores vary more than they would if they were fixed.
     """
-    found = auc_interval(y, score)
+    found = auc(y, score)
     if not found.estimable:
         return float("nan")
     if found.low in (0.0, 1.0) or found.high in (0.0, 1.0):
-        return 0.5 ** (min(found.events, found.n - found.events) / wider**2) if found.value > 0.5 else 1.0
+        return 0.5 ** (min(found.events, found.n - found.events) / wider**2) if found.estimate > 0.5 else 1.0
     error = wider * (special.logit(found.high) - special.logit(found.low)) / (2 * _Z)
-    return float(stats.norm.sf(special.logit(found.value) / error))
+    return float(stats.norm.sf(special.logit(found.estimate) / error))
 
 
 def compare_auc(
     y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, method: str = "delong", seed: int = 0
-) -> pd.DataFrame:
+) -> Difference:
     """Difference of the AUCs of two scores of the same patients.
 
     Parameters
@@ -173,9 +226,9 @@ def compare_auc(
 
     Returns
     -------
-    DataFrame
-        One row: estimate (AUC of a minus AUC of b), low, high (95 %), p (two-sided), n, events; no estimate from fewer than
-        5 events or non-events, nor where unlike scores leave no variance, as two that both separate the outcomes.
+    Difference
+        AUC of a minus AUC of b; not estimable from fewer than 5 events or non-events, nor where unlike scores leave no
+        variance, as two that both separate the outcomes.
 
     References
     ----------
@@ -186,18 +239,18 @@ def compare_auc(
     label, a, b = _paired(y, score_a, score_b)
     n, events = len(label), int(label.sum())
     if min(events, n - events) < FEWEST:
-        return pd.DataFrame([dict.fromkeys(("estimate", "low", "high", "p"), np.nan) | {"n": n, "events": events}])
+        return Difference.unknown(n=n, events=events)
     difference, error = _difference(label, a, b)
     if error == 0 and not np.array_equal(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0)):
-        return pd.DataFrame([dict.fromkeys(("estimate", "low", "high", "p"), np.nan) | {"n": n, "events": events}])
+        return Difference.unknown(n=n, events=events)
     p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else 1.0
     low, high = difference - _Z * error, difference + _Z * error
     if method == "bca" and error > 0:
         low, high = _bca(label, _kernel(label, a) - _kernel(label, b), seed=seed)
-    return pd.DataFrame([{"estimate": difference, "low": low, "high": high, "p": p, "n": n, "events": events}])
+    return Difference(difference, float(low), float(high), n, events, p)
 
 
-def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, margin: float = 0.05) -> pd.DataFrame:
+def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, margin: float = 0.05) -> Noninferiority:
     """Whether the AUC of a is at most `margin` below that of b, the margin fixed beforehand.
 
     Parameters
@@ -209,9 +262,8 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
 
     Returns
     -------
-    DataFrame
-        One row: estimate (a minus b), low, high (95 %), margin, p (one-sided, of a loss of `margin` or more),
-        non_inferior (the whole interval lies above −margin; None where it is not estimable), n, events.
+    Noninferiority
+        AUC of a minus AUC of b, and whether its whole interval lies above −margin.
 
     Raises
     ------
@@ -224,25 +276,21 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; a margin of non-inferiority is above 0.")
-    (row,) = compare_auc(y, score_a, score_b).to_dict("records")
-    error = (row["high"] - row["low"]) / (2 * _Z)
-    if np.isnan(row["estimate"]):
-        p = float("nan")
-    else:
-        p = float(stats.norm.sf((row["estimate"] + margin) / error)) if error > 0 else 0.0
-    figures = {name: row[name] for name in ("estimate", "low", "high")}
-    known = not np.isnan(row["estimate"])
-    verdict = {"margin": margin, "p": p, "non_inferior": bool(row["low"] > -margin) if known else None}
-    return pd.DataFrame([figures | verdict | {"n": row["n"], "events": row["events"]}])
+    found = compare_auc(y, score_a, score_b)
+    if not found.estimable:
+        return Noninferiority.unknown(n=found.n, events=found.events, margin=margin, non_inferior=None)
+    error = (found.high - found.low) / (2 * _Z)
+    p = float(stats.norm.sf((found.estimate + margin) / error)) if error > 0 else 0.0
+    return Noninferiority(**found.row() | {"p": p}, margin=margin, non_inferior=bool(found.low > -margin))
 
 
-def auprc(y: ArrayLike, score: ArrayLike) -> pd.DataFrame:
-    """Area under the precision–recall curve (average precision): estimate, low, high, n, events.
+def auprc(y: ArrayLike, score: ArrayLike) -> Estimate:
+    """Area under the precision–recall curve (average precision) with a 95 % interval.
 
     Parameters
     ----------
     y, score
-        As in `auc_interval`. A useless score has the prevalence, not 0.5.
+        As in `auc`. A useless score has the prevalence, not 0.5.
 
     References
     ----------
@@ -251,12 +299,12 @@ def auprc(y: ArrayLike, score: ArrayLike) -> pd.DataFrame:
     label, s = _scored(y, score)
     events = int(label.sum())
     if min(events, len(label) - events) < FEWEST:
-        return pd.DataFrame([Estimate(np.nan, np.nan, np.nan, len(label), events).row()])
+        return Estimate.unknown(n=len(label), events=events)
     area = float(np.mean([average_precision_score(label, column) for column in s.T]))
     inside = min(area, 1 - 0.5 / events)  # a perfect score has an interval too
     half = _Z / np.sqrt(events * inside * (1 - inside))
     low, high = special.expit(special.logit(inside) + np.array([-half, half]))
-    return pd.DataFrame([Estimate(area, float(low), max(float(high), area), len(label), events).row()])
+    return Estimate(area, float(low), max(float(high), area), len(label), events)
 
 
 def within_folds(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
@@ -276,7 +324,7 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
     Parameters
     ----------
     outcome, score
-        As in `auc_interval`; of several columns the mean of their curves is drawn.
+        As in `auc`; of several columns the mean of their curves is drawn.
     draws : int
         Bootstrap samples of patients, drawn within each outcome.
     seed : int
@@ -387,9 +435,3 @@ def _bca(label: NDArray[np.bool_], kernel: NDArray[np.floating], *, seed: int) -
         method="BCa", rng=np.random.default_rng(seed),
     )  # fmt: skip
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def only_row(table: pd.DataFrame) -> dict[str, Any]:
-    """The only row of a table."""
-    (row,) = table.to_dict("records")
-    return {str(name): value for name, value in row.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,71 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from deepqct.evaluation.discrimination import FEWEST
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A figure beside what chance alone would have given; NaN where it is not estimable.
+
+    Parameters
+    ----------
+    observed : float
+        The figure.
+    expected, upper : float
+        Mean and 95th percentile by chance.
+    p : float
+        How often chance was as good.
+    """
+
+    observed: float
+    expected: float
+    upper: float
+    p: float
+
+    def row(self) -> dict[str, Any]:
+        """The figures as columns of a table, by their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class BestByChance(Chance):
+    """The best of several models beside the best that chance alone would have given.
+
+    Parameters
+    ----------
+    observed, expected, upper, p
+        As in `Chance`.
+    models : int
+        Of those that are estimable.
+    best : object
+        The column of the best one; None if there is none.
+    n, events : int
+        Its patients, and those with the outcome.
+    """
+
+    models: int
+    best: Any
+    n: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """An AUC corrected for optimism; NaN where it is not estimable.
+
+    Parameters
+    ----------
+    apparent, left_out, estimate : float
+        On the women it was fitted on; on those left out of each bootstrap sample; by the .632+ rule.
+    n, events : int
+        Patients, and those with the outcome.
+    """
+
+    apparent: float
+    left_out: float
+    estimate: float
+    n: int
+    events: int
 
 
 def holm(p: ArrayLike) -> NDArray[np.floating]:
@@ -34,9 +100,9 @@ def holm(p: ArrayLike) -> NDArray[np.floating]:
 
 
 def permuted(
-    y: ArrayLike, rng: np.random.Generator, *, within: ArrayLike | None = None, groups: ArrayLike | None = None
+    y: ArrayLike, rng: np.random.Generator, *, within: ArrayLike | None = None, patients: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """Outcomes dealt out anew, those of a group together to another group of its size.
+    """Outcomes dealt out anew, those of a patient together to another patient of its size.
 
     Parameters
     ----------
@@ -45,14 +111,14 @@ def permuted(
     rng : Generator
         Of the draw.
     within : (n,), optional
-        Outcomes stay in their stratum, such as a fold, which must not part a group.
-    groups : (n,), optional
+        Outcomes stay in their stratum, such as a fold, which must not part a patient.
+    patients : (n,), optional
         Rows of one value are one patient; each row alone by default.
 
     Raises
     ------
     ValueError
-        If a group lies in two strata.
+        If a patient lies in two strata.
 
     References
     ----------
@@ -60,12 +126,12 @@ def permuted(
     """
     label = np.asarray(y)
     stratum = np.zeros(len(label), int) if within is None else pd.factorize(np.asarray(within))[0]
-    group = np.arange(len(label)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    size = np.bincount(group)[group]
-    if len(set(zip(group.tolist(), stratum.tolist(), strict=True))) > group.max(initial=-1) + 1:
-        raise ValueError("A group lies in two strata; draw the folds by group.")
+    patient = np.arange(len(label)) if patients is None else pd.factorize(np.asarray(patients))[0]
+    size = np.bincount(patient)[patient]
+    if len(set(zip(patient.tolist(), stratum.tolist(), strict=True))) > patient.max(initial=-1) + 1:
+        raise ValueError("A patient lies in two strata; draw the folds by patient.")
     found = label.copy()
-    order = np.argsort(group, kind="stable")
+    order = np.argsort(patient, kind="stable")
     for key in sorted(set(zip(stratum.tolist(), size.tolist(), strict=True))):
         rows = order[(stratum[order] == key[0]) & (size[order] == key[1])].reshape(-1, key[1])
         found[rows] = label[rows[rng.permutation(len(rows))]]
@@ -73,8 +139,8 @@ def permuted(
 
 
 def best_by_chance(
-    y: ArrayLike, scores: pd.DataFrame, *, groups: ArrayLike | None = None, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+    y: ArrayLike, scores: pd.DataFrame, *, patients: ArrayLike | None = None, draws: int = 2000, seed: int = 0
+) -> BestByChance:
     """The best AUC that as many scores, as alike as these, reach when the outcome has nothing to do with them.
 
     Parameters
@@ -83,7 +149,7 @@ def best_by_chance(
         The outcome.
     scores : (n, models) DataFrame
         One column a model; each is judged on the women who have it.
-    groups : (n,), optional
+    patients : (n,), optional
         As in `permuted`.
     draws : int
         How often the outcomes are dealt out anew.
@@ -92,10 +158,8 @@ def best_by_chance(
 
     Returns
     -------
-    DataFrame
-        One row: models (of those that are estimable), best (its column), observed (its AUC), expected (mean best by
-        chance), upper (its 95th percentile), p (how often chance was as good), n, events (of the best one). No figures from
-        fewer than 5 events or non-events.
+    BestByChance
+        The best AUC beside those of chance; no figures from fewer than 5 events or non-events.
 
     Raises
     ------
@@ -110,7 +174,7 @@ def best_by_chance(
     if len(label) != len(scores) or not np.isin(label, (0, 1)).all():
         raise ValueError("The outcome must be 0 or 1 for every patient; leave out those whose outcome is not known.")
     rng = np.random.default_rng(seed)
-    labels = np.vstack([label, *(permuted(label, rng, groups=groups) for _ in range(draws))])
+    labels = np.vstack([label, *(permuted(label, rng, patients=patients) for _ in range(draws))])
     known = {}
     for name in scores:
         score = scores[name].to_numpy(float)
@@ -122,13 +186,14 @@ def best_by_chance(
             areas = (mine @ stats.rankdata(score[there]) - events * (events + 1) / 2) / pairs
             known[name] = (areas, int(there.sum()), int(events[0]))
     if not known:
-        figures = dict.fromkeys(("observed", "expected", "upper", "p"), np.nan)
-        return pd.DataFrame([{"models": 0, "best": None} | figures | {"n": len(label), "events": int(label.sum())}])
+        return BestByChance(np.nan, np.nan, np.nan, np.nan, models=0, best=None, n=len(label), events=int(label.sum()))
     table = np.array([areas for areas, _, _ in known.values()])
     best, name = table.max(axis=0), list(known)[int(table[:, 0].argmax())]
-    row: dict[str, Any] = {"models": len(known), "best": name, "observed": best[0], "expected": best[1:].mean()}
-    row |= {"upper": np.quantile(best[1:], 0.95), "p": (1 + (best[1:] >= best[0] - 1e-12).sum()) / (draws + 1)}
-    return pd.DataFrame([row | {"n": known[name][1], "events": known[name][2]}])
+    by_chance = best[1:]
+    p = float((1 + (by_chance >= best[0] - 1e-12).sum()) / (draws + 1))
+    expected, upper = float(by_chance.mean()), float(np.quantile(by_chance, 0.95))
+    _, n, events = known[name]
+    return BestByChance(float(best[0]), expected, upper, p, models=len(known), best=name, n=n, events=events)
 
 
 def permutation_p(
@@ -137,7 +202,7 @@ def permutation_p(
     *,
     permutations: int = 200,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> Chance:
     """How often a whole procedure does as well on permuted outcomes.
 
     Parameters
@@ -153,20 +218,19 @@ def permutation_p(
 
     Returns
     -------
-    DataFrame
-        One row: observed, expected (mean under permutation), upper (95th percentile), p (never below
-        1 / (permutations + 1)), permutations; no figures where one of them is not known.
+    Chance
+        The figure beside those of permuted outcomes; p is never below 1 / (permutations + 1). No figures where one of
+        them is not known.
 
     References
     ----------
     Ojala M, Garriga GC (2010), J Mach Learn Res 11:1833.
     """
     found = np.array([refit(np.random.default_rng([seed, number])) for number in range(permutations)])
-    figures = dict.fromkeys(("observed", "expected", "upper", "p"), np.nan)
-    if np.isfinite(observed) and np.isfinite(found).all():
-        p = (1 + (found >= observed - 1e-12).sum()) / (permutations + 1)
-        figures = {"observed": observed, "expected": found.mean(), "upper": np.quantile(found, 0.95), "p": p}
-    return pd.DataFrame([figures | {"permutations": permutations}])
+    if not (np.isfinite(observed) and np.isfinite(found).all()):
+        return Chance(np.nan, np.nan, np.nan, np.nan)
+    p = float((1 + (found >= observed - 1e-12).sum()) / (permutations + 1))
+    return Chance(float(observed), float(found.mean()), float(np.quantile(found, 0.95)), p)
 
 
 def auc_632_plus(
@@ -174,10 +238,10 @@ def auc_632_plus(
     x: NDArray[np.floating],
     fit_predict: Callable[[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating]],
     *,
-    groups: ArrayLike | None = None,
+    patients: ArrayLike | None = None,
     draws: int = 100,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> Corrected:
     """AUC corrected for optimism by the .632+ bootstrap.
 
     Parameters
@@ -188,7 +252,7 @@ def auc_632_plus(
         The predictors.
     fit_predict : callable
         Fits on (x, y) and scores new rows: ``fit_predict(x, y, new)``.
-    groups : (n,), optional
+    patients : (n,), optional
         Rows of one value are one patient, drawn or left out together; each row alone by default.
     draws : int
         Bootstrap samples of patients; the patients left out of each are scored.
@@ -197,20 +261,20 @@ def auc_632_plus(
 
     Returns
     -------
-    DataFrame
-        One row: apparent, left_out, estimate (.632+), n, events; no figures from fewer than 5 events or non-events.
+    Corrected
+        No figures from fewer than 5 events or non-events.
 
     References
     ----------
     Efron B, Tibshirani R (1997), J Am Stat Assoc 92:548; for the AUC, Sahiner B et al. (2008), Med Phys 35:1559.
     """
     label = np.asarray(y, float)
-    basis = {"n": len(label), "events": int(label.sum())}
-    if min(basis["events"], len(label) - basis["events"]) < FEWEST:
-        return pd.DataFrame([dict.fromkeys(("apparent", "left_out", "estimate"), np.nan) | basis])
+    n, events = len(label), int(label.sum())
+    if min(events, n - events) < FEWEST:
+        return Corrected(np.nan, np.nan, np.nan, n, events)
     rng = np.random.default_rng(seed)
-    group = np.arange(len(label)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    rows_of = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    patient = np.arange(len(label)) if patients is None else pd.factorize(np.asarray(patients))[0]
+    rows_of = [np.flatnonzero(patient == number) for number in range(patient.max() + 1)]
     areas = []
     for _ in range(draws):
         taken = rng.choice(len(rows_of), len(rows_of))
@@ -224,8 +288,7 @@ def auc_632_plus(
     overfit = (apparent - bounded) / (apparent - 0.5) if apparent > bounded else 0.0
     weight = 0.632 / (1 - 0.368 * overfit)
     estimate = (1 - weight) * apparent + weight * bounded
-    figures = {"apparent": apparent, "left_out": left_out, "estimate": estimate}
-    return pd.DataFrame([figures | basis])
+    return Corrected(apparent, left_out, estimate, n, events)
 
 
 def sample_size(

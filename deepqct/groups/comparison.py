@@ -12,9 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from deepqct.folder import Run, read_json, read_table, write_table
-from deepqct.models.families import headline
-from deepqct.run_tables import run_outcome
-from deepqct.terms import KNOWN, columns_by_role
+from deepqct.run_tables import headlines, main_rows, osteoporosis_of, read_models, run_outcome
+from deepqct.terms import columns_by_role
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
@@ -128,16 +127,14 @@ def _variables(run: Run) -> pd.DataFrame:
     roles = [*columns_by_role(dictionary, "clinical"), *columns_by_role(dictionary, "bmd")]
     people = read_table(run.participants).set_index("participant_id")
     table = people[roles].astype(float)
-    scores = people[[column for column in people if column in KNOWN and column.startswith("t_")]].astype(float)
-    if len(scores.columns):  # the World Health Organization's definition, at the worst site
-        table.insert(0, "osteoporosis", (scores.min(axis=1) <= -2.5).astype(float).where(scores.notna().any(axis=1)))
+    osteoporosis = osteoporosis_of(people)
+    if osteoporosis.notna().any():
+        table.insert(0, "osteoporosis", osteoporosis)
     table.insert(0, str(outcome.name), outcome.astype(float))
     predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    held_out = predictions[(predictions["family"] == "DeepQCT") & (predictions["split"] == "out-of-fold")]
     # Without clinical factors, which are compared by themselves, and without the indices that made the groups.
-    if (fused_name := headline(held_out["model"].unique())) is not None:
-        fused = held_out[held_out["model"] == fused_name]
-        first = fused[fused["protocol"] == fused["protocol"].iloc[0]]
+    images = headlines(predictions[predictions["family"] == "DeepQCT"], read_models(run))
+    if len(first := main_rows(images)):
         table.insert(1, f"DeepQCT risk, {first['model'].iloc[0]}", first.groupby("participant_id")["risk"].mean())
     return table
 

@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from deepqct.evaluation.decisions import threshold_for
 
 RIDGE = "ridge"
-SENSITIVITY = ("random forest", "support vectors", "gradient boosting")  # beside the ridge; settings are our choice
+OTHERS = ("random forest", "support vectors", "gradient boosting")  # beside the ridge; settings are our choice
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # on standardised columns; our choice
 FEWEST_FOLDS = 2  # inner folds; a single training fold is divided anew
 
@@ -62,7 +62,7 @@ def fit(
     outcome: pd.Series,
     fold: pd.Series,
     classifier: str = RIDGE,
-    groups: pd.Series | None = None,
+    patients: pd.Series | None = None,
 ) -> Fitted:
     """Fit a classifier on training patients alone.
 
@@ -75,7 +75,7 @@ def fit(
         loss; a single one is divided anew, stratified. Indexed as `features`.
     classifier : str
         ridge: logistic regression; random forest, support vectors, gradient boosting.
-    groups : Series, optional
+    patients : Series, optional
         Rows of one value stay together where a single fold is divided anew.
 
     Raises
@@ -83,8 +83,8 @@ def fit(
     ValueError
         If the classifier is not known.
     """
-    if classifier not in (RIDGE, *SENSITIVITY):
-        raise ValueError(f"Unknown classifier {classifier!r}; use one of {', '.join((RIDGE, *SENSITIVITY))}.")
+    if classifier not in (RIDGE, *OTHERS):
+        raise ValueError(f"Unknown classifier {classifier!r}; use one of {', '.join((RIDGE, *OTHERS))}.")
     # A column without any value says nothing; the imputer could only invent it.
     columns = tuple(str(column) for column in features.columns[features.notna().any()])
     y = outcome.to_numpy(int)
@@ -93,10 +93,10 @@ def fit(
         return Fitted(None, columns, 0.0, nothing)
     x = features[list(columns)].to_numpy(float)
     if classifier != RIDGE:
-        model = _sensitivity(classifier).fit(x, y)
+        model = _other(classifier).fit(x, y)
         return Fitted(model, columns, float(_logit(model, x).mean()), nothing)
     with config_context(assume_finite=True, skip_parameter_validation=True):  # a third of the time of such small fits
-        logits, levels = _inner_logits(x, y, _inner_folds(y, fold.to_numpy(), groups=groups))
+        logits, levels = _inner_logits(x, y, _inner_folds(y, fold.to_numpy(), patients=patients))
     loss = (np.logaddexp(0, logits) - y * logits).mean(axis=1)
     best = int(np.argmin(np.round(loss, 12)))  # of equal ones the stronger penalty
     model = make_pipeline(*_prepared(), _logistic(C_GRID[best])).fit(x, y)
@@ -111,7 +111,7 @@ def cross_predict(
     classifier: str = RIDGE,
     sensitivity: float | None = None,
     training: Mapping[str, pd.DataFrame] | None = None,
-    groups: pd.Series | None = None,
+    patients: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Scores of one model: each fold from the other folds, the test set from all folds.
 
@@ -128,7 +128,7 @@ def cross_predict(
     training : mapping of str to DataFrame, optional
         By held-out fold, what the training patients' features are when that fold is held out, where they differ from
         `features`: scores of networks that did not see it.
-    groups : Series, optional
+    patients : Series, optional
         As in `fit`.
 
     Returns
@@ -154,8 +154,10 @@ def cross_predict(
         rows = measured & (fold == held_out)
         if not rows.any():
             continue
-        together = None if groups is None else groups[train]
-        model = fit(known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier, groups=together)
+        together = None if patients is None else patients[train]
+        model = fit(
+            known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier, patients=together
+        )
         logit = model.logit(features[rows])
         table.loc[rows, "score"] = logit - model.level
         table.loc[rows, "risk"] = special.expit(logit)
@@ -163,12 +165,12 @@ def cross_predict(
     return table
 
 
-def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, groups: pd.Series | None) -> NDArray[Any]:
+def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, patients: pd.Series | None) -> NDArray[Any]:
     """The folds of the training patients, or new ones where they are too few."""
     if len(np.unique(fold)) >= FEWEST_FOLDS:
         return fold
     drawn = np.zeros(len(y), int)
-    together = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]
+    together = np.arange(len(y)) if patients is None else pd.factorize(patients)[0]
     few = min(3, *(len(np.unique(together[y == outcome])) for outcome in (0, 1)))
     if few < 2:
         return drawn
@@ -214,7 +216,7 @@ def _logistic(c: float) -> LogisticRegression:
     return LogisticRegression(C=c, solver="newton-cholesky", max_iter=200)
 
 
-def _sensitivity(name: str) -> Pipeline:
+def _other(name: str) -> Pipeline:
     """The classifiers beside the ridge, with settings that were fixed beforehand."""
     models: dict[str, Any] = {
         "random forest": RandomForestClassifier(300, min_samples_leaf=5, random_state=0),

@@ -15,32 +15,33 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
-from deepqct.evaluation.discrimination import NETWORKS_VARY, only_row
+from deepqct.evaluation.discrimination import NETWORKS_VARY
 from deepqct.folder import Run, read_table, write_table
 from deepqct.models.classifiers import RIDGE, cross_predict
-from deepqct.models.families import Model, headline, is_fused, models_for
+from deepqct.models.families import Model, models_for, models_table
 from deepqct.models.optimism import adequacy, optimism
-from deepqct.models.predict import tables
-from deepqct.run_tables import first_repeat, out_of_fold, rows_of
-from deepqct.terms import BONES, KNOWN
+from deepqct.models.predict import models_of, tables
+from deepqct.run_tables import first_repeat, headlines, main_rows, osteoporosis_of, rows_of
+from deepqct.terms import BONES, SITES
 from deepqct.work import Progress
 
 MARGIN = 0.05  # of non-inferiority, in AUC; our choice
 ONE_SIDED = 0.025  # level of a verdict of non-inferiority
 STANDARD = "standard stacking"
 OLD = 75  # years, where the subgroups of age part; our choice
-OSTEOPOROSIS = -2.5  # T-score, of any site (WHO 1994, Technical Report 843)
 _BLOCK = ["protocol", "split"]
 _MODEL = ["family", "model"]
 
 
-def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFrame:
+def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool = False) -> pd.DataFrame:
     """Every measure of every model, with interval, n and events.
 
     Parameters
     ----------
     predictions : DataFrame
         As predictions.csv.
+    models : DataFrame
+        As models.csv.
     strict : bool
         True if fused models come from strict stacking; those of standard stacking are not tested, since it favours them
         where there is nothing to find.
@@ -48,20 +49,21 @@ def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFram
     Returns
     -------
     DataFrame
-        protocol, split, family, model, measure, value, low, high, n, events, repeats, p (of the AUC: one-sided, against
+        protocol, split, family, model, measure, estimate, low, high, n, events, repeats, p (of the AUC: one-sided, against
         chance; of networks by an error wider than DeLong's), p_holm (adjusted for all models of the protocol and split).
         Measures: AUC, AUPRC; of the first repeat: sensitivity, specificity, PPV, NPV at the thresholds that the training
         folds chose, intercept, slope, Brier, scaled Brier. No value where it is not estimable.
     """
     rows: list[dict[str, Any]] = []
+    fused = _fused(models)
     for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
         outcome, scores = _repeats(part)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
-        biased = not strict and is_fused(what["family"], what["model"])
+        biased = not strict and (what["family"], what["model"]) in fused
         wider = NETWORKS_VARY if what["family"] == "DeepQCT" else 1.0
         p = np.nan if biased else evaluation.better_than_chance(outcome, scores, wider=wider)
-        rows.append(what | {"measure": "AUC", "p": p} | only_row(evaluation.auc(outcome, scores)))
-        rows.append(what | {"measure": "AUPRC"} | only_row(evaluation.auprc(outcome, scores)))
+        rows.append(what | {"measure": "AUC", "p": p} | evaluation.auc(outcome, scores).row())
+        rows.append(what | {"measure": "AUPRC"} | evaluation.auprc(outcome, scores).row())
         first = first_repeat(part)
         called = evaluation.decided(first["score"].to_numpy(float), first["threshold"].to_numpy(float))
         figures = [
@@ -71,18 +73,22 @@ def summarise(predictions: pd.DataFrame, *, strict: bool = False) -> pd.DataFram
         rows += [
             what | {"repeats": 1} | {str(k): v for k, v in row.items()} for row in pd.concat(figures).to_dict("records")
         ]
-    table = pd.DataFrame(rows).rename(columns={"estimate": "value"})
+    table = pd.DataFrame(rows)
     table["p_holm"] = table.groupby(_BLOCK)["p"].transform(evaluation.holm)
-    return table[[*_BLOCK, *_MODEL, "measure", "value", "low", "high", "n", "events", "repeats", "p", "p_holm"]]
+    return table[[*_BLOCK, *_MODEL, "measure", "estimate", "low", "high", "n", "events", "repeats", "p", "p_holm"]]
 
 
-def planned(predictions: pd.DataFrame, *, margin: float = MARGIN, strict: bool = False) -> pd.DataFrame:
+def planned(
+    predictions: pd.DataFrame, *, models: pd.DataFrame, margin: float = MARGIN, strict: bool = False
+) -> pd.DataFrame:
     """The comparisons that were fixed beforehand.
 
     Parameters
     ----------
     predictions : DataFrame
         As predictions.csv.
+    models : DataFrame
+        As models.csv.
     margin : float
         Of non-inferiority.
     strict : bool
@@ -97,21 +103,20 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN, strict: bool =
         against weight-bearing bones. With a fused model of standard stacking, the caveat, there are no p values and no
         verdict: that stacking favours fused models where there is nothing to find.
     """
-    tables = []
+    tables, fused = [], _fused(models)
     for (protocol, split), block in predictions.groupby(_BLOCK, sort=False):
         rows = []
-        for question, one, other, with_margin in _questions(block):
+        for question, one, other, with_margin in _questions(block, models):
             a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (one, other))
             outcome, score_a, score_b = _both(a, b)
             row = {"protocol": protocol, "split": split, "question": question, "family_a": one[0], "model_a": one[1]}
-            row |= {"family_b": other[0], "model_b": other[1]} | only_row(
-                evaluation.compare_auc(outcome, score_a, score_b)
-            )
+            row |= {"family_b": other[0], "model_b": other[1]}
+            row |= evaluation.compare_auc(outcome, score_a, score_b).row()
             row |= {"margin": np.nan, "p_margin": np.nan, "repeats": score_a.shape[1], "caveat": ""}
             if with_margin:
-                against = only_row(evaluation.noninferiority(outcome, score_a, score_b, margin=margin))
-                row |= {"margin": margin, "p_margin": against["p"]}
-            if not strict and (is_fused(*one) or is_fused(*other)):
+                against = evaluation.noninferiority(outcome, score_a, score_b, margin=margin)
+                row |= {"margin": margin, "p_margin": against.p}
+            if not strict and {one, other} & fused:
                 row |= {"p": np.nan, "p_margin": np.nan, "caveat": STANDARD}
             rows.append(row)
         if rows:
@@ -137,26 +142,32 @@ def planned(predictions: pd.DataFrame, *, margin: float = MARGIN, strict: bool =
     return pd.concat(tables, ignore_index=True)[order] if tables else pd.DataFrame(columns=order)
 
 
-def _questions(block: pd.DataFrame) -> Iterator[tuple[str, tuple[str, str], tuple[str, str], bool]]:
+def _fused(models: pd.DataFrame) -> set[tuple[str, str]]:
+    """Family and model of those that are fitted on scores of networks."""
+    return set(models.loc[models["fused"], _MODEL].itertuples(index=False, name=None))
+
+
+def _questions(
+    block: pd.DataFrame, models: pd.DataFrame
+) -> Iterator[tuple[str, tuple[str, str], tuple[str, str], bool]]:
     """The planned questions that the models at hand allow."""
     there = set(block[_MODEL].itertuples(index=False, name=None))
-    wide = {family: (family, headline(_names(block, family)) or "") for family in block["family"].unique()}
-    asked: list[tuple[str, tuple[str, str], tuple[str, str], bool]] = []
+    known = models[[pair in there for pair in models[_MODEL].itertuples(index=False, name=None)]]
+    wide = {family: (family, model) for family, model in known.loc[known["headline"], _MODEL].itertuples(index=False)}
+    own = known[known["own"]].set_index(["family", "bones"])["model"]
     pairs = [("DeepQCT", "pQCT-index", True), ("pQCT-index", "BMD", False), ("DeepQCT", "BMD", False)]
     pairs += [("DeepQCT", "FRAX", False), ("DeepQCT", "Clinical", False)]
     for one, other, with_margin in pairs:
         if one in wide and other in wide:
-            asked.append((f"{one} − {other}", wide[one], wide[other], with_margin))
-    asked += [(f"DeepQCT − pQCT-index, {b}", ("DeepQCT", b), ("pQCT-index", b), True) for b in BONES]
-    names = {name for family, name in there if family == "DeepQCT"}
-    wrist, ankle = (next((n for n in names if n.startswith(site)), "") for site in ("wrist,", "ankle,"))
-    asked.append(("non-weight-bearing − weight-bearing", ("DeepQCT", wrist), ("DeepQCT", ankle), True))
-    for question in asked:
-        if question[1] in there and question[2] in there:
-            yield question
+            yield f"{one} − {other}", wide[one], wide[other], with_margin
+    by_bones = [(f"DeepQCT − pQCT-index, {b}", ("DeepQCT", b), ("pQCT-index", b)) for b in BONES]
+    wrist, ankle = (("DeepQCT", ", ".join(SITES[site])) for site in ("wrist", "ankle"))
+    for question, first, second in [*by_bones, ("non-weight-bearing − weight-bearing", wrist, ankle)]:
+        if first in own.index and second in own.index:
+            yield question, (first[0], own[first]), (second[0], own[second]), True
 
 
-def curves(predictions: pd.DataFrame) -> pd.DataFrame:
+def curves(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
     """Calibration curves and decision curves of each family's widest model, out of fold, first protocol and repeat.
 
     Returns
@@ -166,7 +177,7 @@ def curves(predictions: pd.DataFrame) -> pd.DataFrame:
         benefit per woman), low, high, n, events.
     """
     parts = []
-    for family, model, part in _headlines(predictions):
+    for family, model, part in _headlines(predictions, models):
         first = first_repeat(part)
         n, events = len(first), int(first["outcome"].sum())
         smooth = evaluation.calibration_curve(first["outcome"], first["risk"]).rename(
@@ -184,7 +195,7 @@ def curves(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=names)
 
 
-def reclassified(predictions: pd.DataFrame) -> pd.DataFrame:
+def reclassified(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
     """Women who change side when indices or DeepQCT replace bone density, out of fold, first protocol and repeat.
 
     Returns
@@ -194,7 +205,7 @@ def reclassified(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     found = {
         family: (model, first_repeat(part).set_index("participant_id"))
-        for family, model, part in _headlines(predictions)
+        for family, model, part in _headlines(predictions, models)
     }
     parts = []
     for family in ("pQCT-index", "DeepQCT"):
@@ -212,7 +223,7 @@ def reclassified(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
-def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.DataFrame:
+def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
     """The AUC of each family's widest model by age and by osteoporosis, out of fold, first protocol.
 
     Parameters
@@ -228,19 +239,18 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame) -> pd.Dat
         subgroup, family, model, estimate, low, high, n, events.
     """
     people = participants.set_index("participant_id")
-    groups: dict[str, pd.Series] = {}
+    subgroups: dict[str, pd.Series] = {}
     if "age" in people:
-        groups |= {f"younger than {OLD}": people["age"] < OLD, f"{OLD} and older": people["age"] >= OLD}
-    scores = people[[c for c in people if c in KNOWN and str(c).startswith("t_")]]
-    if scores.shape[1]:
-        lowest = scores.min(axis=1)
-        groups |= {"osteoporosis (T ≤ −2.5)": lowest <= OSTEOPOROSIS, "no osteoporosis": lowest > OSTEOPOROSIS}
+        subgroups |= {f"younger than {OLD}": people["age"] < OLD, f"{OLD} and older": people["age"] >= OLD}
+    osteoporosis = osteoporosis_of(people)
+    if osteoporosis.notna().any():
+        subgroups |= {"osteoporosis (T ≤ −2.5)": osteoporosis == 1, "no osteoporosis": osteoporosis == 0}
     rows = []
-    for name, members in groups.items():
-        for family, model, part in _headlines(predictions):
+    for name, members in subgroups.items():
+        for family, model, part in _headlines(predictions, models):
             inside = part[part["participant_id"].isin(members.index[members])]
             if len(inside):
-                figures = only_row(evaluation.auc(*_repeats(inside)))
+                figures = evaluation.auc(*_repeats(inside)).row()
                 rows.append({"subgroup": name, "family": family, "model": model} | figures)
     return pd.DataFrame(rows, columns=["subgroup", "family", "model", "estimate", "low", "high", "n", "events"])
 
@@ -280,16 +290,18 @@ def compare_run(
     """
     data, strict = tables(run, stacking=stacking), stacking == "strict"
     others = other_classifiers(run, classifiers=classifiers, workers=workers)
+    models = models_table(models_of(data))
     found = {
-        "performance": summarise(predictions, strict=strict),
-        "comparisons": planned(predictions, margin=margin, strict=strict),
-        "curves": curves(predictions),
-        "reclassification": reclassified(predictions),
-        "subgroups": by_subgroup(predictions, read_table(run.participants)),
+        "performance": summarise(predictions, models=models, strict=strict),
+        "comparisons": planned(predictions, models=models, margin=margin, strict=strict),
+        "curves": curves(predictions, models=models),
+        "reclassification": reclassified(predictions, models=models),
+        "subgroups": by_subgroup(predictions, read_table(run.participants), models=models),
         "sample_size": adequacy(data),
         "optimism": optimism(
             data,
             predictions,
+            models=models,
             permutations=permutations,
             bootstraps=bootstraps,
             workers=workers,
@@ -309,24 +321,16 @@ def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return pd.DataFrame(columns=names)
     rows = [
-        dict(zip(names, key, strict=False)) | only_row(evaluation.auc(part["outcome"], part["score"]))
+        dict(zip(names, key, strict=False)) | evaluation.auc(part["outcome"], part["score"]).row()
         for key, part in scores.groupby(names[:3], sort=False)
     ]
     return pd.DataFrame(rows)[names]
 
 
-def _headlines(predictions: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Each family's widest model with its out-of-fold rows of the first protocol."""
-    main = out_of_fold(predictions)
-    for family in main["family"].unique():
-        model = headline(_names(main, family))
-        if model is not None:
-            yield str(family), model, main[(main["family"] == family) & (main["model"] == model)]
-
-
-def _names(table: pd.DataFrame, family: str) -> list[str]:
-    """The names of a family's models."""
-    return [str(name) for name in table.loc[table["family"] == family, "model"].unique()]
+def _headlines(predictions: pd.DataFrame, models: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Each family's headline model with the rows of the main result."""
+    for (family, model), part in headlines(main_rows(predictions), models).groupby(_MODEL, sort=False):
+        yield str(family), str(model), part
 
 
 def _repeats(part: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -352,7 +356,7 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     run : Run
         With the curation's tables.
     classifiers : str
-        Names of `deepqct.models.classifiers.SENSITIVITY`, separated by commas; empty or none: nothing.
+        Names of `deepqct.models.classifiers.OTHERS`, separated by commas; empty or none: nothing.
     workers : int
         Models side by side.
 
@@ -366,11 +370,11 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     first = data.splits.iloc[0]
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
-    models = [m for m in models_for(data.dictionary, indices=features[data.indices], bones=[]) if m.fitted]
+    models = models_for(data.dictionary, indices=features[data.indices], bones=[])
 
     def one(model: Model, name: str) -> pd.DataFrame:
         columns = features[list(model.columns)].astype(float)
-        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name, groups=data.groups)["score"]
+        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name, patients=data.patients)["score"]
         rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 

@@ -7,7 +7,7 @@ family has is our choice, fixed beforehand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,12 +18,14 @@ FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
 PLUS_CLINICAL = " + clinical"
 PLUS_INDICES = " + all indices"
-_WHOLE = ("clinical factors", "all probabilities", "all sites", "all four bones")
 PAIRS: dict[str, tuple[str, ...]] = {
     "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
     "wrist, non-weight-bearing (radius + ulna)": SITES["wrist"],
     "ankle, weight-bearing (tibia + fibula)": SITES["ankle"],
 }
+
+
+COLUMNS = ("family", "model", "columns", "bones", "fitted", "fused", "own", "headline")  # of models.csv
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,31 @@ class Model:
         As in the tables and figures.
     columns : tuple of str
         Columns of the feature table; networks' scores are called ``<bone> score``.
+    bones : tuple of str
+        Whose indices or scores it takes.
     fitted : bool
         False for a single network, whose own score and risk are taken as they are.
+    fused : bool
+        True if it is fitted on scores of networks.
+    own : bool
+        True if it takes its family's columns alone: no clinical factors, no scores of another family.
+    headline : bool
+        True for the widest of its family's own models: the one that tables and sentences speak of.
     """
 
     family: str
     name: str
     columns: tuple[str, ...]
+    bones: tuple[str, ...] = ()
     fitted: bool = True
+    fused: bool = False
+    own: bool = True
+    headline: bool = False
 
-    @property
-    def fused(self) -> bool:
-        """True if it is fitted on scores of other models."""
-        return self.fitted and any(column.endswith(" score") for column in self.columns)
+    def row(self) -> dict[str, Any]:
+        """The model as a row of models.csv."""
+        values = asdict(self) | {"model": self.name, "columns": "; ".join(self.columns), "bones": ", ".join(self.bones)}
+        return {name: values[name] for name in COLUMNS}
 
 
 def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: list[str]) -> list[Model]:
@@ -69,26 +83,35 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
     models += _tabular("BMD", bmd, prefix="bmd_", every="all sites", clinical=clinical)
     measured = {b: tuple(c for c in indices.columns if c.startswith(f"{b} ")) for b in BONES}
     measured = {bone: columns for bone, columns in measured.items() if columns}
-    models += _over_bones("pQCT-index", measured, clinical, fitted=True)
+    models += _over_bones("pQCT-index", measured, clinical, networks=False)
     if bones:
-        models += _over_bones("DeepQCT", {b: (f"{b} score",) for b in BONES if b in bones}, clinical, fitted=False)
+        scores = {b: (f"{b} score",) for b in BONES if b in bones}
+        models += _over_bones("DeepQCT", scores, clinical, networks=True)
         if measured:
-            scores = tuple(f"{b} score" for b in BONES if b in bones)
-            models.append(Model("DeepQCT", _named(bones) + PLUS_INDICES, (*scores, INDEX_SCORE)))
-    return models
+            columns = (*sum(scores.values(), ()), INDEX_SCORE)
+            name = _named(bones) + PLUS_INDICES
+            models.append(Model("DeepQCT", name, columns, tuple(scores), fused=True, own=False))
+    headlines = {widest(models, family) for family in FAMILIES}
+    return [replace(model, headline=True) if model in headlines else model for model in models]
 
 
 def widest(models: list[Model], family: str) -> Model | None:
-    """The model of a family that takes most of its own columns and no clinical factors or other families' scores."""
-    own = [m for m in models if m.family == family and PLUS_CLINICAL not in m.name and INDEX_SCORE not in m.columns]
+    """The model of a family that takes most of its own columns."""
+    own = [model for model in models if model.family == family and model.own]
     return max(own, key=lambda model: len(model.columns)) if own else None
 
 
-def headline(names: Iterable[str]) -> str | None:
-    """Of a family's models, by name, the widest of its own columns alone: what tables and sentences speak of."""
-    own = [name for name in names if PLUS_CLINICAL not in name and PLUS_INDICES not in name]
-    whole = [name for name in own if name in _WHOLE]
-    return next(iter(whole or own[-1:]), None)
+def models_table(models: Iterable[Model]) -> pd.DataFrame:
+    """The models as models.csv has them: what each one is, so that nobody reads it out of its name.
+
+    Returns
+    -------
+    DataFrame
+        family, model, columns (by semicolon), bones (by comma), fitted, fused, own, headline: as in `Model`; one row a
+        family and model.
+    """
+    table = pd.DataFrame([model.row() for model in models], columns=list(COLUMNS))
+    return table.drop_duplicates(["family", "model"], ignore_index=True)
 
 
 def _tabular(
@@ -99,23 +122,26 @@ def _tabular(
     sets: dict[str, tuple[str, ...]] = {column.removeprefix(prefix).replace("_", " "): (column,) for column in columns}
     if len(columns) > 1:
         sets[every] = columns
-    models = [Model(family, name, own) for name, own in sets.items()]
-    return models + [Model(family, name + PLUS_CLINICAL, (*own, *clinical)) for name, own in sets.items() if clinical]
+    models = [Model(family, name, taken) for name, taken in sets.items()]
+    return models + [
+        Model(family, name + PLUS_CLINICAL, (*taken, *clinical), own=False) for name, taken in sets.items() if clinical
+    ]
 
 
 def _over_bones(
-    family: str, by_bone: dict[str, tuple[str, ...]], clinical: tuple[str, ...], *, fitted: bool
+    family: str, by_bone: Mapping[str, tuple[str, ...]], clinical: tuple[str, ...], *, networks: bool
 ) -> list[Model]:
     """One model for each bone, each pair, all bones, and with clinical factors."""
-    models = [Model(family, bone, columns, fitted) for bone, columns in by_bone.items()]
+    models = [Model(family, bone, columns, (bone,), fitted=not networks) for bone, columns in by_bone.items()]
     sets = {name: pair for name, pair in PAIRS.items() if set(pair) <= set(by_bone)}
     every = tuple(by_bone)
     if len(by_bone) > 1:
         sets.setdefault(_named(list(by_bone)), every)
     for name, bones in sets.items():
-        models.append(Model(family, name, sum((by_bone[bone] for bone in bones), ())))
+        models.append(Model(family, name, sum((by_bone[bone] for bone in bones), ()), bones, fused=networks))
     if clinical and by_bone:
-        models.append(Model(family, _named(list(by_bone)) + PLUS_CLINICAL, (*sum(by_bone.values(), ()), *clinical)))
+        columns = (*sum(by_bone.values(), ()), *clinical)
+        models.append(Model(family, _named(list(by_bone)) + PLUS_CLINICAL, columns, every, fused=networks, own=False))
     return models
 
 
@@ -125,8 +151,3 @@ def _named(bones: list[str]) -> str:
     if len(every) == len(BONES):
         return "all four bones"
     return next((name for name, pair in PAIRS.items() if pair == every), " + ".join(every))
-
-
-def is_fused(family: str, model: str) -> bool:
-    """True for a model that is fitted on networks' scores."""
-    return family == "DeepQCT" and model not in BONES

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
-from deepqct.evaluation.discrimination import only_row
 from deepqct.models.classifiers import cross_predict, fit
-from deepqct.models.families import Model, is_fused, models_for, widest
+from deepqct.models.families import Model, models_for, widest
 from deepqct.models.predict import Tables
-from deepqct.run_tables import first_repeat, out_of_fold
+from deepqct.run_tables import first_repeat, main_rows
 from deepqct.work import Progress, followed
 
 NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
@@ -25,6 +24,7 @@ def optimism(
     data: Tables,
     predictions: pd.DataFrame,
     *,
+    models: pd.DataFrame,
     permutations: int = 200,
     bootstraps: int = 100,
     workers: int = 1,
@@ -39,6 +39,8 @@ def optimism(
         What the models are made from.
     predictions : DataFrame
         As predictions.csv.
+    models : DataFrame
+        As models.csv.
     permutations, bootstraps : int
         Outcomes dealt out anew; bootstrap samples. 0: left out.
     workers : int
@@ -57,15 +59,16 @@ def optimism(
         expected is the corrected AUC, observed the apparent one.
     """
     rows: list[dict[str, Any]] = []
-    first = first_repeat(out_of_fold(predictions))
+    first = first_repeat(main_rows(predictions))
     wide = first.pivot(index="participant_id", columns=["family", "model"], values="score")
     outcome = data.outcome.reindex(wide.index)
     if not data.inner:
-        wide = wide.drop(columns=[name for name in wide.columns.to_flat_index().tolist() if is_fused(*name)])
-    best = only_row(evaluation.best_by_chance(outcome, wide, groups=data.groups.reindex(wide.index)))
-    models, named = int(best.pop("models")), best.pop("best")
-    family, model = ("", "") if named is None else (named[0], named[1])
-    rows.append({"what": f"best of {models} models", "family": family, "model": model} | best)
+        fused = models.loc[models["fused"], ["family", "model"]].itertuples(index=False, name=None)
+        wide = wide.drop(columns=[name for name in fused if name in wide.columns])
+    best = evaluation.best_by_chance(outcome, wide, patients=data.patients.reindex(wide.index))
+    family, model = best.best or ("", "")
+    what = {"what": f"best of {best.models} models", "family": family, "model": model}
+    rows.append(what | best.row())
     permuted = _named_model(data, "pQCT-index") if permutations else None
     drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
     resampled = [model for model in drawn if model is not None]
@@ -100,15 +103,15 @@ def _permuted(
     """One model's pooled AUC beside those with permuted outcomes; each takes one of the steps."""
     fold = _development(data)
     x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
-    fold, labels, groups = fold[x.index], data.outcome.reindex(x.index), data.groups.reindex(x.index)
+    fold, labels, patients = fold[x.index], data.outcome.reindex(x.index), data.patients.reindex(x.index)
 
     def area(outcome: pd.Series) -> float:
-        score = cross_predict(x, outcome=outcome, fold=fold, groups=groups)["score"]
-        return evaluation.auc_interval(outcome, score).value
+        score = cross_predict(x, outcome=outcome, fold=fold, patients=patients)["score"]
+        return evaluation.auc(outcome, score).estimate
 
     def refit(rng: np.random.Generator) -> float:
         # Within folds, as they were drawn: across them, a fold with more events leaves fewer to train on.
-        return area(pd.Series(evaluation.permuted(labels, rng, within=fold, groups=groups), labels.index))
+        return area(pd.Series(evaluation.permuted(labels, rng, within=fold, patients=patients), labels.index))
 
     draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
     areas = Parallel(n_jobs=workers, return_as="generator")(delayed(refit)(rng) for rng in draws)
@@ -118,16 +121,16 @@ def _permuted(
         next(steps, None)
         return value
 
-    found = only_row(evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed))
+    found = evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed)
     what = f"permuted outcomes, {permutations} times"
     n, events = len(labels), int(labels.sum())
-    return {"what": what, "family": model.family, "model": model.name} | found | {"n": n, "events": events}
+    return {"what": what, "family": model.family, "model": model.name} | found.row() | {"n": n, "events": events}
 
 
 def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: Iterator[int]) -> dict[str, Any]:
     """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample, each one a step."""
     x = data.features.loc[_development(data).index, list(model.columns)].astype(float).dropna(how="all")
-    y, groups = data.outcome.reindex(x.index).to_numpy(float), pd.factorize(data.groups.reindex(x.index))[0]
+    y, patients = data.outcome.reindex(x.index).to_numpy(float), pd.factorize(data.patients.reindex(x.index))[0]
 
     def fit_predict(
         known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
@@ -138,9 +141,9 @@ def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: I
         fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(known[:, -1] % 5))
         return fitted.logit(pd.DataFrame(new[:, :-1], columns=list(model.columns)))
 
-    columns = np.column_stack([x.to_numpy(), groups])
-    found = only_row(evaluation.auc_632_plus(y, columns, fit_predict, groups=groups, draws=draws, seed=seed))
-    figures = {"observed": found["apparent"], "expected": found["estimate"], "n": found["n"], "events": found["events"]}
+    columns = np.column_stack([x.to_numpy(), patients])
+    found = evaluation.auc_632_plus(y, columns, fit_predict, patients=patients, draws=draws, seed=seed)
+    figures = {"observed": found.apparent, "expected": found.estimate, "n": found.n, "events": found.events}
     return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures
 
 

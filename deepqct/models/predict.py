@@ -16,8 +16,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from deepqct.evaluation.decisions import threshold_for
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.models.classifiers import cross_predict
-from deepqct.models.families import INDEX_SCORE, Model, models_for, widest
-from deepqct.run_tables import bones_of, groups_of, rows_of, run_outcome, wide_indices
+from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table, widest
+from deepqct.run_tables import bones_of, patients_of, rows_of, run_outcome, wide_indices
 from deepqct.terms import BONES
 from deepqct.work import say
 
@@ -57,8 +57,8 @@ class Tables:
         The completed data dictionary.
     outcome : Series of 0 and 1
         Indexed by participant_id.
-    groups : Series
-        Which rows are one patient (`deepqct.run_tables.groups_of`), indexed by participant_id.
+    patients : Series
+        Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     """
 
     features: pd.DataFrame
@@ -68,7 +68,7 @@ class Tables:
     splits: pd.DataFrame
     dictionary: Mapping[str, Any]
     outcome: pd.Series
-    groups: pd.Series
+    patients: pd.Series
 
 
 def tables(run: Run, *, stacking: str = "standard") -> Tables:
@@ -103,8 +103,24 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         splits=read_table(run.splits),
         dictionary=read_json(run.dictionary),
         outcome=run_outcome(run),
-        groups=groups_of(run),
+        patients=patients_of(run),
     )
+
+
+def models_of(data: Tables) -> list[Model]:
+    """Every model of a run; the bones that have networks may differ between protocols and repeats."""
+    places = data.splits[["protocol", "repeat"]].drop_duplicates().itertuples(index=False)
+    sets = dict.fromkeys(tuple(_bones_scored(data, str(protocol), int(repeat))) for protocol, repeat in places)
+    return [
+        model
+        for bones in sets
+        for model in models_for(data.dictionary, indices=data.features[data.indices], bones=list(bones))
+    ]
+
+
+def _bones_scored(data: Tables, protocol: str, repeat: int) -> list[str]:
+    """The bones whose networks were trained on one protocol and repeat."""
+    return [bone for bone, table in data.scores.items() if len(rows_of(table, protocol, repeat))]
 
 
 def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int = 1) -> pd.DataFrame:
@@ -153,13 +169,12 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
     fold = part.set_index("participant_id")["fold"]
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
     risks: dict[str, pd.Series] = {}
-    for bone, table in data.scores.items():
-        mine = rows_of(table, protocol, repeat).set_index("participant_id")
-        if not mine.empty:
-            _check_folds(mine["fold"], fold=fold, bone=bone, protocol=protocol)
-            features[f"{bone} score"] = mine["score"]
-            risks[f"{bone} score"] = mine["risk"]
-    bones = [bone for bone in data.scores if f"{bone} score" in features]
+    bones = _bones_scored(data, protocol, repeat)
+    for bone in bones:
+        mine = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id")
+        _check_folds(mine["fold"], fold=fold, bone=bone, protocol=protocol)
+        features[f"{bone} score"] = mine["score"]
+        risks[f"{bone} score"] = mine["risk"]
     models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
     if not models:
         raise ValueError(
@@ -172,7 +187,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             continue
         training = _inner(data, model, protocol, repeat, fold)
         parts[model.family, model.name] = _rows(
-            model, features, risks, labels, fold, data.groups, sensitivity, training
+            model, features, risks, labels, fold, data.patients, sensitivity, training
         )
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
@@ -182,9 +197,9 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         training = _inner(data, model, protocol, repeat, fold)
         if training:
             columns = features[list(index_model.columns)].astype(float)
-            training = _with_index_scores(training, columns, labels, fold, data.groups)
+            training = _with_index_scores(training, columns, labels, fold, data.patients)
         parts[model.family, model.name] = _rows(
-            model, features, risks, labels, fold, data.groups, sensitivity, training
+            model, features, risks, labels, fold, data.patients, sensitivity, training
         )
     return pd.concat([part for part in parts.values() if len(part)], ignore_index=True).assign(
         protocol=protocol, repeat=repeat
@@ -197,7 +212,7 @@ def _rows(
     risks: Mapping[str, pd.Series],
     labels: pd.Series,
     fold: pd.Series,
-    groups: pd.Series,
+    patients: pd.Series,
     sensitivity: float | None,
     training: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
@@ -209,7 +224,7 @@ def _rows(
             for held_out, table in training.items()
         }
         found = cross_predict(
-            columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known, groups=groups
+            columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known, patients=patients
         )
     else:
         (column,) = model.columns
@@ -240,7 +255,7 @@ def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Seri
         women = fold.index[(fold != held_out) & (fold != "test")]
         found[held_out] = pd.DataFrame(index=women)
         for bone, table in data.inner.items():
-            if f"{bone} score" in model.columns:
+            if bone in model.bones:
                 mine = rows_of(table, protocol, repeat)
                 mine = mine[mine["held_out"] == held_out].set_index("participant_id")
                 scored = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id").index
@@ -259,13 +274,13 @@ def _with_index_scores(
     columns: pd.DataFrame,
     labels: pd.Series,
     fold: pd.Series,
-    groups: pd.Series,
+    patients: pd.Series,
 ) -> dict[str, pd.DataFrame]:
     """Strict inner scores, with the index model's from fits that saw neither fold."""
     found = {}
     for held_out, table in training.items():
         rows = fold.index[(fold != held_out) & (fold != "test")]
-        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows], groups=groups)["score"]
+        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows], patients=patients)["score"]
         found[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
     return found
 
@@ -282,7 +297,7 @@ def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) 
 
 
 def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.0, workers: int = 1) -> pd.DataFrame:
-    """Predict with every model of a run, and write predictions.csv.
+    """Predict with every model of a run, and write predictions.csv, and models.csv: what each model is.
 
     Parameters
     ----------
@@ -302,5 +317,6 @@ def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.
     """
     data = tables(run, stacking=stacking)
     predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)
+    write_table(run.models_table, models_table(models_of(data)))
     write_table(run.predictions, predictions)
     return predictions

@@ -41,7 +41,7 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     x = features[list(model.columns)].astype(float).dropna(how="all")
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     x = x.loc[x.index.intersection(fold.index[fold != "test"])]
-    fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index], groups=data.groups[x.index])
+    fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index], patients=data.patients[x.index])
     if fitted.model is None:
         return pd.DataFrame(columns=columns)
     scaler, logistic = fitted.model[1], fitted.model[2]

@@ -66,11 +66,14 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
     found = []
     for name, part in table.groupby("part", sort=False):
         part = part.set_index("participant_id").loc[whole.index]
-        lost = compare_auc(whole["outcome"], whole["score"], part["score"]).add_prefix("lost_").iloc[0]
-        (figures,) = auc(part["outcome"], part["score"]).to_dict("records")
+        lost = compare_auc(whole["outcome"], whole["score"], part["score"])
         moved = float((part["score"] - whole["score"]).abs().mean())
-        ends = {"lost": lost["lost_estimate"], "lost_low": lost["lost_low"], "lost_high": lost["lost_high"]}
-        found.append({"part": name, "area": float(part["area"].mean()), "moved": moved} | dict(figures) | ends)
+        ends = {"lost": lost.estimate, "lost_low": lost.low, "lost_high": lost.high}
+        found.append(
+            {"part": name, "area": float(part["area"].mean()), "moved": moved}
+            | auc(part["outcome"], part["score"]).row()
+            | ends
+        )
     return pd.DataFrame(found)
 
 

@@ -14,14 +14,14 @@ import pandas as pd
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, Normalize
-from fastai.torch_core import default_device
+from fastai.torch_core import default_device, no_random
 from numpy.typing import NDArray
 
 from deepqct.evaluation.multiplicity import permuted
 from deepqct.folder import Run, read_table
 from deepqct.networks.images import MEAN, SD, BoneImage, augmentation, bone_images
 from deepqct.networks.recipe import Recipe
-from deepqct.run_tables import groups_of, run_outcome
+from deepqct.run_tables import patients_of, run_outcome
 
 
 def measured(run: Run, *, bone: str) -> pd.DataFrame:
@@ -69,8 +69,8 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
     people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
     if recipe.control == "permuted":
         rng = np.random.default_rng(seed_of(recipe.seed, "permuted", bone, protocol, repeat))
-        groups = groups_of(run)[people["participant_id"]]
-        people["outcome"] = permuted(people["outcome"], rng, within=people["fold"], groups=groups)
+        patients = patients_of(run)[people["participant_id"]]
+        people["outcome"] = permuted(people["outcome"], rng, within=people["fold"], patients=patients)
     return people.merge(pd.DataFrame({"image": range(recipe.images)}), how="cross")
 
 
@@ -150,9 +150,25 @@ def bone_dataloaders(
     return block.dataloaders(items, bs=min(recipe.batch_size, training), num_workers=workers, device=default_device())
 
 
-def show_images(dls: DataLoaders, *, most: int = 9) -> NDArray[Any]:
-    """Fastai's own view of a training batch; returns the Axes."""
-    dls.show_batch(max_n=most)
+def show_images(dls: DataLoaders, *, most: int = 9, seed: int = 0) -> NDArray[Any]:
+    """Draw some images of a training batch, as fastai shows them.
+
+    Parameters
+    ----------
+    dls : fastai DataLoaders
+        From `bone_dataloaders`.
+    most : int
+        Images at most.
+    seed : int
+        Of the batch and its augmentation; what is drawn at random afterwards does not depend on it.
+
+    Returns
+    -------
+    array of Axes
+        One an image.
+    """
+    with no_random(seed):
+        dls.show_batch(max_n=most)
     return np.array(plt.gcf().axes)
 
 

@@ -16,7 +16,7 @@ from deepqct.networks.backbones import network
 from deepqct.networks.data import items_of, measured
 from deepqct.networks.images import BoneImage
 from deepqct.networks.recipe import Recipe
-from deepqct.run_tables import run_outcome
+from deepqct.run_tables import main_rows, run_outcome
 
 
 def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> torch.nn.Module:
@@ -65,7 +65,7 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
         participant_id, the outcome, risk, loss (cross-entropy in nats), worst first.
     """
     outcome = run_outcome(run)
-    table = scores[(scores["split"] == "out-of-fold") & (scores["protocol"] == scores["protocol"].iloc[0])]
+    table = main_rows(scores)
     risk = table.groupby("participant_id")["risk"].mean().clip(1e-6, 1 - 1e-6)
     target = outcome.reindex(risk.index)
     loss = -(target * np.log(risk) + (1 - target) * np.log1p(-risk))

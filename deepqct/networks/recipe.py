@@ -90,17 +90,9 @@ class Recipe:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Self:
-        """The recipe among a notebook's parameters, and those that its ``further`` names.
-
-        Raises
-        ------
-        ValueError
-            If ``further`` is not of the form ``name=value, name=value``, or names what a recipe does not have, or the
-            control, which is no way to train a bone.
-        """
-        found = {field.name: parameters[field.name] for field in fields(cls) if field.name in parameters}
-        known = {field.name: field.default for field in fields(cls) if field.name != "control"}
-        return cls(**found | _settings(parameters.get("further", ""), known=known))
+        """The recipe among a notebook's parameters; ``control`` is none of them, since it is no way to train a bone."""
+        names = [field.name for field in fields(cls) if field.name != "control"]
+        return cls(**{name: parameters[name] for name in names if name in parameters})
 
     @property
     def view(self) -> View:
@@ -132,23 +124,6 @@ class Recipe:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
-
-
-def _settings(text: str, *, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings such as ``crop=0.8, tta=4`` as values of the types that they have by default."""
-    found: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, sign, value = (piece.strip() for piece in part.partition("="))
-        if not sign or name not in known:
-            raise ValueError(f"further says {part!r}; write name=value with a name among {', '.join(known)}.")
-        kind = type(known[name])
-        try:
-            if kind is bool and value not in ("True", "False"):
-                raise ValueError
-            found[name] = value == "True" if kind is bool else kind(value)
-        except ValueError as error:
-            raise ValueError(f"further says {part!r}, and {name} takes a value like {known[name]!r}.") from error
-    return found
 
 
 @cache

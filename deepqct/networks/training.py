@@ -223,5 +223,5 @@ def _data_hash(items: pd.DataFrame, *, run: Run, bone: str) -> str:
     """A hash of the images and of who is in which fold with which outcome."""
     digest = hashlib.sha256(items.to_csv(index=False).encode())
     for person in items["participant_id"].unique():
-        digest.update(json.dumps(read_json(run.stack_record(person, bone))["recipe"], sort_keys=True).encode())
+        digest.update(json.dumps(read_json(run.stack_record(person, bone))["made_from"], sort_keys=True).encode())
     return digest.hexdigest()

@@ -23,17 +23,22 @@ _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bea
 
 
 @styled
-def bones_compared(performance: pd.DataFrame, *, attainable: Mapping[str, float] | None = None) -> Axes:
+def bones_compared(
+    performance: pd.DataFrame, *, models: pd.DataFrame, attainable: Mapping[str, float] | None = None
+) -> Axes:
     """AUC of each bone's network and of its indices with intervals, weight-bearing bones beside the others.
 
     Parameters
     ----------
     performance : DataFrame
         performance.csv of one protocol, out of fold.
+    models : DataFrame
+        As models.csv.
     attainable : mapping of str to float, optional
         On virtual data the best AUC that anyone could reach, by family and bone.
     """
-    rows = performance[(performance["measure"] == "AUC") & performance["model"].isin(BONES)]
+    own = models.loc[models["own"] & models["bones"].isin(BONES), ["family", "model", "bones"]]
+    rows = performance[performance["measure"] == "AUC"].merge(own, on=["family", "model"])
     _, axes = plt.subplots(figsize=(8.2, 4.2))
     for number, bone in enumerate(BONES):
         for shift, family, filled in ((-0.14, "DeepQCT", True), (0.14, "pQCT-index", False)):
@@ -41,13 +46,13 @@ def bones_compared(performance: pd.DataFrame, *, attainable: Mapping[str, float]
             best = (attainable or {}).get(f"{family} {bone}")
             if best is not None:
                 axes.plot([x - 0.1, x + 0.1], [best, best], color=_GREY, linewidth=2)
-            for row in rows[(rows["family"] == family) & (rows["model"] == bone)].to_dict("records"):
-                if pd.isna(row["value"]):
+            for row in rows[(rows["family"] == family) & (rows["bones"] == bone)].to_dict("records"):
+                if pd.isna(row["estimate"]):
                     axes.text(x, 0.5, "not estimable", rotation=90, ha="center", va="center", fontsize=10)
                     continue
                 axes.plot([x, x], [row["low"], row["high"]], color=colour, linewidth=2.2)
                 axes.plot(
-                    x, row["value"], "o", color=colour, markersize=8, markerfacecolor=colour if filled else "white"
+                    x, row["estimate"], "o", color=colour, markersize=8, markerfacecolor=colour if filled else "white"
                 )
     axes.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(BONES)), [f"{bone}\n{_WEIGHT[bone]}" for bone in BONES])
@@ -272,7 +277,9 @@ def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
 def _interval(row: Any) -> str:
     """A figure of performance.csv with its interval."""
     return (
-        f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if not pd.isna(row["value"]) else "not estimable"
+        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        if not pd.isna(row["estimate"])
+        else "not estimable"
     )
 
 

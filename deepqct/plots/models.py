@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from deepqct.evaluation.discrimination import auc_interval, roc_points
+from deepqct.evaluation.discrimination import auc, roc_points
 from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
 
 _MARKERS = "os^DvP"
@@ -59,7 +59,7 @@ def roc(
     known = {name: outcomes.reindex(scores.index) for name, scores in people.items()}
     curves = {name: roc_points(known[name], scores) for name, scores in people.items()}
     for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        estimate = auc_interval(known[name], people[name])
+        estimate = auc(known[name], people[name])
         axes.plot([0, 1], [0, 1], ":", color="#7F7F7F", linewidth=1, zorder=1)
         for other in names:
             axes.plot(
@@ -72,7 +72,7 @@ def roc(
         )
         axes.plot(rate, height, color=colour, linewidth=2, zorder=3)
         text = (
-            f"AUC {estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
+            f"AUC {estimate.estimate:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
             if estimate.estimable
             else _NOT_ESTIMABLE
         )
@@ -102,7 +102,7 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
     counts = part[["n", "events"]].drop_duplicates()
     n, events = ("–".join(str(v) for v in sorted({counts[c].min(), counts[c].max()})) for c in ("n", "events"))
     people = f"{n} women, {events} events"
-    if part["value"].isna().all():
+    if part["estimate"].isna().all():
         _, axes = plt.subplots(figsize=(8.6, 1.2))
         axes.text(0.5, 0.5, f"AUC: {_NOT_ESTIMABLE} for any of {len(part)} models ({people})", ha="center", va="center")
         axes.set_axis_off()
@@ -118,10 +118,10 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
             y += 1
             ticks.append(y)
             text = _NOT_ESTIMABLE
-            if not pd.isna(row["value"]):
+            if not pd.isna(row["estimate"]):
                 axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-                axes.plot(row["value"], y, _MARKERS[number % len(_MARKERS)], color=colour, markersize=7)
-                text = f"{row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+                axes.plot(row["estimate"], y, _MARKERS[number % len(_MARKERS)], color=colour, markersize=7)
+                text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
             if len(counts) > 1:
                 text += f", n {row['n']}, {row['events']} events"
             axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepqct.evaluation.discrimination import FEWEST, Estimate
-from deepqct.models.families import headline
+from deepqct.evaluation.discrimination import FEWEST, NOT_ESTIMABLE, Estimate, signed
+from deepqct.run_tables import headlines, main_rows
 
-NOT_ESTIMABLE = "not estimable"
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
 _SPOKEN = ("DeepQCT − pQCT-index", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing")
 
 
-def result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainable: float | None) -> list[str]:
+def result(
+    performance: pd.DataFrame, *, models: pd.DataFrame, virtual: bool, outcome: str, attainable: float | None
+) -> list[str]:
     """The result in words: the fused DeepQCT score of every protocol with its interval, n and events."""
     if performance.empty:
         return ["There is no result yet: the comparison of the model families did not finish."]
-    auc = performance[performance["measure"] == "AUC"]
+    auc = headlines(performance[performance["measure"] == "AUC"], models)
     women = "virtual women" if virtual else "women"
     lines = []
     for protocol, part in auc.groupby("protocol", sort=False):
-        held_out = _fused(part[part["split"] == "out-of-fold"], "DeepQCT")
+        held_out = _of_family(part[part["split"] == "out-of-fold"], "DeepQCT")
         if held_out is None:
             continue
         name, e = held_out
@@ -32,11 +33,11 @@ def result(performance: pd.DataFrame, *, virtual: bool, outcome: str, attainable
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
         for family in ("pQCT-index", "BMD"):
-            other = _fused(part[part["split"] == "out-of-fold"], family)
+            other = _of_family(part[part["split"] == "out-of-fold"], family)
             if other is not None and e.estimable:
                 own = (other[1].n, other[1].events) != (e.n, e.events)
                 line += f" {family}, {other[0]}: {other[1] if own else figure(other[1])}."
-        test = _fused(part[part["split"] == "test"], "DeepQCT")
+        test = _of_family(part[part["split"] == "test"], "DeepQCT")
         lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
     return lines or ["No network was scored; the table below shows the other model families."]
 
@@ -45,23 +46,21 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
     """The planned comparisons of the main protocol in words, each with interval, adjusted p, n and events."""
     if comparisons.empty:
         return []
-    main = comparisons[
-        (comparisons["protocol"] == comparisons["protocol"].iloc[0]) & (comparisons["split"] == "out-of-fold")
-    ]
+    main = main_rows(comparisons)
     lines = []
     for row in main[main["question"].isin(_SPOKEN)].to_dict("records"):
-        basis = f"n {row['n']:.0f}, {row['events']:.0f} events"
-        if pd.isna(row["estimate"]):
-            lines.append(f"{row['question']}: {NOT_ESTIMABLE} ({basis}).")
+        found = Estimate.of(row)
+        if not found.estimable:
+            lines.append(f"{row['question']}: {found}.")
             continue
-        line = f"{row['question']}: difference in AUC {signed(row['estimate'])} (95 % {signed(row['low'])} to "
-        line += f"{signed(row['high'])}; {basis})"
+        line = f"{row['question']}: difference in AUC {signed(found.estimate)} (95 % {signed(found.low)} to "
+        line += f"{signed(found.high)}; {found.basis})"
         if not pd.isna(row["caveat"]) and row["caveat"]:
             lines.append(f"{line}. Standard stacking favours the fused score, so that this is not tested.")
             continue
         line += f", p {row['p_holm']:.2g} after Holm: "
         if row["p_holm"] < 0.05:
-            line += f"{'higher' if row['estimate'] > 0 else 'lower'}."
+            line += f"{'higher' if found.estimate > 0 else 'lower'}."
         else:
             line += "no difference is shown, which does not show that there is none."
         if not pd.isna(row["margin"]):
@@ -71,7 +70,9 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
     return lines
 
 
-def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.DataFrame) -> list[str]:
+def cautions(
+    optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.DataFrame, *, models: pd.DataFrame
+) -> list[str]:
     """What speaks for reading the result with care: chance, calibration, size."""
     lines = []
     for row in optimism.to_dict("records"):
@@ -90,13 +91,13 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
                 f"(mean AUC of those {row['expected']:.2f}; {basis})."
             )
     lines += _below_chance(performance)
-    slope = performance[(performance["measure"] == "slope") & (performance["split"] == "out-of-fold")]
-    own = None if slope.empty else _fused(slope[slope["protocol"] == slope["protocol"].iloc[0]], "DeepQCT")
+    slopes = headlines(main_rows(performance[performance["measure"] == "slope"]), models)
+    own = _of_family(slopes, "DeepQCT")
     if own is not None and own[1].estimable:
         e = own[1]
         lines.append(
-            f"Calibration slope of DeepQCT, {own[0]}: {_plain(e.value)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
-            f"n {e.n}, {e.events} events); 1 is ideal, below 1 the risks are too extreme."
+            f"Calibration slope of DeepQCT, {own[0]}: {_plain(e.estimate)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
+            f"{e.basis}); 1 is ideal, below 1 the risks are too extreme."
         )
     if len(sample_size):
         short = int((~sample_size["enough"].astype(bool)).sum())
@@ -109,15 +110,14 @@ def cautions(optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.
 
 def _below_chance(performance: pd.DataFrame) -> list[str]:
     """A word on models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
-    auc = performance[(performance["measure"] == "AUC") & (performance["split"] == "out-of-fold")]
-    main = auc[auc["protocol"] == auc["protocol"].iloc[0]] if len(auc) else auc
+    main = main_rows(performance[performance["measure"] == "AUC"])
     low = main[main["high"] < 0.5]
     if low.empty:
         return []
-    worst = low.sort_values("value").iloc[0]
+    worst = low.sort_values("estimate").iloc[0]
     return [
         f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
-        f"{worst['model']}: {estimate_of(worst)}. What is held out is missing from the training, so that a model that "
+        f"{worst['model']}: {Estimate.of(worst)}. What is held out is missing from the training, so that a model that "
         "finds nothing often comes out below chance; it is nothing found, not a finding turned round."
     ]
 
@@ -127,16 +127,10 @@ def _plain(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def _fused(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
-    """The widest model of a family that takes images or measurements only, and its AUC."""
+def _of_family(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
+    """The name of a family's headline model and its figure."""
     rows = part[part["family"] == family]
-    name = headline(rows["model"])
-    return None if name is None else (name, estimate_of(rows[rows["model"] == name].iloc[0]))
+    return None if rows.empty else (str(rows["model"].iloc[0]), Estimate.of(rows.iloc[0]))
 
 
 def _test_set(estimate: Estimate, protocol: str) -> str:
@@ -148,13 +142,8 @@ def _test_set(estimate: Estimate, protocol: str) -> str:
     return f"{what} gave {figure(estimate)}" + (f", which fits anything from {low} to {high}." if low != high else ".")
 
 
-def estimate_of(row: pd.Series) -> Estimate:
-    """One row of performance.csv."""
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["n"]), int(row["events"]))
-
-
 def figure(estimate: Estimate) -> str:
     """The figure and its interval, where n stands beside it."""
     if not estimate.estimable:
         return NOT_ESTIMABLE
-    return f"{estimate.value:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"
+    return f"{estimate.estimate:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"

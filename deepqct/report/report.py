@@ -14,13 +14,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
-from deepqct.folder import PACKAGE, Run, read_json, read_table, write_text
+from deepqct.evaluation.discrimination import NETWORKS_VARY, NOT_ESTIMABLE, Estimate, signed
+from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
+from deepqct.models.families import models_table
 from deepqct.plots.style import screen_size
 from deepqct.report import tripod
-from deepqct.report.findings import NOT_ESTIMABLE, cautions, differences, estimate_of, result, signed
+from deepqct.report.findings import cautions, differences, result
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, virtual_of
+from deepqct.run_tables import bones_of, headlines, main_rows, virtual_of
 from deepqct.terms import BONES
 
 _TEMPLATES = PACKAGE / "report" / "templates"
@@ -33,6 +34,7 @@ _TITLES = {
     "05_explore": "Single women",
 }
 _TABLES = (
+    "models.csv",
     "performance.csv",
     "comparisons.csv",
     "curves.csv",
@@ -76,7 +78,7 @@ def write_report(run: Run) -> Path:
         The report.
     """
     record = read_json(run.record)
-    jobs = [_job(run, name, record["stages"][name]) for name in sorted(record.get("stages", {}), key=_place)]
+    jobs = [_job(run, entry) for entry in sorted(record.get("stages", {}).values(), key=_place)]
     performance = read_table(run.performance) if run.performance.exists() else pd.DataFrame()
     curation = read_table(run.curation).fillna("") if run.curation.exists() else None
     attainable = _attainable(run)
@@ -89,13 +91,21 @@ def write_report(run: Run) -> Path:
         scenario=record.get("scenario") or "unnamed",
         facts=_facts(record, people),
         jobs=jobs,
-        result=result(performance, virtual=bool(record.get("virtual")), outcome=people[2], attainable=attainable),
+        result=result(
+            performance,
+            models=_models(run),
+            virtual=bool(record.get("virtual")),
+            outcome=people[2],
+            attainable=attainable,
+        ),
         attainable=attainable,
         curation=None if curation is None else _curation(curation, run),
         table_one=_table(run.table_one),
         performance=_performance(performance),
         differences=differences(_read(run.comparisons)),
-        cautions=cautions(_read(run.optimism), performance, _read(run.sample_size)) if len(performance) else [],
+        cautions=cautions(_read(run.optimism), performance, _read(run.sample_size), models=_models(run))
+        if len(performance)
+        else [],
         others=_others(run),
         stacking=_parameter(record, "03_fusion_and_baselines", "stacking"),
         bias=STACKING_BIAS,
@@ -120,33 +130,31 @@ def write_report(run: Run) -> Path:
     return write_text(run.report, page)
 
 
-def _job(run: Run, name: str, content: dict[str, Any]) -> dict[str, Any]:
-    """One job as the report shows it, with its figures."""
-    stage = next((stage for stage in _TITLES if name.startswith(stage)), name)
-    bone = name.removeprefix(f"{stage}_") if name != stage else ""
-    records = {path: read_json(path) for path in run.figures(name).glob("*.json")}
+def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:
+    """One job of run.json as the report shows it, with its figures."""
+    job = Job(content["stage"], content["bone"])
+    records = {path: read_json(path) for path in run.figures(job).glob("*.json")}
     figures = [
         {**words, **shown}
         for path, words in sorted(records.items(), key=lambda item: (item[1].get("order", 0), item[0]))
         if (shown := _shown(path))
     ]
     return {
-        "name": name,
-        "stage": stage,
-        "title": f"{_TITLES.get(stage, stage)} {bone}".strip(),
+        "name": str(job),
+        "stage": job.stage,
+        "title": f"{_TITLES.get(job.stage, job.stage)} {job.bone}".strip(),
         "status": content.get("status", "not run"),
         "error": without_paths(str(content.get("error") or "no error was recorded"), run.folder),
         "time": _duration(content.get("seconds")),
         "parameters": content.get("parameters", {}),
         "figures": figures,
-        "page": f"notebooks/{name}.html" if run.page(name).exists() else "",
+        "page": f"notebooks/{job}.html" if run.page(job).exists() else "",
     }
 
 
-def _place(job: str) -> tuple[str, int]:
+def _place(content: dict[str, Any]) -> tuple[str, int]:
     """The place of a job: by stage, then by bone."""
-    bone = job.rpartition("_")[2]
-    return (job.removesuffix(f"_{bone}"), BONES.index(bone)) if bone in BONES else (job, 0)
+    return content["stage"], BONES.index(content["bone"]) if content["bone"] else 0
 
 
 def _shown(record: Path) -> dict[str, Any]:
@@ -223,10 +231,10 @@ def _performance(table: pd.DataFrame) -> dict[str, Any] | None:
     }
     cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = {}
     for _, row in table.iterrows():
-        estimate, block = estimate_of(row), (row["protocol"], row["split"])
+        estimate, block = Estimate.of(row), (row["protocol"], row["split"])
         other = (estimate.n, estimate.events) != tuple(usual[block])
         cells.setdefault((row["family"], row["model"]), {})[block] = {
-            "value": f"{estimate.value:.2f}" if estimate.estimable else NOT_ESTIMABLE,
+            "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
             "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
             "basis": f"n {estimate.n}, {estimate.events} events" if other else "",
         }
@@ -252,9 +260,8 @@ def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int |
     """The TRIPOD+AI checklist of this run."""
     stages = record.get("stages", {})
     settings: dict[str, Any] = {}
-    for name, job in sorted(stages.items()):
-        stage = next((known for known in _TITLES if name.startswith(known)), name)
-        settings.setdefault(stage, job.get("parameters") or {})
+    for job in sorted(stages.values(), key=_place):
+        settings.setdefault(job["stage"], job.get("parameters") or {})
     there = {
         "performance": run.performance.exists(),
         "table_one": run.table_one.exists(),
@@ -315,13 +322,16 @@ def _others(run: Run) -> list[dict[str, Any]]:
 
 def _measures(run: Run) -> pd.DataFrame:
     """The measures beside the AUC of each family's widest model."""
-    table, curves = _read(run.performance), _read(run.curves)
-    if table.empty or curves.empty:
-        return pd.DataFrame()
-    widest = curves[["family", "model"]].drop_duplicates()
-    main = table[(table["protocol"] == table["protocol"].iloc[0]) & (table["split"] == "out-of-fold")]
-    rows = main[main["measure"] != "AUC"].merge(widest, on=["family", "model"]).rename(columns={"value": "estimate"})
+    main = main_rows(_read(run.performance))
+    if main.empty:
+        return main
+    rows = headlines(main[main["measure"] != "AUC"], _models(run))
     return rows[["family", "model", "measure", "estimate", "low", "high", "n", "events"]]
+
+
+def _models(run: Run) -> pd.DataFrame:
+    """models.csv, a table without rows where it was not written."""
+    return read_table(run.models_table) if run.models_table.exists() else models_table([])
 
 
 def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
@@ -345,7 +355,7 @@ def _controls(run: Run) -> list[dict[str, Any]]:
     for bone in bones_of(run):
         if run.controls(bone).exists():
             for row in read_table(run.controls(bone)).to_dict("records"):
-                estimate = Estimate(row["estimate"], row["low"], row["high"], int(row["n"]), int(row["events"]))
+                estimate = Estimate.of(row)
                 alarm = bool(row["must_fail"]) and estimate.estimable and str(row["at_chance"]) == "False"
                 rows.append(
                     {

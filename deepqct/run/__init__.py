@@ -7,6 +7,7 @@ plan.py        preset and overrides resolved into jobs (presets/)
 record.py      run.json: what was run, on what, with what
 jobs.py        one job's notebook executed and kept; the hash of the code that it reaches
 workflow.py    what is out of date is run (Snakefile)
+example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
 """
 

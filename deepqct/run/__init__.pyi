@@ -1,3 +1,4 @@
+from .example import example_run
 from .jobs import run_job
 from .parameters import STAGES, ParameterError
 from .plan import Plan, load_preset, plan_run
@@ -10,6 +11,7 @@ __all__ = [
     "Plan",
     "RunError",
     "Stage",
+    "example_run",
     "execute",
     "load_preset",
     "plan_run",

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import nbformat
 
-from deepqct.folder import Run, code_hash, project_root, read_json, write_json, write_text
+from deepqct.folder import Job, Run, code_hash, project_root, read_json, write_json, write_text
 from deepqct.report.pages import notebook_page
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import now, scenario_of
-from deepqct.terms import BONES
 from deepqct.work import say
 
 
-def run_job(run: Run, job: str) -> bool:
+def run_job(run: Run, job: Job) -> bool:
     """Execute one job's notebook by papermill, keep it as .ipynb and .html, and record how it ended.
 
     Returns
@@ -30,7 +29,6 @@ def run_job(run: Run, job: str) -> bool:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    stage = re.sub(rf"_({'|'.join(BONES)})$", "", job)
     parameters = read_json(run.parameters(job))["parameters"]
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(parameters.get("threads", 1))
@@ -40,7 +38,7 @@ def run_job(run: Run, job: str) -> bool:
     try:
         with run.log(job).open("w", encoding="utf-8") as log:
             papermill.execute_notebook(
-                notebook_source(stage), run.notebook(job), parameters=parameters, kernel_name="python3",
+                notebook_source(job.stage), run.notebook(job), parameters=parameters, kernel_name="python3",
                 cwd=str(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: a kernel warns of its own TCP ports
             )  # fmt: skip
@@ -75,13 +73,13 @@ def _forget_paths(notebook: Path) -> None:
 
 def write_jobs(plan: Plan) -> None:
     """Write each job's parameters, only where they changed: their times tell snakemake what to do again."""
+    code = {stage: stage_hash(stage) for stage in {job.stage for job in plan.parameters}}
     for job, parameters in plan.parameters.items():
-        stage = re.sub(rf"_({'|'.join(BONES)})$", "", job)
-        content = {"parameters": parameters, "code": stage_hash(stage)}
+        content = {"parameters": parameters, "code": code[job.stage]}
         path = plan.run.parameters(job)
         if not path.exists() or read_json(path) != content:
             write_json(path, content)
-    outcome = plan.parameters["01_data_curation"]["outcome"]
+    outcome = plan.parameters[Job("01_data_curation")]["outcome"]
     settings = {"cohort": Path(plan.cohort).name, "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
     if not plan.run.settings.exists() or read_json(plan.run.settings) != settings:
         write_json(plan.run.settings, settings)

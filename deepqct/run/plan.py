@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from deepqct.folder import PACKAGE, Run, project_root, read_table, resolve
+from deepqct.folder import PACKAGE, Job, Run, project_root, read_table, resolve
 from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, unknown
 from deepqct.run.preflight import check_values
 from deepqct.terms import BONES, SITES
@@ -35,18 +35,18 @@ class Plan:
     preset : str
         Its name.
     parameters : dict
-        job: its parameters, in the order of the stages.
+        The parameters of each `Job`, in the order of the stages.
     """
 
     run: Run
     cohort: str
     preset: str
-    parameters: dict[str, dict[str, Any]]
+    parameters: dict[Job, dict[str, Any]]
 
     @property
     def bones(self) -> list[str]:
         """The bones that get a network."""
-        return [values["bone"] for values in self.parameters.values() if "bone" in values]
+        return [job.bone for job in self.parameters if job.bone]
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def load_preset(name: str) -> dict[str, Any]:
         line = "" if mark is None else f" near line {mark.line + 1}"
         raise ParameterError(f"The preset {name!r} is no YAML{line}: {getattr(error, 'problem', error)}.") from error
     if not isinstance(content, dict):
-        raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/presets/quick.yaml.")
+        raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/run/presets/quick.yaml.")
     return content
 
 
@@ -123,16 +123,17 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
         "cohort_dir": os.path.relpath(run.virtual / "cohort", root) if cohort == VIRTUAL else cohort,
         "interactive": False,
     }
-    jobs: dict[str, dict[str, Any]] = {}
+    jobs: dict[Job, dict[str, Any]] = {}
     for stage in STAGES:
         if stage == "00_virtual_cohort" and cohort != VIRTUAL:
             continue
         filled = values[stage] | {name: value for name, value in fixed.items() if name in values[stage]}
         if "bone" not in filled:
-            jobs[stage] = filled
+            jobs[Job(stage)] = filled
             continue
-        for bone in [b.strip() for b in bones.split(",")]:
-            jobs[f"{stage}_{bone}"] = filled | {"bone": declared[stage]["bone"].parse(bone, stage=stage)}
+        for name in bones.split(","):
+            bone = declared[stage]["bone"].parse(name.strip(), stage=stage)
+            jobs[Job(stage, bone)] = filled | {"bone": bone}
     check_values(jobs)
     return Plan(run, cohort, Path(preset).stem, jobs)
 
@@ -164,7 +165,7 @@ def _flatten(content: Mapping[str, Any], *, split: bool) -> list[tuple[tuple[str
     found: list[tuple[tuple[str, str], Any]] = []
     for key, value in content.items():
         if not isinstance(key, str):
-            raise ParameterError(f"{key!r} is no parameter's name; see deepqct/presets/quick.yaml.")
+            raise ParameterError(f"{key!r} is no parameter's name; see deepqct/run/presets/quick.yaml.")
         stage, dot, name = key.partition(".") if split else (key, "", "")
         if dot and stage in STAGES:
             found.append(((stage, name), value))

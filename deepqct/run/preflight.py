@@ -8,16 +8,17 @@ from typing import Any
 
 from deepqct.cohort.check import Cohort
 from deepqct.cohort.keep import kept
+from deepqct.folder import Job
 from deepqct.networks.recipe import Recipe
 from deepqct.run.parameters import ParameterError
-from deepqct.terms import GROUP
+from deepqct.terms import SAME_PATIENT
 
 # The lowest value of a parameter, in whatever stage; what networks take is checked by `Recipe`.
 LOWEST = {
     "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 0,
     "bootstraps": 0, "draws": 1, "neighbours": 2,
 }  # fmt: skip
-Jobs = Mapping[str, Mapping[str, Any]]
+Jobs = Mapping[Job, Mapping[str, Any]]
 
 
 def check_values(jobs: Jobs) -> None:
@@ -26,7 +27,7 @@ def check_values(jobs: Jobs) -> None:
     Parameters
     ----------
     jobs : mapping
-        job: its parameters.
+        The parameters of each job.
 
     Raises
     ------
@@ -37,10 +38,10 @@ def check_values(jobs: Jobs) -> None:
         for name, lowest in LOWEST.items():
             if name in values and values[name] < lowest:
                 raise ParameterError(f"{name} of {job} is {values[name]}; it must be {lowest} or more.")
-    curation = jobs["01_data_curation"]
+    curation = jobs[Job("01_data_curation")]
     if not 0 < curation["test_fraction"] < 1:
         raise ParameterError(f"test_fraction is {curation['test_fraction']}; it must lie between 0 and 1.")
-    for values in (values for values in jobs.values() if "bone" in values):
+    for values in (values for job, values in jobs.items() if job.bone):
         if values["stacking"] == "strict" and curation["folds"] < 3:
             raise ParameterError(f"Strict stacking needs at least 3 folds, and folds is {curation['folds']}.")
         try:
@@ -65,12 +66,12 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
     from deepqct.cohort.splits import make_splits
     from deepqct.curation.beside_scanner import check_sources
 
-    curation, people = jobs["01_data_curation"], kept(cohort).set_index("participant_id")
+    curation, people = jobs[Job("01_data_curation")], kept(cohort).set_index("participant_id")
     try:
         check_sources(cohort, contours=curation["contours"], indices=curation["indices"])
         make_splits(
             people[cohort.outcome],
-            groups=people.get(GROUP),
+            patients=people.get(SAME_PATIENT),
             protocols=[name.strip() for name in curation["protocols"].split(",")],
             folds=curation["folds"],
             test_fraction=curation["test_fraction"],
@@ -78,7 +79,7 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
         )
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    for name in jobs["04_clustering"]["adjust_for"].split(","):
+    for name in jobs[Job("04_clustering")]["adjust_for"].split(","):
         if name.strip() not in ("", "none", *people):
             raise ParameterError(
                 f"adjust_for names {name.strip()!r}, which the run does not take along; use a known column of "
@@ -96,7 +97,7 @@ def check_machine(jobs: Jobs) -> None:
     ParameterError
         Saying what is missing.
     """
-    networks = [values for values in jobs.values() if "bone" in values]
+    networks = [values for job, values in jobs.items() if job.bone]
     try:
         for arch, channels in {(r.arch, r.channels) for r in map(Recipe.of, networks) if r.weights == "imagenet"}:
             from deepqct.networks.backbones import network

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 from deepqct import __version__
 from deepqct.cohort import scanner_tables
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Run, file_hash, read_json, read_table, resolve, write_json
+from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json
 from deepqct.run.stage import versions
-from deepqct.terms import BONES
 
 # Of a cohort folder, beside its scans; what changes in them is curated again.
 TABLES = (
@@ -25,10 +23,10 @@ TABLES = (
     scanner_tables.CONTOURS,
     scanner_tables.INDICES,
 )
-Jobs = Mapping[str, dict[str, Any]]
+Jobs = Mapping[Job, dict[str, Any]]
 
 
-def status_of(run: Run, job: str) -> dict[str, Any]:
+def status_of(run: Run, job: Job) -> dict[str, Any]:
     """How a job ended; empty if it never ran."""
     return read_json(run.status(job)) if run.status(job).exists() else {}
 
@@ -48,7 +46,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     ----------
     run : Run
     parameters : mapping
-        job: its parameters as planned, in the order of the stages.
+        The parameters of each job as planned, in the order of the stages.
     preset, cohort : str
         Its name, and the cohort's folder.
     began : float
@@ -57,7 +55,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     stages = _stages(run, parameters)
     inputs = {}
     for name in TABLES:
-        path = resolve(parameters["01_data_curation"]["cohort_dir"]) / name
+        path = resolve(parameters[Job("01_data_curation")]["cohort_dir"]) / name
         if path.exists():
             inputs[name] = file_hash(path)
     if run.curation.exists():
@@ -76,7 +74,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
             "started": dt.datetime.fromtimestamp(began).astimezone().isoformat(timespec="seconds"),
             "finished": now(),
             "seconds": round(time.time() - began, 1),
-            "seed": parameters["01_data_curation"]["seed"],
+            "seed": parameters[Job("01_data_curation")]["seed"],
             "device": ", ".join(sorted(set(devices))) or "none used",
             "versions": versions(),
             "stages": stages,
@@ -93,12 +91,14 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
         status = status_of(run, job)
         made_with = {name: status.get(name, value) for name, value in read_json(run.parameters(job)).items()}
         state = status.get("status", "not run")
-        before = spoilt and not job.startswith(spoilt)
+        before = spoilt and job.stage != spoilt
         if state == "done" and (made_with != read_json(run.parameters(job)) or before):
             state = "out of date"
         if state != "done":
-            spoilt = spoilt or re.sub(rf"_({'|'.join(BONES)})$", "", job)
-        stages[job] = {
+            spoilt = spoilt or job.stage
+        stages[str(job)] = {
+            "stage": job.stage,
+            "bone": job.bone,
             "status": state,
             "seconds": status.get("seconds"),
             "finished": status.get("finished"),

@@ -16,7 +16,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
-from deepqct.folder import Run, read_json, resolve, write_json, write_text
+from deepqct.folder import Job, Run, read_json, resolve, write_json, write_text
 from deepqct.run.parameters import declared_parameters
 from deepqct.run_tables import virtual_of
 from deepqct.terms import BONES
@@ -33,8 +33,8 @@ class Stage:
 
     Parameters
     ----------
-    name, job : str
-        The notebook, and its job within the run: the same, or the notebook with the bone behind it.
+    job : Job
+        The notebook, and of which bone.
     run : Run
         The run folder.
     parameters : dict
@@ -43,8 +43,7 @@ class Stage:
         Seconds since the epoch.
     """
 
-    name: str
-    job: str
+    job: Job
     run: Run
     parameters: dict[str, Any]
     started: float
@@ -57,7 +56,7 @@ class Stage:
     @property
     def virtual(self) -> bool:
         """True if no real patient is behind the numbers."""
-        if self.name == "00_virtual_cohort":
+        if self.job.stage == "00_virtual_cohort":
             return True
         return bool(virtual_of(self.run))
 
@@ -188,9 +187,9 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     pd.set_option("display.precision", 3)
     run = Run(resolve(values["run_dir"]))
-    job = f"{name}_{values['bone']}" if "bone" in values else name
+    job = Job(name, values.get("bone", ""))
     if page:
-        return Stage(name, job, run, values, time.time())
+        return Stage(job, run, values, time.time())
     if run.figures(job).exists():
         shutil.rmtree(run.figures(job))
     table = pd.DataFrame(
@@ -202,7 +201,7 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     )
     display(_plain(table))
     say(" · ".join(f"{package} {number}" for package, number in versions().items()))
-    return Stage(name, job, run, values, time.time())
+    return Stage(job, run, values, time.time())
 
 
 def versions() -> dict[str, str]:

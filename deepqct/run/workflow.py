@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepqct.cohort.check import load_cohort
-from deepqct.folder import PACKAGE, Run, project_root, read_json, resolve, write_json, write_text
+from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_json, write_text
 from deepqct.report.report import write_report
 from deepqct.run.jobs import write_jobs
 from deepqct.run.plan import VIRTUAL, Plan
@@ -54,15 +54,15 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     ParameterError
         If the cohort or the machine lacks what the parameters ask for; nothing was started then.
     """
-    curation = plan.run.parameters("01_data_curation")
+    curation = plan.run.parameters(Job("01_data_curation"))
     if curation.exists():
         whose = read_json(curation)["parameters"]["cohort_dir"]
-        if whose != plan.parameters["01_data_curation"]["cohort_dir"]:
+        if whose != plan.parameters[Job("01_data_curation")]["cohort_dir"]:
             raise RunError(f"{plan.run.folder} is a run of the cohort {whose}; give another folder by --out.")
     scans: list[Path] = []
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
-        cohort = load_cohort(folder, outcome=plan.parameters["01_data_curation"]["outcome"])
+        cohort = load_cohort(folder, outcome=plan.parameters[Job("01_data_curation")]["outcome"])
         check_cohort_for(plan.parameters, cohort)
         made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
         named = (*TABLES, *cohort.scans["file"], *made)
@@ -89,7 +89,7 @@ def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
         write_report(plan.run)
     if failed:
         raise RunError(
-            f"{', '.join(failed)} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
+            f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
             f"{plan.run.report}, then give the same command again."
         )
     if code:
@@ -104,7 +104,7 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
         "python": sys.executable,
         "root": str(project_root()),
         "run": str(plan.run.folder),
-        "training_threads": max((p["threads"] for p in plan.parameters.values() if "bone" in p), default=1),
+        "training_threads": max((p["threads"] for job, p in plan.parameters.items() if job.bone), default=1),
         "virtual": plan.cohort == VIRTUAL,
         "cohort_files": [str(path) for path in scans],
         "bones": plan.bones,
@@ -125,7 +125,7 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
         config_path.unlink(missing_ok=True)  # it holds this machine's paths
 
 
-def _stamps(plan: Plan) -> dict[str, str]:
+def _stamps(plan: Plan) -> dict[Job, str]:
     """When each job ended, to see whether anything ran."""
     return {job: str(status_of(plan.run, job).get("finished")) for job in plan.parameters}
 

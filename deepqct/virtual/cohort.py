@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepqct import __version__
-from deepqct.folder import read_json, write_json, write_table
+from deepqct.folder import code_hash, read_json, write_json, write_table
 from deepqct.scans.scan import Scan
 from deepqct.scans.write import write_aim, write_dicom, write_isq
 from deepqct.terms import SITES
@@ -22,10 +19,11 @@ from deepqct.virtual.anatomy import draw_limb
 from deepqct.virtual.motion import draw_poses, move
 from deepqct.virtual.population import HIDDEN_SHARE, MOTION, attainable_auc, draw_women
 from deepqct.virtual.scanner import scan_limb
-from deepqct.work import Progress
+from deepqct.work import Progress, side_by_side
 
 AIR_MARGIN_MM = 7.0  # around the usual field, so that a moving limb lies wholly in air
 _ENDINGS = {"aim": ".AIM", "isq": ".ISQ", "dicom": ""}
+_CODE = "from deepqct.virtual.cohort import draw_scan\ndraw_scan"  # what a scan depends on
 _NOT_SCANNED = 0.02  # share of limbs: a cast, pain, no time; our choice
 _OF_THE_TRUTH = ("latent_risk", "phenotype", *(f"{bone} " for bones in SITES.values() for bone in bones))
 
@@ -97,7 +95,7 @@ def new_cohort(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Path:
-    """Make a cohort of virtual women; scans that are there already are kept.
+    """Make a cohort of virtual women; scans that the same code made already are kept.
 
     Parameters
     ----------
@@ -133,10 +131,9 @@ def new_cohort(
     if file_format not in _ENDINGS:
         raise ValueError(f"The format is {file_format!r}; use {', '.join(_ENDINGS)}.")
     cohort, truth = out / "cohort", out / "truth"
-    recipe = {
+    asked = {
         "scenario": scenario, "prevalence": prevalence, "hidden_share": hidden_share, "separation": phenotype_separation,
         "n": n, "voxel_mm": voxel_mm, "slices": slices, "motion": motion, "format": file_format, "seed": seed,
-        "deepqct": __version__,
     }  # fmt: skip
     women = draw_women(
         n,
@@ -150,8 +147,9 @@ def new_cohort(
         scenario, prevalence=prevalence, hidden_share=hidden_share, separation=phenotype_separation
     )
     record = truth / "truth.json"
-    content = {"recipe": recipe, "attainable_auc": attainable}
-    if record.exists() and read_json(record) != content:
+    known = read_json(record) if record.exists() else {}
+    content = {"asked": asked, "attainable_auc": attainable, "code": code_hash(_CODE)}
+    if known and known["asked"] != asked:
         raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
     if cohort.is_dir() and any(cohort.iterdir()) and not record.exists():
         raise ValueError(f"{cohort} was not made by deepqct and would be written over; choose another folder.")
@@ -159,10 +157,13 @@ def new_cohort(
     write_json(record, content)
     write_table(truth / "women.csv", women.merge(_true_motion(scans), on="participant_id", how="left"))
     rows = women.set_index("participant_id", drop=False).to_dict("index")
-    todo = [(rows[s["participant_id"]], s) for s in scans.to_dict("records") if not (cohort / s["file"]).exists()]
+    anew = known.get("code", content["code"]) != content["code"]
+    todo = [
+        (rows[s["participant_id"]], s) for s in scans.to_dict("records") if anew or not (cohort / s["file"]).exists()
+    ]
     write = partial(_write_scan, cohort=cohort, voxel_mm=voxel_mm, slices=slices, seed=seed)
     there = len(scans) - len(todo)
-    for made, _ in enumerate(_each(write, todo, workers=workers), start=1):
+    for made, _ in enumerate(side_by_side(write, todo, workers=workers), start=1):
         if progress is not None:
             progress(there + made, len(scans))
     shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]
@@ -201,16 +202,6 @@ def _true_motion(scans: pd.DataFrame) -> pd.DataFrame:
     """Motion grades by woman, one column a site."""
     wide = scans.pivot(index="participant_id", columns="site", values="motion_grade")
     return wide.add_prefix("motion ").reset_index()
-
-
-def _each(write: Callable[[Any], None], todo: list[Any], *, workers: int) -> Iterable[None]:
-    """Write the missing scans, one after the other or side by side."""
-    if workers <= 1:
-        yield from map(write, todo)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(write, task) for task in todo]):
-            yield future.result()
 
 
 def _write_scan(

@@ -27,6 +27,7 @@ from deepqct.cohort import make_splits
 from deepqct.folder import Run
 from deepqct.models import comparison, predict
 from deepqct.models.classifiers import cross_predict, fit
+from deepqct.models.families import models_table
 
 N, EVENTS = 216, 0.33
 AUCS = (0.65, 0.75, 0.85, 0.92)
@@ -61,10 +62,10 @@ def _covers(n: int, auc: float, seed: int) -> dict[str, float]:
     def inside(row: dict[str, Any], truth: float) -> float:
         return float(row["low"] <= truth <= row["high"]) if np.isfinite(row["estimate"]) else np.nan
 
-    found = {m: inside(evaluation.auc(y, scores[0], method=m, seed=seed).iloc[0].to_dict(), auc) for m in METHODS}
+    found = {m: inside(evaluation.auc(y, scores[0], method=m, seed=seed).row(), auc) for m in METHODS}
     for name, other, truth in (("like", scores[1], 0.0), ("unlike", scores[2], 0.05)):
         for m in ("delong", "bca"):
-            row = evaluation.compare_auc(y, scores[0], other, method=m, seed=seed).iloc[0].to_dict()
+            row = evaluation.compare_auc(y, scores[0], other, method=m, seed=seed).row()
             found[f"{name} {m}"] = inside(row, truth)
     return found
 
@@ -114,9 +115,9 @@ def _cross_validated(n: int, columns: int, seed: int) -> dict[str, float]:
     models = [fit(x[fold != k], outcome=y[fold != k], fold=fold[fold != k]) for k in sorted(fold.unique())]
     areas = np.mean([true(model) for model in models])
     whole = true(fit(x, outcome=y, fold=fold))
-    row = evaluation.auc_interval(y, cross_predict(x, outcome=y, fold=fold)["score"])
+    row = evaluation.auc(y, cross_predict(x, outcome=y, fold=fold)["score"])
     return {
-        "out of fold": row.value, "true of the folds": float(areas), "covers": row.low <= areas <= row.high,
+        "out of fold": row.estimate, "true of the folds": float(areas), "covers": row.low <= areas <= row.high,
         "covers whole": row.low <= whole <= row.high, "low": row.low, "high": row.high,
     }  # fmt: skip
 
@@ -160,10 +161,10 @@ def _stacked(seed: int) -> dict[str, float]:
         training[k] = inner[fold != k]
 
     def area(**more: Any) -> float:
-        return evaluation.auc_interval(y, cross_predict(outer, outcome=y, fold=fold, **more)["score"]).value
+        return evaluation.auc(y, cross_predict(outer, outcome=y, fold=fold, **more)["score"]).estimate
 
     return {
-        "one score": evaluation.auc_interval(y, outer["radius score"]).value,
+        "one score": evaluation.auc(y, outer["radius score"]).estimate,
         "standard": area(),
         "strict": area(training=training),
     }
@@ -191,10 +192,10 @@ def _permuted(data: predict.Tables, seed: int) -> dict[str, float]:
     outcome = pd.Series(rng.permutation(data.outcome.to_numpy()), index=data.outcome.index, name=data.outcome.name)
     splits = make_splits(outcome, protocols=("all",), folds=6, repeats=1, seed=seed)
     null = replace(data, outcome=outcome, splits=splits, scores={})
-    auc = comparison.summarise(predict.predict_all(null).query("family in ('BMD', 'pQCT-index')")).query(
-        "measure == 'AUC'"
-    )
-    return {"p": auc["p_holm"].min(), "auc": auc["value"].mean(), "best": auc["value"].max()}
+    auc = comparison.summarise(
+        predict.predict_all(null).query("family in ('BMD', 'pQCT-index')"), models=models_table(predict.models_of(null))
+    ).query("measure == 'AUC'")
+    return {"p": auc["p_holm"].min(), "auc": auc["estimate"].mean(), "best": auc["estimate"].max()}
 
 
 def speed(folder: Path, *, sets: int) -> None:

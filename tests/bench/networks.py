@@ -20,6 +20,10 @@ import torch
 from measure import table
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from permutation import permutation_test
+
 from deepqct.cohort import keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate
 from deepqct.evaluation import auc, compare_auc, within_folds
@@ -27,7 +31,6 @@ from deepqct.folder import Run, read_json, read_table, write_json
 from deepqct.models import compare_run, predict_run
 from deepqct.models.classifiers import cross_predict
 from deepqct.networks import Recipe, bone_dataloaders, bone_learner, cross_validate, run_controls, use_device
-from deepqct.networks.controls import permutation_test
 from deepqct.networks.recipe import CONTROLS
 from deepqct.run_tables import attainable_auc, run_outcome, wide_indices
 from deepqct.terms import BONES
@@ -108,8 +111,8 @@ def trained(run: Run, *, bones: tuple[str, ...] = BONES) -> None:
         columns = [c for c in wide if c.startswith(f"{bone} ")]
         table_of_bone = wide.reindex(scores.index)[columns].astype(float)
         ridge = cross_predict(table_of_bone, outcome=y, fold=scores["fold"])["score"]
-        own, other = (auc(y, s).iloc[0] for s in (scores["score"], ridge))
-        apart = compare_auc(y, scores["score"], ridge).iloc[0]
+        own, other = (auc(y, s).row() for s in (scores["score"], ridge))
+        apart = compare_auc(y, scores["score"], ridge).row()
         best = attainable.get(f"DeepQCT {bone}", attainable["all"])
         share = (own["estimate"] - 0.5) / (best - 0.5) if best > 0.5 else float("nan")
         rows.append([bone, f"{own['n']:.0f}/{own['events']:.0f}", _figure(own),
@@ -131,9 +134,7 @@ def families(run: Run) -> None:
     predictions = predict_run(run, workers=2)
     found = compare_run(run, predictions, permutations=200, bootstraps=50, workers=2)
     out_of_fold = "protocol == 'all' and split == 'out-of-fold'"
-    performance = (
-        found["performance"].query(f"{out_of_fold} and measure == 'AUC'").rename(columns={"value": "estimate"})
-    )
+    performance = found["performance"].query(f"{out_of_fold} and measure == 'AUC'")
     basis = [f"{row['n']:.0f}/{row['events']:.0f}" for row in performance.to_dict("records")]
     rows = [
         [row["family"], row["model"], n, _figure(row)]

@@ -1,0 +1,198 @@
+"""One scan curated: read once, its bones cut out, measured and written whole, the record last.
+
+A rerun does only what is missing: a scan whose records say that the same file was curated the same way, by the same
+code, is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepqct import __version__
+from deepqct.bones.contours import contoured_bone, dice
+from deepqct.bones.find import Bone, BoneError, find_bones
+from deepqct.bones.indices import measure
+from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
+from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
+from deepqct.folder import Run, code_hash, file_hash, read_json, write_json, write_whole
+from deepqct.scans.formats import ScanError
+from deepqct.scans.scan import Scan, read_scan
+from deepqct.terms import COMPARTMENTS, SITES
+
+SCORES = ("motion_score", "ring_score")
+BLANK = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}  # of a scan that was not curated
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scan to curate.
+
+    Parameters
+    ----------
+    participant_id, site, side : str
+        Whose scan of what.
+    path : Path
+        The scan.
+    unit : str or None
+        As scans.tsv states it.
+    run : Run
+        Receives the bones.
+    image_px : int
+        Pixels along each edge of the square density stacks.
+    contours : dict
+        Files of the scanner's contours, by bone and compartment.
+    use : str
+        Whose contours count: ours, scanner or both.
+    code : str
+        Hash of the code that curates a scan (`scan_code`).
+    """
+
+    participant_id: str
+    site: str
+    side: str
+    path: Path
+    unit: str | None
+    run: Run
+    image_px: int
+    contours: dict[str, dict[str, Path]]
+    use: str
+    code: str
+
+
+def scan_code() -> str:
+    """A hash of the code that curates a scan: what it reaches by import."""
+    return code_hash("from deepqct.curation.one_scan import curate_scan\ncurate_scan")
+
+
+def curate_scan(task: Task) -> dict[str, Any]:
+    """Curate one scan, unless its records say that the same file was curated the same way already."""
+    row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
+    names = SITES[task.site]
+    try:
+        made_from = _made_from(task)
+        records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
+        if any(record.get("made_from") != made_from for record in records):
+            records = _curate_anew(task, made_from=made_from)
+    except (ScanError, BoneError, OSError) as error:
+        return row | {"status": "failed", "reason": _without_names(error, task)} | BLANK
+    except Exception as error:  # whatever it is, the others go on; its text might quote a header
+        return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
+    flags = [f"{name}: {flag}" for name, record in zip(names, records, strict=True) for flag in record["flags"]]
+    scores = {name: [record[name] for record in records if record[name] is not None] for name in SCORES}
+    return (
+        row
+        | {"status": "curated", "reason": "", "flags": "; ".join(flags)}
+        | {name: max(values, default=np.nan) for name, values in scores.items()}
+        | {"sha256": made_from["sha256"]}
+    )
+
+
+def _made_from(task: Task) -> dict[str, Any]:
+    """Everything that the result depends on."""
+    contours = {bone: {part: file_hash(path) for part, path in files.items()} for bone, files in task.contours.items()}
+    return {
+        "sha256": file_hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
+        "image_px": task.image_px, "use": task.use, "contours": contours, "deepqct": __version__, "code": task.code,
+    }  # fmt: skip
+
+
+def _curate_anew(task: Task, *, made_from: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read a scan, cut its bones out, measure and write them."""
+    scan = read_scan(task.path, unit=task.unit)
+    if scan.site not in (None, task.site):
+        raise ScanError(f"{task.path} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table.")
+    other_side = scan.side not in (None, task.side)
+    notes = [f"its header says {scan.side}, scans.tsv {task.side} (which is it?)"] if other_side else []
+    scan = replace(scan, site=task.site, side=task.side)
+    theirs = {name: contoured_bone(scan, name, files) for name, files in task.contours.items()}
+    names = SITES[task.site]
+    if task.use == "scanner" and set(theirs) == set(names):
+        bones = {name: theirs[name] for name in names}
+    else:
+        bones = find_bones(scan)
+        if task.use == "scanner":
+            bones |= theirs
+    rings = ring_score(scan, bones)
+    beside = theirs if task.use == "both" else {}
+    return [
+        _write_bone(
+            name, bones, task, scan=scan, made_from=made_from, notes=notes, rings=rings, beside=beside.get(name)
+        )
+        for name in bones
+    ]
+
+
+def _without_names(error: Exception, task: Task) -> str:
+    """The error's text without names of files and folders: tables travel, and a file may be called after a patient."""
+    text = str(error)
+    for bone, parts in task.contours.items():
+        for part, path in parts.items():
+            text = text.replace(str(path), f"the {part} contour of the {bone}")
+    text = re.sub(re.escape(f"{task.path}/") + r"[^\s:;,]+", "one of its slices", text)
+    return text.replace(str(task.path), "the scan")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of one bone's stack; empty if there is none."""
+    return read_json(path) if path.exists() else {}
+
+
+def _write_bone(
+    name: str,
+    bones: dict[str, Bone],
+    task: Task,
+    *,
+    scan: Scan,
+    made_from: dict[str, Any],
+    notes: list[str],
+    rings: float,
+    beside: Bone | None,
+) -> dict[str, Any]:
+    """Write one bone's stack and mask, and last its record, which makes them count."""
+    bone = bones[name]
+    density, mask, first_mm = cut_stack(scan, name, bones, image_px=task.image_px)
+    record_path = task.run.stack_record(task.participant_id, bone.name)
+    record_path.unlink(missing_ok=True)
+    indices, motion = measure(bone), motion_score(bone)
+    flags = [
+        *notes,
+        *bone.flags,
+        *flags_of_scores(motion, rings),
+        *unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1]),
+    ]
+    if of_bone(mask[:, [0, -1]]).any() or of_bone(mask[:, :, [0, -1]]).any():
+        flags.append(f"wider than its field of {FIELD_MM[bone.name]:g} mm")
+    for path, array in (
+        (task.run.stack(task.participant_id, bone.name), density),
+        (task.run.stack_mask(task.participant_id, bone.name), mask),
+    ):
+        with write_whole(path) as part, part.open("wb") as file:
+            np.save(file, array)
+    pixel = FIELD_MM[bone.name] / task.image_px
+    record = {
+        "made_from": made_from,
+        "flags": flags,
+        **_numbers({"motion_score": motion, "ring_score": rings}),
+        "voxel_mm": [bone.voxel_mm[0], pixel, pixel],
+        "scan_voxel_mm": list(bone.voxel_mm),
+        "box_origin_voxels": list(bone.origin),
+        "first_pixel_in_box_mm": list(first_mm),
+        "mirrored": bone.mirrored,
+        "indices": _numbers(indices.to_dict()),
+        "scanner_indices": None if beside is None else _numbers(measure(beside).to_dict()),
+        "dice": None
+        if beside is None
+        else _numbers({part: dice(bone, beside, compartment=part) for part in COMPARTMENTS}),
+    }
+    write_json(record_path, record)
+    return record
+
+
+def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:
+    """Numbers as JSON has them: it knows no NaN."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
