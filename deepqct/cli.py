@@ -1,6 +1,29 @@
 """The command line: run, check, inspect, app, cohort new.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
+
+The docstring of a command is its help, so that examples of the commands stand here.
+
+Examples
+--------
+>>> import deepqct as dq
+>>> import tempfile
+>>> from pathlib import Path
+>>> from typer.testing import CliRunner
+>>> from deepqct.cli import app
+>>> cohort = dq.run.example_run().virtual / "cohort"
+>>> CliRunner().invoke(app, ["check", str(cohort)]).stdout.splitlines()[-1]
+'No faults.'
+>>> scan = next((cohort / "scans").iterdir())
+>>> call = ["inspect", str(scan), "--png", str(Path(tempfile.mkdtemp()) / "middle.png")]
+>>> "0.3000 × 0.3000 × 0.3000 mm" in CliRunner().invoke(app, call).stdout
+True
+>>> call = ["cohort", "new", tempfile.mkdtemp(), "--n", "2", "--voxel", "0.3", "--slices", "3", "--workers", "1"]
+>>> CliRunner().invoke(app, call).exit_code
+0
+>>> error = CliRunner().invoke(app, ["run", "virtual", "bne=radius"]).exception
+>>> print(error)
+Unknown parameter 'bne' for any stage; did you mean 'bone'?
 """
 
 from __future__ import annotations
@@ -16,7 +39,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 app = typer.Typer(
-    help="From HR-pQCT scans to a fragility-fracture risk, for every bone of its own.",
+    help="From HR-pQCT scans to a fragility-fracture risk, for each bone separately.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -57,7 +80,7 @@ def run(
 
 
 def _bytes(path: Path) -> int:
-    """The size of a scan: a file, or a folder of slices."""
+    """The size in bytes of a scan, which is a file or a folder of slices."""
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
@@ -83,19 +106,19 @@ def check(
     people, scans = checked.participants, checked.scans
     events = int(people[outcome].sum())
     table.add_row("patients", f"{len(people)} ({events} with {outcome}, {len(people) - events} without)")
-    for site, part in scans.groupby("site"):
-        size = sum(_bytes(cohort / file) for file in part["file"])
-        table.add_row(f"{site} scans", f"{len(part)} ({size / 1e6:.0f} MB)")
+    for site, rows in scans.groupby("site"):
+        size = sum(_bytes(cohort / file) for file in rows["file"])
+        table.add_row(f"{site} scans", f"{len(rows)} ({size / 1e6:.0f} MB)")
     without = len(set(people["participant_id"]) - set(scans["participant_id"]))
     table.add_row("patients without a scan", str(without))
     table.add_row("virtual", "no" if checked.virtual is None else f"yes, scenario {checked.virtual.get('scenario')}")
     console.print(table)
     columns = {role: ", ".join(columns_by_role(checked.dictionary, role)) for role in ROLES if role != "id"}
-    other = columns.pop("other")
+    not_taken = columns.pop("other")
     roles = "; ".join(f"{role}: {names}" for role, names in columns.items() if names)
     console.print(f"Columns by role: {roles}.", markup=False, highlight=False)
-    if other:
-        line = f"No model takes {other}; a Role in participants.json would change that."
+    if not_taken:
+        line = f"No model takes {not_taken}; a Role in participants.json would change that."
         console.print(line, markup=False, highlight=False)
     if left_out := ", ".join(columns_by_role(checked.dictionary, LEFT_OUT)):
         line = f"Left in the cohort folder: {left_out}; describe them in participants.json to take them along."
@@ -200,7 +223,20 @@ def job(run_folder: Path, stage: str, bone: Annotated[str, typer.Argument()] = "
 
 
 def main() -> None:
-    """Run the command line; a known error is one sentence, not a traceback."""
+    """Run the command line on the arguments of this process; a known error is one sentence, not a traceback.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from unittest.mock import patch
+    >>> from deepqct.cli import main
+    >>> with patch.object(sys, "argv", ["deepqct", "inspect", "no such scan.AIM"]):
+    ...     try:
+    ...         main()
+    ...     except SystemExit as ended:
+    ...         print("exit code", ended.code)
+    exit code 2
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × or → gets a question mark, not a crash

@@ -1,11 +1,7 @@
-"""Where every file of a run lies, how files are written (whole or not at all), and what results depend on (hashes).
-
-Nobody else in the package or in a notebook builds a path by hand.
-"""
+"""Where every file of a run lies (no other code builds a path), how files are written, and what results depend on."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -13,32 +9,38 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+_TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "sha256", "bones")  # columns of our tables
 PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
 @dataclass(frozen=True)
 class Job:
-    """What runs by itself: a stage, or a stage of one bone.
+    """One job of a run: a stage, or a stage for one bone.
 
     Parameters
     ----------
     stage : str
-        Its notebook, such as 02_train_bone.
+        The name of its notebook, such as 02_train_bone.
     bone : str
-        Of which bone; empty for a stage of all.
+        The bone it is for; empty for a stage of all bones.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> str(dq.folder.Job("02_train_bone", "radius"))
+    '02_train_bone_radius'
     """
 
     stage: str
     bone: str = ""
 
     def __str__(self) -> str:
-        """Its name, by which its files are called."""
+        """The job's name, which the names of its files begin with."""
         return f"{self.stage}_{self.bone}" if self.bone else self.stage
 
 
@@ -50,6 +52,13 @@ class Run:
     ----------
     folder : Path
         The run folder, for instance ``reports/quick``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> dq.Run(Path("reports/quick")).stack("sub-0001", "radius").as_posix()
+    'reports/quick/bones/sub-0001_radius.npy'
     """
 
     folder: Path
@@ -66,7 +75,7 @@ class Run:
 
     @property
     def record(self) -> Path:
-        """``run.json``: what was run, on what, with what."""
+        """``run.json``: what was run, on which inputs, with which parameters and versions."""
         return self.folder / "run.json"
 
     @property
@@ -101,12 +110,12 @@ class Run:
 
     @property
     def scanner_indices(self) -> Path:
-        """``indices_scanner.csv``: the same bones by the scanner's software, where the cohort has its work."""
+        """``indices_scanner.csv``: indices of the same bones by the scanner's software, where the cohort has them."""
         return self.folder / "indices_scanner.csv"
 
     @property
     def agreement(self) -> Path:
-        """``agreement.csv``: ours beside the scanner's, by bone and index."""
+        """``agreement.csv``: how far our indices agree with the scanner's, by bone and index."""
         return self.folder / "agreement.csv"
 
     @property
@@ -128,7 +137,7 @@ class Run:
         return self.bones / f"{participant_id}_{bone}_mask.npy"
 
     def stack_record(self, participant_id: str, bone: str) -> Path:
-        """Voxel in mm, transform to the scan, flags and indices of one bone's stack."""
+        """The record of one bone's stack: voxel in mm, place in the scan, flags and indices."""
         return self.bones / f"{participant_id}_{bone}.json"
 
     def models(self, bone: str) -> Path:
@@ -158,7 +167,7 @@ class Run:
 
     @property
     def models_table(self) -> Path:
-        """``models.csv``: what each model is: family, columns, bones, whether it is fused, and its family's headline."""
+        """``models.csv``: what each model is: family, columns, bones, whether it is fused or the family's headline."""
         return self.folder / "models.csv"
 
     @property
@@ -188,7 +197,7 @@ class Run:
 
     @property
     def optimism(self) -> Path:
-        """``optimism.csv``: the best model by chance, permutation, .632+."""
+        """``optimism.csv``: how much AUCs may owe to chance or overfitting: best of k models, permutation, .632+."""
         return self.folder / "optimism.csv"
 
     @property
@@ -232,7 +241,7 @@ class Run:
         return self.folder / "selection.csv"
 
     def figures(self, job: Job | str) -> Path:
-        """The folder of one job's figures; a stage of all bones may be given by its name, here and below."""
+        """The folder of one job's figures; here and below, a stage of all bones may be given by its name."""
         return self.folder / "figures" / str(job)
 
     def notebook(self, job: Job | str) -> Path:
@@ -256,12 +265,12 @@ class Run:
         return self.folder / "jobs" / f"{job}.log"
 
     def require(self, path: Path, *, written_by: str) -> Path:
-        """Return `path` if it is there.
+        """Return `path` if it exists; `written_by` is the stage that writes it.
 
         Raises
         ------
         FileNotFoundError
-            If it is missing; the message names the stage that writes it.
+            If it is missing; the message names that stage.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; run {written_by} on this run folder first.")
@@ -272,6 +281,12 @@ def project_root() -> Path:
     """The folder that relative paths start from, wherever Jupyter's working directory is.
 
     It is the nearest folder above the working directory that holds the notebooks; without one, the working directory.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.project_root() == dq.folder.resolve(".")
+    True
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -281,147 +296,129 @@ def project_root() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """`path` as an absolute path; a relative one starts at the project root."""
+    """`path` as an absolute path; a relative one starts at the project root.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.resolve("reports/quick").relative_to(dq.folder.project_root()).as_posix()
+    'reports/quick'
+    """
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and put it in place only when the block ends without an error."""
+    """Give a temporary path to write to; the file takes the place of `path` only if the block ends without an error.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "note.txt"
+    >>> with dq.folder.write_whole(path) as unfinished:
+    ...     _ = unfinished.write_text("two words")
+    >>> path.read_text()
+    'two words'
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
     os.close(handle)
-    part = Path(name)
+    unfinished = Path(name)
     try:
-        yield part
-        part.chmod(0o644)
-        part.replace(path)
+        yield unfinished
+        unfinished.chmod(0o644)
+        unfinished.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` to `path`, whole or not at all."""
-    with write_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Write `text` to `path` as UTF-8, whole or not at all, and return `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "note.txt"
+    >>> dq.folder.write_text(path, "two words").read_text()
+    'two words'
+    """
+    with write_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
     return path
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write `content` to `path` as indented JSON."""
+    """Write `content` to `path` as indented JSON, and return `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "woman.json"
+    >>> dq.folder.write_json(path, {"age": 62}).read_text().split()
+    ['{', '"age":', '62', '}']
+    """
     return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """The content of the JSON file at `path`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.read_json(dq.run.example_run().dictionary)["age"]["Units"]
+    'years'
+    """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> Path:
-    """Write `table` to `path` without its index; tab-separated if the name ends in .tsv."""
-    with write_whole(path) as part:
-        table.to_csv(part, index=False, sep="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+    """Write `table` to `path` without its index, tab-separated if the name ends in .tsv, and return `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "scores.csv"
+    >>> dq.folder.write_table(path, pd.DataFrame({"fold": ["0"], "score": [0.4]})).read_text().split()
+    ['fold,score', '0,0.4']
+    """
+    with write_whole(path) as unfinished:
+        table.to_csv(unfinished, index=False, sep="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
     return path
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The table at `path`; ``participant_id``, ``fold`` and ``held_out`` stay text."""
+    """The table at `path`; its columns of ids, folds and words are text, also where they are empty.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.read_table(dq.run.example_run().splits)["fold"].unique().tolist()
+    ['0', '1']
+    """
     sep = "\t" if path.suffix == ".tsv" else ","
-    return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(("participant_id", "fold", "held_out"), "string"))
+    return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(_TEXT, "string"))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; of a folder, that of its files' names and hashes."""
+    """SHA-256 of the bytes of the file at `path`, in hexadecimal; of a folder, that of its files' names and hashes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "note.txt"
+    >>> dq.folder.file_hash(dq.folder.write_text(path, "two words"))[:8]
+    'a03f1d61'
+    """
     if path.is_dir():
         names = "".join(f"{file.name} {file_hash(file)}\n" for file in sorted(path.iterdir()) if file.is_file())
         return hashlib.sha256(names.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_reached(code: str) -> list[Path]:
-    """The files of deepqct that some code reaches by import, sorted.
-
-    A name on the face of a wing (`__init__.pyi`) stands for the file that defines it, so that code that draws one figure
-    does not depend on every other figure.
-
-    Parameters
-    ----------
-    code : str
-        Python source.
-    """
-    reached: set[Path] = set()
-    waiting = _imported(code)
-    while waiting:
-        file = waiting.pop()
-        if file not in reached:
-            reached.add(file)
-            waiting |= _imported(file.read_text(encoding="utf-8"))
-    return sorted(reached)
-
-
-def code_hash(code: str) -> str:
-    """SHA-256 of some code and of every file of deepqct that it reaches by import, in hexadecimal."""
-    digest = hashlib.sha256(code.encode())
-    for file in code_reached(code):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-class _Uses(ast.NodeVisitor):
-    """Every use of a name with what is taken from it: ``dq.plots.roc`` is one use, of three parts."""
-
-    def __init__(self) -> None:
-        self.found: list[list[str]] = []
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self.found.append([node.id])
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        parts, inner = [node.attr], node.value
-        while isinstance(inner, ast.Attribute):
-            parts, inner = [inner.attr, *parts], inner.value
-        if isinstance(inner, ast.Name):
-            self.found.append([inner.id, *parts])
-        else:
-            self.visit(inner)
-
-
-def _imported(code: str) -> set[Path]:
-    """The files of deepqct that this code imports itself."""
-    tree, uses = ast.parse(code), _Uses()
-    uses.visit(tree)
-    places: dict[str, list[str]] = {}  # a name in this code: where it lies in the package
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            places |= {a.asname or PACKAGE.name: [] for a in node.names if a.name.split(".")[0] == PACKAGE.name}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
-            places |= {a.asname or a.name: [*node.module.split(".")[1:], a.name] for a in node.names}
-    files: set[Path] = set()
-    for name, place in places.items():
-        taken = [use[1:] for use in uses.found if use[0] == name]
-        files = files.union(*(_defining(PACKAGE, [*place, *parts]) for parts in taken))
-    return files
-
-
-def _defining(folder: Path, place: list[str]) -> set[Path]:
-    """The file that defines a name, by its place in a wing; for a wing as a whole every file on its face."""
-    face = _face(folder)
-    if not place:
-        return set[Path]().union(*(_defining(folder, [*module, name]) for name, module in face.items()))
-    name, *rest = place
-    if (folder / name / "__init__.py").exists():
-        return _defining(folder / name, rest)
-    if (folder / f"{name}.py").exists():
-        return {folder / f"{name}.py"}
-    return _defining(folder, [*face[name], *place]) if face.get(name) else {folder / "__init__.py"}
-
-
-@cache
-def _face(folder: Path) -> dict[str, list[str]]:
-    """The names that a wing hands on, with the module of each; no module for a module itself."""
-    stub = folder / "__init__.pyi"
-    nodes = ast.parse(stub.read_text(encoding="utf-8")).body if stub.exists() else []
-    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {a.name: node.module.split(".") if node.module else [] for node in imports for a in node.names}

@@ -1,4 +1,4 @@
-"""What many stages read of a run's tables: its outcome and ages, who is one patient, its main rows, what is virtual."""
+"""What many stages read from a run's tables: outcome, ages, which rows are one patient, which are the main result."""
 
 from __future__ import annotations
 
@@ -13,46 +13,135 @@ OSTEOPOROSIS = -2.5  # T-score, of any site
 
 
 def run_outcome(run: Run) -> pd.Series:
-    """The outcome of every patient of a run: 0 or 1, indexed by participant_id, named after its column."""
+    """The outcome of every patient of a run: 0 or 1, indexed by participant_id, named after its column.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose cohort was checked.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome = dq.run_tables.run_outcome(dq.run.example_run())
+    >>> outcome.name, len(outcome), int(outcome.sum())
+    ('fracture', 12, 5)
+    """
     name = columns_by_role(read_json(run.require(run.dictionary, written_by="01_data_curation")), "outcome")[0]
     return read_table(run.participants).set_index("participant_id")[name].astype(int)
 
 
 def age_of(run: Run) -> pd.Series:
-    """The age of every patient of a run in years, indexed by participant_id; NaN where the cohort has none."""
+    """The age of every patient of a run in years, indexed by participant_id; NaN where the cohort has none.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose cohort was checked.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.age_of(dq.run.example_run()).head(2).to_dict()
+    {'sub-0001': 67.7, 'sub-0002': 77.9}
+    """
     people = read_table(run.participants).set_index("participant_id")
     return people["age"].astype(float) if "age" in people else pd.Series(float("nan"), people.index, name="age")
 
 
 def virtual_of(run: Run) -> dict[str, Any]:
-    """What a run's participants.json says of a virtual cohort (scenario, attainable_auc); empty for a real one."""
+    """What a run's participants.json says about a virtual cohort (scenario, attainable_auc); empty for a real one.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.virtual_of(dq.run.example_run())["scenario"]
+    'deepqct-like'
+    """
     content = read_json(run.dictionary) if run.dictionary.exists() else {}
     return dict(content.get("virtual") or {})
 
 
 def bones_of(run: Run) -> tuple[str, ...]:
-    """The bones that a run was asked for; all four where nobody asked."""
+    """The bones that a run's settings name; all four if they name none.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.bones_of(dq.run.example_run())
+    ('radius', 'ulna', 'tibia', 'fibula')
+    """
     asked = read_json(run.settings).get("bones") if run.settings.exists() else None
     return BONES if asked is None else tuple(bone for bone in BONES if bone in asked)
 
 
 def rows_of(table: pd.DataFrame, protocol: str, repeat: int) -> pd.DataFrame:
-    """The rows of one protocol and repeat."""
+    """The rows of a table that are of one protocol and repeat.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns protocol and repeat, such as splits.csv.
+    protocol : str
+        Name of the protocol, such as ``all``.
+    repeat : int
+        Number of the repeat, from 0.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> splits = dq.folder.read_table(dq.run.example_run().splits)
+    >>> dq.run_tables.rows_of(splits, "all", 0)["fold"].value_counts().to_dict()
+    {'0': 6, '1': 6}
+    """
     return table[(table["protocol"] == protocol) & (table["repeat"] == repeat)]
 
 
 def attainable_auc(run: Run) -> dict[str, float]:
-    """The AUCs that nobody can exceed on a virtual cohort, by family and bone; empty for a real one. For figures only."""
+    """The highest AUC that any model can reach on a virtual cohort, by family and bone; empty for a real one.
+
+    It is meant for figures; no model may use it.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> attainable = dq.run_tables.attainable_auc(dq.run.example_run())
+    >>> attainable["BMD"], attainable["DeepQCT radius"], attainable["all"]
+    (0.777, 0.874, 0.92)
+    """
     return {name: float(value) for name, value in virtual_of(run).get("attainable_auc", {}).items()}
 
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a run's main result: out of fold, of the first protocol; another protocol scores the same women again.
+    """The rows of a run's main result: out of fold, of the first protocol; others score the same women again.
 
     Parameters
     ----------
     table : DataFrame
         With the columns protocol and split, such as predictions.csv or performance.csv; it may be empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> rows = {"protocol": ["all", "all", "as-published"], "split": ["out-of-fold", "test", "out-of-fold"]}
+    >>> dq.run_tables.main_rows(pd.DataFrame(rows)).to_dict("records")
+    [{'protocol': 'all', 'split': 'out-of-fold'}]
     """
     if table.empty:
         return table
@@ -60,12 +149,44 @@ def main_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_repeat(part: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the first repeat."""
+    """The rows of a table that are of its first repeat.
+
+    Parameters
+    ----------
+    part : DataFrame
+        With the column repeat, such as predictions.csv or some of its rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> dq.run_tables.first_repeat(pd.DataFrame({"repeat": [0, 0, 1], "score": [0.2, 0.7, 0.4]}))["score"].tolist()
+    [0.2, 0.7]
+    """
     return part[part["repeat"] == part["repeat"].min()]
 
 
 def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
-    """One row a patient, columns such as ``radius Tt.vBMD``, from the one row a bone of indices.csv."""
+    """Turn indices.csv, which has one row a bone, into one row a patient.
+
+    Parameters
+    ----------
+    indices : DataFrame
+        participant_id, bone, and a column for each index.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by participant_id, with columns such as ``radius Tt.vBMD``; NaN where a patient lacks the bone.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> indices = pd.DataFrame({"participant_id": ["P1", "P1"], "bone": ["radius", "tibia"], "Ct.Th": [0.9, 1.3]})
+    >>> dq.run_tables.wide_indices(indices).to_dict("index")
+    {'P1': {'radius Ct.Th': 0.9, 'tibia Ct.Th': 1.3}}
+    """
     long = indices.melt(["participant_id", "bone"], var_name="symbol")
     return long.assign(column=long["bone"] + " " + long["symbol"]).pivot(
         index="participant_id", columns="column", values="value"
@@ -73,14 +194,27 @@ def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
 
 
 def patient_labels(people: pd.Index, patients: pd.Series | None) -> pd.Series:
-    """Which rows are one patient or family: a label by participant_id, her own where she is in no group.
+    """Say which rows are one patient or family: rows with the same label are.
 
     Parameters
     ----------
     people : Index
-        participant_id.
+        participant_id of each row.
     patients : Series, optional
         The column ``patient_group``, indexed by participant_id.
+
+    Returns
+    -------
+    Series of str
+        The label of each row, by participant_id; it is the participant_id itself where a row is in no group.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> groups = pd.Series(["A", "A", None], ["P1", "P2", "P3"])
+    >>> dq.run_tables.patient_labels(groups.index, groups).to_dict()
+    {'P1': 'group A', 'P2': 'group A', 'P3': 'P3'}
     """
     alone = pd.Series(people, people, dtype=object)
     if patients is None:
@@ -89,41 +223,87 @@ def patient_labels(people: pd.Index, patients: pd.Series | None) -> pd.Series:
 
 
 def patients_of(run: Run) -> pd.Series:
-    """Which rows of a run are one patient or family, as `patient_labels`."""
+    """Say which rows of a run's participants are one patient or family, as `patient_labels` does.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose cohort was checked.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.patients_of(dq.run.example_run()).nunique()
+    12
+    """
     people = read_table(run.participants).set_index("participant_id")
     return patient_labels(people.index, people.get(SAME_PATIENT))
 
 
 def read_models(run: Run) -> pd.DataFrame:
-    """models.csv: what each model of a run is, one row a family and model."""
+    """Read models.csv: what each model of a run is, one row a family and model.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose models were fitted.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> models = dq.run_tables.read_models(dq.run.example_run())
+    >>> models.loc[models["headline"], ["family", "model"]].head(2).to_dict("records")
+    [{'family': 'Clinical', 'model': 'clinical factors'}, {'family': 'BMD', 'model': 'all sites'}]
+    """
     return read_table(run.require(run.models_table, written_by="03_fusion_and_baselines"))
 
 
 def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that are of a family's headline model.
+    """The rows of a table that are of a family's headline model, which stands for the family in tables and sentences.
 
     Parameters
     ----------
     table : DataFrame
         With the columns family and model.
     models : DataFrame
-        As models.csv.
+        From `read_models`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance = dq.folder.read_table(run.performance)
+    >>> dq.run_tables.headlines(performance, dq.run_tables.read_models(run))["model"].unique().tolist()
+    ['clinical factors', 'all sites', 'all four bones', 'radius + tibia']
     """
     named = set(models.loc[models["headline"], ["family", "model"]].itertuples(index=False, name=None))
     return table[[pair in named for pair in table[["family", "model"]].itertuples(index=False, name=None)]]
 
 
 def osteoporosis_of(people: pd.DataFrame) -> pd.Series:
-    """Who has osteoporosis by the World Health Organization's definition, at the worst site; NaN where no T-score is known.
+    """Who has osteoporosis by the World Health Organization's definition, at the site with the lowest T-score.
 
     Parameters
     ----------
     people : DataFrame
-        participants.csv, indexed by participant_id; T-scores are its known columns ``t_…``.
+        participants.csv, indexed by participant_id; its T-scores are in the known columns that begin with ``t_``.
+
+    Returns
+    -------
+    Series of float
+        1 with osteoporosis, 0 without, NaN where no T-score is known; by participant_id.
 
     References
     ----------
     WHO (1994), Technical Report 843: a T-score of −2.5 or less.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> people = pd.DataFrame({"t_total_hip": [-1.0, -2.7, None]}, ["P1", "P2", "P3"])
+    >>> dq.run_tables.osteoporosis_of(people).to_dict()
+    {'P1': 0.0, 'P2': 1.0, 'P3': nan}
     """
     scores = people[[column for column in people if column in KNOWN and str(column).startswith("t_")]].astype(float)
     lowest = scores.min(axis=1)

@@ -1,4 +1,4 @@
-"""The words of the field, said once: bones and sites, indices and their units, the known columns of participants.tsv."""
+"""The words of the field, in one place: bones and sites, indices and their units, known columns of participants.tsv."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
 LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
-SAME_PATIENT = (
-    "patient_group"  # rows that are one patient (a second visit, the other limb) or one family share its value
-)
+# Rows of one patient (a second visit, the other limb) or of one family share the value of this column.
+SAME_PATIENT = "patient_group"
 # Column: (name, lowest, highest, unit, role). Ranges catch slips of the keyboard, not unusual women; our choice.
 KNOWN: dict[str, tuple[str, float, float, str, str]] = {
     "age": ("age", 18, 110, "years", "clinical"),
@@ -55,5 +54,19 @@ UNITS = {
 
 
 def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:
-    """The columns that play `role` (id, clinical, bmd, outcome or other) in a completed data dictionary."""
+    """Find the columns of one role in the completed data dictionary of a cohort.
+
+    Parameters
+    ----------
+    dictionary : dict
+        The content of a run's participants.json: an entry for each column, with its ``Role``.
+    role : str
+        One of `ROLES`, such as ``clinical``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.terms.columns_by_role({"age": {"Role": "clinical"}, "fracture": {"Role": "outcome"}}, "outcome")
+    ['fracture']
+    """
     return [name for name, entry in dictionary.items() if name != "virtual" and entry.get("Role") == role]

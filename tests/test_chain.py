@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -146,6 +147,52 @@ def test_a_second_run_recomputes_nothing(run):
     assert started(done) == set()
     assert run.report.stat().st_mtime_ns == before
     assert done.stdout.strip().endswith("index.html")
+
+
+# What a run would do now, asked of snakemake itself without doing it.
+PENDING = """
+import subprocess, sys
+from pathlib import Path
+from deepqct.run import plan_run, workflow
+plan = plan_run("virtual", out=Path(sys.argv[1]), preset="smoke")
+workflow.write_jobs(plan)
+run = subprocess.run
+workflow.subprocess.run = lambda command, **options: run([*command, "--summary"], **options)
+workflow._snakemake(plan, scans=[], cores=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        (None, set()),
+        ("plots/groups.py", {"clustering", "explore"}),
+        ("plots/women.py", {"explore"}),
+        (
+            "bones/thickness.py",
+            {"data_curation", "train_bone", "fusion_and_baselines", "clustering", "explore"},
+        ),
+    ],
+)
+def test_a_changed_file_makes_out_of_date_what_depends_on_it(run, tmp_path, file, rules):
+    """A figure's caption trains no network again; another measure of thickness makes everything after it anew."""
+    scratch, before = tmp_path / "scratch", tmp_path / "before"
+    shutil.copytree(ROOT / "deepqct", scratch / "deepqct", ignore=shutil.ignore_patterns("__pycache__"))
+    if file:
+        with (scratch / "deepqct" / file).open("a", encoding="utf-8") as text:
+            text.write("\nCHANGED = True\n")
+    shutil.copytree(run.folder, before)
+    # -P: the scratch copy is imported, not the package of the working directory.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PENDING, str(run.folder)], capture_output=True, text=True, cwd=ROOT, check=False,
+        env=os.environ | {"PYTHONPATH": str(scratch)},
+    )  # fmt: skip
+    shutil.rmtree(run.folder)
+    before.rename(run.folder)
+    assert done.returncode == 0, done.stderr
+    files = [line.split("\t") for line in done.stdout.splitlines()[1:]]
+    assert len(files) > 20
+    assert {rule for _, _, rule, *_, plan in files if plan == "update pending"} == rules
 
 
 def test_one_changed_value_reruns_only_what_depends_on_it(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from deepqct import folder
+from deepqct import reach
 from deepqct.run import STAGES
 from deepqct.run.jobs import stage_hash
 
@@ -43,6 +44,26 @@ def test_no_name_on_a_face_is_a_module_beside_it(wing):
         path.name for path in (PACKAGE / wing).glob("*/")
     }
     assert not {name for name, module in stub_names(wing).items() if module and name in modules}
+
+
+@pytest.mark.parametrize("wing", WINGS[1:])
+def test_every_function_on_a_face_has_an_example(wing):
+    """An example says more than a list of parameters, and the suite runs every one of them."""
+    module = importlib.import_module(f"deepqct.{wing}")
+    named = {name: getattr(module, name) for name in stub_names(wing)}
+    shown = {name: thing for name, thing in named.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
+    assert not [name for name, thing in shown.items() if ">>>" not in (thing.__doc__ or "")]
+
+
+def test_no_docstring_is_a_riddle_of_two_words():
+    """“How.” and “Of both.” are understood by whoever wrote them."""
+    short = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                words = (ast.get_docstring(node) or "at least four words").split("\n\n")[0].split()
+                short += [f"{path.name}: {' '.join(words)}"] * (len(words) < 4)
+    assert not short
 
 
 def loaded_by(code: str) -> set[str]:
@@ -92,15 +113,25 @@ def test_a_change_behind_a_face_reaches_the_stages_that_use_it(file, changed, tm
     """A caption must not train networks again, and a sphere that is measured otherwise must not go unnoticed."""
     scratch = tmp_path / "deepqct"
     shutil.copytree(PACKAGE, scratch, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(folder, "PACKAGE", scratch)
+    monkeypatch.setattr(reach, "PACKAGE", scratch)
     before = {stage: stage_hash(stage) for stage in STAGES}
-    (scratch / file).write_text((scratch / file).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    (scratch / file).write_text((scratch / file).read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
     assert {stage for stage in STAGES if stage_hash(stage) != before[stage]} == changed
+
+
+def test_a_better_word_makes_nothing_out_of_date(tmp_path, monkeypatch):
+    """Who mends a docstring or a comment should not have to wait for networks to train again."""
+    scratch = tmp_path / "deepqct"
+    shutil.copytree(PACKAGE, scratch, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(reach, "PACKAGE", scratch)
+    before, file = stage_hash("02_train_bone"), scratch / "networks" / "recipe.py"
+    file.write_text(file.read_text(encoding="utf-8").replace('"""', '"""Anew: ', 1) + "\n# changed\n", encoding="utf-8")
+    assert stage_hash("02_train_bone") == before
 
 
 def test_a_trained_fold_depends_on_recipe_and_stacks_and_not_on_figures():
     """What decides the images and the training trains again; what draws or judges them does not."""
-    reached = folder.code_reached("from deepqct.networks.training import train_fold\ntrain_fold")
+    reached = reach.code_reached("from deepqct.networks.training import train_fold\ntrain_fold")
     files = {file.relative_to(PACKAGE).as_posix() for file in reached}
     assert {"networks/recipe.py", "networks/images.py", "networks/data.py", "curation/stacks.py"} <= files
     assert not {file for file in files if file.startswith(("plots/", "report/", "run/", "models/", "widgets/"))}
@@ -108,8 +139,8 @@ def test_a_trained_fold_depends_on_recipe_and_stacks_and_not_on_figures():
 
 def test_a_wing_that_is_used_as_a_whole_stands_for_all_of_it(tmp_path):
     """Better too much is done again than too little."""
-    by_name = folder.code_reached("import deepqct as dq\ndq.plots.roc")
-    as_a_whole = folder.code_reached("from deepqct import plots\ndraw = plots\ngetattr(draw, 'roc')")
+    by_name = reach.code_reached("import deepqct as dq\ndq.plots.roc")
+    as_a_whole = reach.code_reached("from deepqct import plots\ndraw = plots\ngetattr(draw, 'roc')")
     assert {file.name for file in by_name} < {file.name for file in as_a_whole}
     assert PACKAGE / "plots" / "women.py" in as_a_whole
-    assert folder.code_reached("import numpy as np\nnp.zeros(3)") == []
+    assert reach.code_reached("import numpy as np\nnp.zeros(3)") == []

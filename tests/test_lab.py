@@ -47,7 +47,7 @@ ReviewPanel(load_cohort({cohort!r}), run=Run(Path({run!r})), reviewer="AB", size
 GROUPS = """
 import numpy as np
 import pandas as pd
-from deepqct import embedding
+from deepqct.groups import embed
 from deepqct.widgets import group_explorer
 
 rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ names = [f"radius {symbol}" for symbol in ("Tt.vBMD", "Tb.N", "Ct.Th", "Tb.Th")]
 people = [f"sub-{i:04d}" for i in range(40)]
 table = pd.DataFrame(rng.standard_normal((40, 4)), columns=names, index=people)
 table.iloc[:16] -= 3
-group_explorer(table, picture=embedding.embed(table, seed=1), max_groups=3, seed=1, virtual=True)
+group_explorer(table, picture=embed(table, seed=1), max_groups=3, seed=1, virtual=True)
 """
 
 BONE = """
@@ -71,7 +71,7 @@ bone_view(np.select([mask == 1, mask == 2], [250, 1000], -100), mask, voxel_mm=(
 
 SLICES = """
 import numpy as np
-from deepqct.scan import Scan
+from deepqct.scans import Scan
 from deepqct.widgets import SliceViewer
 
 native = np.zeros((20, 60, 80), np.int16)

@@ -55,7 +55,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_controls import RECIPE
 from deepqct.folder import Run
-from deepqct.learner import cross_validate
+from deepqct.networks import cross_validate
 if __name__ == "__main__":
     cross_validate(Run(Path(sys.argv[2])), bone="radius", recipe=RECIPE, workers=int(sys.argv[3]))
 """

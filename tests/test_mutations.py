@@ -16,26 +16,26 @@ pytestmark = pytest.mark.long
 # What is fitted on everybody instead: file, what stands there, what the leak makes of it, the test that must notice.
 LEAKS = {
     "imputer and scaler": (
-        "classifiers.py",
+        "models/classifiers.py",
         "    model = make_pipeline(*_prepared(), _logistic(C_GRID[best])).fit(x, y)\n",
         "    model = make_pipeline(*_prepared(), _logistic(C_GRID[best])).fit(x, y)\n"
         "    for step in model[:-1]:\n        step.fit(EVERYBODY[list(columns)].to_numpy(float))\n",
         "test_fusion.py::test_imputing_and_scaling_never_see_the_held_out_fold",
     ),
     "choice of columns": (
-        "classifiers.py",
+        "models/classifiers.py",
         "features.columns[features.notna().any()])",
         "features.columns[EVERYBODY.notna().any()])",
         "test_classifiers.py::test_the_choice_of_columns_is_made_in_the_training_folds",
     ),
     "regression": (
-        "classifiers.py",
-        '        others = fold.index[(fold != held_out) & (fold != "test")]\n',
-        "        others = fold.index\n",
+        "models/classifiers.py",
+        '        trainable = fold.index[(fold != held_out) & (fold != "test")]\n',
+        "        trainable = fold.index\n",
         "test_fusion.py::test_regression_never_sees_the_held_out_outcomes",
     ),
     "threshold": (
-        "classifiers.py",
+        "models/classifiers.py",
         "threshold_for(outcome[train], model.inner, sensitivity=sensitivity)",
         'threshold_for(outcome, table["score"], sensitivity=sensitivity)',
         "test_classifiers.py::test_the_threshold_never_sees_the_held_out_fold",
@@ -47,25 +47,25 @@ LEAKS = {
         "test_evaluation.py::test_calibration_never_sees_the_patients_it_is_applied_to",
     ),
     "networks, test set": (
-        "learner.py",
+        "networks/data.py",
         'items = items[~items["fold"].isin(["test", str(without)])]',
         'items = items[~items["fold"].isin([str(without)])]',
         "test_learner.py::test_no_patient_is_on_both_sides_of_a_fold",
     ),
     "networks of strict stacking": (
-        "learner.py",
+        "networks/data.py",
         'items = items[~items["fold"].isin(["test", str(without)])]',
         'items = items[~items["fold"].isin(["test"])]',
         "test_learner.py::test_strict_stacking_scores_by_networks_that_saw_neither_fold",
     ),
     "usual woman and cover of the saliency": (
-        "saliency.py",
+        "networks/folds.py",
         'isin(["test", *items["fold"].unique()])]',
         'isin(["test"])]',
         "test_controls.py::test_saliency_compares_with_women_of_the_other_folds",
     ),
     "late fusion": (
-        "classifiers.py",
+        "models/classifiers.py",
         '(fold != held_out) & (fold != "test")]\n        known',
         'fold != "nobody"]\n        known',
         "test_fusion.py::test_late_fusion_never_sees_the_held_out_fold_or_the_test_set",

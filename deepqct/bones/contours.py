@@ -13,7 +13,7 @@ from deepqct.scans.scan import Scan, read_mask_at
 
 
 def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
-    """A bone within the manufacturer's contours.
+    """Cut one bone out of a scan within the contours that the manufacturer's software drew.
 
     Parameters
     ----------
@@ -21,8 +21,14 @@ def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
         With its side set.
     name : str
         radius, ulna, tibia or fibula.
-    files : mapping of compartment to Path
-        total, or cortical and trabecular; with total alone the cortex is told apart as for our own contours.
+    files : mapping of str to Path
+        The mask of each compartment by its name: total, or cortical and trabecular. With total alone, the cortex is
+        found as `find_bones` does it.
+
+    Returns
+    -------
+    Bone
+        Left ones mirrored to right.
 
     Raises
     ------
@@ -30,6 +36,21 @@ def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
         If a file cannot be read.
     BoneError
         If a mask has another voxel size, lies outside of the scan, or the files do not make up a bone.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> total = np.pad(np.ones((2, 50, 50), np.int16), ((0, 0), (10, 10), (10, 10)))
+    >>> marrow = np.pad(np.ones((2, 40, 40), np.int16), ((0, 0), (15, 15), (15, 15)))
+    >>> scan = dq.Scan(900 * (total - marrow), 1.0, 0.0, (0.3, 0.3, 0.3), "wrist", "right")
+    >>> contour = dq.Scan(total, 1.0, 0.0, scan.voxel_mm)
+    >>> path = dq.scans.write_image(Path(tempfile.mkdtemp()) / "radius.mha", contour)
+    >>> bone = dq.bones.contoured_bone(scan, "radius", {"total": path})
+    >>> int(bone.total.sum()) == 2 * 50 * 50, bone.flags
+    (True, ())
     """
     masks = {compartment: _placed(path, scan) for compartment, path in files.items()}
     if "total" not in masks and not {"cortical", "trabecular"} <= set(masks):
@@ -42,7 +63,33 @@ def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
 
 
 def dice(one: Bone, other: Bone, *, compartment: str) -> float:
-    """Overlap of a compartment of two cuts of the same bone: twice what they share over what they have, 0 to 1."""
+    """Return how far two cuts of the same bone agree on a compartment, from 0 (nowhere) to 1 (everywhere).
+
+    Twice the voxels that both have, over the voxels of the first plus those of the second.
+
+    Parameters
+    ----------
+    one, other : Bone
+        The same bone, cut out of the same scan in two ways.
+    compartment : str
+        total, cortical or trabecular.
+
+    Returns
+    -------
+    float
+        NaN if the compartment is empty in both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.zeros((4, 40, 40), np.int16), 1.0, 0.0, (0.3, 0.3, 0.3), "wrist", "right")
+    >>> wide, narrow = np.zeros((2, 4, 40, 40), bool)
+    >>> wide[:, 10:30, 10:30] = narrow[:, 10:30, 10:20] = True
+    >>> bones = [dq.bones.bone_within(scan, "radius", total=mask, trabecular=mask) for mask in (wide, narrow)]
+    >>> round(dq.bones.dice(*bones, compartment="total"), 2)
+    0.67
+    """
     a, b = getattr(one, compartment), getattr(other, compartment)
     if one.mirrored:
         a, b = a[:, :, ::-1], b[:, :, ::-1]
@@ -59,7 +106,7 @@ def dice(one: Bone, other: Bone, *, compartment: str) -> float:
 
 
 def _placed(path: Path, scan: Scan) -> NDArray[np.bool_]:
-    """A mask laid onto the scan's array."""
+    """The mask of a file, laid onto the scan's array by the positions of both."""
     mask, voxel_mm, position = read_mask_at(path)
     if not np.allclose(voxel_mm, scan.voxel_mm, rtol=0.01):
         raise BoneError(

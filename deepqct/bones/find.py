@@ -1,9 +1,9 @@
 """Which voxels are radius, ulna, tibia or fibula, and which of those are cortical or trabecular.
 
-A bone begins with its core, the marrow space that its own shell encloses: cores stay apart even where shells touch. Each
-voxel then belongs to the core whose shell it is part of, and each bone gets its own outline. Compartments follow the idea
-of the dual threshold (Buie 2007): an outer contour from the dense shell, an inner one from the space within. All radii
-are in mm, so that scanners of different voxel size give the same bone.
+A bone is looked for by its core, the marrow space that its shell encloses: cores stay apart even where shells touch.
+Each voxel is then given to the core whose shell it lies in, and each bone gets an outline. Compartments follow the
+idea of the dual threshold (Buie 2007): an outer contour from the dense shell, an inner one from the space within. All
+radii are in mm, so that scanners of different voxel size give the same bone.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ CORTEX_DENSITY = 450.0
 SMOOTHING_MM = 0.10
 CLOSING_MM = 1.2
 OPENING_MM = 1.0
-LEAK_MM = 0.2  # gaps of a shell up to twice this do not open its core
-LEAKY = 0.5  # of its median area: a space that is smaller in some slice leaks there
-LEAK_TRIES = 3  # up to so many times that, where a thin shell leaks
-STRUT_MM = 0.3  # trabeculae up to twice this do not divide a core
+LEAK_MM = 0.2  # gaps in a shell of up to twice this width are closed
+LEAKY = 0.5  # a space leaks in a slice where it is smaller than this share of its median area
+LEAK_TRIES = 3  # where a thin shell leaks, up to this many times LEAK_MM is tried
+STRUT_MM = 0.3  # trabeculae of up to twice this thickness do not divide a core
 THINNEST_WALL_MM = 1.0  # between the spaces of two bones
-SLIT_MM = 0.6  # a space of up to twice this between two shells is no core
+SLIT_MM = 0.6  # a space of up to twice this width between two shells is no core
 THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
 CORE_CLOSING_MM = 1.0
 CORE_OPENING_MM = 0.5
-PORE_MM = 0.2  # dark spots of up to twice this are pores of the cortex, not marrow
+PORE_MM = 0.2  # dark spots of up to twice this width are pores of the cortex, not marrow
 THINNEST_CORTEX_MM = 0.3
 SMALLEST_BONE_MM2 = 15.0
 SMALLEST_CORE_MM2 = 5.0
-CONTACT_MM = 2.0  # the seam between two bones is looked for where their cores are equally far within this
+CONTACT_MM = 2.0  # the seam between two bones lies where the distances to their cores differ by less than this
 WALL_DENSITY = 700.0
-DARKNESS = 30.0  # how many times dearer a path through soft tissue is than one through bone
+DARKNESS = 30.0  # how many times more a path through soft tissue costs than one through bone
 CONTACT_DENSITY = 550.0
 SHORTEST_CONTACT_MM = 0.5
 SHORTEST_SHELL_MM = 5.0
-SMALLEST_RING_MM2 = 1300.0  # enclosed; more than any tibia's
+SMALLEST_RING_MM2 = 1300.0  # the area that a ring such as a cast encloses; more than any tibia's
 COARSE_MM = 0.5
-FAINT = 0.7  # of a shell's density, where a thin one is averaged over the coarse grid
+FAINT = 0.7  # share of the shell's density that a thin shell keeps when averaged over the coarse grid
 MARGIN_MM = 2.0
 SOFT_TISSUE = 20.0
 RIM_MM = 0.15  # how far the first outline may lie outside of the bone
@@ -62,29 +62,47 @@ USUAL_AREA = {"radius": (140.0, 530.0), "ulna": (30.0, 170.0), "tibia": (400.0, 
 
 
 class BoneError(ValueError):
-    """A scan in which the expected bones cannot be told apart."""
+    """A scan or a contour without the bones that are expected; the message says what to look at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> dq.find_bones(dq.Scan(np.zeros((8, 40, 40), np.int16), 1.0, 0.0, (0.3, 0.3, 0.3)))
+    Traceback (most recent call last):
+    deepqct.bones.find.BoneError: The scan's site is None; it must be one of wrist, ankle.
+    """
 
 
 @dataclass(frozen=True)
 class Bone:
-    """One bone cut out of a scan, left ones mirrored to right.
+    """One bone cut out of a scan with its compartments, left ones mirrored to right.
 
     Parameters
     ----------
     name : str
         radius, ulna, tibia or fibula.
     density : (z, y, x) float32, mgHA/cm³
-        The box around the bone with a margin.
+        The box around the bone with a margin of 2 mm in the slice.
     voxel_mm : (z, y, x) mm
         Edge lengths of a voxel.
     total, cortical, trabecular : (z, y, x) bool
         The bone and its two compartments; cortical and trabecular fill the total and do not overlap.
     flags : tuple of str
-        What a reviewer should look at, by name.
+        What a reviewer should look at, in words.
     origin : (z, y, x) int
-        The box's first voxel in the scan.
+        Where the box's first voxel lies in the scan.
     mirrored : bool
         True if x was reversed within the box, to make a left bone look like a right one.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=8, seed=1)
+    >>> radius = dq.find_bones(scan)["radius"]
+    >>> radius.mirrored, bool((radius.total == (radius.cortical | radius.trabecular)).all())
+    (True, True)
     """
 
     name: str
@@ -109,8 +127,8 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     Returns
     -------
     dict of str to Bone
-        Keys radius and ulna, or tibia and fibula; the larger cross-section is radius or tibia. Whatever a person should
-        look at, such as bones that touch or are cut, is among a bone's flags.
+        radius and ulna, or tibia and fibula, in this order; the larger cross-section is radius or tibia. Whatever a
+        person should look at, such as bones that touch or are cut, is among a bone's flags.
 
     Raises
     ------
@@ -120,6 +138,15 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
     References
     ----------
     Buie HR et al. (2007), Bone 41:505.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
+    >>> bones = dq.find_bones(scan)
+    >>> {name: round(float(bone.density[bone.cortical].mean()), -2) for name, bone in bones.items()}
+    {'radius': 800.0, 'ulna': 800.0}
     """
     if scan.site not in SITES:
         raise BoneError(f"The scan's site is {scan.site!r}; it must be one of {', '.join(SITES)}.")
@@ -148,7 +175,7 @@ def find_bones(scan: Scan) -> dict[str, Bone]:
 def bone_within(
     scan: Scan, name: str, *, total: NDArray[np.bool_], trabecular: NDArray[np.bool_] | None = None
 ) -> Bone:
-    """One bone within a given outline, left ones mirrored to right.
+    """Cut one bone out of a scan within a given outline, left ones mirrored to right.
 
     Parameters
     ----------
@@ -159,11 +186,22 @@ def bone_within(
     total : (z, y, x) bool
         The bone, in the scan's array; taken as it is.
     trabecular : (z, y, x) bool, optional
-        Its trabecular compartment; told apart as by `find_bones` if not given.
+        Its trabecular compartment; found as `find_bones` does it if not given.
 
     Returns
     -------
     Bone
+        Its total is the given outline, without a new search for the edge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.zeros((4, 40, 40), np.int16), 1.0, 0.0, (0.3, 0.3, 0.3), "wrist", "right")
+    >>> total = np.zeros((4, 40, 40), bool)
+    >>> total[:, 10:30, 10:30] = True
+    >>> dq.bones.bone_within(scan, "radius", total=total, trabecular=total).flags
+    ('36 mm² is outside the usual 140 to 530 of a radius (another site?)',)
     """
     return _cut(name, scan, total, corner=(0, 0, 0), flags=(), trabecular=trabecular, outline_given=True)
 
@@ -177,11 +215,11 @@ def _bones_box(scan: Scan) -> tuple[tuple[slice, slice, slice], bool]:
     level = (FAINT * SHELL_DENSITY - scan.intercept) / scan.slope
     grid = (slice(step // 2, None, step), slice(step // 2, None, step))
     slices = each_loaded(scan.native, step=8)
-    seen = np.logical_or.reduce([ndimage.uniform_filter(one, step, np.float32)[grid] > level for one in slices])
-    labels, found = ndimage.label(seen, np.ones((3, 3), bool))
-    sizes = np.bincount(labels.ravel(), minlength=found + 1)
+    seen = np.logical_or.reduce([ndimage.uniform_filter(plane, step, np.float32)[grid] > level for plane in slices])
+    labels, pieces = ndimage.label(seen, np.ones((3, 3), bool))
+    sizes = np.bincount(labels.ravel(), minlength=pieces + 1)
     # Noise lights up single cells of the grid; a shell of any bone is longer than that.
-    shells = [i for i in range(1, found + 1) if sizes[i] * COARSE_MM > SHORTEST_SHELL_MM]
+    shells = [i for i in range(1, pieces + 1) if sizes[i] * COARSE_MM > SHORTEST_SHELL_MM]
     rings = [i for i in shells if _encloses(labels, i, [k for k in shells if k != i])]
     boxes = [b for i, b in enumerate(ndimage.find_objects(labels), start=1) if i in shells and i not in rings]
     if not boxes:
@@ -209,57 +247,57 @@ def _outlines(limb: Scan) -> tuple[list[NDArray[np.bool_]], int]:
     if not shells.any():
         return nothing, 0
     smallest = SMALLEST_BONE_MM2 / (pixel_mm[0] * pixel_mm[1]) * len(shells)
-    found = []
-    for part, core in _parts(shells, limb):
-        closed = planes.fill(planes.close(shells & part | core, CLOSING_MM, pixel_mm=pixel_mm)) & part
+    outlines = []
+    for region, core in _regions(shells, limb):
+        closed = planes.fill(planes.close(shells & region | core, CLOSING_MM, pixel_mm=pixel_mm)) & region
         labels, sizes = _label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
-        found += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
-    found.sort(key=lambda one: one[0], reverse=True)
-    return [mask for _, mask in found[:2]], max(len(found) - 2, 0)
+        outlines += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
+    outlines.sort(key=lambda outline: outline[0], reverse=True)
+    return [mask for _, mask in outlines[:2]], max(len(outlines) - 2, 0)
 
 
 def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer[Any]], NDArray[np.intp]]:
-    """Pieces that hang together, numbered in 16 bits where they can be, and their sizes."""
+    """Number the pieces that hang together, in 16 bits if that is enough, and count the voxels of each."""
     try:
         labels, n = ndimage.label(mask, output=np.int16)
     except RuntimeError:  # more pieces than 16 bits count
         labels, n = ndimage.label(mask)
-    # By slice, for bincount makes 64-bit copies.
-    sizes = sum((np.bincount(one.ravel(), minlength=n + 1) for one in labels), np.zeros(n + 1, np.intp))
+    # Slice by slice, since bincount makes 64-bit copies.
+    sizes = sum((np.bincount(plane.ravel(), minlength=n + 1) for plane in labels), np.zeros(n + 1, np.intp))
     return labels, sizes[1:]
 
 
 def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """A step on densities without the noise that would fray a threshold, some slices at a time.
+    """The result of a step on smoothed densities, since noise would fray the edge that a threshold gives.
 
-    The step gets the slices' numbers and their smoothed densities; a smoothed copy of a whole stack is never held.
+    The step gets the numbers of some slices and their smoothed densities; the whole stack is never held smoothed.
     """
     n = len(scan.native)
     sigma = [SMOOTHING_MM / v for v in scan.voxel_mm]
     reach = [int(3 * s + 0.5) for s in sigma]
 
-    def some(first: int) -> NDArray[np.bool_]:
+    def chunk(first: int) -> NDArray[np.bool_]:
         last = min(first + _CHUNK, n)
         start, stop = max(first - reach[0], 0), min(last + reach[0], n)
         smooth = ndimage.gaussian_filter(scan.density_of(slice(start, stop)), sigma, radius=reach)
         return step(slice(first, last), smooth[first - start : last - start])
 
-    return np.concatenate(each_slice(some, range(0, n, _CHUNK)))
+    return np.concatenate(each_slice(chunk, range(0, n, _CHUNK)))
 
 
-def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Space divided between the cores, each with its core; undivided and without one if there are not two."""
+def _regions(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """The region of each core, and the core; with fewer than two cores one region of everything, without a core."""
     pixel_mm = limb.voxel_mm[1:]
     cores = _cores(shells, voxel_mm=limb.voxel_mm)
     if len(cores) < 2:
         return [(np.ones(shells.shape, bool), np.zeros(shells.shape, bool))]
 
-    # In a slice where a core has leaked away its nearest slice tells where the bone is.
+    # Where a core is lost in a slice, since its shell leaks, its nearest slice tells where the bone is.
     nearest = [_nearest_slice(core) for core in cores]
 
     def divide(z: int) -> NDArray[np.uint8]:
-        there = [core[near[z], None] for core, near in zip(cores, nearest, strict=True)]
-        apart = np.stack([planes.distance(core, pixel_mm=pixel_mm, threads=1)[0] for core in there])
+        here = [core[near[z], None] for core, near in zip(cores, nearest, strict=True)]
+        apart = np.stack([planes.distance(core, pixel_mm=pixel_mm, threads=1)[0] for core in here])
         owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
         apart.sort(axis=0)
         # The seam is the darkest line between the two shells, not the line half-way between the cores.
@@ -278,27 +316,28 @@ def _parts(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_
 
 
 def _nearest_slice(core: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each slice the nearest one in which the core is there, itself if it is."""
+    """For each slice the nearest one that holds some of the core; the slice itself if it does."""
     present = np.flatnonzero(core.any(axis=(1, 2)))
     away = np.abs(present[:, None] - np.arange(len(core)))
     return np.asarray(present[away.argmin(axis=0)])
 
 
 def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
-    """The spaces that shells enclose, the largest first; trabeculae do not divide them, slits between shells are none.
+    """The spaces that shells enclose, the largest first; not divided by trabeculae, without slits between two shells.
 
-    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack; if they
-    never do, the try that encloses most is taken, and a slice that leaks is left to its shells.
+    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack. If
+    that never happens, the try that encloses most is taken; where a slice still leaks, its shells alone make the
+    outline.
     """
     leak = max(LEAK_MM, *voxel_mm[1:])
-    found = [_spaces(shells, leak, voxel_mm=voxel_mm)]
-    while len(found) < LEAK_TRIES and not _go_through(found[-1]):
-        found.append(_spaces(shells, (len(found) + 1) * leak, voxel_mm=voxel_mm))
-    cores = found[-1] if _go_through(found[-1]) else max(found, key=_enclosed)
+    tries = [_spaces(shells, leak, voxel_mm=voxel_mm)]
+    while len(tries) < LEAK_TRIES and not _go_through(tries[-1]):
+        tries.append(_spaces(shells, (len(tries) + 1) * leak, voxel_mm=voxel_mm))
+    cores = tries[-1] if _go_through(tries[-1]) else max(tries, key=_enclosed)
     main, rest = cores[:2], []
     for core in cores[2:]:
         # A wall as thin as this is a plate within a bone, not the two cortices between bones.
-        away = [planes.distance(one, pixel_mm=voxel_mm[1:])[core].min() for one in main]
+        away = [planes.distance(large, pixel_mm=voxel_mm[1:])[core].min() for large in main]
         if min(away) < THINNEST_WALL_MM:
             main[int(np.argmin(away))] |= core
         else:
@@ -307,12 +346,12 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
 
 
 def _enclosed(cores: list[NDArray[np.bool_]]) -> int:
-    """Voxels of the two largest spaces."""
+    """How many voxels the two largest spaces have."""
     return sum(int(np.count_nonzero(core)) for core in cores[:2])
 
 
 def _go_through(cores: list[NDArray[np.bool_]]) -> bool:
-    """Whether at least two spaces are there in every slice, with no slice that lost most of its own through a gap."""
+    """Whether at least two spaces go through all slices, and in no slice are much smaller than in the others."""
     areas = [core.sum(axis=(1, 2)) for core in cores]
     return sum(bool(area.min() > LEAKY * np.median(area)) for area in areas) >= 2
 
@@ -337,9 +376,9 @@ def _metal(limb: Scan) -> bool:
 
 def _touch(pair: list[NDArray[np.bool_]], limb: Scan) -> bool:
     """Whether the two bones meet, in some slice, along a seam that is as dense as bone."""
-    one, other = pair
-    for z in np.flatnonzero(one.any(axis=(1, 2)) & other.any(axis=(1, 2))):
-        seam = ndimage.binary_dilation(one[z]) & other[z]
+    large, small = pair
+    for z in np.flatnonzero(large.any(axis=(1, 2)) & small.any(axis=(1, 2))):
+        seam = ndimage.binary_dilation(large[z]) & small[z]
         if (
             seam.any()
             and np.count_nonzero(limb.density_of(z)[seam] > CONTACT_DENSITY) * limb.voxel_mm[2] > SHORTEST_CONTACT_MM
@@ -358,7 +397,7 @@ def _cut(
     trabecular: NDArray[np.bool_] | None = None,
     outline_given: bool = False,
 ) -> Bone:
-    """One bone's box with a margin, mirrored if left, with its compartments; `limb` begins at `corner` of the scan."""
+    """Cut one bone with a margin out of the limb, which begins at `corner` of the scan; left ones are mirrored."""
     (inner,) = ndimage.find_objects(total.astype(np.uint8))
     margin = [0, *(round(MARGIN_MM / v) for v in limb.voxel_mm[1:])]
     z, y, x = (
@@ -367,12 +406,12 @@ def _cut(
     box = (z, y, x)
     mirrored = limb.side == "left"
     step = np.s_[:, :, :: -1 if mirrored else 1]
-    part = replace(limb, native=limb.native[box][step])
-    mask = total[box][step] if outline_given else _half_height(total[box][step], part)
-    spongy = _trabecular(mask, part) if trabecular is None else trabecular[box][step] & mask
+    boxed = replace(limb, native=limb.native[box][step])
+    mask = total[box][step] if outline_given else _half_height(total[box][step], boxed)
+    spongy = _trabecular(mask, boxed) if trabecular is None else trabecular[box][step] & mask
     return Bone(
         name=name,
-        density=part.density,
+        density=boxed.density,
         voxel_mm=limb.voxel_mm,
         total=mask,
         cortical=mask & ~spongy,
@@ -386,7 +425,7 @@ def _cut(
 def _shape_flags(
     name: str, total: NDArray[np.bool_], trabecular: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
 ) -> list[str]:
-    """What is unusual about a bone's outline in the whole box."""
+    """What is unusual about the outline of a bone, `total` in the whole limb, and about its trabecular compartment."""
     flags = []
     if total[:, [0, -1]].any() or total[:, :, [0, -1]].any():
         flags.append("cut by the field of view")
@@ -404,7 +443,7 @@ def _shape_flags(
 
 
 def _solidity(mask: NDArray[np.bool_]) -> float:
-    """Area over that of the convex hull; 1 where there is too little to tell."""
+    """The area of a slice over the area of its convex hull; 1 for an outline that is too small to tell."""
     edge = mask & ~ndimage.binary_erosion(mask)
     points = np.argwhere(edge)
     if len(points) < 10 or np.ptp(points, axis=0).min() < 2:
@@ -412,12 +451,12 @@ def _solidity(mask: NDArray[np.bool_]) -> float:
     return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
 
 
-def _half_height(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
-    """The outline where densities are half-way between the shell and soft tissue.
+def _half_height(total: NDArray[np.bool_], boxed: Scan) -> NDArray[np.bool_]:
+    """The outline moved to where the density is half-way between the shell's and that of soft tissue.
 
-    A threshold low enough for thin cortices lies outside of thick ones, by most of a voxel.
+    The threshold that finds thin cortices is low: around thick ones its outline is too wide, by most of a voxel.
     """
-    pixel_mm = part.voxel_mm[1:]
+    pixel_mm = boxed.voxel_mm[1:]
     reach = [1, *(2 * round(2 * RIM_MM / p) + 1 for p in pixel_mm)]
     rim = total & planes.dilate(~total, RIM_MM, pixel_mm=pixel_mm)
 
@@ -425,16 +464,16 @@ def _half_height(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
         half = (ndimage.maximum_filter(smooth, reach) + SOFT_TISSUE) / 2
         return np.asarray(rim[slices] & (smooth < half))
 
-    return total & planes.close(total & ~_smoothly(part, low), LEAK_MM, pixel_mm=pixel_mm)
+    return total & planes.close(total & ~_smoothly(boxed, low), LEAK_MM, pixel_mm=pixel_mm)
 
 
-def _trabecular(total: NDArray[np.bool_], part: Scan) -> NDArray[np.bool_]:
-    """The space inside the cortex: what is not dense, without the cortex's pores, closed over the trabeculae within it."""
-    pixel_mm = part.voxel_mm[1:]
+def _trabecular(total: NDArray[np.bool_], boxed: Scan) -> NDArray[np.bool_]:
+    """The space inside the cortex: what is not dense, without the cortex's pores, and with the trabeculae in it."""
+    pixel_mm = boxed.voxel_mm[1:]
     outside = np.pad(~total, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     deep = ~planes.dilate(outside, THINNEST_CORTEX_MM, pixel_mm=pixel_mm)[:, 1:-1, 1:-1]
     # Trabeculae are too thin to survive an opening, pores too small to survive a closing: what is left is cortex.
-    dense = _smoothly(part, lambda slices, smooth: total[slices] & (smooth > CORTEX_DENSITY) | ~total[slices])
+    dense = _smoothly(boxed, lambda slices, smooth: total[slices] & (smooth > CORTEX_DENSITY) | ~total[slices])
     dense = planes.close(dense, PORE_MM, pixel_mm=pixel_mm)
     dense = planes.open_(dense, THICKEST_STRUT_MM / 2, pixel_mm=pixel_mm)
     labels, sizes = _label(deep & ~dense)

@@ -1,7 +1,7 @@
 """The standard HR-pQCT index set of one bone, in the field's symbols and units.
 
 Densities are means of the calibrated, unfiltered voxels of a compartment; areas are means over the slices; bone is
-segmented after a light Gaussian; everything that is a thickness, a space or a number comes from spheres (thickness.py).
+segmented after a light Gaussian; thickness, spacing and number come from spheres (thickness.py).
 """
 
 from __future__ import annotations
@@ -49,24 +49,32 @@ BONE_TISSUE = 1200.0
 
 
 def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
-    """Indices of one bone.
+    """Measure the standard indices of one bone.
 
     Parameters
     ----------
     bone : Bone
         Density in mgHA/cm³ with its compartments.
     derived : bool
-        True for Tb.BV/TV, Tb.Th and Tb.Sp as the XtremeCT I derives them from Tb.vBMD and Tb.N, to compare with old data.
+        True to derive Tb.BV/TV, Tb.Th and Tb.Sp from Tb.vBMD and Tb.N as the XtremeCT I does, to compare with old data.
 
     Returns
     -------
     pandas.Series
-        Standard symbols as index, units in `UNITS`, definitions in `CONVENTIONS`; NaN where there is nothing to measure.
+        By standard symbol; `convention_table` has the units and definitions. NaN where there is nothing to measure.
 
     References
     ----------
-    Whittier DE et al. (2020), Osteoporos Int 31:1607. Bouxsein ML et al. (2010), J Bone Miner Res 25:1468. Burghardt AJ et
-    al. (2010), J Bone Miner Res 25:983, for the pores.
+    Whittier DE et al. (2020), Osteoporos Int 31:1607. Bouxsein ML et al. (2010), J Bone Miner Res 25:1468. Burghardt
+    AJ et al. (2010), J Bone Miner Res 25:983, for the pores.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
+    >>> dq.measure(dq.find_bones(scan)["radius"])[["Tt.vBMD", "Tt.Ar", "Ct.Th"]].round(1).to_dict()
+    {'Tt.vBMD': 273.2, 'Tt.Ar': 204.1, 'Ct.Th': 1.0}
     """
     smooth = ndimage.gaussian_filter(bone.density, SIGMA_VOXELS, radius=SUPPORT_VOXELS)
     trabeculae = _without_small((smooth > TRABECULAR_BONE) & bone.trabecular, SMALLEST_PIECE_VOXELS)
@@ -90,16 +98,21 @@ def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
 def trabecular_indices(
     bone: NDArray[np.bool_], *, domain: NDArray[np.bool_], voxel_mm: tuple[float, float, float]
 ) -> dict[str, float]:
-    """Tb.BV/TV, Tb.N, Tb.Th, Tb.Sp and Tb.1/N.SD of a segmented network.
+    """Measure Tb.BV/TV, Tb.N, Tb.Th, Tb.Sp and Tb.1/N.SD of segmented trabecular bone.
 
     Parameters
     ----------
     bone : (z, y, x) bool
-        Trabecular bone.
+        Trabecular bone; what lies outside of `domain` does not count.
     domain : (z, y, x) bool
         The trabecular compartment.
     voxel_mm : (z, y, x) mm
-        Edge lengths of a voxel.
+        Edge lengths of a voxel; must be equal within 1 %.
+
+    Returns
+    -------
+    dict of str to float
+        By symbol: Tb.BV/TV without a unit, Tb.N in 1/mm, the others in mm; NaN where there is nothing to measure.
     """
     bone = bone & domain
     medial = medial_spheres(bone)
@@ -115,18 +128,19 @@ def trabecular_indices(
 
 
 def cortical_pores(void: NDArray[np.bool_], *, cortical: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pores of the cortex: dark voxels that bone closes off in their slice, and what continues them from slice to slice.
+    """Find the pores of the cortex: dark places that bone encloses within a slice.
 
     Parameters
     ----------
     void : (z, y, x) bool
         Cortical voxels that are not bone.
     cortical : (z, y, x) bool
-        The compartment; a void that is open to the marrow or to the outside in its slice is its edge, no pore.
+        The cortical compartment. A void that touches the marrow or the outside in its slice is no pore.
 
     Returns
     -------
     (z, y, x) bool
+        True in the pores. Those that hang together over the slices count as one; pores under 5 voxels are left out.
 
     References
     ----------
@@ -135,11 +149,11 @@ def cortical_pores(void: NDArray[np.bool_], *, cortical: NDArray[np.bool_]) -> N
 
     def closed(slices: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         dark, shell = slices
-        labels, found = ndimage.label(dark)
-        if not found:
+        labels, voids = ndimage.label(dark)
+        if not voids:
             return dark
         open_to = ndimage.binary_dilation(~shell) & dark
-        is_open = np.zeros(found + 1, bool)
+        is_open = np.zeros(voids + 1, bool)
         is_open[labels[open_to]] = True
         is_open[0] = True
         return np.asarray(~is_open[labels])
@@ -148,17 +162,23 @@ def cortical_pores(void: NDArray[np.bool_], *, cortical: NDArray[np.bool_]) -> N
 
 
 def convention_table(*, derived: bool = False) -> pd.DataFrame:
-    """Every index with its unit and how it is measured here.
+    """List every index with its unit and how it is measured here.
 
     Parameters
     ----------
     derived : bool
-        As in `measure`.
+        True for the definitions that `measure` follows with ``derived=True``.
 
     Returns
     -------
     DataFrame
-        index, unit, convention.
+        One row an index, with the columns index, unit and convention.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.bones.convention_table().set_index("index").loc["Ct.Th"].to_dict()
+    {'unit': 'mm', 'convention': 'maximal spheres in the cortical compartment, pores filled'}
     """
     special = {**CONVENTIONS, **(DERIVED_CONVENTIONS if derived else {})}
     rows = [(symbol, unit, special.get(symbol) or special[symbol.partition(".")[2]]) for symbol, unit in UNITS.items()]
@@ -166,7 +186,7 @@ def convention_table(*, derived: bool = False) -> pd.DataFrame:
 
 
 def _densities(bone: Bone) -> dict[str, float]:
-    """Mean densities of the compartments; of the trabecular one also by depth."""
+    """Mean densities of the compartments, of the trabecular one also of its outer and inner part."""
     outer = np.zeros(bone.trabecular.shape, bool)
     depth = planes.distance(~bone.trabecular, pixel_mm=bone.voxel_mm[1:])
     for z, mask in enumerate(bone.trabecular):
@@ -194,7 +214,7 @@ def _areas(bone: Bone) -> dict[str, float]:
 
 
 def _without_small(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
-    """The mask without pieces of fewer voxels; corners connect."""
+    """The mask without its pieces of fewer voxels; voxels that share only a corner are one piece."""
     labels, _ = ndimage.label(mask, np.ones((3, 3, 3), bool))
     large = np.bincount(labels.ravel()) >= voxels
     large[0] = False
@@ -215,13 +235,13 @@ def _mean(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     return float(values[mask].mean(dtype=np.float64)) if mask.any() else float("nan")
 
 
-def _share(part: np.integer, whole: np.integer) -> float:
-    """A fraction; NaN of nothing."""
-    return float(part) / float(whole) if whole else float("nan")
+def _share(count: np.integer, whole: np.integer) -> float:
+    """A count as a fraction of the whole; NaN if the whole is 0."""
+    return float(count) / float(whole) if whole else float("nan")
 
 
 def _perimeter(mask: NDArray[np.bool_], pixel_mm: tuple[float, ...]) -> float:
-    """Length in mm of the outlines of one slice, smoothed by a voxel first: a staircase is longer than its edge."""
+    """Length in mm of the outlines of one slice, smoothed first since the steps of voxels would make it too long."""
     level = ndimage.gaussian_filter(np.pad(mask, 4).astype(np.float32), 1.0)
     lines = [np.asarray(line) for line in contourpy.contour_generator(z=level).lines(0.5)]
     scale = np.array([pixel_mm[1], pixel_mm[0]])

@@ -1,6 +1,8 @@
 """Discs rolled over every slice of a stack: dilation, closing, opening, filling, depth; radii in mm.
 
-By distance, so that a radius need not be a whole number of pixels and one in mm means the same at any voxel size.
+All are made from distances, so that a radius need not be a whole number of pixels, and in mm means the same at any
+voxel size. In all of them `mask` is (z, y, x) bool, and each slice is treated without the others; `pixel_mm` are the
+edge lengths (y, x) of a pixel in mm; `threads` is how many threads share the work, all processors by default.
 """
 
 from __future__ import annotations
@@ -19,39 +21,39 @@ Pixel = tuple[float, float]
 
 
 def distance(mask: Mask, *, pixel_mm: Pixel, threads: int | None = None) -> NDArray[np.float32]:
-    """Distance in mm of every pixel to the nearest True one of its slice; infinite where the slice has none."""
+    """Return the distance in mm of every pixel to the nearest True one of its slice; infinite where there is none."""
     out = np.empty(mask.shape, np.float32)
     share(_distances, len(mask), np.ascontiguousarray(mask), *pixel_mm, out, threads=threads)
     return out
 
 
 def dilate(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
-    """Every pixel within a radius of the mask."""
+    """Return every pixel that is within a radius, in mm, of the mask in its slice."""
     out = np.empty(mask.shape, np.bool_)
     share(_dilate, len(mask), np.ascontiguousarray(mask), *pixel_mm, radius_mm, out, threads=threads)
     return out
 
 
 def close(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
-    """Closing; beyond the border lies background."""
+    """Close gaps narrower than twice a radius, in mm; beyond the border of a slice lies background."""
     y, x = (int(np.ceil(radius_mm / p)) + 1 for p in pixel_mm)
     grown = dilate(np.pad(mask, ((0, 0), (y, y), (x, x))), radius_mm, pixel_mm=pixel_mm, threads=threads)
     return ~dilate(~grown, radius_mm, pixel_mm=pixel_mm, threads=threads)[:, y:-y, x:-x]
 
 
 def open_(mask: Mask, radius_mm: float, *, pixel_mm: Pixel, threads: int | None = None) -> Mask:
-    """Opening; beyond the border lies more of the same."""
+    """Remove what is narrower than twice a radius, in mm; beyond the border of a slice the mask is taken to go on."""
     core = ~dilate(~mask, radius_mm, pixel_mm=pixel_mm, threads=threads)
     return dilate(core, radius_mm, pixel_mm=pixel_mm, threads=threads)
 
 
 def fill(mask: Mask, *, threads: int | None = None) -> Mask:
-    """Everything that a slice's rings enclose; a ring that the border cuts is closed by the side that it touches."""
+    """Fill everything that is enclosed within a slice; a ring that the border cuts is closed by the side it touches."""
     return np.stack(each_slice(_fill_slice, mask, threads=threads))
 
 
 def _fill_slice(mask: Mask) -> Mask:
-    """One slice filled."""
+    """Fill what is enclosed in one slice, as `fill` does."""
     holes, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     filled = holes[1:-1, 1:-1] != holes[0, 0]
     sides = [((0, 0), (1, 0)), ((0, 0), (0, 1)), ((1, 0), (0, 0)), ((0, 1), (0, 0))]
@@ -68,7 +70,26 @@ def _fill_slice(mask: Mask) -> Mask:
 
 @njit(nogil=True, cache=True)
 def envelope(height: Any, valid: Any, n: Any, at: Any, until: Any) -> Any:
-    """Lower envelope of the parabolas (i - q)² + height[q] - q²: its members in `at`, each ruling up to `until`."""
+    """Find the lower envelope of the parabolas (i - q)² + height[q] - q², which gives the nearest point along a line.
+
+    Parameters
+    ----------
+    height, valid : (n,) float, bool
+        The height of each parabola as above, and which of the parabolas exist.
+    n : int
+        Length of the line.
+    at, until : (n,) int, float
+        Receive the parabolas of the envelope from left to right, and up to where each is the lowest.
+
+    Returns
+    -------
+    int
+        How many parabolas the envelope has.
+
+    References
+    ----------
+    Felzenszwalb P, Huttenlocher D (2012), Theory Comput 8:415.
+    """
     k = -1
     for q in range(n):
         if not valid[q]:
@@ -122,7 +143,7 @@ def _squared(mask: Any, dy: Any, dx: Any, out: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def _distances(first: Any, last: Any, mask: Any, dy: Any, dx: Any, out: Any) -> Any:
-    """Distances of a range of slices."""
+    """Write the distances of the slices from `first` to `last` into `out`."""
     squared = np.empty(mask.shape[1:], np.float64)
     for z in range(first, last):
         _squared(mask[z], dy, dx, squared)
@@ -133,7 +154,7 @@ def _distances(first: Any, last: Any, mask: Any, dy: Any, dx: Any, out: Any) -> 
 
 @njit(nogil=True, cache=True)
 def _dilate(first: Any, last: Any, mask: Any, dy: Any, dx: Any, radius: Any, out: Any) -> Any:
-    """Pixels of a range of slices within a radius."""
+    """Write into `out` which pixels of the slices from `first` to `last` are within a radius of the mask."""
     squared = np.empty(mask.shape[1:], np.float64)
     limit = radius * radius * (1 + 1e-9)
     for z in range(first, last):
@@ -145,10 +166,17 @@ def _dilate(first: Any, last: Any, mask: Any, dy: Any, dx: Any, radius: Any, out
 
 @njit(nogil=True, cache=True)
 def spread(label: Any, cost: Any) -> Any:
-    """Labels of one slice spread to its zeros along the cheapest path over the eight neighbours; changes `label`.
+    """Give each pixel without a label the label that reaches it along the cheapest path; changes `label` in place.
 
-    A path costs its length times the mean of `cost` on the way, so that the seam between two labels runs where crossing
-    is dearest.
+    A path goes from neighbour to neighbour, corners included, and costs its length times the mean of `cost` on the way.
+    So the seam between two labels lies where crossing costs most.
+
+    Parameters
+    ----------
+    label : (y, x) int
+        The labels of one slice; 0 where a pixel has none yet.
+    cost : (y, x) float
+        What a step over each pixel costs.
     """
     ny, nx = label.shape
     spent = np.where(label > 0, 0.0, 1e18)

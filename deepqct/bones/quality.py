@@ -1,6 +1,6 @@
-"""What a reviewer should know of a scan before she trusts it: motion, rings, noise, indices outside of published ranges.
+"""What a reviewer should know of a scan before she trusts it: motion, rings, indices outside of published ranges.
 
-Nothing is decided here. The scores are columns beside the flags; a person accepts or rejects the scan.
+Nothing is decided here: scores and flags are shown, and a person accepts or rejects the scan.
 """
 
 from __future__ import annotations
@@ -33,32 +33,47 @@ PUBLISHED = {
 }  # fmt: skip
 _ACROSS_GENERATIONS = ("Tt.vBMD", "Ct.vBMD", "Tb.vBMD", "Tt.Ar", "Tb.Ar")
 FINEST_MM = 0.07  # the other ranges hold for the voxels of an XtremeCT II only
-_REACH_MM = (0.3, 1.8)  # around the bone, clear of its own blur
+_REACH_MM = (0.3, 1.8)  # from the bone: from where its blur ends to within the margin of its box
 _STEP_MM = 0.15
 _DIRECTIONS = 72
 _GRIDS = {"XtremeCT": (1536, 1536), "XtremeCT II": (2304, 2304)}
 _SMOOTH_MM = 0.5
 _SOFT = (-150.0, 200.0)  # mgHA/cm³ of fat to skin
-_CIRCLE = 100  # pixels that make a mean worth having
+_CIRCLE = 100  # pixels that a circle must have for its mean to count
 _MARGIN_MM = 6.0
 
 
 def motion_score(bone: Bone) -> float:
-    """How uneven the soft tissue just outside of a bone is, in mgHA/cm³.
+    """Return how uneven the soft tissue just outside of a bone is, in mgHA/cm³; motion makes it uneven.
 
-    A limb that moves while it is scanned leaves double contours and streaks beside its bones, the same in every slice. So
-    densities are averaged over the slices by direction and by distance from the bone; what depends on direction alone (a
-    tendon here, fat there) or on distance alone (blur) is taken away, and the standard deviation of the rest is the score.
-    A measure of ours, tried on virtual motion in the sinogram; it is not the manufacturer's grade.
+    A limb that moves while it is scanned leaves double contours and streaks beside its bones, the same in every slice.
+    So densities are averaged over the slices by direction and by distance from the bone; what depends on direction
+    alone (a tendon here, fat there) or on distance alone (blur) is taken away, and the standard deviation of the rest
+    is the score.
 
     Parameters
     ----------
     bone : Bone
+        Its box must reach 2 mm beyond the bone, as `find_bones` cuts it.
 
     Returns
     -------
     float
-        NaN if too little around the bone is in the box.
+        NaN if the box holds too little around the bone, or its voxels are too coarse.
+
+    Notes
+    -----
+    A measure of ours, tried on virtual motion in the sinogram; it is not the manufacturer's grade.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> drawn = {"site": "wrist", "side": "right", "voxel_mm": 0.15, "slices": 8, "seed": 1}
+    >>> still, moved = (dq.virtual.draw_scan(woman, motion_grade=grade, **drawn) for grade in (1, 5))
+    >>> scores = [dq.bones.motion_score(dq.find_bones(scan)["radius"]) for scan in (still, moved)]
+    >>> [round(score, -1) for score in scores]
+    [20.0, 60.0]
     """
     pixel_mm = bone.voxel_mm[1:]
     apart = planes.distance(bone.total, pixel_mm=pixel_mm)
@@ -82,28 +97,48 @@ def motion_score(bone: Bone) -> float:
 
 
 def ring_score(scan: Scan, bones: dict[str, Bone]) -> float:
-    """How strong rings around the scanner's axis are in soft tissue, in mgHA/cm³.
+    """Return how strong the rings around the scanner's axis are in soft tissue, in mgHA/cm³.
 
-    The mean of a few slices without its smooth part is averaged along circles around the axis; the spread of those means,
-    beyond their spread along circles around other points, is the score. A measure of ours.
+    A few slices are averaged, and what is smooth in this picture is taken away. The rest is averaged along circles
+    around the axis. The score says how much more these means differ than means along circles around other points do.
 
     Parameters
     ----------
     scan : Scan
+        The whole scan, or a part of it whose position in the scanner's grid is known.
     bones : dict of str to Bone
-        The bones of this scan.
+        The bones of this scan, which are left out.
 
     Returns
     -------
     float
         NaN where the axis is unknown: the array is a part of the scanner's grid and the file does not say which.
+
+    Notes
+    -----
+    A measure of ours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> total = np.zeros((4, 100, 100), bool)
+    >>> total[:, 40:60, 5:25] = True
+    >>> rings = np.where(np.hypot(*(np.indices((100, 100)) - 49.5)) % 10 < 5, 0, 30)
+    >>> for tissue in (np.zeros((100, 100)), rings):
+    ...     place = {"scanner": "XtremeCT", "position": (0, 718, 718)}  # so that the axis is in the middle of the array
+    ...     scan = dq.Scan(np.stack([tissue] * 4).astype(np.int16), 1.0, 0.0, (0.082, 0.082, 0.082), **place)
+    ...     bone = dq.bones.bone_within(scan, "radius", total=total, trabecular=total)
+    ...     round(dq.bones.ring_score(scan, {"radius": bone}))
+    0
+    15
     """
     axis = _axis(scan)
     if axis is None:
         return float("nan")
     box, outside = _around(scan, bones)
     every = max(len(scan.native) // 16, 1)
-    slices = [one.astype(np.float32) for one in each_loaded(scan.native, part=box, step=every)]
+    slices = [plane.astype(np.float32) for plane in each_loaded(scan.native, part=box, step=every)]
     mean = np.mean(slices, axis=0) * np.float32(scan.slope) + np.float32(scan.intercept)
     smooth = ndimage.gaussian_filter(mean, [_SMOOTH_MM / v for v in scan.voxel_mm[1:]])
     soft = outside & (smooth > _SOFT[0]) & (smooth < _SOFT[1])
@@ -115,21 +150,39 @@ def ring_score(scan: Scan, bones: dict[str, Bone]) -> float:
         means = np.bincount(radius, weights=(mean - smooth)[soft])[n >= _CIRCLE] / n[n >= _CIRCLE]
         return float(means.var()) if len(means) > 1 else 0.0
 
-    others = [spread((axis[0] + dy, axis[1] + dx)) for dy, dx in ((40, 25), (-25, 40), (-40, -25), (25, -40))]
-    return float(np.sqrt(max(spread(axis) - np.median(others), 0)))
+    elsewhere = [spread((axis[0] + dy, axis[1] + dx)) for dy, dx in ((40, 25), (-25, 40), (-40, -25), (25, -40))]
+    return float(np.sqrt(max(spread(axis) - np.median(elsewhere), 0)))
 
 
 def unusual_indices(indices: pd.Series, *, bone: str, voxel_mm: float) -> list[str]:
-    """Indices outside of the published range, each with that range, for the reviewer.
+    """List the indices that lie outside of their published range, each in a sentence for the reviewer.
 
     Parameters
     ----------
     indices : Series
-        What `deepqct.bones.measure` gave.
+        The indices of one bone by their symbols, as `measure` gives them.
     bone : str
-        Only radius and tibia have published ranges.
+        radius, ulna, tibia or fibula; only radius and tibia have published ranges.
     voxel_mm : float
-        Voxels coarser than an XtremeCT II's change everything but areas and mean densities, which alone are compared then.
+        Edge length of a voxel, in mm. With voxels coarser than an XtremeCT II's only areas and mean densities are
+        compared, since the other indices depend on the voxel size.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing is unusual.
+
+    References
+    ----------
+    Neeteson 2023 (doi:10.1038/s41598-022-27350-0), figure S1.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> indices = pd.Series({"Tt.vBMD": 612, "Ct.vBMD": 850, "Tb.vBMD": 150, "Tt.Ar": 200, "Tb.Ar": 150})
+    >>> dq.bones.unusual_indices(indices, bone="radius", voxel_mm=0.082)
+    ['Tt.vBMD 612 is outside the published 150 to 530 (Neeteson 2023)']
     """
     return [
         f"{symbol} {indices[symbol]:.3g} is outside the published {low:g} to {high:g} (Neeteson 2023)"
@@ -139,17 +192,28 @@ def unusual_indices(indices: pd.Series, *, bone: str, voxel_mm: float) -> list[s
 
 
 def flags_of_scores(motion: float, rings: float) -> list[str]:
-    """Scores above their limits, in words."""
-    found = []
+    """Say in words which of a scan's scores are above their limits.
+
+    Parameters
+    ----------
+    motion, rings : float, mgHA/cm³
+        What `motion_score` and `ring_score` gave; NaN is never above a limit.
+
+    Returns
+    -------
+    list of str
+        One flag for each score above its limit.
+    """
+    flags = []
     if motion > MOTION_LIMIT:
-        found.append(f"double contours or streaks, score {motion:.1f} over {MOTION_LIMIT:g} (motion?)")
+        flags.append(f"double contours or streaks, score {motion:.1f} over {MOTION_LIMIT:g} (motion?)")
     if rings > RING_LIMIT:
-        found.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
-    return found
+        flags.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
+    return flags
 
 
 def _axis(scan: Scan) -> tuple[float, float] | None:
-    """The scanner's axis (y, x) in the array's pixels; the middle of the whole grid, where that is known."""
+    """The scanner's axis (y, x) in the array's pixels, which is the middle of the whole grid; None if unknown."""
     shape = scan.native.shape[1:]
     if shape in _GRIDS.values():
         return (shape[0] - 1) / 2, (shape[1] - 1) / 2

@@ -1,6 +1,15 @@
 """The compiled steps of local thickness, each over a range of slices or rows so that threads can share the work.
 
-Lengths are in voxels, arrays (z, y, x); `first` and `last` bound the range, results go into the arrays given last.
+Lengths are in voxels, arrays (z, y, x); `first` and `last` bound the range, results go into the arrays given last. The
+same names mean the same in all steps:
+
+phi            the smoothed mask less one half: above 0 inside, and 0 at the surface
+place, normal  (n, 3) centres of the discs that make up the surface, and where they face; with a normal of 0, points
+site           the number of a voxel's disc, -1 for none; the next number is its second disc where `twin` is 1
+nearest        the number of the disc that is nearest to a voxel, -1 for none
+radius         the radius of the largest sphere around a voxel
+keep           True where a sphere is centred; of each slice `counts` tells how many, `starts` the number of the first
+spheres        (n, 4) centre and radius
 """
 
 from __future__ import annotations
@@ -14,15 +23,19 @@ from deepqct.bones.planes import envelope
 
 # Our choices, in voxels, tried on plates, rods and balls of known size at random places and orientations.
 DISC_RADIUS = 0.5
-STEEPEST_RIDGE = 0.75  # a neighbour whose radius grows faster than this with distance holds the sphere
-REACH = 0.5  # a sphere covers a voxel up to half a voxel beyond its surface
-COARSE_RADIUS = 4.0  # of larger spheres, one of each few neighbours is enough
-MOVES = 5
+STEEPEST_RIDGE = 0.75  # a sphere lies in its neighbour's if the radius grows towards it by more than this per voxel
+REACH = 0.5  # a sphere covers the voxels whose centres are up to this far beyond its surface
+COARSE_RADIUS = 4.0  # of neighbouring spheres larger than this, one stands for several
+MOVES = 5  # how often a sphere is moved at most
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -> Any:
-    """Twice the narrow Gaussian less the wide one, less a half: no second moment, so curvature moves no surface."""
+    """Smooth the mask into `out`, less one half: twice the narrow Gaussian less the wide one.
+
+    Such a filter has no second moment, so that curved surfaces stay where they are. `narrow` and `wide` are the
+    weights of seven voxels.
+    """
     nz, ny, nx = mask.shape
     for z in range(first, last):
         along_z = np.empty((ny, nx), np.float32)
@@ -53,11 +66,15 @@ def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -
 
 @njit(nogil=True, cache=True, fastmath=True)
 def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
-    """Lay the discs of one inner voxel: the mean of the crossings that face one way, and of those that face another."""
+    """Lay the discs of one inner voxel, and return how many: 0, 1, or 2.
+
+    The surface crosses the lines to some of its six neighbours. The crossings that face the way of the first one make
+    one disc by their mean, and those that face the other way a second one.
+    """
     nz, ny, nx = phi.shape
     here = phi[z, y, x]
     crossings = np.empty((6, 6), np.float32)
-    found = 0
+    crossed = 0
     for side in range(6):
         dz = (side == 1) - (side == 0)
         dy = (side == 3) - (side == 2)
@@ -76,14 +93,14 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
         length = np.sqrt(gz * gz + gy * gy + gx * gx)
         if length < 1e-6:
             gz, gy, gx, length = -dz, -dy, -dx, 1.0
-        crossings[found] = (z + t * dz, y + t * dy, x + t * dx, gz / length, gy / length, gx / length)
-        found += 1
-    if found == 0:
+        crossings[crossed] = (z + t * dz, y + t * dy, x + t * dx, gz / length, gy / length, gx / length)
+        crossed += 1
+    if crossed == 0:
         return 0
     members = np.zeros(2, np.float32)
     place[:] = 0
     normal[:] = 0
-    for i in range(found):
+    for i in range(crossed):
         along = 0.0
         for d in range(3, 6):
             along += crossings[i, d] * crossings[0, d]
@@ -103,7 +120,7 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
-    """Number of discs in each slice."""
+    """Count the discs of each slice into `counts`."""
     _, ny, nx = phi.shape
     for z in range(first, last):
         place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
@@ -117,7 +134,7 @@ def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any) -> Any:
-    """The disc of each voxel (-1: none), each disc's place and normal, and whether the next belongs to the same voxel."""
+    """Number the discs of each voxel in `site`, and write their places, their normals and `twin`."""
     _, ny, nx = phi.shape
     for z in range(first, last):
         place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
@@ -139,7 +156,7 @@ def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: A
 
 @njit(nogil=True, cache=True)
 def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
-    """The nearest voxel with a site in the same slice, as y · nx + x; untouched where the slice has none."""
+    """Write the nearest voxel that has a disc in the same slice, as y · nx + x; nothing where the slice has no disc."""
     _, ny, nx = site.shape
     for z in range(first, last):
         near = np.empty((ny, nx), np.int32)
@@ -172,7 +189,7 @@ def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> Any:
-    """From the nearest of each slice to the nearest site of all, for each voxel inside; -1 elsewhere."""
+    """Turn what `nearest_in_plane` wrote into the number of the nearest disc of all slices; -1 outside of `inside`."""
     nz, _, nx = site.shape
     for y in range(first, last):
         at, until, height = np.empty(nz, np.int32), np.empty(nz, np.float64), np.empty(nz, np.float64)
@@ -194,7 +211,7 @@ def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def _from_disc(z: Any, y: Any, x: Any, place: Any, normal: Any, i: Any) -> Any:
-    """The vector to a point from the nearest point of a disc, or of a mere point if the normal is 0."""
+    """The vector to the point (z, y, x) from the nearest point of disc `i`, or from its centre if the normal is 0."""
     vz, vy, vx = z - place[i, 0], y - place[i, 1], x - place[i, 2]
     nz, ny, nx = normal[i, 0], normal[i, 1], normal[i, 2]
     if nz == 0 and ny == 0 and nx == 0:
@@ -208,7 +225,7 @@ def _from_disc(z: Any, y: Any, x: Any, place: Any, normal: Any, i: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=True)
 def radii(first: Any, last: Any, nearest: Any, place: Any, normal: Any, twin: Any, radius: Any) -> Any:
-    """Distance in voxels from each voxel to the discs that are nearest to it and to its six neighbours."""
+    """Write the distance of each voxel to the nearest of the discs known to it and to its six neighbours."""
     nz, ny, nx = nearest.shape
     for z in range(first, last):
         for y in range(ny):
@@ -235,7 +252,7 @@ def radii(first: Any, last: Any, nearest: Any, place: Any, normal: Any, twin: An
 
 @njit(nogil=True, cache=True, fastmath=True)
 def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: Any) -> Any:
-    """Voxels of the domain whose sphere no neighbour's holds, and how many there are in each slice."""
+    """Mark in `keep` the voxels of the domain whose sphere lies in no neighbour's sphere, and count them by slice."""
     nz, ny, nx = radius.shape
     for z in range(first, last):
         n = 0
@@ -262,7 +279,7 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
 def move_to_middle(
     first: Any, last: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
 ) -> Any:
-    """Spheres of the ridge, each moved away from what it touches until it touches something on another side."""
+    """Write the spheres of the ridge into `out`, each moved from what it touches until it is held from two sides."""
     nz, ny, nx = keep.shape
     for z in range(first, last):
         n = starts[z]
@@ -324,10 +341,10 @@ def move_to_middle(
 
 @njit(nogil=True, cache=True)
 def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
-    """Which spheres are needed: from the largest down, those that no neighbour which stays holds, or nearly so.
+    """Return which spheres are needed: from the largest down, those that lie in no neighbour that is needed.
 
-    Neighbours of more than `COARSE_RADIUS` voxels stand in for each other: what a sphere covers beyond another's edge is
-    within `REACH`. Overwrites `index`.
+    Spheres above `COARSE_RADIUS` also go if a needed one is next to them: painted with `REACH`, it covers nearly the
+    same voxels. `order` are the numbers of the spheres from the largest down. Overwrites `index`.
     """
     nz, ny, nx = keep.shape
     voxel = np.empty((len(spheres), 3), np.int32)
@@ -363,7 +380,7 @@ def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=True)
 def paint(first: Any, last: Any, mask: Any, spheres: Any, out: Any) -> Any:
-    """The largest diameter, in voxels, of the spheres that cover each voxel of the mask; 0 where none does."""
+    """Write the largest diameter of the spheres that cover each voxel of the mask; 0 where none does."""
     _, ny, nx = mask.shape
     for i in range(len(spheres)):
         cz, cy, cx = spheres[i, 0], spheres[i, 1], spheres[i, 2]

@@ -31,10 +31,10 @@ def local_thickness(
     medial: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Thickness of a structure at each of its voxels.
+    """Return the thickness of a structure at each of its voxels, in mm.
 
-    The structure goes on beyond the border of the array: a plate that leaves it is not thinner there. Details of one
-    voxel, which have no inside, count as one voxel thick.
+    The structure is taken to go on beyond the border of the array, so that a plate which is cut there is not thinner.
+    Details of a single voxel, too small to hold a sphere, count as one voxel thick.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def local_thickness(
     voxel_mm : (z, y, x) mm
         Edge lengths; must be equal within 1 %, since spheres are fitted in voxels.
     medial : (n, 4) float32, optional
-        What `medial_spheres` gave for this mask, if it is there already.
+        The spheres that `medial_spheres` gave for this mask, so that they need not be fitted again.
     threads : int, optional
-        All processors by default; the result does not depend on it.
+        How many threads share the work; all processors by default. The result does not depend on it.
 
     Returns
     -------
@@ -60,6 +60,15 @@ def local_thickness(
     References
     ----------
     Hildebrand T, Rüegsegger P (1997), J Microsc 185:67. Felzenszwalb P, Huttenlocher D (2012), Theory Comput 8:415.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> plate = np.zeros((20, 20, 20), bool)
+    >>> plate[8:12] = True  # 4 voxels of 0.1 mm
+    >>> round(float(dq.local_thickness(plate, voxel_mm=(0.1, 0.1, 0.1))[plate].mean()), 2)
+    0.4
     """
     edge = _edge(mask, voxel_mm)
     out = np.zeros(mask.shape, np.float32)
@@ -69,27 +78,37 @@ def local_thickness(
         raise ValueError("The mask is True everywhere, so that nothing bounds a sphere; give it with its surroundings.")
     box = _box(mask)
     inside = np.ascontiguousarray(mask[box])
-    found = medial_spheres(mask, threads=threads) if medial is None else medial
-    painted = _paint(inside, found - _corner(box), threads=threads)
+    centred = medial_spheres(mask, threads=threads) if medial is None else medial
+    painted = _paint(inside, centred - _corner(box), threads=threads)
     out[box] = _fill_gaps(inside, painted)
     out *= np.float32(edge)
     return out
 
 
 def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> NDArray[np.float32]:
-    """The spheres that make up a structure.
+    """Return the maximal spheres that fit inside a structure and together make it up.
 
     Parameters
     ----------
     mask : (z, y, x) bool
         True inside the structure.
     threads : int, optional
-        All processors by default; the result does not depend on it.
+        How many threads share the work; all processors by default. The result does not depend on it.
 
     Returns
     -------
-    (n, 4) float32
-        Centre (z, y, x) and radius, in voxels.
+    (n, 4) float32, voxels
+        Centre (z, y, x) and radius of each sphere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> plate = np.zeros((20, 20, 20), bool)
+    >>> plate[8:12] = True  # 4 voxels, with the middle between the second and the third
+    >>> z, y, x, radius = dq.bones.medial_spheres(plate).T.round(2)
+    >>> np.unique(z).tolist(), np.unique(radius).tolist()
+    ([9.5], [2.0])
     """
     if not mask.any():
         return np.zeros((0, 4), np.float32)
@@ -118,9 +137,11 @@ def axis_spacing(
     medial: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Distance between the mid-axes of a structure: the largest spheres, centred in a domain, that hold no axis.
+    """Return the distance between the mid-axes of a structure, in mm.
 
-    Its mean over the domain is 1 / Tb.N. A mid-axis is where the spheres of `local_thickness` have their centres.
+    A mid-axis is where the spheres of `local_thickness` have their centres. The distance at a voxel is the diameter of
+    the largest sphere that covers it, has its centre in a domain, and holds no mid-axis. Its mean over the domain is
+    1 / Tb.N.
 
     Parameters
     ----------
@@ -129,17 +150,17 @@ def axis_spacing(
     domain : (z, y, x) bool
         Where the distance is wanted, such as the trabecular compartment.
     voxel_mm : (z, y, x) mm
-        Edge lengths; must be equal within 1 %.
+        Edge lengths; must be equal within 1 %, since spheres are fitted in voxels.
     medial : (n, 4) float32, optional
-        What `medial_spheres` gave for `mask`, if it is there already.
+        The spheres that `medial_spheres` gave for `mask`, so that they need not be fitted again.
     threads : int, optional
-        All processors by default; the result does not depend on it.
+        How many threads share the work; all processors by default. The result does not depend on it.
 
     Returns
     -------
     (z, y, x) float32, mm
-        0 outside `domain`, and where no sphere between axes reaches: spheres that would grow beyond the domain's edge,
-        where nothing bounds them, are left out.
+        0 outside `domain`, and where no sphere between mid-axes reaches: spheres that would grow beyond the domain's
+        edge, where nothing bounds them, are left out.
 
     Raises
     ------
@@ -150,6 +171,16 @@ def axis_spacing(
     ----------
     Laib A, Hildebrand T, Häuselmann HJ, Rüegsegger P (1997), Bone 21:541, for the number from the spacing of mid-axes.
     The rule at the domain's edge is our choice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> mask, domain = np.zeros((2, 30, 40, 40), bool)
+    >>> mask[8:11] = mask[18:21] = True  # two plates, 10 voxels of 0.1 mm from middle to middle
+    >>> domain[9:20, 5:35, 5:35] = True
+    >>> round(float(dq.bones.axis_spacing(mask, domain=domain, voxel_mm=(0.1, 0.1, 0.1))[15, 20, 20]), 2)
+    1.0
     """
     edge = _edge(domain, voxel_mm)
     out = np.zeros(domain.shape, np.float32)
@@ -157,22 +188,22 @@ def axis_spacing(
         return out
     box = _box(mask | domain)
     inside = np.ascontiguousarray(domain[box])
-    found = medial_spheres(mask, threads=threads) if medial is None else medial
-    axes = np.ascontiguousarray((found - _corner(box))[:, :3])
+    centred = medial_spheres(mask, threads=threads) if medial is None else medial
+    axes = np.ascontiguousarray((centred - _corner(box))[:, :3])
     site = np.full(inside.shape, -1, np.int32)
     voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(inside.shape) - 1)
     site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
     # Points have no direction and no twin.
-    found = _medial(
+    between = _medial(
         inside, site, axes, np.zeros_like(axes), np.zeros(len(axes), np.uint8), around=_grow(inside), threads=threads
     )
-    out[box] = _paint(inside, found, threads=threads)
+    out[box] = _paint(inside, between, threads=threads)
     out *= np.float32(edge)
     return out
 
 
 def _edge(mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float]) -> float:
-    """The edge of a voxel in mm, if it is a cube."""
+    """The edge length of a voxel in mm; refuses voxels that are not cubes."""
     if mask.ndim != 3:
         raise ValueError(f"The mask has {mask.ndim} dimensions; it must have three, (z, y, x).")
     mean = float(np.mean(voxel_mm))
@@ -182,7 +213,7 @@ def _edge(mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float]) -> floa
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The mask's box, with the background next to it, which bounds the spheres."""
+    """The box around a mask, with one voxel of background where there is one, since background bounds the spheres."""
     sides = []
     for axis in range(3):
         seen = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -191,7 +222,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 
 
 def _corner(box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-    """Where a box begins, as an offset of spheres."""
+    """Where a box begins, to be added to spheres (z, y, x, radius)."""
     return np.array([*(side.start for side in box), 0], np.float32)
 
 
@@ -211,7 +242,7 @@ def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _taps(sigma: float) -> NDArray[np.float32]:
-    """A Gaussian's seven weights."""
+    """The seven weights of a Gaussian filter."""
     weights = np.exp(-(np.arange(-3, 4) ** 2) / (2 * sigma**2))
     return (weights / weights.sum()).astype(np.float32)
 
@@ -240,22 +271,22 @@ def _medial(
     share(spheres.ridge, nz, radius, inside, keep, counts, threads=threads)
     del radius
     starts = _starts(counts)
-    found = np.empty((starts[-1], 4), np.float32)
-    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, found, threads=threads)
-    # In steps of 1/32 voxel, so that equals keep their order in space, which is quick to walk.
-    falling = np.iinfo(np.uint16).max - np.minimum(found[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
-    return found[spheres.thin_out(keep, found, np.argsort(falling, kind="stable"), nearest)]
+    fitted = np.empty((starts[-1], 4), np.float32)
+    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, fitted, threads=threads)
+    # Sorted in steps of 1/32 voxel: spheres of one step stay in the order of their places, which is quick to walk.
+    falling = np.iinfo(np.uint16).max - np.minimum(fitted[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
+    return fitted[spheres.thin_out(keep, fitted, np.argsort(falling, kind="stable"), nearest)]
 
 
-def _paint(mask: NDArray[np.bool_], found: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:
+def _paint(mask: NDArray[np.bool_], fitted: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:
     """The largest diameter, in voxels, of the spheres that cover each voxel of the mask; 0 where none does."""
     out = np.zeros(mask.shape, np.float32)
-    share(spheres.paint, len(mask), mask, found, out, threads=threads)
+    share(spheres.paint, len(mask), mask, fitted, out, threads=threads)
     return out
 
 
 def _fill_gaps(mask: NDArray[np.bool_], painted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Voxels that no sphere reaches take the thickness next to them; specks without any are one voxel thick."""
+    """Give voxels that no sphere reaches the thickness next to them, and one voxel where there is none next to them."""
     gaps = mask & (painted == 0)
     if not gaps.any():
         return painted

@@ -1,10 +1,10 @@
 """A cohort folder: its tables checked, its scans judged by readers, its patients split.
 
-tsv.py             tab-separated tables, and how people save them
+tsv.py             tab-separated tables as people save them
 scanner_tables.py  contours and index tables of the scanner's own software
-reviews.py         what readers decided of scans, line by line in review.csv; how far two agree
+reviews.py         what readers decided about scans, line by line in review.csv; how far two readers agree
 check.py           participants and scans: every fault named at once
-keep.py            what a run keeps of its cohort, and Table 1
+keep.py            what a run keeps of its cohort, and Table 1 (the cohort by outcome)
 splits.py          who is held out: folds and test sets by patient, drawn once
 """
 

@@ -1,4 +1,4 @@
-"""A cohort folder: its tables, checked in one go, and the one table of splits that every later stage reads.
+"""A cohort folder: its tables and the headers of its scans, checked in one go, so that every fault is named at once.
 
 A hospital's folder and a virtual one have the same form: participants.tsv with participants.json, its data dictionary
 in the style of BIDS, scans.tsv, and the scans.
@@ -30,12 +30,20 @@ _ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
 class CohortError(ValueError):
-    """A cohort folder that cannot be used as it is; the message names every fault."""
+    """A cohort folder that cannot be used as it is; the message names every fault.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.load_cohort("/nowhere")
+    Traceback (most recent call last):
+    deepqct.cohort.check.CohortError: /nowhere is not a folder; give the cohort folder, ...
+    """
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """A checked cohort.
+    """A cohort whose tables were checked; `load_cohort` makes it.
 
     Parameters
     ----------
@@ -44,16 +52,23 @@ class Cohort:
     participants : DataFrame
         One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1.
     scans : DataFrame
-        One row a scan: participant_id, site, side, file; perhaps motion_grade, and unit (``density`` for a file without a
-        calibration of its own whose numbers are mgHA/cm³).
+        One row a scan: participant_id, site, side, file; perhaps motion_grade; perhaps unit, ``density`` for a file
+        without a calibration of its own whose numbers are mgHA/cm³.
     dictionary : dict
-        The data dictionary of participants.json.
+        The data dictionary of participants.json, completed: each column has a description and a role.
     outcome : str
-        The target column.
+        The name of the target column.
     contours, scanner_indices : DataFrame or None
-        What the scanner's own software made, where the folder has it (scanner_tables.py).
+        The tables of what the scanner's own software made, where the folder has them (scanner_tables.py).
     rejected : frozenset of (str, str)
         Scans (participant_id, site) that a reader rejected (reviews.py).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> len(cohort.participants), len(cohort.scans), cohort.outcome, cohort.virtual["scenario"]
+    (12, 24, 'fracture', 'deepqct-like')
     """
 
     folder: Path
@@ -72,12 +87,26 @@ class Cohort:
 
 
 def load_cohort(folder: str | Path, *, outcome: str = "fracture") -> Cohort:
-    """Read and check a cohort folder; a relative path starts at the project root.
+    """Read a cohort folder and check it; the cohort is returned only if it has no fault.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The cohort folder; a relative path starts at the project root.
+    outcome : str
+        The name of the target column, 0 or 1 in every row.
 
     Raises
     ------
     CohortError
         With every fault, one a line, if there is any.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> cohort.scans.columns.tolist()
+    ['participant_id', 'site', 'side', 'file', 'motion_grade']
     """
     cohort, faults = check_cohort(resolve(folder), outcome=outcome)
     if cohort is None:
@@ -86,14 +115,14 @@ def load_cohort(folder: str | Path, *, outcome: str = "fracture") -> Cohort:
 
 
 def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | None, list[str]]:
-    """Find every fault of a cohort folder at once.
+    """Find every fault in the tables of a cohort folder at once.
 
     Parameters
     ----------
     folder : Path
         The cohort folder.
     outcome : str
-        The target column, 0 or 1 in every row.
+        The name of the target column, 0 or 1 in every row.
 
     Returns
     -------
@@ -101,6 +130,13 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
         None if there are faults.
     list of str
         One sentence a fault: file, row (the header is row 1), value, what to do.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort, faults = dq.cohort.check_cohort(dq.run.example_run().virtual / "cohort", outcome="fractur")
+    >>> faults
+    ["participants.tsv has no outcome column 'fractur'; did you mean 'fracture'?"]
     """
     if not folder.is_dir():
         return None, [f"{folder} is not a folder; give the cohort folder, which holds participants.tsv and scans.tsv."]
@@ -128,12 +164,26 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
 
 
 def check_heads(cohort: Cohort) -> list[str]:
-    """What the headers of the scans say against them: cut off, no calibration, another site.
+    """Read the header of every scan, and say which scans could not be curated: cut off, no calibration, another site.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
 
     Returns
     -------
     list of str
-        One sentence a scan that could not be curated.
+        One sentence a fault: row of scans.tsv, patient, file, what to do.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> swapped = replace(cohort, scans=cohort.scans.head(1).assign(site="ankle"))
+    >>> print(*dq.cohort.check_heads(swapped))
+    scans.tsv, row 2 (sub-0001): scans/sub-0001_wrist.AIM is a scan of the wrist, not of the ankle; correct site.
     """
     faults = []
     for row, scan in enumerate(cohort.scans.to_dict("records"), start=2):
@@ -160,7 +210,17 @@ def check_heads(cohort: Cohort) -> list[str]:
 
 
 def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, *, outcome: str) -> dict[str, Any]:
-    """The data dictionary with an entry and a role for every column; the usual columns have one without being told."""
+    """The data dictionary with an entry and a role for every column; the usual columns have one without being told.
+
+    Parameters
+    ----------
+    dictionary : dict
+        The content of participants.json; it may be empty.
+    participants : DataFrame
+        The table of participants, one row a patient.
+    outcome : str
+        The name of the target column.
+    """
     complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
     for name in participants.columns:
         unknown = "other" if name in dictionary else LEFT_OUT
@@ -217,7 +277,7 @@ def _read_dictionary(path: Path, faults: list[str]) -> dict[str, Any]:
 def _check_participants(
     table: pd.DataFrame, *, dictionary: dict[str, Any], outcome: str, faults: list[str]
 ) -> pd.DataFrame | None:
-    """The typed participants table; faults are appended by row."""
+    """The participants table with numbers as numbers; each fault is appended to `faults` with its row."""
     if outcome not in table.columns:
         close = difflib.get_close_matches(outcome, table.columns, n=1)
         hint = (
@@ -246,7 +306,7 @@ def _check_participants(
 def _check_scans(
     table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str]
 ) -> pd.DataFrame | None:
-    """The typed scans table; faults are appended by row."""
+    """The scans table with numbers as numbers; each fault is appended to `faults` with its row."""
     schema = pa.DataFrameSchema(
         {
             "participant_id": pa.Column(str),
@@ -293,21 +353,21 @@ def _check_scans(
 
 
 def _unlisted(decisions: pd.DataFrame, scans: pd.DataFrame) -> list[str]:
-    """Standing rejections of scans that scans.tsv does not list: the scan would stay in under another id."""
+    """A fault for each standing rejection of a scan that scans.tsv does not list: with a wrong id, it has no effect."""
     listed = set(scans[["participant_id", "site"]].itertuples(index=False, name=None))
-    lost = reviews.rejected(decisions) - listed
+    unlisted = reviews.rejected(decisions) - listed
     given = decisions[["participant_id", "site", "decision"]].itertuples(index=False, name=None)
     return [
         f"{reviews.REVIEWS}, row {row}: scans.tsv has no {site} of {person!r}; correct the id, or undo it there."
         for row, (person, site, decision) in enumerate(given, start=2)
-        if decision == "reject" and (person, site) in lost
+        if decision == "reject" and (person, site) in unlisted
     ]
 
 
 def _validate(
     table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, outcome: str | None, faults: list[str]
 ) -> pd.DataFrame | None:
-    """The table with its numbers as numbers, every failing value said as one sentence; None if there is any."""
+    """The table with its numbers as numbers; None if a value fails, and then `faults` has one sentence for each."""
     typed = table.copy()
     said = set()
     for name, column in schema.columns.items():
@@ -370,31 +430,60 @@ def _some(table: pd.DataFrame) -> str:
 
 
 def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
-    """Densities of the scans in some rows of scans.tsv, by patient and site."""
-    return {f"{row['participant_id']} {row['site']}": _read_row(folder, row).density for _, row in scans.iterrows()}
-
-
-def scan_of(folder: Path, scans: pd.DataFrame, *, participant_id: str, site: str) -> Scan:
-    """One scan of a cohort, read as scans.tsv says.
+    """Read the scans that some rows of scans.tsv name.
 
     Parameters
     ----------
     folder : Path
         The cohort folder.
     scans : DataFrame
-        participant_id, site, file, perhaps unit.
+        Rows of the cohort's table of scans: participant_id, site, file, perhaps unit.
+
+    Returns
+    -------
+    dict of str to (z, y, x) float32, mgHA/cm³
+        The density of each scan, by patient and site, such as ``"sub-0001 wrist"``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> densities = dq.cohort.read_scans(cohort.folder, cohort.scans.head(2))
+    >>> {name: density.shape for name, density in densities.items()}
+    {'sub-0001 wrist': (6, 120, 187), 'sub-0001 ankle': (6, 153, 220)}
+    """
+    return {f"{row['participant_id']} {row['site']}": _read_row(folder, row).density for _, row in scans.iterrows()}
+
+
+def scan_of(folder: Path, scans: pd.DataFrame, *, participant_id: str, site: str) -> Scan:
+    """Read one scan of a cohort, with the unit that scans.tsv states for it.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    scans : DataFrame
+        The cohort's table of scans: participant_id, site, file, perhaps unit.
     participant_id, site : str
-        Whose, and wrist or ankle.
+        The patient, and wrist or ankle.
 
     Raises
     ------
     ScanError
         If scans.tsv has no such scan, or the file cannot be read.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> scan = dq.cohort.scan_of(cohort.folder, cohort.scans, participant_id="sub-0002", site="wrist")
+    >>> scan.site, scan.side, scan.density.shape[0]
+    ('wrist', 'right', 6)
     """
-    own = scans[(scans["participant_id"] == participant_id) & (scans["site"] == site)]
-    if own.empty:
+    rows = scans[(scans["participant_id"] == participant_id) & (scans["site"] == site)]
+    if rows.empty:
         raise ScanError(f"scans.tsv has no {site} of {participant_id}; use a patient and a site that it lists.")
-    return _read_row(folder, own.iloc[0])
+    return _read_row(folder, rows.iloc[0])
 
 
 def _read_row(folder: Path, row: pd.Series) -> Scan:

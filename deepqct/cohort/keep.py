@@ -1,4 +1,4 @@
-"""What a run keeps of its cohort: the checked participants, their dictionary, Table 1."""
+"""What a run keeps of its cohort: the checked participants, their data dictionary, Table 1 (the cohort by outcome)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,31 @@ from deepqct.terms import LEFT_OUT
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
-    """Write the checked tables and Table 1 into the run folder, for the later stages; return Table 1."""
+    """Write the participants, their data dictionary and Table 1 into the run folder, where later stages read them.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    run : Run
+        Receives participants.csv, participants.json and table_one.csv.
+
+    Returns
+    -------
+    DataFrame
+        Table 1, as `table_one`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> dq.cohort.keep_cohort(dq.load_cohort(dq.run.example_run().virtual / "cohort"), run)["variable"].head(3).tolist()
+    ['n', 'age, years', 'height, cm']
+    >>> sorted(file.name for file in run.folder.iterdir())
+    ['participants.csv', 'participants.json', 'table_one.csv']
+    """
     table = table_one(cohort)
     people = kept(cohort)
     write_table(run.participants, people)
@@ -22,18 +46,38 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
 
 
 def kept(cohort: Cohort) -> pd.DataFrame:
-    """The participants without columns that nobody described: they may be names or dates of birth."""
+    """The participants without columns that nobody described, since those may be names or dates of birth.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    """
     names = [name for name in cohort.participants if cohort.dictionary[str(name)]["Role"] != LEFT_OUT]
     return cohort.participants[names]
 
 
 def table_one(cohort: Cohort) -> pd.DataFrame:
-    """The cohort by outcome: mean (SD) or n (%), with the number of missing values.
+    """Table 1: the cohort by outcome, with mean (SD) or n (%) of each variable and the number of missing values.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
 
     Returns
     -------
     DataFrame
-        variable, all, without, with, missing; the first row counts the patients.
+        variable; all; ``no <outcome>`` and ``<outcome>``, such as ``no fracture`` and ``fracture``; missing. The first
+        row counts the patients.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> dq.cohort.table_one(cohort).drop(columns="missing").head(2).to_dict("records")
+    [{'variable': 'n', 'all': '12', 'no fracture': '7', 'fracture': '5'},
+     {'variable': 'age, years', 'all': '70.2 (7.6)', 'no fracture': '68.4 (3.9)', 'fracture': '72.8 (11.0)'}]
     """
     table, outcome = cohort.participants, cohort.outcome
     event = table[outcome] == 1
@@ -52,7 +96,7 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
 
 
 def _cell(values: pd.Series, *, binary: bool) -> str:
-    """One cell of Table 1."""
+    """The text of one cell of Table 1: mean (SD), or n (%) of a variable of 0 and 1; a dash if nothing is known."""
     if values.empty:
         return "–"
     if binary:

@@ -1,7 +1,7 @@
 """What readers decided about scans: review.csv in the cohort folder, one line a decision, nothing ever overwritten.
 
-A reader accepts or rejects a scan and grades its motion, blind to the outcome. Taking back is a line too, so that the file
-tells who thought what, and when. A remark is free text and stays in the cohort folder.
+A reader accepts or rejects a scan and grades its motion, blind to the outcome. To take a decision back is a new line,
+so that the file tells who thought what, and when. A remark is free text and stays in the cohort folder.
 """
 
 from __future__ import annotations
@@ -23,23 +23,32 @@ from deepqct.terms import SITES
 REVIEWS = "review.csv"
 COLUMNS = ("reviewer", "participant_id", "site", "decision", "motion_grade", "remark", "when", "deepqct")
 DECISIONS = ("accept", "reject", "undo")
-GRADES: tuple[int, ...] = (
-    1,
-    2,
-    3,
-    4,
-    5,
-)  # none to severe motion, as the manufacturer grades it (Sode 2011, doi:10.1016/j.bone.2011.03.755)
+# Motion from none to severe, as the manufacturer grades it (Sode 2011, doi:10.1016/j.bone.2011.03.755).
+GRADES: tuple[int, ...] = (1, 2, 3, 4, 5)
 _SCAN = ["participant_id", "site"]
 _DRAWS = 2000
 
 
 class ReviewError(ValueError):
-    """A decision, or a line of review.csv, that cannot be."""
+    """A decision, or a line of review.csv, that is not allowed; the message says why.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> dq.cohort.decide(Path("nowhere"), reviewer="AB", participant_id="P1", site="hip", decision="accept")
+    Traceback (most recent call last):
+    deepqct.cohort.reviews.ReviewError: 'hip', 'accept' is no decision; use wrist or ankle, and accept, reject, undo.
+    """
 
 
 def read_reviews(folder: Path) -> pd.DataFrame:
-    """Every line of review.csv, oldest first; empty if there is none yet.
+    """Read every line of review.csv, the oldest first; the table is empty if nobody has decided yet.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
 
     Returns
     -------
@@ -49,7 +58,17 @@ def read_reviews(folder: Path) -> pd.DataFrame:
     Raises
     ------
     ReviewError
-        Naming the row and what is wrong with it.
+        If a line is not allowed; the message names the row and what is wrong with it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> dq.cohort.decide(folder, reviewer="AB", participant_id="P1", site="wrist", decision="reject", motion_grade=5)
+    >>> dq.cohort.read_reviews(folder)[["reviewer", "decision", "motion_grade"]].to_dict("records")
+    [{'reviewer': 'AB', 'decision': 'reject', 'motion_grade': 5}]
     """
     path = folder / REVIEWS
     if not path.exists():
@@ -87,7 +106,7 @@ def decide(
     motion_grade: int | None = None,
     remark: str = "",
 ) -> None:
-    """Write one decision at once.
+    """Add one decision of one reader to review.csv, on disk before this returns.
 
     Parameters
     ----------
@@ -96,18 +115,29 @@ def decide(
     reviewer : str
         Who decides; initials will do.
     participant_id, site : str
-        Of the scan.
+        The patient, and wrist or ankle.
     decision : str
-        accept, reject, or undo: take back her own standing one.
+        ``accept``, ``reject``, or ``undo``, which takes back this reader's last standing decision on the scan.
     motion_grade : int, optional
-        1 (none) to 5 (severe).
+        Motion from 1 (none) to 5 (severe).
     remark : str
         Free text; it never leaves the cohort folder.
 
     Raises
     ------
     ReviewError
-        If the decision, the grade or the site is none of these, or nobody decides.
+        If the decision, the grade or the site is none of these, or `reviewer` is empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> dq.cohort.decide(folder, reviewer="AB", participant_id="P1", site="wrist", decision="accept")
+    >>> dq.cohort.decide(folder, reviewer="AB", participant_id="P1", site="wrist", decision="undo", remark="wrong row")
+    >>> dq.cohort.read_reviews(folder)["decision"].tolist()
+    ['accept', 'undo']
     """
     if not reviewer.strip():
         raise ReviewError("reviewer is empty; say who decides, by initials.")
@@ -121,7 +151,7 @@ def decide(
 
 
 def standing(reviews: pd.DataFrame) -> pd.DataFrame:
-    """The decision of each reader on each scan that stands: the last one that was not taken back.
+    """The standing decision of each reader on each scan: the last one that she did not take back.
 
     Parameters
     ----------
@@ -131,88 +161,125 @@ def standing(reviews: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The same columns, in the order of time.
+        The same columns, the oldest decision first.
     """
     rows: dict[tuple[str, str, str], list[int]] = {}
     for number, (who, person, site, decision) in enumerate(
         reviews[["reviewer", *_SCAN, "decision"]].itertuples(index=False, name=None)
     ):
-        own = rows.setdefault((who, person, site), [])
+        decided = rows.setdefault((who, person, site), [])
         if decision != "undo":
-            own.append(number)
-        elif own:
-            own.pop()
-    return reviews.iloc[sorted(own[-1] for own in rows.values() if own)].reset_index(drop=True)
+            decided.append(number)
+        elif decided:
+            decided.pop()
+    return reviews.iloc[sorted(decided[-1] for decided in rows.values() if decided)].reset_index(drop=True)
 
 
 def rejected(reviews: pd.DataFrame) -> set[tuple[str, str]]:
-    """Scans (participant_id, site) that any reader's standing decision rejects: our choice, on the careful side."""
-    found = standing(reviews)
-    return set(found.loc[found["decision"] == "reject", _SCAN].itertuples(index=False, name=None))
+    """The scans that at least one reader rejects by a standing decision: our choice, on the careful side.
+
+    Parameters
+    ----------
+    reviews : DataFrame
+        From `read_reviews`.
+
+    Returns
+    -------
+    set of (str, str)
+        participant_id and site of each.
+    """
+    decisions = standing(reviews)
+    return set(decisions.loc[decisions["decision"] == "reject", _SCAN].itertuples(index=False, name=None))
 
 
 def still_open(scans: pd.DataFrame, reviews: pd.DataFrame, *, reviewer: str) -> pd.DataFrame:
-    """The scans on which this reader has no standing decision, in the order of the table.
+    """The scans on which one reader has no standing decision, in the order of the table.
 
     Parameters
     ----------
     scans : DataFrame
-        Of the cohort: participant_id, site, and more.
+        The cohort's table of scans: participant_id, site, and more.
     reviews : DataFrame
         From `read_reviews`.
     reviewer : str
-        Who.
+        The reader, as she is called in review.csv.
     """
-    own = standing(reviews[reviews["reviewer"] == reviewer])
-    done = set(own[_SCAN].itertuples(index=False, name=None))
+    decisions = standing(reviews[reviews["reviewer"] == reviewer])
+    done = set(decisions[_SCAN].itertuples(index=False, name=None))
     return scans[[pair not in done for pair in scans[_SCAN].itertuples(index=False, name=None)]]
 
 
 def reviewed(scans: pd.DataFrame, reviews: pd.DataFrame) -> pd.DataFrame:
-    """How far each reader is: reviewer, accepted, rejected, open, n.
+    """Count for each reader how many scans she accepted, rejected, and has still to judge.
 
     Parameters
     ----------
     scans : DataFrame
-        Of the cohort: participant_id, site, and more.
+        The cohort's table of scans: participant_id, site, and more.
     reviews : DataFrame
         From `read_reviews`.
+
+    Returns
+    -------
+    DataFrame
+        One row a reader: reviewer, accepted, rejected, open (without a standing decision of hers), n (all scans).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scans = pd.DataFrame({"participant_id": ["P1", "P2", "P3"], "site": "wrist"})
+    >>> reviews = scans.head(2).assign(reviewer="AB", decision=["accept", "reject"])
+    >>> dq.cohort.reviewed(scans, reviews).to_dict("records")
+    [{'reviewer': 'AB', 'accepted': 1, 'rejected': 1, 'open': 1, 'n': 3}]
     """
     rows = []
-    for who, part in standing(reviews).groupby("reviewer"):
-        accepted, refused = (int((part["decision"] == word).sum()) for word in DECISIONS[:2])
+    for who, decisions in standing(reviews).groupby("reviewer"):
+        accepted, refused = (int((decisions["decision"] == word).sum()) for word in DECISIONS[:2])
         left = len(still_open(scans, reviews, reviewer=str(who)))
         rows.append({"reviewer": who, "accepted": accepted, "rejected": refused, "open": left, "n": len(scans)})
     return pd.DataFrame(rows, columns=["reviewer", "accepted", "rejected", "open", "n"])
 
 
 def reader_agreement(reviews: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """How far each two readers agree on the scans that both judged.
+    """How far each pair of readers agrees on the scans that both judged.
 
     Parameters
     ----------
     reviews : DataFrame
         From `read_reviews`.
     seed : int
-        Of the bootstrap of scans.
+        Seed of the bootstrap over scans.
 
     Returns
     -------
     DataFrame
-        reader_a, reader_b, what (decision: Cohen's kappa; motion_grade: kappa with quadratic weights), same (share),
-        kappa, low, high (95 %, percentile bootstrap), n; NaN where all judgements are one value.
+        Two rows a pair: reader_a, reader_b, what (decision: Cohen's kappa; motion_grade: kappa with quadratic weights),
+        same (share of scans judged alike), kappa, low and high (95 % interval, percentile bootstrap), n (scans that
+        both judged). Kappa is NaN where all judgements are one value.
 
     References
     ----------
     Cohen J (1968), doi:10.1037/h0026256.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scan = pd.DataFrame({"participant_id": ["P1", "P2", "P3", "P4"], "site": "wrist", "motion_grade": [1, 2, 3, 4]})
+    >>> first = scan.assign(reviewer="AB", decision=["accept", "accept", "reject", "reject"])
+    >>> second = scan.assign(reviewer="CD", decision=["accept", "reject", "reject", "reject"])
+    >>> dq.cohort.reader_agreement(pd.concat([first, second]))[["what", "same", "kappa", "n"]].to_dict("records")
+    [{'what': 'decision', 'same': 0.75, 'kappa': 0.5, 'n': 4},
+     {'what': 'motion_grade', 'same': 1.0, 'kappa': 1.0, 'n': 4}]
     """
-    found = standing(reviews)
-    readers = sorted(found["reviewer"].unique())
+    decisions = standing(reviews)
+    readers = sorted(decisions["reviewer"].unique())
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(readers):
         for other in readers[number + 1 :]:
             for what in ("decision", "motion_grade"):
-                a, b = (found[found["reviewer"] == who].set_index(_SCAN)[what].dropna() for who in (one, other))
+                a, b = (decisions[decisions["reviewer"] == who].set_index(_SCAN)[what].dropna() for who in (one, other))
                 both = a.index.intersection(b.index)
                 pairs = np.array([a[both].to_numpy(), b[both].to_numpy()], dtype=object)
                 rows.append({"reader_a": one, "reader_b": other, "what": what} | _kappas(pairs, what=what, seed=seed))
@@ -221,7 +288,7 @@ def reader_agreement(reviews: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 
 def _kappas(pairs: np.ndarray, *, what: str, seed: int) -> dict[str, float]:
-    """Kappa with its interval from (2, scans) judgements."""
+    """Kappa of two readers with its 95 % interval, from their judgements as (reader, scan)."""
     n = pairs.shape[1]
     if n < 2:
         return {"same": float("nan"), "kappa": float("nan"), "low": float("nan"), "high": float("nan"), "n": n}
@@ -236,13 +303,13 @@ def _kappas(pairs: np.ndarray, *, what: str, seed: int) -> dict[str, float]:
 
 
 def _kappa(a: np.ndarray, b: np.ndarray) -> float:
-    """Kappa with quadratic weights, which of two levels is the plain one; NaN if chance alone makes all alike."""
+    """Kappa with quadratic weights, which with two levels is the plain kappa; NaN if all judgements are one value."""
     chance = np.mean((a[:, None] - b[None]) ** 2)
     return float(1 - np.mean((a - b) ** 2) / chance) if chance > 0 else float("nan")
 
 
 def _append(path: Path, values: list[object]) -> None:
-    """One line at the end, in one write: two readers at work do not overwrite each other."""
+    """Add one line at the end of the file in one write, so that two readers at work do not overwrite each other."""
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
     if not path.exists():

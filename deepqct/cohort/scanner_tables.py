@@ -1,8 +1,8 @@
 """What the scanner's own software already made: contours and index tables, in the toolkit's terms.
 
 Both are optional tables of the cohort folder. ``contours.tsv`` names a file (AIM mask, GOBJ, NIfTI …) for a bone's
-compartment; ``indices.tsv`` has one row a bone with the manufacturer's values. They can stand in place of ours or beside
-them.
+compartment; ``indices.tsv`` has one row a bone with the manufacturer's values. They can be used in place of ours or
+beside them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,21 @@ _SHARES = [symbol for symbol, unit in UNITS.items() if unit == "1"]
 
 
 def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
-    """The table of contours, checked; None if there is none, or with the reasons in `faults`.
+    """Read the table of contours, and check it.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    people : set of str
+        participant_id of every patient in participants.tsv.
+    faults : list of str
+        Receives a sentence for each thing that is wrong.
 
     Returns
     -------
     DataFrame or None
-        participant_id, bone, compartment, file.
+        participant_id, bone, compartment, file; None if the folder has no such table, or if it has faults.
     """
     if not (folder / CONTOURS).exists():
         return None
@@ -58,15 +67,24 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.Da
 
 
 def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
-    """The manufacturer's indices under the standard symbols, in the units of `deepqct.terms.UNITS`.
+    """Read the manufacturer's indices under the standard symbols, in the units of `deepqct.terms.UNITS`.
 
-    Known other names are renamed (`ALIASES`); a column whose name ends in % is divided by 100.
+    Other names that are known (`ALIASES`) are replaced by the symbol; a column whose name ends in % is divided by 100.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    people : set of str
+        participant_id of every patient in participants.tsv.
+    faults : list of str
+        Receives a sentence for each thing that is wrong.
 
     Returns
     -------
     DataFrame or None
-        participant_id, bone, and the symbols that the table has; None if there is no table, or with the reasons in
-        `faults`.
+        participant_id, bone, and the symbols that the table has; None if the folder has no such table, or if it has
+        faults.
     """
     if not (folder / INDICES).exists():
         return None
@@ -100,13 +118,13 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
 
 
 def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str, ...]]]:
-    """Rows with their number in the file, whose header is row 1."""
+    """Each row's cells with its number in the file, whose header is row 1."""
     rows = table[columns].fillna("").itertuples(index=False, name=None)
     return list(enumerate(rows, start=2))
 
 
 def _who(where: str, person: str, bone: str, people: set[str]) -> list[str]:
-    """What is wrong with the first two columns of a row."""
+    """Faults in the patient and the bone of one row."""
     faults = []
     if person not in people:
         faults.append(f"{where}: {person!r} is not in participants.tsv; add her there or remove the row.")
@@ -116,6 +134,6 @@ def _who(where: str, person: str, bone: str, people: set[str]) -> list[str]:
 
 
 def _repeated(table: pd.DataFrame, key: list[str], file: str) -> list[str]:
-    """Rows that say the same thing twice."""
+    """A fault for each row that repeats the key columns of an earlier row."""
     again = table.index[table.duplicated(key)] + 2
     return [f"{file}, row {row}: {', '.join(key)} stand already in an earlier row; keep one row each." for row in again]

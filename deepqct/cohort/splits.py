@@ -1,4 +1,4 @@
-"""Who is held out: folds and test sets, drawn once by patient and written to splits.csv, which every later stage reads."""
+"""Who is held out: folds and test sets by patient, drawn once and written to splits.csv, which later stages read."""
 
 from __future__ import annotations
 
@@ -25,41 +25,51 @@ def make_splits(
     test_fraction: float = 0.1,
     seed: int = 7,
 ) -> pd.DataFrame:
-    """The one table of splits: by patient, stratified by outcome.
+    """Draw folds and test sets by patient, stratified by outcome.
 
     Parameters
     ----------
     outcome : Series of 0 and 1
-        Indexed by participant_id; its order does not matter.
+        Indexed by participant_id; the order of its rows does not change the splits.
     patients : Series, optional
-        Rows of one value stay on one side of every split; a missing value is a group of its own.
-    protocols : tuple of str
+        Indexed by participant_id; rows of one value stay on one side of every split, and a row without a value is a
+        patient by itself.
+    protocols : sequence of str
         ``all``: folds over everybody. ``as-published``: a test set first, folds over the rest (Chen 2024: 10 %, 6).
     folds, repeats : int
-        Number of folds, and how often they are drawn anew.
+        Number of folds, and how often they are drawn anew (``as-published`` is drawn once).
     test_fraction : float
-        Share of the test set of ``as-published``.
+        Share of the patients in the test set of ``as-published``.
     seed : int
-        Each protocol and repeat derives its own.
+        Seed of the draw; each protocol and repeat derives its own from it.
 
     Returns
     -------
     DataFrame
-        protocol, repeat, participant_id, fold ("0" … or "test").
+        protocol, repeat, participant_id, fold (text: "0" and so on, or "test").
 
     Raises
     ------
     ValueError
-        If a fold could not hold both outcomes.
+        If a fold could not hold both outcomes, or a protocol is unknown.
 
     References
     ----------
     Chen F et al. (2024), medRxiv 2024.04.01.24305147.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> outcome = pd.Series([0, 1] * 6, [f"P{number:02d}" for number in range(12)])
+    >>> splits = dq.cohort.make_splits(outcome, protocols=["all"], folds=3)
+    >>> splits["fold"].value_counts().sort_index().to_dict()
+    {'0': 4, '1': 4, '2': 4}
     """
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
     together = patient_labels(outcome.index, patients)
-    # Drawn over patients, which count as events if one of theirs is.
+    # Drawn over patients; a patient counts as an event if one of her rows does.
     labels = outcome.astype(int).groupby(together).max().sort_index()
     fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
     if fewest < folds:
@@ -82,24 +92,45 @@ def make_splits(
                 rest = labels.loc[sorted(kept)]
             if int(rest.value_counts().min()) < folds:
                 raise ValueError(f"{folds} folds are too many beside the test set of {protocol!r}; lower folds.")
-            parts = StratifiedKFold(folds, shuffle=True, random_state=draw).split(np.zeros(len(rest)), rest)
-            for number, (_, held_out) in enumerate(parts):
+            draws = StratifiedKFold(folds, shuffle=True, random_state=draw).split(np.zeros(len(rest)), rest)
+            for number, (_, held_out) in enumerate(draws):
                 fold.loc[rest.index[held_out]] = str(number)
-            own = together.sort_index().map(fold)
-            place = {"protocol": protocol, "repeat": repeat, "participant_id": own.index, "fold": own.to_numpy()}
-            tables.append(pd.DataFrame(place))
+            of_each = together.sort_index().map(fold)
+            columns = {"participant_id": of_each.index, "fold": of_each.to_numpy()}
+            tables.append(pd.DataFrame({"protocol": protocol, "repeat": repeat, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
 def keep_splits(
     cohort: Cohort, run: Run, *, protocols: str, folds: int, repeats: int, test_fraction: float, seed: int
 ) -> pd.DataFrame:
-    """Draw the splits of a cohort, write splits.csv, and count them.
+    """Draw the splits of a cohort, write them to splits.csv, and count the patients and events of each fold.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    run : Run
+        Receives splits.csv.
+    protocols : str
+        Names of the protocols with commas between them, such as ``all, as-published``.
+    folds, repeats, test_fraction, seed
+        As for `make_splits`.
 
     Returns
     -------
     DataFrame
-        protocol, repeat, fold, patients, events.
+        One row a fold: protocol, repeat, fold, patients, events.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
+    >>> drawn = {"folds": 2, "repeats": 1, "test_fraction": 0.1, "seed": 7}
+    >>> dq.cohort.keep_splits(cohort, run, protocols="all", **drawn)[["fold", "patients", "events"]].to_dict("records")
+    [{'fold': '0', 'patients': 6, 'events': 2}, {'fold': '1', 'patients': 6, 'events': 3}]
     """
     people = cohort.participants.set_index("participant_id")
     outcome = people[cohort.outcome]

@@ -1,4 +1,4 @@
-"""Tab-separated tables as people save them: what is wrong is said by file, row and value, never read wrongly."""
+"""Tab-separated tables as people save them: a fault is named by file, row and value, and never read as a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAVE = "save it again as tab-separated text in UTF-8"
 
 
 def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
-    """A tab-separated table as text.
+    """Read a tab-separated table, every cell as text.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
     Returns
     -------
     DataFrame or None
-        Every cell a text, NaN where it is empty or n/a; None with the reasons in `faults`.
+        Every cell a text, NaN where it is empty or n/a; None if something is wrong, with the reasons in `faults`.
     """
     text = _text(path, faults)
     if text is None:
@@ -65,7 +65,7 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
 
 
 def _text(path: Path, faults: list[str]) -> str | None:
-    """The text of a table; None if its encoding is not UTF-8."""
+    """The text of a table; None if its encoding is not UTF-8, with the reason in `faults`."""
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         faults.append(f"{path.name} is UTF-16, which Excel calls Unicode Text; {_SAVE}.")
@@ -79,7 +79,24 @@ def _text(path: Path, faults: list[str]) -> str | None:
 
 
 def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list[int], list[str]]:
-    """Places in a column whose numbers are written with a comma, and the one sentence on all of them."""
+    """Find the numbers of a column that are written with a decimal comma.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Every cell a text, from `read_tsv`.
+    column : str
+        The name of the column.
+    file : str
+        The name of the file, for the sentence.
+
+    Returns
+    -------
+    list of int
+        Positions of those rows in the table.
+    list of str
+        One sentence about all of them; empty if there are none.
+    """
     places = np.flatnonzero(table[column].astype("string").str.fullmatch(_DECIMAL_COMMA).fillna(False)).tolist()
     if not places:
         return [], []
@@ -89,8 +106,14 @@ def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list
 
 
 def like_dates(ids: pd.Series) -> str:
-    """A word on ids that look like a date, such as one of birth; empty if none does."""
-    found = ids[ids.astype("string").str.fullmatch(_DATE).fillna(False)]
-    if found.empty:
+    """A warning about ids that look like a date, such as a date of birth; empty if none does.
+
+    Parameters
+    ----------
+    ids : Series
+        participant_id of each patient.
+    """
+    dates = ids[ids.astype("string").str.fullmatch(_DATE).fillna(False)]
+    if dates.empty:
         return ""
-    return f"{len(found)} of {len(ids)} ids look like dates, the first {found.iloc[0]!r}; choose ids that name nobody."
+    return f"{len(dates)} of {len(ids)} ids look like dates, the first {dates.iloc[0]!r}; choose ids that name nobody."

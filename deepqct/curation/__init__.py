@@ -1,4 +1,4 @@
-"""01: scans in; bone stacks, indices and quality flags out.
+"""Stage 01: scans in; bone stacks, indices and quality flags out.
 
 stacks.py          each bone in the middle of its field: what the networks see of a scan
 beside_scanner.py  our indices beside those of the scanner's own software

@@ -1,4 +1,4 @@
-"""Scans in; bone stacks, indices and quality flags out: a scan that fails is a row with its reason, the others go on."""
+"""Scans in; bone stacks, indices and quality flags out. A scan that fails is a row with its reason; others go on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,19 @@ from deepqct.work import Progress, side_by_side
 
 
 class CurationError(RuntimeError):
-    """A cohort of which no scan could be curated."""
+    """No scan of a cohort could be curated; the message gives the reason of the first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> dq.curate(replace(cohort, scans=cohort.scans.head(1).assign(site="ankle")), dq.Run(Path(tempfile.mkdtemp())))
+    Traceback (most recent call last):
+    deepqct.curation.curation.CurationError: None of 1 scans could be curated; the first: the scan is a scan of ...
+    """
 
 
 def curate(
@@ -31,23 +43,25 @@ def curate(
 ) -> pd.DataFrame:
     """Cut the bones out of every scan, measure them, and write what the later stages read.
 
+    A scan that was curated the same way before, by the same code, is not curated again.
+
     Parameters
     ----------
     cohort : Cohort
         The checked cohort.
     run : Run
-        Receives bones/, indices.csv, curation.csv.
+        Receives bones/, indices.csv and curation.csv, and indices_scanner.csv if there is anything of the scanner's.
     image_px : int
         Pixels along each edge of the square density stacks; the field in mm is fixed for each bone (`FIELD_MM`).
     contours : str
-        ``ours``; ``scanner``: those of the scanner's software where the cohort has them; ``both``: ours, and the
-        scanner's measured beside them.
+        ``ours``; ``scanner``: those of the scanner's software where the cohort has them; ``both``: ours, and beside
+        them the indices measured within the scanner's.
     indices : str
         ``ours``, or ``scanner``: the manufacturer's values where indices.tsv has them.
     workers : int
-        Scans curated side by side; the results do not depend on it.
+        Number of scans curated at the same time; the results do not depend on it.
     progress : callable, optional
-        Called with the number done and the total.
+        Called after each scan with the number of scans done and the total.
 
     Returns
     -------
@@ -61,6 +75,18 @@ def curate(
         If `contours` or `indices` is none of these, or asks for what the cohort does not have.
     CurationError
         If no scan could be curated; curation.csv is written and says why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
+    >>> dq.curate(replace(cohort, scans=cohort.scans.head(1)), run, image_px=32)["status"].tolist()
+    ['curated']
+    >>> sorted(file.name for file in run.bones.glob("*.npy"))
+    ['sub-0001_radius.npy', 'sub-0001_radius_mask.npy', 'sub-0001_ulna.npy', 'sub-0001_ulna_mask.npy']
     """
     check_sources(cohort, contours=contours, indices=indices)
     code = scan_code()
@@ -114,12 +140,12 @@ def _contours(cohort: Cohort, row: dict[Any, Any]) -> dict[str, dict[str, Path]]
     """Files of the scanner's contours for the bones of one scan."""
     if cohort.contours is None:
         return {}
-    own = cohort.contours.query("participant_id == @row['participant_id']")
-    found: dict[str, dict[str, Path]] = {}
-    for bone, compartment, file in own[["bone", "compartment", "file"]].itertuples(index=False):
+    rows = cohort.contours.query("participant_id == @row['participant_id']")
+    files: dict[str, dict[str, Path]] = {}
+    for bone, compartment, file in rows[["bone", "compartment", "file"]].itertuples(index=False):
         if bone in SITES[row["site"]]:
-            found.setdefault(bone, {})[compartment] = cohort.folder / file
-    return found
+            files.setdefault(bone, {})[compartment] = cohort.folder / file
+    return files
 
 
 def _unit(row: dict[Any, Any]) -> str | None:
@@ -129,7 +155,7 @@ def _unit(row: dict[Any, Any]) -> str | None:
 
 
 def _indices(table: pd.DataFrame, run: Run, kind: str) -> pd.DataFrame:
-    """One kind of indices from the records of all curated scans, one row a bone."""
+    """Our indices or the scanner's (`kind`) from the records of all curated scans, one row a bone."""
     rows = []
     for person, site, status in table[["participant_id", "site", "status"]].itertuples(index=False):
         for bone in SITES[site] if status == "curated" else ():

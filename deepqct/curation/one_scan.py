@@ -1,4 +1,4 @@
-"""One scan curated: read once, its bones cut out, measured and written whole, the record last.
+"""One scan curated: read once, its bones cut out, measured and written, the record of each bone last.
 
 A rerun does only what is missing: a scan whose records say that the same file was curated the same way, by the same
 code, is left as it is.
@@ -19,7 +19,8 @@ from deepqct.bones.find import Bone, BoneError, find_bones
 from deepqct.bones.indices import measure
 from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
-from deepqct.folder import Run, code_hash, file_hash, read_json, write_json, write_whole
+from deepqct.folder import Run, file_hash, read_json, write_json, write_whole
+from deepqct.reach import code_hash
 from deepqct.scans.formats import ScanError
 from deepqct.scans.scan import Scan, read_scan
 from deepqct.terms import COMPARTMENTS, SITES
@@ -35,19 +36,19 @@ class Task:
     Parameters
     ----------
     participant_id, site, side : str
-        Whose scan of what.
+        The patient; wrist or ankle; left or right.
     path : Path
-        The scan.
+        The file of the scan.
     unit : str or None
-        As scans.tsv states it.
+        The unit that scans.tsv states for a file without a calibration of its own.
     run : Run
-        Receives the bones.
+        Receives the stacks of the bones.
     image_px : int
         Pixels along each edge of the square density stacks.
     contours : dict
-        Files of the scanner's contours, by bone and compartment.
+        Files of the contours of the scanner's software, by bone and compartment.
     use : str
-        Whose contours count: ours, scanner or both.
+        Which contours are used: ours, scanner or both, as `contours` of `curate`.
     code : str
         Hash of the code that curates a scan (`scan_code`).
     """
@@ -65,12 +66,24 @@ class Task:
 
 
 def scan_code() -> str:
-    """A hash of the code that curates a scan: what it reaches by import."""
+    """A hash of the code that curates a scan, and of all that it reaches by import; another hash curates scans anew."""
     return code_hash("from deepqct.curation.one_scan import curate_scan\ncurate_scan")
 
 
 def curate_scan(task: Task) -> dict[str, Any]:
-    """Curate one scan, unless its records say that the same file was curated the same way already."""
+    """Curate one scan, unless its records say that the same file was curated the same way already.
+
+    Parameters
+    ----------
+    task : Task
+        The scan, and how to curate it.
+
+    Returns
+    -------
+    dict
+        Its row of curation.csv, with the columns that `curate` names; an error becomes a row with status ``failed`` and
+        its reason.
+    """
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
     names = SITES[task.site]
     try:
@@ -93,8 +106,11 @@ def curate_scan(task: Task) -> dict[str, Any]:
 
 
 def _made_from(task: Task) -> dict[str, Any]:
-    """Everything that the result depends on."""
-    contours = {bone: {part: file_hash(path) for part, path in files.items()} for bone, files in task.contours.items()}
+    """Everything that the result depends on, as the record of each bone keeps it."""
+    contours = {
+        bone: {compartment: file_hash(path) for compartment, path in files.items()}
+        for bone, files in task.contours.items()
+    }
     return {
         "sha256": file_hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
         "image_px": task.image_px, "use": task.use, "contours": contours, "deepqct": __version__, "code": task.code,
@@ -130,9 +146,9 @@ def _curate_anew(task: Task, *, made_from: dict[str, Any]) -> list[dict[str, Any
 def _without_names(error: Exception, task: Task) -> str:
     """The error's text without names of files and folders: tables travel, and a file may be called after a patient."""
     text = str(error)
-    for bone, parts in task.contours.items():
-        for part, path in parts.items():
-            text = text.replace(str(path), f"the {part} contour of the {bone}")
+    for bone, files in task.contours.items():
+        for compartment, path in files.items():
+            text = text.replace(str(path), f"the {compartment} contour of the {bone}")
     text = re.sub(re.escape(f"{task.path}/") + r"[^\s:;,]+", "one of its slices", text)
     return text.replace(str(task.path), "the scan")
 
@@ -153,7 +169,7 @@ def _write_bone(
     rings: float,
     beside: Bone | None,
 ) -> dict[str, Any]:
-    """Write one bone's stack and mask, and last its record, which makes them count."""
+    """Write one bone's stack and mask, and last its record: a stack without a record is not used."""
     bone = bones[name]
     density, mask, first_mm = cut_stack(scan, name, bones, image_px=task.image_px)
     record_path = task.run.stack_record(task.participant_id, bone.name)
@@ -171,7 +187,7 @@ def _write_bone(
         (task.run.stack(task.participant_id, bone.name), density),
         (task.run.stack_mask(task.participant_id, bone.name), mask),
     ):
-        with write_whole(path) as part, part.open("wb") as file:
+        with write_whole(path) as unfinished, unfinished.open("wb") as file:
             np.save(file, array)
     pixel = FIELD_MM[bone.name] / task.image_px
     record = {
@@ -187,12 +203,12 @@ def _write_bone(
         "scanner_indices": None if beside is None else _numbers(measure(beside).to_dict()),
         "dice": None
         if beside is None
-        else _numbers({part: dice(bone, beside, compartment=part) for part in COMPARTMENTS}),
+        else _numbers({name: dice(bone, beside, compartment=name) for name in COMPARTMENTS}),
     }
     write_json(record_path, record)
     return record
 
 
 def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:
-    """Numbers as JSON has them: it knows no NaN."""
+    """Numbers for JSON, which has no NaN: None in its place."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}

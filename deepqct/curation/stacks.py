@@ -1,4 +1,4 @@
-"""What the networks see of a scan: each bone in the middle of a square field of fixed size, with what lies around it."""
+"""Stacks, which the networks see of a scan: each bone in the middle of a square field, with what lies around it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TRABECULAR, CORTICAL, OTHER_BONE = LABELS.values()
 def cut_stack(
     scan: Scan, name: str, bones: Mapping[str, Bone], *, image_px: int
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[float, float]]:
-    """One bone in the middle of its square field, at a fixed number of pixels.
+    """Cut out one bone in the middle of its square field (`FIELD_MM`), at a fixed number of pixels.
 
     Parameters
     ----------
     scan : Scan
-        The scan that the bones were cut out of.
+        The scan in which the bones were found.
     name : str
         The bone in the middle.
     bones : mapping of str to Bone
         All bones of the scan, by name.
     image_px : int
-        Pixels along each edge.
+        Pixels along each edge of the field.
 
     Returns
     -------
@@ -42,6 +42,15 @@ def cut_stack(
         1 trabecular, 2 cortical, 3 another bone of the scan, 0 elsewhere.
     (y, x) mm
         The first pixel's centre in the bone's box, measured from the centre of the box's first voxel.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
+    >>> density, mask, first_mm = dq.curation.cut_stack(scan, "radius", dq.find_bones(scan), image_px=48)
+    >>> density.shape, str(density.dtype), sorted({int(label) for label in mask.flat})
+    ((8, 48, 48), 'int16', [0, 1, 2, 3])
     """
     bone = bones[name]
     pixel, voxel = FIELD_MM[name] / image_px, np.array(bone.voxel_mm[1:])
@@ -66,14 +75,56 @@ def cut_stack(
 
 
 def of_bone(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pixels of a stack's mask belong to its own bone."""
+    """Find the pixels of a stack's mask that belong to its own bone: trabecular or cortical, not another bone.
+
+    Parameters
+    ----------
+    mask : uint8 of any shape
+        Labels of a stack, from `cut_stack` or `load_stack`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> dq.curation.of_bone(np.array([0, 1, 2, 3], np.uint8)).tolist()
+    [False, True, True, False]
+    """
     return (mask == TRABECULAR) | (mask == CORTICAL)
 
 
 def load_stack(
     run: Run, participant_id: str, bone: str
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[float, ...]]:
-    """One bone's stack, its labels, both memory-mapped (z, y, x), and its voxel (z, y, x) in mm."""
+    """Open one bone's stack of a curated run.
+
+    Parameters
+    ----------
+    run : Run
+        The curated run.
+    participant_id, bone : str
+        The patient, and the bone.
+
+    Returns
+    -------
+    (z, y, x) int16, mgHA/cm³
+        Density, memory-mapped.
+    (z, y, x) uint8
+        Labels as `cut_stack` gives them, memory-mapped.
+    (z, y, x) mm
+        Edge lengths of the stack's voxel.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the run has no stack of this bone.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> density, mask, voxel_mm = dq.curation.load_stack(dq.run.example_run(), "sub-0001", "radius")
+    >>> density.shape, mask.shape, [round(edge, 3) for edge in voxel_mm]
+    ((6, 32, 32), (6, 32, 32), [0.3, 1.125, 1.125])
+    """
     record = read_json(run.require(run.stack_record(participant_id, bone), written_by="01_data_curation"))
     density = np.load(run.stack(participant_id, bone), mmap_mode="r")
     mask = np.load(run.stack_mask(participant_id, bone), mmap_mode="r")
@@ -81,7 +132,29 @@ def load_stack(
 
 
 def example_stacks(run: Run, *, bone: str, most: int = 12) -> dict[str, NDArray[np.int16]]:
-    """The density stacks of the first patients who have this bone, by participant_id."""
+    """Open the density stacks of the first patients who have this bone.
+
+    Parameters
+    ----------
+    run : Run
+        The curated run.
+    bone : str
+        The bone to show.
+    most : int
+        The greatest number of patients.
+
+    Returns
+    -------
+    dict of str to (z, y, x) int16, mgHA/cm³
+        The density of each, by participant_id.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> stacks = dq.curation.example_stacks(dq.run.example_run(), bone="tibia", most=2)
+    >>> {person: stack.shape for person, stack in stacks.items()}
+    {'sub-0001': (6, 32, 32), 'sub-0002': (6, 32, 32)}
+    """
     people = read_table(run.indices).query("bone == @bone")["participant_id"].head(most)
     return {person: load_stack(run, person, bone)[0] for person in people}
 
@@ -89,7 +162,7 @@ def example_stacks(run: Run, *, bone: str, most: int = 12) -> dict[str, NDArray[
 def _source(
     scan: Scan, bone: Bone, *, ends: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> tuple[slice, slice, NDArray[np.float64]]:
-    """Rows and columns of the scan between two corners (y, x) in the bone's box, and the first one's place there."""
+    """The scan's rows and columns between two corners (y, x) of the bone's box, and where in the box they begin."""
     spans, start = [], []
     for axis, turned in ((1, False), (2, bone.mirrored)):
         origin, size = bone.origin[axis], bone.total.shape[axis]
@@ -102,24 +175,24 @@ def _source(
 
 
 def _labels(bones: Mapping[str, Bone], name: str, *, z: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    """Labels of a part of one slice of the scan; the bone called `name` lies above the others."""
+    """Labels of some rows and columns of one slice of the scan; where bones overlap, the one called `name` counts."""
     labels = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
     for bone in sorted(bones.values(), key=lambda bone: bone.name == name):
         level = z + bones[name].origin[0] - bone.origin[0]
         if not 0 <= level < bone.total.shape[0]:
             continue
-        own = np.where(bone.trabecular[level], TRABECULAR, np.where(bone.cortical[level], CORTICAL, 0))
+        in_box = np.where(bone.trabecular[level], TRABECULAR, np.where(bone.cortical[level], CORTICAL, 0))
         if bone.name != name:
-            own = np.where(own > 0, OTHER_BONE, 0)
-        own = own[:, :: -1 if bone.mirrored else 1]
+            in_box = np.where(in_box > 0, OTHER_BONE, 0)
+        in_box = in_box[:, :: -1 if bone.mirrored else 1]
         (y, v), (x, u) = (
-            _overlap(bone.origin[axis], own.shape[axis - 1], span) for axis, span in ((1, rows), (2, columns))
+            _overlap(bone.origin[axis], in_box.shape[axis - 1], span) for axis, span in ((1, rows), (2, columns))
         )
-        labels[y, x] = np.where(own[v, u] > 0, own[v, u], labels[y, x])
+        labels[y, x] = np.where(in_box[v, u] > 0, in_box[v, u], labels[y, x])
     return labels
 
 
 def _overlap(origin: int, size: int, span: slice) -> tuple[slice, slice]:
-    """The same stretch counted from the start of a span and from that of a box."""
+    """Where a span and a box overlap along one axis, counted from the start of the span and from that of the box."""
     begin, end = max(origin, span.start), max(min(origin + size, span.stop), max(origin, span.start))
     return slice(begin - span.start, end - span.start), slice(begin - origin, end - origin)

@@ -4,7 +4,7 @@ Usable alone: nothing here knows of bones, folders or networks. From fewer than 
 estimated.
 
 discrimination.py  areas under curves and their differences
-calibration.py     whether a risk of 30 % is followed by 30 events in 100, and the maps that make it so
+calibration.py     whether 30 of 100 women with a risk of 30 % have the event, and the maps from scores to risks
 decisions.py       thresholds: sensitivity, net benefit, reclassification
 multiplicity.py    many models, small numbers: Holm, permutations, .632+, sample size
 agreement.py       two ways of measuring side by side (Bland & Altman)

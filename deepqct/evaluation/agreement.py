@@ -8,24 +8,31 @@ from scipy import stats
 
 
 def limits_of_agreement(ours: ArrayLike, theirs: ArrayLike) -> dict[str, float]:
-    """Bias and limits of agreement of paired measurements.
+    """Bias and limits of agreement of two ways of measuring the same women or bones.
 
     Parameters
     ----------
     ours, theirs : (n,) float
-        Pairs; those with a missing value are left out.
+        The measurements in pairs, in the same unit; pairs with a missing value are left out.
 
     Returns
     -------
     dict
         n; bias, the mean of ours − theirs, with its 95 % interval (bias_low, bias_high); sd of the differences; the 95 %
         limits of agreement (lower, upper) with their intervals (lower_low, lower_high, upper_low, upper_high); r
-        (Pearson). NaN where fewer than 3 pairs are there.
+        (Pearson). NaN if there are fewer than 3 pairs.
 
     References
     ----------
     Bland JM, Altman DG (1999), Stat Methods Med Res 8:135. Carkeet A (2015), Optom Vis Sci 92:e71, for the exact
     intervals of the limits.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> agreement = dq.evaluation.limits_of_agreement(ours=[10, 12, 14, 16], theirs=[9, 12, 13, 15])
+    >>> {name: round(agreement[name], 2) for name in ("n", "bias", "lower", "upper", "r")}
+    {'n': 4, 'bias': 0.75, 'lower': -0.23, 'upper': 1.73, 'r': 0.98}
     """
     a, b = np.asarray(ours, float), np.asarray(theirs, float)
     kept = np.isfinite(a) & np.isfinite(b)

@@ -1,4 +1,4 @@
-"""Calibration: whether a risk of 30 % is followed by 30 events in 100, and the maps that make it so."""
+"""Calibration: whether 30 of 100 women with a risk of 30 % have the event, and the maps that turn scores into risks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _Z = float(stats.norm.ppf(0.975))
 
 
 def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
-    """Intercept, slope, Brier score and scaled Brier score of risks.
+    """Intercept, slope, Brier score and scaled Brier score of predicted risks, with 95 % intervals.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     risk : (n,) float
-        Between 0 and 1; patients without one are left out.
+        Predicted risks between 0 and 1; patients with NaN are left out.
 
     Returns
     -------
     DataFrame
         measure, estimate, low, high, n, events. ``intercept``: log odds by which the risks are too low overall, with the
-        slope held at 1 (ideal 0); ``slope`` (ideal 1; below 1: too extreme); ``Brier``: mean squared error (lower is
-        better); ``scaled Brier``: 1 minus the ratio to the Brier score of the prevalence (1 perfect, 0 useless). No
-        estimates from fewer than 5 events or non-events.
+        slope held at 1 (ideal 0); ``slope`` (ideal 1; below 1 the risks are too extreme); ``Brier``: mean squared error
+        (lower is better); ``scaled Brier``: 1 minus the ratio to the Brier score of giving everybody the prevalence as
+        risk (1 perfect, 0 useless). All NaN with fewer than 5 events or non-events.
 
     Raises
     ------
@@ -45,6 +45,14 @@ def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
     ----------
     Cox DR (1958), Biometrika 45:562. Van Calster B et al. (2019), BMC Med 17:230. Steyerberg EW et al. (2010),
     Epidemiology 21:128 (scaled Brier).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> risk = [0.1, 0.2, 0.2, 0.3, 0.4, 0.4, 0.6, 0.7, 0.8, 0.9]
+    >>> table = dq.evaluation.calibration_measures([0, 0, 0, 1, 0, 1, 1, 0, 1, 1], risk)
+    >>> table.set_index("measure")["estimate"].round(2).to_dict()
+    {'intercept': 0.22, 'slope': 1.13, 'Brier': 0.18, 'scaled Brier': 0.28}
     """
     label, r = _risks(y, risk)
     n, events = len(label), int(label.sum())
@@ -58,7 +66,7 @@ def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
         squares = (r - label) ** 2
         base = (label - label.mean()) ** 2
         ratio = squares.mean() / base.mean()
-        # Of the ratio of two means, by its linear expansion.
+        # The error of a ratio of two means, by its linear expansion.
         ratio_error = (squares - ratio * base).std(ddof=1) / np.sqrt(n) / base.mean()
         figures = {
             "intercept": _interval(*intercept),
@@ -72,27 +80,35 @@ def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
 
 
 def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: int = 0) -> pd.DataFrame:
-    """How often the event follows, smoothly over the predicted risk.
+    """The share of women with the event as a smooth function of their predicted risk.
 
     Parameters
     ----------
     y, risk
-        As in `calibration_measures`.
+        Outcome and predicted risks, as in `calibration_measures`.
     draws : int
-        Bootstrap samples of patients for the band.
+        How many bootstrap samples of patients make the band.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     DataFrame
-        risk (61 steps between the 2.5th and 97.5th percentile of the risks), observed, low, high (pointwise 95 %); empty if
-        not estimable. The curve is a logistic regression on cubic splines of the logit, 3 knots, straight ends; with fewer
-        than 40 events or non-events on the logit itself.
+        risk (61 steps between the 2.5th and 97.5th percentile of the risks), observed, low, high (pointwise 95 %). The
+        curve is a logistic regression on cubic splines of the logit, with 3 knots and straight ends; with fewer than 40
+        events or non-events, on the logit itself. Empty with fewer than 5 of either, or if the risks hardly differ.
 
     References
     ----------
     Austin PC, Steyerberg EW (2014), Stat Med 33:517; the splines are our choice.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> risk = [0.1, 0.2, 0.2, 0.3, 0.4, 0.4, 0.6, 0.7, 0.8, 0.9]
+    >>> curve = dq.evaluation.calibration_curve([0, 0, 0, 1, 0, 1, 1, 0, 1, 1], risk, draws=20)
+    >>> curve.loc[[0, 30, 60], ["risk", "observed"]].round(1).values.tolist()
+    [[0.1, 0.1], [0.5, 0.6], [0.9, 0.9]]
     """
     label, r = _risks(y, risk)
     columns = ["risk", "observed", "low", "high"]
@@ -125,45 +141,55 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
 
 
 def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.DataFrame:
-    """Turn scores into risks by maps that are fitted on other patients' scores than those they are applied to.
+    """Turn scores into risks, each by a logistic map that was fitted on the scores of other patients.
 
     Parameters
     ----------
     scores : DataFrame
         protocol, repeat, participant_id, fold, split (out-of-fold, test), score (a logit).
     outcome : Series of 0 and 1
-        Indexed by participant_id.
+        The outcome, indexed by participant_id.
 
     Returns
     -------
     DataFrame
-        `scores` with ``risk``: for each fold by a logistic map fitted on the out-of-fold scores of the other folds, for
-        the test set by one fitted on all of them.
+        `scores` with a column ``risk``. The map of each fold is fitted on the out-of-fold scores of the other folds,
+        that of the test set on those of all folds.
 
     Notes
     -----
-    Those other scores come from networks that were trained on the fold's patients, as in standard stacking: the map itself
-    has not seen them.
+    The networks behind the scores of the other folds were trained on this fold's patients, as in standard stacking. The
+    map itself has not seen these patients.
 
     References
     ----------
     Platt J (1999), Advances in Large Margin Classifiers, 61.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scores = pd.DataFrame({"participant_id": list("abcdefgh"), "score": [-2, -1, 1, 2, -2, -1, 1, 2]})
+    >>> scores = scores.assign(fold=[0, 0, 0, 0, 1, 1, 1, 1], split="out-of-fold", protocol="all", repeat=0)
+    >>> outcome = pd.Series([0, 1, 0, 1, 0, 1, 0, 1], index=list("abcdefgh"))
+    >>> dq.evaluation.calibrate_out_of_fold(scores, outcome=outcome)["risk"].round(1).tolist()
+    [0.3, 0.4, 0.6, 0.7, 0.3, 0.4, 0.6, 0.7]
     """
-    parts = []
-    for _, part in scores.groupby(["protocol", "repeat"]):
-        known = part[part["split"] == "out-of-fold"]
-        risk = pd.Series(np.nan, index=part.index)
-        for fold in part["fold"].unique():
-            rows = part["fold"] == fold
+    calibrated = []
+    for _, rows in scores.groupby(["protocol", "repeat"]):
+        known = rows[rows["split"] == "out-of-fold"]
+        risk = pd.Series(np.nan, index=rows.index)
+        for fold in rows["fold"].unique():
+            in_fold = rows["fold"] == fold
             fitted_on = known[known["fold"] != fold]
             labels = outcome.reindex(fitted_on["participant_id"]).to_numpy()
-            risk[rows] = _platt(fitted_on["score"].to_numpy(), labels, part.loc[rows, "score"].to_numpy())
-        parts.append(part.assign(risk=risk))
-    return pd.concat(parts, ignore_index=True)
+            risk[in_fold] = _platt(fitted_on["score"].to_numpy(), labels, rows.loc[in_fold, "score"].to_numpy())
+        calibrated.append(rows.assign(risk=risk))
+    return pd.concat(calibrated, ignore_index=True)
 
 
 def _platt(score: NDArray[np.floating], label: NDArray[np.integer], new: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Logistic map from score to risk; the share of events where only one outcome is known."""
+    """Risks of new scores by a logistic map; the share of events where all known outcomes are the same."""
     if len(np.unique(label)) < 2:
         return np.full(len(new), label.mean() if len(label) else np.nan)
     # The scale makes the slight penalty, our choice, the same for scores of any spread.
@@ -173,7 +199,7 @@ def _platt(score: NDArray[np.floating], label: NDArray[np.integer], new: NDArray
 
 
 def _risks(y: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Outcome and risk of the patients who have a risk."""
+    """Outcome and risk of the patients whose risk is known."""
     label, r = np.asarray(y, float), np.asarray(risk, float)
     there = np.isfinite(r)
     if label.shape != r.shape or not np.isin(label, (0, 1)).all():

@@ -1,4 +1,4 @@
-"""What a risk is worth when something is decided by it: thresholds, net benefit, women who change side."""
+"""What a risk is worth when something is decided by it: thresholds, net benefit, women whose risk group changes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _Z = float(stats.norm.ppf(0.975))
 
 
 def threshold_for(y: ArrayLike, score: ArrayLike, *, sensitivity: float | None = None) -> float:
-    """The threshold that a training set chooses.
+    """Choose the threshold between low and high risk from the scores of a training set.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     score : (n,) float
-        Scores or risks of the same women, of models that have not seen them; the others are left out.
+        Scores or risks of the same women, from models that were not trained on them; women with NaN are left out.
     sensitivity : float, optional
-        The largest threshold at which at least this share of the events is found; by default the threshold of the largest
-        sum of sensitivity and specificity.
+        If given, the largest threshold that finds at least this share of the events is chosen; if not, the threshold
+        with the largest sum of sensitivity and specificity.
 
     Returns
     -------
     float
-        A woman at it or above counts as high risk. NaN where only one outcome is known.
+        The threshold: a woman whose score is at or above it counts as high risk. NaN if all outcomes are the same.
 
     Raises
     ------
@@ -41,6 +41,13 @@ def threshold_for(y: ArrayLike, score: ArrayLike, *, sensitivity: float | None =
     References
     ----------
     Youden WJ (1950), Cancer 3:32.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome, score = [0, 0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    >>> dq.evaluation.threshold_for(outcome, score), dq.evaluation.threshold_for(outcome, score, sensitivity=0.6)
+    (0.4, 0.6)
     """
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity is {sensitivity}; give a share above 0 and at most 1.")
@@ -50,8 +57,8 @@ def threshold_for(y: ArrayLike, score: ArrayLike, *, sensitivity: float | None =
     if not 0 < label.sum() < len(label):
         return float("nan")
     if sensitivity is not None:
-        found = np.sort(s[label])[::-1]
-        return float(found[int(np.ceil(sensitivity * len(found) - 1e-9)) - 1])
+        falling = np.sort(s[label])[::-1]
+        return float(falling[int(np.ceil(sensitivity * len(falling) - 1e-9)) - 1])
     levels = np.unique(s)
     events, none = np.sort(s[label]), np.sort(s[~label])
     true = 1 - np.searchsorted(events, levels) / len(events)
@@ -60,20 +67,21 @@ def threshold_for(y: ArrayLike, score: ArrayLike, *, sensitivity: float | None =
 
 
 def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
-    """Sensitivity, specificity, PPV and NPV of decisions taken with thresholds that were fixed before.
+    """Sensitivity, specificity, PPV and NPV of decisions by thresholds that were fixed beforehand.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     high_risk : (n,) of 0 and 1, NaN where no decision was taken
-        The decisions.
+        1 if the woman was called high risk.
 
     Returns
     -------
     DataFrame
-        measure, estimate, low, high (Wilson), n (the women whom the share is of), events (those of them who are counted);
-        no estimate from fewer than 5 events or non-events, nor of fewer than 5 women.
+        measure, estimate, low, high (Wilson), n (the women of whom it is a share), events (those of them who are
+        counted: for the specificity the non-events called low risk). NaN with fewer than 5 events or non-events, or if
+        n is below 5.
 
     Raises
     ------
@@ -83,6 +91,13 @@ def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
     References
     ----------
     Wilson EB (1927), J Am Stat Assoc 22:209.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> table = dq.evaluation.classification([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 0, 1, 1, 1, 0, 1])
+    >>> table.set_index("measure")["estimate"].round(2).to_dict()
+    {'sensitivity': 0.8, 'specificity': 0.6, 'PPV': 0.67, 'NPV': nan}
     """
     label, called = np.asarray(y, float), np.asarray(high_risk, float)
     _check(label, called)
@@ -98,13 +113,36 @@ def classification(y: ArrayLike, high_risk: ArrayLike) -> pd.DataFrame:
     rows = []
     for measure, (hit, among) in pairs.items():
         count, of = int((hit & among).sum()), int(among.sum())
-        found = share(count, of) if enough else Estimate.unknown(n=of, events=count)
-        rows.append({"measure": measure, **found.row()})
+        figure = share(count, of) if enough else Estimate.unknown(n=of, events=count)
+        rows.append({"measure": measure, **figure.row()})
     return pd.DataFrame(rows)
 
 
 def share(count: int, of: int) -> Estimate:
-    """A share with its Wilson interval; not estimable of fewer than 5."""
+    """A share of women with its 95 % interval (Wilson); not estimable with fewer than 5 women.
+
+    Parameters
+    ----------
+    count : int
+        The women who are counted.
+    of : int
+        All women of whom `count` is a share.
+
+    Returns
+    -------
+    Estimate
+        The share, with `of` as n and `count` as events.
+
+    References
+    ----------
+    Wilson EB (1927), J Am Stat Assoc 22:209.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.share(8, 10))
+    0.80 (95 % 0.49–0.94; n 10, 8 events)
+    """
     if of < FEWEST:
         return Estimate.unknown(n=of, events=count)
     interval = stats.binomtest(count, of).proportion_ci(method="wilson")
@@ -112,22 +150,23 @@ def share(count: int, of: int) -> Estimate:
 
 
 def net_benefit(y: ArrayLike, risk: ArrayLike, *, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
-    """Decision curve: what treating the women above each threshold is worth, beside treating all and none.
+    """Net benefit of treating the women at or above each threshold, beside treating all and none (a decision curve).
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     risk : (n,) float
-        Calibrated risks; women without one are left out.
+        Calibrated risks; women with NaN are left out.
     thresholds : sequence of float
         Risks from which one would treat, each above 0 and below 1.
 
     Returns
     -------
     DataFrame
-        threshold, strategy (model, treat all, treat none), estimate (true positives less false positives at the odds of the
-        threshold, per woman), low, high (pointwise 95 %), n, events. Empty where it is not estimable.
+        threshold, strategy (model, treat all, treat none), estimate (true positives less false positives weighted by
+        the odds of the threshold, per woman), low, high (pointwise 95 %), n, events. Empty with fewer than 5 events or
+        non-events.
 
     Raises
     ------
@@ -137,6 +176,14 @@ def net_benefit(y: ArrayLike, risk: ArrayLike, *, thresholds: Sequence[float] = 
     References
     ----------
     Vickers AJ, Elkin EB (2006), Med Decis Making 26:565.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> risk = [0.1, 0.2, 0.2, 0.4, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9]
+    >>> curve = dq.evaluation.net_benefit([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], risk, thresholds=[0.35])
+    >>> curve.set_index("strategy")["estimate"].round(2).to_dict()
+    {'model': 0.45, 'treat all': 0.23, 'treat none': 0.0}
     """
     label, r = np.asarray(y, float), np.asarray(risk, float)
     _check(label, r)
@@ -158,37 +205,45 @@ def net_benefit(y: ArrayLike, risk: ArrayLike, *, thresholds: Sequence[float] = 
 
 
 def reclassification(y: ArrayLike, *, before: ArrayLike, after: ArrayLike) -> pd.DataFrame:
-    """How many women change side when one model's decisions replace another's, events and non-events apart.
+    """How many women change between low and high risk if one model's decisions replace those of another.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     before, after : (n,) of 0 and 1, NaN where no decision was taken
-        High risk by the one and by the other model; women who lack either are left out.
+        1 if the woman is at high risk by the old and by the new model; women without both decisions are left out.
 
     Returns
     -------
     DataFrame
-        For events and non-events: group, up, down (women), estimate (net share moved to the right side: up for events, down
-        for non-events), low, high (95 %, with half a woman added to each cell), n; no estimate from fewer than 5 events or
-        non-events. The two are not added up: their sum, the net reclassification index, weighs a
-        missed event like a false alarm.
+        One row for the events and one for the non-events: group, up, down (women), estimate (net share who moved in the
+        right direction: up for events, down for non-events), low, high (95 %, with half a woman added to each cell), n.
+        NaN with fewer than 5 events or non-events. The two shares are not added up, since their sum, the net
+        reclassification index, counts a missed event like a false alarm.
 
     References
     ----------
     Pencina MJ et al. (2008), Stat Med 27:157. Agresti A, Min Y (2005), Stat Med 24:729 (the interval). Kerr KF et al.
     (2014), Epidemiology 25:114 (why not to add them up).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome, before = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0, 1, 1, 1]
+    >>> table = dq.evaluation.reclassification(outcome, before=before, after=[0, 0, 0, 0, 1, 0, 1, 1, 1, 1])
+    >>> table[["group", "up", "down", "estimate"]].values.tolist()
+    [['events', 1, 0, 0.2], ['non-events', 0, 1, 0.2]]
     """
-    label, one, other = (np.asarray(part, float) for part in (y, before, after))
-    _check(label, one)
-    _check(label, other)
-    there = np.isfinite(one) & np.isfinite(other)
-    label, one, other = label[there], one[there], other[there]
+    label, old, new = (np.asarray(values, float) for values in (y, before, after))
+    _check(label, old)
+    _check(label, new)
+    there = np.isfinite(old) & np.isfinite(new)
+    label, old, new = label[there], old[there], new[there]
     enough = min((label == 1).sum(), (label == 0).sum()) >= FEWEST
     rows = []
     for name, rows_of, right in (("events", label == 1, 1), ("non-events", label == 0, -1)):
-        move = other[rows_of] - one[rows_of]
+        move = new[rows_of] - old[rows_of]
         n, up, down = len(move), int((move > 0).sum()), int((move < 0).sum())
         centre = right * (up - down) / (n + 2)
         half = _Z * np.sqrt((up + down + 1) / (n + 2) - centre**2) / np.sqrt(n + 2)
@@ -205,5 +260,23 @@ def _check(label: NDArray[np.floating], values: NDArray[np.floating]) -> None:
 
 
 def decided(score: NDArray[np.floating], threshold: NDArray[np.floating]) -> NDArray[np.floating]:
-    """1 at the threshold or above, 0 below it, NaN where there is no score or no threshold."""
+    """Decisions by thresholds: 1 (high risk) for scores at or above the threshold, 0 for scores below it.
+
+    Parameters
+    ----------
+    score, threshold : (n,) float
+        Scores, and the threshold that is valid for each of them.
+
+    Returns
+    -------
+    (n,) float
+        The decisions; NaN where the score or the threshold is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> dq.evaluation.decided(np.array([0.2, 0.6, np.nan]), np.array([0.5, 0.5, 0.5])).tolist()
+    [0.0, 1.0, nan]
+    """
     return np.where(np.isfinite(score) & np.isfinite(threshold), (score >= threshold).astype(float), np.nan)

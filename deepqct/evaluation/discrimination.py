@@ -1,7 +1,7 @@
 """Discrimination: areas under curves and their differences, with intervals.
 
-A score may be one column or several, the repeats of a repeated cross-validation: the figure is then the mean of the
-repeats' areas, and its interval is of that mean. From fewer than 5 events or non-events nothing is estimated.
+A score may be one column or several: the repeats of a repeated cross-validation. The figure is then the mean of the
+repeats' areas, and its interval is that of the mean. With fewer than 5 events or non-events nothing is estimated.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 from sklearn.metrics import average_precision_score
 
-# Scores of a head refitted to permuted outcomes, on a network that is not trained, vary more than DeLong's error says,
-# which takes them as given: over 200 permutations of each bone an SD of the AUC of 0.055 to 0.061 beside 0.042
-# (`make bench-networks PART=permutations`). It stands in for networks that are trained: 20 trainings of the radius on as
-# many permutations had a mean of 0.514 and an SD of 0.049, 1.2 times DeLong's.
+# How many times DeLong's error the AUC of networks varies by chance: DeLong takes the scores as given. Measured on an
+# untrained network, its head refitted to permuted outcomes 200 times for each bone: SD of the AUC 0.055 to 0.061, by
+# DeLong 0.042 (`make bench-networks PART=permutations`). Networks of the radius, trained on 20 permutations, had a mean
+# of 0.514 and an SD of 0.049, 1.2 times DeLong's.
 NETWORKS_VARY = 1.4
 
 NOT_ESTIMABLE = "not estimable"
@@ -31,14 +31,20 @@ _Z = float(stats.norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval and what it rests on; NaN where it is not estimable.
+    """A figure with its 95 % interval and the number of women behind it; NaN where it is not estimable.
 
     Parameters
     ----------
     estimate, low, high : float
-        The figure and its interval.
+        The figure and the bounds of its interval.
     n, events : int
         Patients, and those with the outcome.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.Estimate(0.712, 0.641, 0.783, n=216, events=71))
+    0.71 (95 % 0.64–0.78; n 216, 71 events)
     """
 
     estimate: float
@@ -49,13 +55,13 @@ class Estimate:
 
     @classmethod
     def of(cls, row: Mapping[Any, Any] | pd.Series) -> Self:
-        """The estimate that a row of a table holds in columns of these names."""
+        """The estimate in a row of a table whose columns are called estimate, low, high, n, events."""
         values = {field.name: row[field.name] for field in fields(cls)}
         return cls(**values | {"n": int(values["n"]), "events": int(values["events"])})
 
     @classmethod
     def unknown(cls, *, n: int, events: int, **others: Any) -> Self:
-        """What stands in place of an estimate that too few women allow."""
+        """An estimate without figures, for use where there are too few women."""
         known = {"n": n, "events": events, **others}
         return cls(**dict.fromkeys((field.name for field in fields(cls)), float("nan")) | known)
 
@@ -66,7 +72,7 @@ class Estimate:
 
     @property
     def basis(self) -> str:
-        """What it rests on in words, such as n 216, 71 events."""
+        """The numbers behind the figure in words, such as n 216, 71 events."""
         return f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
 
     def __str__(self) -> str:
@@ -82,14 +88,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A difference of two figures of the same patients, with p.
+    """A difference of two figures of the same patients, with its p value.
 
     Parameters
     ----------
     estimate, low, high, n, events
         As in `Estimate`.
     p : float
-        Two-sided, of no difference.
+        Two-sided p value of no difference.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.Difference(-0.02, -0.05, 0.02, n=216, events=71, p=0.31))
+    −0.02 (95 % −0.05 to +0.02; n 216, 71 events; p 0.31)
     """
 
     p: float
@@ -110,11 +122,17 @@ class Noninferiority(Difference):
     estimate, low, high, n, events
         As in `Estimate`.
     p : float
-        One-sided, of a loss of `margin` or more.
+        One-sided p value of a loss of `margin` or more.
     margin : float
         The largest loss that one would accept.
     non_inferior : bool or None
         Whether the whole interval lies above −margin; None where it is not estimable.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.Noninferiority(0.02, -0.03, 0.07, 216, 71, p=0.003, margin=0.05, non_inferior=True))
+    +0.02 (95 % −0.03 to +0.07; n 216, 71 events; p 0.003)
     """
 
     margin: float
@@ -122,7 +140,7 @@ class Noninferiority(Difference):
 
 
 def signed(value: float) -> str:
-    """A difference with its sign, a true minus."""
+    """A difference in words: two decimals, always with a sign, and with a true minus."""
     return f"{value:+.2f}".replace("-", "−")
 
 
@@ -132,22 +150,22 @@ def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     score : (n,) or (n, repeats) float
-        Higher means more risk; patients without a score are left out. Of several columns the mean of the areas is given.
+        Higher means more risk; patients with NaN are left out. The AUC is the mean of the areas of the columns.
     method : str
-        ``delong``: DeLong's variance on the logit scale, so that the interval stays within 0 and 1 (our choice; it covers
-        where the symmetric one falls short); ``wald``: DeLong's symmetric interval, as in pROC, cut at 0 and 1; ``bca``:
-        bias-corrected and accelerated bootstrap of patients, within each outcome.
+        ``delong``: DeLong's variance on the logit scale, so that the interval stays within 0 and 1 (our choice; it
+        covers the true AUC more often than the symmetric one); ``wald``: DeLong's symmetric interval, as in pROC, cut
+        at 0 and 1; ``bca``: bias-corrected and accelerated bootstrap of patients, within each outcome.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Estimate
-        Where the AUC is 0 or 1 its variance is 0: with k the fewer of events and non-events, k disjoint pairs are then all
-        in the same order, so that the far bound is that of k successes in k trials (our choice; it errs on the wide side).
-        A score that is the same for everybody has variance 0 too; 0.25 / k stands in for it.
+        An AUC of 0 or 1 has a variance of 0. Let k be the number of events or of non-events, whichever is smaller: k
+        disjoint pairs are then all in the same order, so the other bound is that of k successes in k trials (our
+        choice, rather too wide). A score that is the same for everybody has a variance of 0 too; 0.25 / k is used.
 
     Raises
     ------
@@ -156,13 +174,19 @@ def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0
 
     Notes
     -----
-    The interval is of the scores as they are. Those of a cross-validation come from models that were fitted on overlapping
-    patients; what the interval leaves out is how much other models of the same kind would differ.
+    The interval takes the scores as given. Those of a cross-validation come from models that were fitted on overlapping
+    patients; how much the scores of other models of the same kind would differ is not in the interval.
 
     References
     ----------
     DeLong ER et al. (1988), Biometrics 44:837. Sun X, Xu W (2014), IEEE Signal Process Lett 21:1389. Efron B (1987), J Am
     Stat Assoc 82:171.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.auc([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]))
+    0.96 (95 % 0.57–1.00; n 10, 5 events)
     """
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; use one of {', '.join(METHODS)}.")
@@ -188,24 +212,28 @@ def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0
 
 
 def better_than_chance(y: ArrayLike, score: ArrayLike, *, wider: float = 1.0) -> float:
-    """One-sided p of an AUC of 0.5 or less, by DeLong's error on the logit scale; NaN where it is not estimable.
+    """One-sided p value of an AUC of 0.5 or less, by DeLong's error on the logit scale; NaN where it is not estimable.
 
     Parameters
     ----------
-    y : (n,) of 0 and 1
-        The outcome.
-    score : (n,) or (n, repeats) float
-        As in `auc`.
+    y, score
+        Outcome and scores, as in `auc`.
     wider : float
-        How many times DeLong's the error is, where scores vary more than they would if they were fixed.
+        How many times DeLong's error the AUC varies, such as `NETWORKS_VARY`; DeLong takes the scores as given.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> round(dq.evaluation.better_than_chance([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]), 3)
+    0.015
     """
-    found = auc(y, score)
-    if not found.estimable:
+    area = auc(y, score)
+    if not area.estimable:
         return float("nan")
-    if found.low in (0.0, 1.0) or found.high in (0.0, 1.0):
-        return 0.5 ** (min(found.events, found.n - found.events) / wider**2) if found.estimate > 0.5 else 1.0
-    error = wider * (special.logit(found.high) - special.logit(found.low)) / (2 * _Z)
-    return float(stats.norm.sf(special.logit(found.estimate) / error))
+    if area.low in (0.0, 1.0) or area.high in (0.0, 1.0):
+        return 0.5 ** (min(area.events, area.n - area.events) / wider**2) if area.estimate > 0.5 else 1.0
+    error = wider * (special.logit(area.high) - special.logit(area.low)) / (2 * _Z)
+    return float(stats.norm.sf(special.logit(area.estimate) / error))
 
 
 def compare_auc(
@@ -215,24 +243,29 @@ def compare_auc(
 
     Parameters
     ----------
-    y : (n,) of 0 and 1
-        The outcome.
-    score_a, score_b : (n,) or (n, repeats) float
-        Two scores; patients who lack either are left out.
+    y, score_a, score_b
+        Outcome and two scores, each as in `auc`; patients without both scores are left out.
     method : str
-        Of the interval: ``delong`` (symmetric) or ``bca``. p is DeLong's in both.
+        How the interval is made: ``delong`` (symmetric) or ``bca``. p is DeLong's in both cases.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Difference
-        AUC of a minus AUC of b; not estimable from fewer than 5 events or non-events, nor where unlike scores leave no
-        variance, as two that both separate the outcomes.
+        AUC of a minus AUC of b. Not estimable with fewer than 5 events or non-events, nor if two scores differ although
+        the difference of their AUCs has no variance, as when both separate the outcomes.
 
     References
     ----------
     DeLong ER et al. (1988), Biometrics 44:837.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome, a, b = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], [2, 5, 1, 8, 3, 4, 6, 9, 7, 10]
+    >>> print(dq.evaluation.compare_auc(outcome, a, b))
+    +0.12 (95 % −0.16 to +0.40; n 10, 5 events; p 0.41)
     """
     if method not in ("delong", "bca"):
         raise ValueError(f"Unknown method {method!r}; use delong or bca.")
@@ -251,12 +284,12 @@ def compare_auc(
 
 
 def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, margin: float = 0.05) -> Noninferiority:
-    """Whether the AUC of a is at most `margin` below that of b, the margin fixed beforehand.
+    """Test whether the AUC of a is less than `margin` below the AUC of b, for a margin that was fixed beforehand.
 
     Parameters
     ----------
     y, score_a, score_b
-        As in `compare_auc`.
+        Outcome and the two scores, as in `compare_auc`.
     margin : float
         The largest loss of AUC that one would accept (0.05: our choice).
 
@@ -273,15 +306,22 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
     References
     ----------
     Liu JP et al. (2006), Stat Med 25:1219 (paired AUCs).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome, a, b = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], [2, 5, 1, 8, 3, 4, 6, 9, 7, 10]
+    >>> dq.evaluation.noninferiority(outcome, a, b, margin=0.05).non_inferior
+    False
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; a margin of non-inferiority is above 0.")
-    found = compare_auc(y, score_a, score_b)
-    if not found.estimable:
-        return Noninferiority.unknown(n=found.n, events=found.events, margin=margin, non_inferior=None)
-    error = (found.high - found.low) / (2 * _Z)
-    p = float(stats.norm.sf((found.estimate + margin) / error)) if error > 0 else 0.0
-    return Noninferiority(**found.row() | {"p": p}, margin=margin, non_inferior=bool(found.low > -margin))
+    difference = compare_auc(y, score_a, score_b)
+    if not difference.estimable:
+        return Noninferiority.unknown(n=difference.n, events=difference.events, margin=margin, non_inferior=None)
+    error = (difference.high - difference.low) / (2 * _Z)
+    p = float(stats.norm.sf((difference.estimate + margin) / error)) if error > 0 else 0.0
+    return Noninferiority(**difference.row() | {"p": p}, margin=margin, non_inferior=bool(difference.low > -margin))
 
 
 def auprc(y: ArrayLike, score: ArrayLike) -> Estimate:
@@ -290,11 +330,17 @@ def auprc(y: ArrayLike, score: ArrayLike) -> Estimate:
     Parameters
     ----------
     y, score
-        As in `auc`. A useless score has the prevalence, not 0.5.
+        Outcome and scores, as in `auc`. A useless score has an area as large as the prevalence, not 0.5.
 
     References
     ----------
     Boyd K et al. (2013), ECML PKDD, LNCS 8190:451 (the logit interval).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.auprc([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]))
+    0.97 (95 % 0.33–0.99; n 10, 5 events)
     """
     label, s = _scored(y, score)
     events = int(label.sum())
@@ -308,14 +354,27 @@ def auprc(y: ArrayLike, score: ArrayLike) -> Estimate:
 
 
 def within_folds(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
-    """Mean AUC of the folds, whose scores may differ in level; folds with one outcome only are left out."""
+    """Mean of the AUCs within each fold, for scores whose level differs between folds.
+
+    Parameters
+    ----------
+    y, score, fold : (n,)
+        Outcome (0 or 1), score and fold of each patient. Folds without events or without non-events are
+        left out; NaN if none is left.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.evaluation.within_folds([0, 1, 0, 1], [1, 2, 11, 12], fold=[0, 0, 1, 1])
+    1.0
+    """
     label, s, k = np.asarray(y, float) == 1, np.asarray(score, float), np.asarray(fold)
-    found = []
-    for one in np.unique(k):
-        rows = (k == one) & np.isfinite(s)
+    areas = []
+    for number in np.unique(k):
+        rows = (k == number) & np.isfinite(s)
         if 0 < label[rows].sum() < rows.sum():
-            found.append(float(_placements(label[rows], s[rows])[0].mean()))
-    return float(np.mean(found)) if found else float("nan")
+            areas.append(float(_placements(label[rows], s[rows])[0].mean()))
+    return float(np.mean(areas)) if areas else float("nan")
 
 
 def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: int = 0) -> pd.DataFrame:
@@ -324,22 +383,26 @@ def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: 
     Parameters
     ----------
     outcome, score
-        As in `auc`; of several columns the mean of their curves is drawn.
-    draws : int
-        Bootstrap samples of patients, drawn within each outcome.
-    seed : int
-        Of the bootstrap.
+        As `y` and `score` in `auc`; for several columns the curve is the mean of theirs.
+    draws, seed : int
+        How many bootstrap samples of patients, drawn within each outcome, make the band, and their seed.
 
     Returns
     -------
     DataFrame
         false_positive_rate (101 steps from 0 to 1), true_positive_rate, low, high; empty if not estimable.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> curve = dq.evaluation.roc_points([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], draws=50)
+    >>> curve.loc[[0, 50, 100], "true_positive_rate"].round(1).tolist()
+    [0.8, 1.0, 1.0]
     """
     y, columns = _scored(outcome, score)
     grid = np.linspace(0, 1, 101)
     if min(y.sum(), (~y).sum()) < FEWEST:
         return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "low", "high"], dtype=float)
-
     curves = np.mean([_curves(y, column, grid, draws=draws, seed=seed) for column in columns.T], axis=0)
     low, high = np.percentile(curves[1:], [2.5, 97.5], axis=0)
     return pd.DataFrame({"false_positive_rate": grid, "true_positive_rate": curves[0], "low": low, "high": high})
@@ -363,7 +426,7 @@ def _curves(
 
 
 def _scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
-    """Outcome and score, a column a repeat, of the patients who have every score."""
+    """Outcome and scores, one column for each repeat, of the patients who have a score in every column."""
     y, s = np.asarray(outcome, dtype=float), np.asarray(score, dtype=float)
     s = s[:, None] if s.ndim == 1 else s
     if y.shape != s.shape[:1] or not np.isin(y, (0, 1)).all():
@@ -375,7 +438,7 @@ def _scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], ND
 def _paired(
     y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating], NDArray[np.floating]]:
-    """Outcome and both scores of the patients who have both."""
+    """Outcome and two scores of the patients who have both scores."""
     a, b = (np.asarray(s, float) for s in (score_a, score_b))
     a, b = (s[:, None] if s.ndim == 1 else s for s in (a, b))
     if not len(np.asarray(y)) == len(a) == len(b):
@@ -396,8 +459,8 @@ def _components(
     label: NDArray[np.bool_], score: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """DeLong's components of events and non-events, averaged over the repeats."""
-    parts = [_placements(label, column) for column in score.T]
-    return np.mean([above for above, _ in parts], axis=0), np.mean([below for _, below in parts], axis=0)
+    by_repeat = [_placements(label, column) for column in score.T]
+    return np.mean([above for above, _ in by_repeat], axis=0), np.mean([below for _, below in by_repeat], axis=0)
 
 
 def _placements(
@@ -424,14 +487,13 @@ def _bca(label: NDArray[np.bool_], kernel: NDArray[np.floating], *, seed: int) -
         cells = (np.arange(len(flat))[:, None] * size + flat).ravel()
         return np.bincount(cells, minlength=len(flat) * size).reshape(*drawn.shape[:-1], size).astype(float)
 
-    def mean(
-        events: NDArray[np.integer], none: NDArray[np.integer], axis: int = -1
-    ) -> NDArray[np.floating]:  # scipy asks for an axis, which is always the last
+    # scipy asks for an axis, which is always the last
+    def mean(events: NDArray[np.integer], none: NDArray[np.integer], axis: int = -1) -> NDArray[np.floating]:
         drawn = (counts(events, kernel.shape[0]) @ kernel * counts(none, kernel.shape[1])).sum(axis)
         return np.asarray(drawn / (events.shape[-1] * none.shape[-1]))
 
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         (np.arange(kernel.shape[0]), np.arange(kernel.shape[1])), mean, n_resamples=DRAWS, vectorized=True,
         method="BCa", rng=np.random.default_rng(seed),
     )  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

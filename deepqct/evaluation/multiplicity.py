@@ -1,4 +1,4 @@
-"""Many models, few women: what the best of them owes to chance, and whether the cohort is large enough for any."""
+"""Many models, few women: how good the best model would be by chance alone, and how many women a model needs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from deepqct.evaluation.discrimination import FEWEST
 
 @dataclass(frozen=True)
 class Chance:
-    """A figure beside what chance alone would have given; NaN where it is not estimable.
+    """A figure, such as an AUC, beside the figures that chance alone gives; NaN where it is not estimable.
 
     Parameters
     ----------
     observed : float
-        The figure.
+        The figure with the true outcomes.
     expected, upper : float
-        Mean and 95th percentile by chance.
+        Mean and 95th percentile of the figures by chance.
     p : float
-        How often chance was as good.
+        How often chance gave a figure at least as high.
     """
 
     observed: float
@@ -40,18 +40,18 @@ class Chance:
 
 @dataclass(frozen=True)
 class BestByChance(Chance):
-    """The best of several models beside the best that chance alone would have given.
+    """The AUC of the best of several models beside the best AUC that chance alone gives.
 
     Parameters
     ----------
     observed, expected, upper, p
         As in `Chance`.
     models : int
-        Of those that are estimable.
+        How many models are estimable.
     best : object
-        The column of the best one; None if there is none.
+        The column of the best model; None if no model is estimable.
     n, events : int
-        Its patients, and those with the outcome.
+        Patients of the best model, and those of them with the outcome.
     """
 
     models: int
@@ -67,7 +67,8 @@ class Corrected:
     Parameters
     ----------
     apparent, left_out, estimate : float
-        On the women it was fitted on; on those left out of each bootstrap sample; by the .632+ rule.
+        The AUC in the women on whom the model was fitted; the mean AUC in the women left out of each bootstrap sample;
+        the AUC corrected by the .632+ rule.
     n, events : int
         Patients, and those with the outcome.
     """
@@ -80,15 +81,29 @@ class Corrected:
 
 
 def holm(p: ArrayLike) -> NDArray[np.floating]:
-    """P values adjusted so that the chance of any false claim among them stays at the level; NaN stays NaN.
+    """P values adjusted for their number by Holm's method.
+
+    With adjusted p values below 0.05 called significant, the chance of even one false claim is at most 5 %.
 
     Parameters
     ----------
     p : (k,) float
+        P values; NaN are not counted.
+
+    Returns
+    -------
+    (k,) float
+        The adjusted p values in the same order; NaN stays NaN.
 
     References
     ----------
     Holm S (1979), Scand J Stat 6:65.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.evaluation.holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, float)
     there = np.flatnonzero(np.isfinite(values))
@@ -102,18 +117,24 @@ def holm(p: ArrayLike) -> NDArray[np.floating]:
 def permuted(
     y: ArrayLike, rng: np.random.Generator, *, within: ArrayLike | None = None, patients: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """Outcomes dealt out anew, those of a patient together to another patient of its size.
+    """Outcomes in random order; the outcomes of one patient go together to a patient with as many rows.
 
     Parameters
     ----------
     y : (n,)
-        The outcome.
+        The outcome of each row.
     rng : Generator
-        Of the draw.
+        Draws the random order.
     within : (n,), optional
-        Outcomes stay in their stratum, such as a fold, which must not part a patient.
+        The stratum of each row, such as its fold: outcomes are exchanged only within it. All rows of a patient must lie
+        in one stratum.
     patients : (n,), optional
-        Rows of one value are one patient; each row alone by default.
+        Which rows are one patient: those with the same value. By default each row is a patient.
+
+    Returns
+    -------
+    (n,)
+        The outcomes in their new order.
 
     Raises
     ------
@@ -123,6 +144,14 @@ def permuted(
     References
     ----------
     Winkler AM et al. (2015), NeuroImage 123:253, whole blocks exchanged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> rng = np.random.default_rng(2)
+    >>> dq.evaluation.permuted([0, 0, 1, 1, 0, 1], rng, patients=["a", "a", "b", "b", "c", "d"]).tolist()
+    [1, 1, 0, 0, 0, 1]
     """
     label = np.asarray(y)
     stratum = np.zeros(len(label), int) if within is None else pd.factorize(np.asarray(within))[0]
@@ -130,36 +159,36 @@ def permuted(
     size = np.bincount(patient)[patient]
     if len(set(zip(patient.tolist(), stratum.tolist(), strict=True))) > patient.max(initial=-1) + 1:
         raise ValueError("A patient lies in two strata; draw the folds by patient.")
-    found = label.copy()
+    exchanged = label.copy()
     order = np.argsort(patient, kind="stable")
     for key in sorted(set(zip(stratum.tolist(), size.tolist(), strict=True))):
         rows = order[(stratum[order] == key[0]) & (size[order] == key[1])].reshape(-1, key[1])
-        found[rows] = label[rows[rng.permutation(len(rows))]]
-    return found
+        exchanged[rows] = label[rows[rng.permutation(len(rows))]]
+    return exchanged
 
 
 def best_by_chance(
     y: ArrayLike, scores: pd.DataFrame, *, patients: ArrayLike | None = None, draws: int = 2000, seed: int = 0
 ) -> BestByChance:
-    """The best AUC that as many scores, as alike as these, reach when the outcome has nothing to do with them.
+    """The best AUC of several scores, beside the best AUC that the same scores reach for outcomes in random order.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     scores : (n, models) DataFrame
-        One column a model; each is judged on the women who have it.
+        One column for each model, judged on the women who have a score in it.
     patients : (n,), optional
-        As in `permuted`.
+        Which rows are one patient, as in `permuted`.
     draws : int
-        How often the outcomes are dealt out anew.
+        How often the outcomes are put in random order.
     seed : int
-        Of the draws.
+        Seed of the random orders.
 
     Returns
     -------
     BestByChance
-        The best AUC beside those of chance; no figures from fewer than 5 events or non-events.
+        The best AUC beside those by chance. A model with fewer than 5 events or non-events does not take part.
 
     Raises
     ------
@@ -168,7 +197,16 @@ def best_by_chance(
 
     Notes
     -----
-    The scores stay as they are, so that what refitting adds is left out.
+    The models are not fitted again to the outcomes in random order, so that the optimism of fitting is left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scores = pd.DataFrame({"a": [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], "b": [2, 5, 1, 8, 3, 4, 6, 9, 7, 10]})
+    >>> chance = dq.evaluation.best_by_chance([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], scores, draws=999)
+    >>> f"best of {chance.models}: {chance.observed:.2f}, by chance {chance.expected:.1f}"
+    'best of 2: 0.96, by chance 0.6'
     """
     label = np.asarray(y, float)
     if len(label) != len(scores) or not np.isin(label, (0, 1)).all():
@@ -180,10 +218,10 @@ def best_by_chance(
         score = scores[name].to_numpy(float)
         there = np.isfinite(score)
         if min(label[there].sum(), (1 - label[there]).sum()) >= FEWEST:
-            mine = labels[:, there]
-            events = mine.sum(axis=1)
+            scored_labels = labels[:, there]
+            events = scored_labels.sum(axis=1)
             pairs = np.maximum(events * (there.sum() - events), 1)
-            areas = (mine @ stats.rankdata(score[there]) - events * (events + 1) / 2) / pairs
+            areas = (scored_labels @ stats.rankdata(score[there]) - events * (events + 1) / 2) / pairs
             known[name] = (areas, int(there.sum()), int(events[0]))
     if not known:
         return BestByChance(np.nan, np.nan, np.nan, np.nan, models=0, best=None, n=len(label), events=int(label.sum()))
@@ -203,34 +241,44 @@ def permutation_p(
     permutations: int = 200,
     seed: int = 0,
 ) -> Chance:
-    """How often a whole procedure does as well on permuted outcomes.
+    """How often a whole procedure does as well with outcomes in random order as with the true ones.
 
     Parameters
     ----------
     observed : float
         The figure with the true outcomes.
     refit : callable
-        Deals out the outcomes anew with the generator it is given, repeats everything that was fitted, returns the figure.
+        Takes a random generator, puts the outcomes in random order with it, repeats everything that was fitted, and
+        returns the figure.
     permutations : int
-        How often.
+        How often `refit` is called.
     seed : int
-        Of the permutations.
+        Seed of the generators.
 
     Returns
     -------
     Chance
-        The figure beside those of permuted outcomes; p is never below 1 / (permutations + 1). No figures where one of
-        them is not known.
+        The figure beside those with outcomes in random order; p is never below 1 / (permutations + 1). All NaN if one
+        of the figures is NaN.
 
     References
     ----------
     Ojala M, Garriga GC (2010), J Mach Learn Res 11:1833.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> outcome, score = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]
+    >>> chance = dq.evaluation.permutation_p(
+    ...     0.96, lambda rng: dq.evaluation.auc(rng.permutation(outcome), score).estimate, permutations=99)
+    >>> round(chance.expected, 1), chance.p
+    (0.5, 0.01)
     """
-    found = np.array([refit(np.random.default_rng([seed, number])) for number in range(permutations)])
-    if not (np.isfinite(observed) and np.isfinite(found).all()):
+    by_chance = np.array([refit(np.random.default_rng([seed, number])) for number in range(permutations)])
+    if not (np.isfinite(observed) and np.isfinite(by_chance).all()):
         return Chance(np.nan, np.nan, np.nan, np.nan)
-    p = float((1 + (found >= observed - 1e-12).sum()) / (permutations + 1))
-    return Chance(float(observed), float(found.mean()), float(np.quantile(found, 0.95)), p)
+    p = float((1 + (by_chance >= observed - 1e-12).sum()) / (permutations + 1))
+    return Chance(float(observed), float(by_chance.mean()), float(np.quantile(by_chance, 0.95)), p)
 
 
 def auc_632_plus(
@@ -242,31 +290,42 @@ def auc_632_plus(
     draws: int = 100,
     seed: int = 0,
 ) -> Corrected:
-    """AUC corrected for optimism by the .632+ bootstrap.
+    """AUC of a model corrected for optimism by the .632+ bootstrap.
 
     Parameters
     ----------
     y : (n,) of 0 and 1
-        The outcome.
+        The outcome, 1 for an event.
     x : (n, columns) float
-        The predictors.
+        The predictors of the model.
     fit_predict : callable
-        Fits on (x, y) and scores new rows: ``fit_predict(x, y, new)``.
+        ``fit_predict(x, y, new)`` fits the model on (x, y) and returns the scores of the rows `new`.
     patients : (n,), optional
-        Rows of one value are one patient, drawn or left out together; each row alone by default.
+        Which rows are one patient, as in `permuted`; they are drawn or left out together.
     draws : int
-        Bootstrap samples of patients; the patients left out of each are scored.
+        How many bootstrap samples of patients are drawn; the patients left out of each are scored.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Corrected
-        No figures from fewer than 5 events or non-events.
+        The AUC before and after correction; NaN with fewer than 5 events or non-events.
 
     References
     ----------
     Efron B, Tibshirani R (1997), J Am Stat Assoc 92:548; for the AUC, Sahiner B et al. (2008), Med Phys 35:1559.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> noise, outcome = np.random.default_rng(1).normal(size=(20, 5)), [0, 1] * 10
+    >>> def least_squares(x, y, new):
+    ...     return new @ np.linalg.lstsq(x, y - y.mean())[0]
+    >>> corrected = dq.evaluation.auc_632_plus(outcome, noise, least_squares)
+    >>> round(corrected.apparent, 2), round(corrected.estimate, 2)
+    (0.75, 0.5)
     """
     label = np.asarray(y, float)
     n, events = len(label), int(label.sum())
@@ -283,7 +342,7 @@ def auc_632_plus(
         if len(np.unique(label[drawn])) == 2 and len(np.unique(label[out])) == 2:
             areas.append(_area(label[out], fit_predict(x[drawn], label[drawn], x[out])))
     apparent, left_out = _area(label, fit_predict(x, label, x)), float(np.mean(areas))
-    # Left-out areas below chance carry no information on how much is overfitted.
+    # An AUC below 0.5 in the women left out does not tell how much is overfitted.
     bounded = max(left_out, 0.5)
     overfit = (apparent - bounded) / (apparent - 0.5) if apparent > bounded else 0.0
     weight = 0.632 / (1 - 0.368 * overfit)
@@ -294,24 +353,24 @@ def auc_632_plus(
 def sample_size(
     *, n: int, events: int, parameters: int, nagelkerke: float = 0.15, shrinkage: float = 0.9
 ) -> pd.DataFrame:
-    """Riley's criteria: how many women a model of so many parameters needs, and whether there are as many.
+    """How many women a model with a number of parameters needs by Riley's criteria, and whether the cohort has as many.
 
     Parameters
     ----------
     n, events : int
-        Patients, and those with the outcome.
+        Patients of the cohort, and those with the outcome.
     parameters : int
-        Candidate predictor parameters, the intercept not counted.
+        Candidate predictor parameters of the model, without the intercept.
     nagelkerke : float
         Anticipated share of the largest possible R² (0.15 where nothing better is known, as Riley et al. advise).
     shrinkage : float
-        The smallest uniform shrinkage that one accepts.
+        The smallest uniform shrinkage factor of the coefficients that is accepted.
 
     Returns
     -------
     DataFrame
-        criterion (shrinkage, optimism of R² at most 0.05, overall risk within 0.05), needed, n, events, parameters,
-        enough; the last row is the largest of the three.
+        criterion (shrinkage, optimism of R² at most 0.05, overall risk within 0.05), needed (women), n, events,
+        parameters, enough (True if n is at least needed); the last row needs the largest of the three numbers.
 
     Raises
     ------
@@ -321,6 +380,13 @@ def sample_size(
     References
     ----------
     Riley RD et al. (2020), BMJ 368:m441; Riley RD et al. (2019), Stat Med 38:1276.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> table = dq.evaluation.sample_size(n=216, events=71, parameters=5)
+    >>> table.set_index("criterion")["needed"].to_dict()
+    {'shrinkage 0.9': 393, 'R² optimism 0.05': 129, 'overall risk ± 0.05': 340, 'all three': 393}
     """
     if not 0 < events < n or parameters < 1:
         raise ValueError(

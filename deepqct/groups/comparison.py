@@ -1,6 +1,6 @@
 """How patient groups differ: densities, structure, risk, fractures, clinical factors.
 
-What took part in the grouping is shown without p values, since it differs by construction.
+Variables that took part in the grouping get no p values, since the groups differ in them by construction.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from deepqct.terms import columns_by_role
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
-    """How the last group differs from the others, variable by variable.
+    """Compare the last group with all others together, variable by variable.
 
     Parameters
     ----------
     labels : Series of int
         The group of each patient; the last group has the lowest density.
     table : DataFrame
-        Variables by patient; those with only 0 and 1 are compared as shares.
+        One row a patient, one column a variable; variables with only 0 and 1 are compared as shares.
     clustered : set of str
-        Columns that took part in the clustering; they get neither p value nor interval, since they differ by construction.
+        Columns that took part in the clustering; they get neither p value nor interval, since they differ by
+        construction.
 
     Returns
     -------
     DataFrame
-        variable, one column a group (mean (SD) or n (%)), effect, low, high, kind (odds ratio; difference in SD), p, q, n.
-        Odds ratios by Woolf with Haldane's half, none where nobody or everybody has it; p by Fisher or Welch; q by
-        Benjamini and Hochberg. No rows for a single group.
+        variable, one column a group (mean (SD), or how many of how many (%)), effect, low, high (95 %), kind (odds
+        ratio or difference in SD), p, q, n. Odds ratios have Woolf's interval, with one half added to each cell
+        (Haldane), and are NaN where nobody or everybody has the variable. p is by Fisher or Welch, q by Benjamini and
+        Hochberg. There are no rows if there is only one group.
     """
     rows = []
     names = sorted(labels.unique())
@@ -42,17 +44,17 @@ def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str
         return pd.DataFrame(columns=order)
     for column in table.columns:
         values = table[column].reindex(labels.index)
-        there = values.notna()
+        known = values.notna()
         last = labels == names[-1]
         row: dict[str, Any] = {"variable": column}
         binary = set(values.dropna().unique()) <= {0.0, 1.0}
         for name in names:
-            row[f"group {name}"] = _in_words(values[there & (labels == name)], binary=binary)
-        a, b = values[there & last], values[there & ~last]
+            row[f"group {name}"] = _in_words(values[known & (labels == name)], binary=binary)
+        a, b = values[known & last], values[known & ~last]
         row |= _odds_ratio(a, b) if binary else _difference(a, b)
         if column in clustered:
             row |= {"low": np.nan, "high": np.nan, "p": np.nan}
-        rows.append(row | {"n": int(there.sum())})
+        rows.append(row | {"n": int(known.sum())})
     result = pd.DataFrame(rows)
     tested = result["p"].notna()
     result["q"] = np.nan
@@ -62,9 +64,34 @@ def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str
 
 
 def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Write group_comparison.csv: outcome, osteoporosis, risk, clinical factors, bone density, and the clustered indices.
+    """Compare a run's patient groups and write the table to group_comparison.csv.
 
-    Every index of the bones counts as clustered, used or not: all are of the same scans.
+    The variables are the outcome, the DeepQCT risk, osteoporosis, clinical factors, bone density and the indices of the
+    bones. No index gets a p value, even if only some of them made the groups: all were measured in the same scans.
+
+    Parameters
+    ----------
+    run : Run
+        A run with predictions.
+    phenotypes : DataFrame
+        The group of each patient, as `keep_groups` returns it.
+    features : DataFrame
+        The indices, one row a patient, indexed by participant_id.
+
+    Returns
+    -------
+    DataFrame
+        One row a variable: variable, one column a group, effect, low, high (95 %), kind, p, q, n. The effect compares
+        the last group with all others: an odds ratio, or a difference in standard deviations.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> phenotypes, indices = dq.folder.read_table(run.phenotypes), dq.folder.read_table(run.indices)
+    >>> table = dq.groups.keep_comparison(run, phenotypes, dq.run_tables.wide_indices(indices)).set_index("variable")
+    >>> table.loc["fracture", ["group 1", "group 2"]].to_dict()
+    {'group 1': '1/5 (20 %)', 'group 2': '4/7 (57 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     table = _variables(run).join(features)
@@ -74,27 +101,41 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
 
 
 def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """The group of higher DeepQCT risk, beside what the preprint's abstract says of its own; groups_beside_preprint.csv.
+    """Compare the group of highest DeepQCT risk with what the preprint says of its high-risk group.
 
-    Without a risk from images it is the group of the lowest density. Density and structure took part in the grouping, so
-    that their intervals describe and do not test. Tt.vBMD and Tb.BV/TV stand for the indices of each bone.
+    The table is written to groups_beside_preprint.csv. If the run has no DeepQCT risk, the last group is taken, which
+    has the lowest density. Tt.vBMD and Tb.BV/TV stand for the indices of each bone. They took part in the grouping, so
+    that their intervals describe the groups but test nothing.
 
     Parameters
     ----------
     run : Run
         A run with predictions.
-    phenotypes, features : DataFrame
-        As `embedding.keep_groups` returns them, and the indices.
+    phenotypes : DataFrame
+        The group of each patient, as `keep_groups` returns it.
+    features : DataFrame
+        The indices, one row a patient, indexed by participant_id.
 
     Returns
     -------
     DataFrame
-        finding, group, preprint, kind, estimate, low, high, n, as_there (the whole interval on the preprint's side; None
-        without one); empty for a single group.
+        finding, group, preprint (what it says of its group: higher, more or lower), kind, estimate, low, high (95 %),
+        n, as_there (True if the whole interval lies on the preprint's side; None if there is no interval). It is empty
+        if there is only one group.
 
     References
     ----------
     Chen 2024, medRxiv 2024.04.01.24305147, abstract.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> phenotypes, indices = dq.folder.read_table(run.phenotypes), dq.folder.read_table(run.indices)
+    >>> table = dq.groups.beside_preprint(run, phenotypes, dq.run_tables.wide_indices(indices))
+    >>> table[["finding", "preprint"]].head(4).to_numpy().tolist()
+    [['DeepQCT risk, radius + tibia', 'higher'], ['osteoporosis', 'more'],
+     ['fracture', 'more'], ['fibula Tb.BV/TV (made the groups)', 'lower']]
     """
     columns = ["finding", "group", "preprint", "kind", "estimate", "low", "high", "n", "as_there"]
     labels = phenotypes.set_index("participant_id")["group"].dropna()
@@ -107,21 +148,21 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
         for name, side in [(risk, "higher"), ("osteoporosis", "more"), (outcome, "more"), *densities]:
             if name not in table:
                 continue
-            a, b = (table[name][part].dropna() for part in (labels == chosen, labels != chosen))
-            found = _odds_ratio(a, b) if side == "more" else _difference(a, b)
+            a, b = (table[name][rows_of].dropna() for rows_of in (labels == chosen, labels != chosen))
+            effect = _odds_ratio(a, b) if side == "more" else _difference(a, b)
             none = 1.0 if side == "more" else 0.0
-            as_there = found["high"] < none if side == "lower" else found["low"] > none
+            as_there = effect["high"] < none if side == "lower" else effect["low"] > none
             words = f"{name} (made the groups)" if side == "lower" else str(name).replace("_", " ")
-            row = {"group": int(chosen), "finding": words, "preprint": side, "kind": found["kind"]}
-            row |= {"estimate": found["effect"], "low": found["low"], "high": found["high"], "n": len(a) + len(b)}
-            rows.append(row | {"as_there": bool(as_there) if np.isfinite(found["low"]) else None})
+            row = {"group": int(chosen), "finding": words, "preprint": side, "kind": effect["kind"]}
+            row |= {"estimate": effect["effect"], "low": effect["low"], "high": effect["high"], "n": len(a) + len(b)}
+            rows.append(row | {"as_there": bool(as_there) if np.isfinite(effect["low"]) else None})
     result = pd.DataFrame(rows, columns=columns)
     write_table(run.groups_beside_preprint, result)
     return result
 
 
 def _variables(run: Run) -> pd.DataFrame:
-    """Outcome, DeepQCT risk, osteoporosis, clinical factors and bone density, by patient."""
+    """Outcome, DeepQCT risk, osteoporosis, clinical factors and bone density of each patient of a run."""
     dictionary = read_json(run.dictionary)
     outcome = run_outcome(run)
     roles = [*columns_by_role(dictionary, "clinical"), *columns_by_role(dictionary, "bmd")]
@@ -132,15 +173,15 @@ def _variables(run: Run) -> pd.DataFrame:
         table.insert(0, "osteoporosis", osteoporosis)
     table.insert(0, str(outcome.name), outcome.astype(float))
     predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
-    # Without clinical factors, which are compared by themselves, and without the indices that made the groups.
+    # The risk from images alone: clinical factors are compared by themselves, and indices made the groups.
     images = headlines(predictions[predictions["family"] == "DeepQCT"], read_models(run))
-    if len(first := main_rows(images)):
-        table.insert(1, f"DeepQCT risk, {first['model'].iloc[0]}", first.groupby("participant_id")["risk"].mean())
+    if len(rows := main_rows(images)):
+        table.insert(1, f"DeepQCT risk, {rows['model'].iloc[0]}", rows.groupby("participant_id")["risk"].mean())
     return table
 
 
 def _in_words(values: pd.Series, *, binary: bool) -> str:
-    """N (%) or mean (SD)."""
+    """A group's values in words: how many of how many (%), or mean (SD)."""
     if values.empty:
         return "–"
     if binary:

@@ -1,10 +1,10 @@
-"""Patient groups on the HR-pQCT indices, one group included, and which of them a new patient belongs to.
+"""Patient groups on the HR-pQCT indices, and which of them a new patient belongs to.
 
-The preprint reports two groups (Chen 2024); its method is not public, so every choice here is ours. Women are grouped by
-the first principal components of their transformed indices: indices of one bone and of four bones repeat each other,
-and components count what they share once. The number of groups is decided once, by a test against one cloud and then
-by the gap statistic, whatever the method that draws them: BIC of one shared covariance cuts groups of unlike shape into
-several, six on iris and on wine.
+The preprint reports two groups (Chen 2024); its method is not public, so every choice here is ours. Women are grouped
+by the first principal components of their transformed indices: many indices say nearly the same, and components count
+once what indices share. The number of groups does not depend on the method that draws them: a test against one cloud
+decides whether there is more than one, and the gap statistic decides how many. The BIC of mixtures with one shared
+covariance does not decide: it cuts groups of different shapes into too many, six on the iris and on the wine data.
 """
 
 from __future__ import annotations
@@ -27,41 +27,54 @@ from deepqct.groups.methods import (
     numbers_of_groups,
     one_cloud_p,
     partition,
+    rand_indices,
     stability,
 )
-from deepqct.groups.space import COMPONENTS, Space, fit_space, varying_columns
+from deepqct.groups.space import COMPONENTS, Space, by_density, distances, far_out, fit_space, shape_of, varying_columns
 from deepqct.terms import BONES
 from deepqct.work import Progress
 
-LEVEL = 0.05  # of the test against one cloud; ours
-STRANGE = 0.01  # share of the women themselves who lie as far out as "like none of them"; ours
-FEWEST = 10  # women, below whom a number of groups is not looked for; ours
+LEVEL = 0.05  # significance level of the test against one cloud; our choice
+FEWEST = 10  # with fewer women than this, groups are not looked for; our choice
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of patients.
+    """Groups of patients, and what is needed to assign new patients to them.
 
     Parameters
     ----------
     n_groups : int
-        How many; 1 where the data are one cloud.
+        Number of groups; 1 if the data are one cloud.
     labels : Series of int
-        1 … n_groups by participant_id; group 1 has the highest mean Tt.vBMD.
+        The group of each woman, 1 to n_groups, by participant_id; group 1 has the highest mean Tt.vBMD.
     stability : Series
-        Mean bootstrap Jaccard of each group; empty for one group.
+        Mean bootstrap Jaccard of each group; empty if there is one group or there were no resamples.
     consensus : DataFrame
-        Share of resamples in which two women fell into one group; empty for one group, or for more than 2,000 women.
+        Share of resamples that put two women into one group, of at most 2,000 women; empty where `stability` is.
     numbers : DataFrame
-        silhouette, gap, gap_se, bic by number of groups.
+        silhouette, gap, gap_se, bic; one row for each number of groups.
     p : float
-        Of one Gaussian cloud against two.
+        P value of one Gaussian cloud against two.
     chosen : bool
         True if the data chose the number, False if it was asked for.
     method : str
-        That drew the groups.
+        The method that drew the groups.
     space : Space
-        Where they lie.
+        The space in which the women were grouped.
+    fitted, order
+        The fitted mixture or the groups' centres, and what it calls the groups 1 to n_groups, counted from 0.
+    shape, far
+        The groups' means and shrunken precision in all indices, and the distance beyond which a woman is like none of
+        them.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> new = pd.DataFrame({"radius Tt.vBMD": [305, 900]})
+    >>> dq.find_groups(features, draws=19, bootstraps=0).assign(new)[["group", "like_none"]].to_numpy().tolist()
+    [[1, False], [1, True]]
     """
 
     n_groups: int
@@ -79,31 +92,31 @@ class Groups:
     far: float
 
     def assign(self, new_features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
-        """The group of each new patient, how sure that is, and whether she is like none of them.
+        """Assign each new patient to a group, and tell how sure that is and whether she is like none of the groups.
 
         Parameters
         ----------
         new_features : DataFrame
-            The indices that the groups were found on; missing values are allowed.
+            One row a patient, with the indices that the groups were found on; missing values are allowed.
         covariates : DataFrame, optional
-            Needed where the indices were adjusted for them.
+            One row a patient; needed if the indices were adjusted for covariates.
 
         Returns
         -------
         DataFrame
-            group; membership (0 to 1: a mixture's posterior, else Bezdek's membership by distance); distance
-            (Mahalanobis to the group in all indices, by a shrunken covariance); like_none, True if she lies farther out
-            than 99 of 100 of the women themselves, each measured by the others.
+            group; membership (0 to 1: the posterior of a mixture, else Bezdek's membership by distance); distance
+            (Mahalanobis distance to the group in all indices, by a shrunken covariance); like_none (True if she lies
+            farther out than 99 of 100 of the grouped women, each measured from groups computed without her).
 
         Raises
         ------
         ValueError
-            If a column that the groups were found on is not there.
+            If a column that the groups were found on, or a covariate, is not there.
         """
         z = self.space.standardise(new_features, covariates=covariates)
         share = memberships(self.space.scores(z), self.fitted)[:, self.order]
         group = share.argmax(axis=1)
-        distance = _distances(z.to_numpy(), group, self.shape)
+        distance = distances(z.to_numpy(), group, self.shape)
         return pd.DataFrame(
             {
                 "group": group + 1,
@@ -128,43 +141,51 @@ def find_groups(
     bootstraps: int = 200,
     progress: Progress | None = None,
 ) -> Groups:
-    """Groups of patients, as many as the data support.
+    """Find groups of patients, as many as the data support.
 
     Parameters
     ----------
     features : DataFrame
         One row a patient, indexed by participant_id, one column an index; missing values are allowed.
     max_groups : int
-        The largest number that is tried.
+        The largest number of groups that is tried.
     seed : int
-        Of everything random.
+        Seed of everything random.
     groups : int, optional
-        Their number, if it is not to be chosen.
+        The number of groups, if the data should not choose it.
     method : {"mixture", "k-means", "ward", "fuzzy c-means"}
-        What draws them: Gaussians of one shared covariance by default.
+        The method that draws the groups; "mixture" is of Gaussians with one shared covariance.
     components : int
-        Principal components that they are drawn in.
+        Number of principal components in which the groups are drawn.
     covariates : DataFrame, optional
-        Such as age and height; what they explain linearly is taken out of every index first.
-    draws : int
-        Clouds of the test.
-    bootstraps : int
-        Resamples for the stability; 0 for none.
+        Columns such as age and height, one row a patient; what they explain linearly is taken out of every index first.
+    draws, bootstraps : int
+        Number of clouds drawn for the test against one cloud, and of resamples for the stability (0 for none).
     progress : callable, optional
-        Called with the clouds and resamples done and their total.
+        Called with the number of clouds and resamples done, and their total.
 
     Returns
     -------
     Groups
+        The groups; one group if no number is asked for and the test does not reject one cloud.
 
     Raises
     ------
     ValueError
-        If there are too few patients for the number of groups, too few that differ, or no index that varies.
+        If there are too few patients for the number of groups, too few that differ, or no index that varies; if the
+        method is unknown, or leaves a group empty.
 
     References
     ----------
     Fuzzy c-means and k-means on HR-pQCT: Whittier 2022 (doi:10.1002/jbmr.4494), Westbury 2019 (PMC6694037).
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> groups = dq.find_groups(features, draws=19, bootstraps=0)
+    >>> groups.n_groups, groups.labels.tolist()
+    (2, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2])
     """
     if method not in METHODS:
         raise ValueError(f"The method of grouping is {method!r}; use one of {', '.join(METHODS)}.")
@@ -182,19 +203,10 @@ def find_groups(
 
 
 def _find(
-    features: pd.DataFrame,
-    *,
-    most: int,
-    seed: int,
-    groups: int | None,
-    method: str,
-    components: int,
-    covariates: pd.DataFrame | None,
-    draws: int,
-    bootstraps: int,
-    progress: Progress | None,
-) -> Groups:
-    """`find_groups` of sorted and counted patients."""
+    features: pd.DataFrame, *, most: int, seed: int, groups: int | None, method: str, components: int,
+    covariates: pd.DataFrame | None, draws: int, bootstraps: int, progress: Progress | None,
+) -> Groups:  # fmt: skip
+    """What `find_groups` does once the patients are sorted and counted."""
     n = len(features)
     varying = varying_columns(features)
     different = len(features[varying].drop_duplicates()) if varying else 1
@@ -210,16 +222,16 @@ def _find(
     raw, fitted = partition(scores, groups=n_groups, method=method, seed=seed)
     if len(np.unique(raw)) < n_groups:
         raise ValueError(f"The {method} of {n_groups} groups leaves one empty; ask for fewer.")
-    order = _by_density(z, raw)
+    order = by_density(z, raw)
     labels = np.argsort(order)[raw]
     jaccard, consensus = pd.Series(dtype=float), pd.DataFrame()
     if n_groups > 1 and bootstraps:
         few = crowd(n, seed=seed)
-        found = stability(
+        similar, together = stability(
             scores[few], labels[few], method=method, bootstraps=bootstraps, seed=seed, progress=progress, before=draws
         )
-        jaccard = pd.Series(found[0], index=range(1, n_groups + 1))
-        consensus = pd.DataFrame(found[1], index=z.index[few], columns=z.index[few])
+        jaccard = pd.Series(similar, index=range(1, n_groups + 1))
+        consensus = pd.DataFrame(together, index=z.index[few], columns=z.index[few])
     elif progress is not None:
         progress(draws + bootstraps, draws + bootstraps)  # one group has no stability
     values = z.to_numpy()
@@ -227,24 +239,36 @@ def _find(
         n_groups=n_groups, labels=pd.Series(labels + 1, index=z.index, name="group"),
         stability=jaccard.rename("jaccard").rename_axis("group"), consensus=consensus, numbers=numbers, p=p,
         chosen=groups is None, method=method, space=space, fitted=fitted, order=order,
-        shape=_shape(values, labels), far=_far_out(values, labels, seed=seed),
+        shape=shape_of(values, labels), far=far_out(values, labels, seed=seed),
     )  # fmt: skip
 
 
 def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
-    """The indices that were asked for, by bone, by symbol or both.
+    """Choose columns of indices by bone, by symbol or by their whole name.
 
     Parameters
     ----------
     features : DataFrame
-        Columns such as ``radius Tt.vBMD``.
+        One row a patient, with columns such as ``radius Tt.vBMD``.
     names : str
         ``all``, or bones, symbols or whole columns, separated by commas: ``radius, tibia``, ``Tt.vBMD, Tb.N``.
+
+    Returns
+    -------
+    DataFrame
+        The columns that fit any of the names, in the order of the table.
 
     Raises
     ------
     ValueError
         If a name fits no column.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame(columns=["radius Tt.vBMD", "radius Tb.N", "tibia Tt.vBMD"])
+    >>> list(dq.groups.named(features, "Tt.vBMD"))
+    ['radius Tt.vBMD', 'tibia Tt.vBMD']
     """
     if names.strip() == "all":
         return features
@@ -261,7 +285,7 @@ def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
 
 
 def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | None:
-    """Columns that indices are adjusted for, None for none.
+    """Choose the columns of the participants that indices are adjusted for.
 
     Parameters
     ----------
@@ -270,10 +294,22 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
     names : str
         ``none``, or columns of numbers separated by commas, such as ``age, height_cm``.
 
+    Returns
+    -------
+    DataFrame or None
+        The columns as numbers, one row a participant; None for ``none``.
+
     Raises
     ------
     ValueError
         If a column is absent or is not of numbers.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> people = pd.DataFrame({"age": [61, 72], "centre": ["Basel", "Bern"]}, index=["P01", "P02"])
+    >>> dq.groups.covariates_of(people, "age").to_dict()
+    {'age': {'P01': 61.0, 'P02': 72.0}}
     """
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
     for name in wanted:
@@ -283,44 +319,101 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
 
 
 def agreement_between_methods(groups: Groups, features: pd.DataFrame, *, seed: int = 0, covariates: Any = None) -> Any:
-    """Adjusted Rand index between the methods' partitions into the same number of groups, two where there is one.
+    """Adjusted Rand index between the groups that each method draws.
+
+    Every method draws as many groups as were found, or two if one was found.
+
+    Parameters
+    ----------
+    groups, features
+        The groups as `find_groups` returns them, and the indices that they were found on.
+    seed, covariates
+        As for `find_groups`.
 
     Returns
     -------
     DataFrame
-        One row and one column a method; 1 the same, 0 as by chance.
+        One row and one column a method; 1 for the same groups, 0 for an agreement as by chance.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> groups = dq.find_groups(features, draws=19, bootstraps=0)
+    >>> dq.groups.agreement_between_methods(groups, features).loc["mixture"].round(2).to_dict()
+    {'mixture': 1.0, 'k-means': 1.0, 'ward': 1.0, 'fuzzy c-means': 1.0}
     """
     z = groups.space.standardise(features.sort_index(), covariates=covariates)
     scores, k = groups.space.scores(z), max(2, groups.n_groups)
-    return _rand({name: pd.Series(partition(scores, groups=k, method=name, seed=seed)[0], z.index) for name in METHODS})
+    return rand_indices(
+        {name: pd.Series(partition(scores, groups=k, method=name, seed=seed)[0], z.index) for name in METHODS}
+    )
 
 
 def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Adjusted Rand index between the groups found on each bone alone, and with those of all bones if there are any.
+    """Adjusted Rand index between the groups that are drawn for each bone separately, and those of all bones together.
+
+    For each bone as many groups are drawn as were found, or two if one was found.
+
+    Parameters
+    ----------
+    groups, features
+        The groups as `find_groups` returns them, and the indices that they were found on.
+    seed : int
+        Seed of the method.
 
     Returns
     -------
     DataFrame
-        One row and one column a bone, and ``all``, of the women who have both.
+        One row and one column a bone, and ``all`` for the groups that were found if there are two or more; each value
+        is of the women whom both have. Bones with fewer than 10 women, or without an index that varies, are left out.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> both = features.assign(**{"ulna Tt.vBMD": [210, 110, 205, 105, 202, 103, 208, 112, 104, 206]})
+    >>> groups = dq.find_groups(features, draws=19, bootstraps=0)
+    >>> dq.groups.agreement_between_bones(groups, both).loc["all"].round(2).to_dict()
+    {'all': 1.0, 'radius': 1.0, 'ulna': -0.08}
     """
     features = features.sort_index()
-    there = dict.fromkeys(str(column).split(" ")[0] for column in features)
-    bones = [bone for bone in BONES if bone in there] + [bone for bone in there if bone not in BONES]
-    found = {"all": groups.labels} if groups.n_groups > 1 else {}
+    present = dict.fromkeys(str(column).split(" ")[0] for column in features)
+    bones = [bone for bone in BONES if bone in present] + [bone for bone in present if bone not in BONES]
+    partitions = {"all": groups.labels} if groups.n_groups > 1 else {}
     for bone in bones:
-        own = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
-        varying = varying_columns(own)
-        if len(own) < FEWEST or not varying:
+        of_bone = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
+        varying = varying_columns(of_bone)
+        if len(of_bone) < FEWEST or not varying:
             continue
-        space = fit_space(own, varying, components=COMPONENTS, covariates=None)
-        scores = space.scores(space.standardise(own))
+        space = fit_space(of_bone, varying, components=COMPONENTS, covariates=None)
+        scores = space.scores(space.standardise(of_bone))
         raw = partition(scores, groups=max(2, groups.n_groups), method=groups.method, seed=seed)[0]
-        found[bone] = pd.Series(raw, own.index)
-    return _rand(found)
+        partitions[bone] = pd.Series(raw, of_bone.index)
+    return rand_indices(partitions)
 
 
 def verdict(groups: Groups) -> str:
-    """What the groups are worth, in one or two sentences."""
+    """Say in a few sentences whether the data support the groups and how stable these are.
+
+    Parameters
+    ----------
+    groups : Groups
+        As `find_groups` returns them.
+
+    Returns
+    -------
+    str
+        The sentences, with the p value, the sizes of the groups and their lowest bootstrap Jaccard.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> print(dq.groups.verdict(dq.find_groups(features, draws=19, bootstraps=0)))
+    Against one Gaussian cloud of the data's covariance, two groups have p = 0.050 (n = 10).
+    There are 2 groups of 5, 5 women.
+    """
     n, p = len(groups.labels), f"p = {groups.p:.3f}" if groups.p >= 0.001 else "p < 0.001"
     tested = f"Against one Gaussian cloud of the data's covariance, two groups have {p} (n = {n})."
     if groups.n_groups == 1:
@@ -337,66 +430,57 @@ def verdict(groups: Groups) -> str:
 
 
 def z_means(groups: Groups, features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Mean standardised index of each group: one row a group."""
+    """Mean of each standardised index in each group.
+
+    Parameters
+    ----------
+    groups, features, covariates
+        The groups as `find_groups` returns them, and the indices and covariates that they were found on.
+
+    Returns
+    -------
+    DataFrame
+        One row a group, one column an index, in standard deviations from the mean of all women.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> groups = dq.find_groups(features, draws=19, bootstraps=0)
+    >>> dq.groups.z_means(groups, features).round(1).to_dict()
+    {'radius Tt.vBMD': {1: 1.0, 2: -1.0}}
+    """
     z = groups.space.standardise(features, covariates=covariates)
     return z.groupby(groups.labels).mean().rename_axis("group")
-
-
-def _by_density(z: pd.DataFrame, raw: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The groups from the densest bone to the weakest."""
-    density = [column for column in z if str(column).endswith("Tt.vBMD")] or list(z.columns)
-    return z[density].mean(axis=1).groupby(raw).mean().sort_values(ascending=False).index.to_numpy()
-
-
-def _shape(z: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Means of the groups and the shrunken precision within them."""
-    from sklearn.covariance import LedoitWolf
-
-    means = np.array([z[labels == group].mean(axis=0) for group in range(labels.max() + 1)])
-    return means, LedoitWolf(assume_centered=True).fit(z - means[labels]).precision_
-
-
-def _distances(z: NDArray[np.float64], labels: NDArray[np.int64], shape: tuple[Any, Any]) -> NDArray[np.float64]:
-    """Mahalanobis distance of each woman to the mean of her group."""
-    apart = z - shape[0][labels]
-    return np.sqrt(np.einsum("ij,jk,ik->i", apart, shape[1], apart, optimize=True))
-
-
-def _far_out(z: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int) -> float:
-    """The distance that one in a hundred of the women exceeds, each measured by the others."""
-    fold = np.random.default_rng(seed).permutation(len(z)) % 5
-    distance = np.zeros(len(z))
-    for part in range(5):
-        others, mine = fold != part, fold == part
-        means = np.array([z[others & (labels == g)].mean(axis=0) if (others & (labels == g)).any()
-                          else z[labels == g].mean(axis=0) for g in range(labels.max() + 1)])  # fmt: skip
-        precision = _shape(z[others], np.unique(labels[others], return_inverse=True)[1])[1]
-        distance[mine] = _distances(z[mine], labels[mine], (means, precision))
-    return float(np.quantile(distance, 1 - STRANGE))
-
-
-def _rand(partitions: dict[str, pd.Series]) -> pd.DataFrame:
-    """Adjusted Rand index of every pair of partitions."""
-    from sklearn.metrics import adjusted_rand_score
-
-    names = list(partitions)
-    table = pd.DataFrame(1.0, index=names, columns=names)
-    for one in names:
-        for other in names:
-            both = partitions[one].index.intersection(partitions[other].index)
-            table.loc[one, other] = adjusted_rand_score(partitions[one][both], partitions[other][both])
-    return table
 
 
 def keep_groups(
     run: Run, groups: Groups, embedding: pd.DataFrame, features: pd.DataFrame, *, covariates: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Write phenotypes.csv, and phenotypes.json: how the groups and the picture were made, with versions.
+    """Write the groups to phenotypes.csv, and how they and the picture were made to phenotypes.json.
+
+    Parameters
+    ----------
+    run : Run
+        Receives both files.
+    groups, features, covariates
+        The groups as `find_groups` returns them, and the indices and covariates that they were found on.
+    embedding : DataFrame
+        umap_1 and umap_2 of the same patients, as `embed` returns them.
 
     Returns
     -------
     DataFrame
-        participant_id, group, membership, distance, like_none, umap_1, umap_2.
+        participant_id, group, membership, distance, like_none, umap_1, umap_2; one row a patient.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd, pathlib, tempfile
+    >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
+    >>> run, groups = dq.Run(pathlib.Path(tempfile.mkdtemp())), dq.find_groups(features, draws=19, bootstraps=0)
+    >>> picture = dq.groups.embed(groups.space.standardise(features), neighbours=5)
+    >>> dq.groups.keep_groups(run, groups, picture, features)["group"].value_counts().to_dict()
+    {1: 5, 2: 5}
     """
     assigned = groups.assign(features, covariates=covariates).drop(columns="group")
     table = embedding.join(groups.labels).join(assigned).reset_index(names="participant_id")

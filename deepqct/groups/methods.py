@@ -1,6 +1,6 @@
 """The methods behind the patient groups: partitions, their number, a test against one cloud, and stability.
 
-All take scores: one row a woman, one column a principal component, as `phenotypes.find_groups` makes them.
+They all take scores: one row a woman, one column a principal component, as `Space.scores` returns them.
 """
 
 from __future__ import annotations
@@ -15,29 +15,32 @@ from numpy.typing import NDArray
 from deepqct.work import Progress, followed
 
 METHODS = ("mixture", "k-means", "ward", "fuzzy c-means")
-CROWD = 2000  # women that the test, the silhouette and the consensus look at, at most; ours
-_RIDGE = 1e-3  # of a mixture's covariance, in the variance of a component; ours
+CROWD = 2000  # the most women that the test, the silhouette, the gap and the consensus use; our choice
+_RIDGE = 1e-3  # added to the diagonal of a mixture's covariance; our choice
 _FUZZIFIER = 2.0  # Bezdek's usual one
-_WARD_WHOLE = 5000  # women beyond whom Ward joins neighbours only
+_WARD_WHOLE = 5000  # with more women than this, Ward joins neighbours only
 
 Scores = NDArray[np.float64]
 
 
 def mixture(scores: Scores, *, groups: int, seed: int = 0) -> Any:
-    """The likeliest mixture of Gaussians of one shared covariance, from k-means and from cuts along every component.
+    """Fit a mixture of Gaussians that share one covariance.
+
+    It is fitted from several starts, k-means and cuts along each component; the fit of highest likelihood is returned.
 
     Parameters
     ----------
     scores : (n, d)
-        Of about unit variance.
+        Principal components, scaled so that the first has a variance of about 1.
     groups : int
-        Their number, 1 included.
+        Number of Gaussians; 1 is allowed.
     seed : int
-        Of k-means.
+        Seed of k-means.
 
     Returns
     -------
     sklearn.mixture.GaussianMixture
+        The fitted mixture; None if every start left a group empty.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -60,7 +63,9 @@ def mixture(scores: Scores, *, groups: int, seed: int = 0) -> Any:
             weights_init=np.bincount(labels, minlength=groups) / n, precisions_init=precision, random_state=seed,
         )  # fmt: skip
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the likelihood so far is compared all the same
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # a fit that has not converged is compared like the others
             model.fit(scores)
         if (likelihood := model.score(scores)) > highest:
             best, highest = model, likelihood
@@ -68,23 +73,30 @@ def mixture(scores: Scores, *, groups: int, seed: int = 0) -> Any:
 
 
 def partition(scores: Scores, *, groups: int, method: str = "mixture", seed: int = 0) -> tuple[NDArray[np.int64], Any]:
-    """One partition of the women.
+    """Divide the women into groups by one method.
 
     Parameters
     ----------
     scores : (n, d)
         Principal components.
     groups : int
-        Their number.
+        Number of groups.
     method : {"mixture", "k-means", "ward", "fuzzy c-means"}
-        How.
+        The method that draws the groups.
     seed : int
-        Of the starting points.
+        Seed of the starting points.
 
     Returns
     -------
-    (n,) of int, and how to do it again
-        0 … groups − 1; a fitted mixture, or the groups' centres (groups, d).
+    (n,) int
+        The group of each woman, 0 to groups − 1.
+    GaussianMixture or (groups, d) float
+        What `memberships` needs to group other women alike: the fitted mixture, or the centres of the groups.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown.
 
     References
     ----------
@@ -104,13 +116,28 @@ def partition(scores: Scores, *, groups: int, method: str = "mixture", seed: int
 
     near = kneighbors_graph(scores, 10) if len(scores) > _WARD_WHOLE else None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the number of connected components", UserWarning)  # clear groups are apart
+        warnings.filterwarnings(
+            "ignore", "the number of connected components", UserWarning
+        )  # clear groups are not connected
         labels = AgglomerativeClustering(groups, linkage="ward", connectivity=near).fit_predict(scores)
     return labels, np.array([scores[labels == group].mean(axis=0) for group in range(groups)])
 
 
 def memberships(scores: Scores, fitted: Any) -> Scores:
-    """How much each woman belongs to each group: a mixture's posterior, or Bezdek's membership by distance to centres."""
+    """How much each woman belongs to each group.
+
+    Parameters
+    ----------
+    scores : (n, d)
+        Principal components.
+    fitted : GaussianMixture or (groups, d) float
+        As `partition` returns it.
+
+    Returns
+    -------
+    (n, groups) float
+        Each row sums to 1: the posterior of a mixture, or Bezdek's membership by distance to the centres.
+    """
     if hasattr(fitted, "predict_proba"):
         return fitted.predict_proba(scores)
     distance = np.linalg.norm(scores[:, None] - np.asarray(fitted)[None], axis=2)
@@ -123,18 +150,26 @@ def one_cloud_p(
 ) -> float:
     """P value of one Gaussian cloud against two, by parametric bootstrap of the likelihood ratio.
 
-    The null has the data's own covariance: the ratio does not change with a linear map, so clouds are drawn white.
+    Under the null hypothesis the data are one cloud with the covariance that they have. A linear map does not change
+    the ratio, so that the clouds can be drawn with unit covariance.
 
     Parameters
     ----------
     scores : (n, d)
-        Principal components; of more than 2,000 women a random 2,000 are looked at.
+        Principal components; of more than 2,000 women a random 2,000 are used.
     draws : int
-        Clouds.
+        Number of clouds that are drawn.
     seed : int
-        Of the clouds.
-    progress, total : callable, int, optional
-        As in `deepqct.progress.followed`; the clouds are the first of `total` steps.
+        Seed of the clouds.
+    progress : callable, optional
+        Called with the number of steps done and their total.
+    total : int, optional
+        Steps of the whole work, of which the clouds are the first; by default the clouds alone.
+
+    Returns
+    -------
+    float
+        The p value, at least 1 / (1 + draws).
 
     References
     ----------
@@ -151,25 +186,25 @@ def one_cloud_p(
 def numbers_of_groups(
     scores: Scores, *, max_groups: int = 6, method: str = "mixture", references: int = 20, seed: int = 0
 ) -> pd.DataFrame:
-    """What speaks for each number of groups.
+    """Measure how well each number of groups fits the data.
 
     Parameters
     ----------
     scores : (n, d)
-        Principal components.
+        Principal components; of more than 2,000 women a random 2,000 are used, except for bic.
     max_groups : int
-        The largest number.
+        The largest number of groups.
     method : str
-        Of the partitions whose silhouette is taken.
+        The method that draws the groups for the silhouette.
     references : int
-        Uniform clouds of the gap statistic.
+        Number of uniform clouds for the gap statistic.
     seed : int
-        Of the starting points and clouds.
+        Seed of the starting points and clouds.
 
     Returns
     -------
     DataFrame
-        silhouette (−1 to 1, none for one group), gap and gap_se (Tibshirani 2001, k-means), bic (of the mixture; the
+        silhouette (−1 to 1; NaN for one group), gap and gap_se (Tibshirani 2001, by k-means), bic (of the mixture; the
         lowest is best), indexed by the number of groups.
 
     References
@@ -199,12 +234,23 @@ def numbers_of_groups(
 
 
 def number_by_gap(numbers: pd.DataFrame) -> int:
-    """The first number from 2 on whose gap is within one standard error of the next one's (Tibshirani 2001); else the last.
+    """Choose the number of groups, 2 or more, by Tibshirani's rule.
+
+    The rule takes the first number whose gap is at least the gap of the next number less that number's standard error.
 
     Parameters
     ----------
     numbers : DataFrame
-        As `numbers_of_groups` returns it, of 2 or more groups.
+        As `numbers_of_groups` returns it, for up to 2 or more groups.
+
+    Returns
+    -------
+    int
+        The number of groups; the largest one if the rule fits none.
+
+    References
+    ----------
+    Tibshirani R et al. (2001), doi:10.1111/1467-9868.00293.
     """
     gap, error = numbers["gap"], numbers["gap_se"]
     for groups in range(2, int(numbers.index.max())):
@@ -223,28 +269,33 @@ def stability(
     progress: Progress | None = None,
     before: int = 0,
 ) -> tuple[Scores, Scores]:
-    """How well groups survive resampling of the women.
+    """Measure how well groups are found again when the women are resampled.
 
     Parameters
     ----------
     scores : (n, d)
         Principal components.
-    labels : (n,)
-        0 … groups − 1.
+    labels : (n,) int
+        The group of each woman, 0 to groups − 1.
     method : str
-        That they came from.
+        The method that drew these groups.
     bootstraps : int
-        Resamples.
+        Number of resamples.
     seed : int
-        Of the resamples.
-    progress, before : callable, int, optional
-        As in `deepqct.progress.followed`; the resamples are the last steps, after `before` others.
+        Seed of the resamples.
+    progress : callable, optional
+        Called with the number of steps done and their total.
+    before : int
+        Steps that were done before; the resamples are the last steps.
 
     Returns
     -------
-    (groups,) and (n, n)
-        Mean Jaccard similarity of each group to its best match (Hennig 2007: below 0.6 it should not be believed, from
-        0.75 on it is valid), and the share of resamples in which two women fell into one group, NaN where they never met.
+    (groups,) float
+        Mean Jaccard similarity of each group to its best match in a resample (Hennig 2007: a group below 0.6 should not
+        be believed, one from 0.75 on is valid).
+    (n, n) float
+        For every two women, the share of resamples with both of them that put them into one group; NaN if no resample
+        has both.
 
     References
     ----------
@@ -256,25 +307,62 @@ def stability(
     together, met = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
     for b in followed(range(bootstraps), progress, total=before + bootstraps, before=before):
         drawn = rng.integers(0, n, n)
-        found, _ = partition(scores[drawn], groups=groups, method=method, seed=seed)
-        there, first = np.unique(drawn, return_index=True)
-        new, old = found[first], labels[there]
-        one = np.eye(groups)[old].T @ np.eye(groups)[new]
-        either = one.sum(axis=1, keepdims=True) + one.sum(axis=0, keepdims=True) - one
-        jaccard[b] = np.divide(one, either, out=np.zeros_like(one), where=either > 0).max(axis=1)
-        met[np.ix_(there, there)] += 1
-        together[np.ix_(there, there)] += new[:, None] == new[None]
+        drawn_labels, _ = partition(scores[drawn], groups=groups, method=method, seed=seed)
+        present, first = np.unique(drawn, return_index=True)
+        new, old = drawn_labels[first], labels[present]
+        both = np.eye(groups)[old].T @ np.eye(groups)[new]
+        either = both.sum(axis=1, keepdims=True) + both.sum(axis=0, keepdims=True) - both
+        jaccard[b] = np.divide(both, either, out=np.zeros_like(both), where=either > 0).max(axis=1)
+        met[np.ix_(present, present)] += 1
+        together[np.ix_(present, present)] += new[:, None] == new[None]
     consensus = np.divide(together, met, out=np.full_like(together, np.nan), where=met > 0)
     return jaccard.mean(axis=0), consensus.astype(float)
 
 
+def rand_indices(partitions: dict[str, pd.Series]) -> pd.DataFrame:
+    """Adjusted Rand index of every two partitions, over the women who are in both.
+
+    Parameters
+    ----------
+    partitions : dict of str to Series of int
+        The group of each woman, by the name of the partition.
+
+    Returns
+    -------
+    DataFrame
+        One row and one column a partition; 1 for the same groups, 0 for an agreement as by chance.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    names = list(partitions)
+    table = pd.DataFrame(1.0, index=names, columns=names)
+    for one in names:
+        for other in names:
+            both = partitions[one].index.intersection(partitions[other].index)
+            table.loc[one, other] = adjusted_rand_score(partitions[one][both], partitions[other][both])
+    return table
+
+
 def crowd(n: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Places of all of `n` women, or of a random 2,000 of more, in order."""
+    """Row numbers of the women that slow computations use: all of them, or a random 2,000 if there are more.
+
+    Parameters
+    ----------
+    n : int
+        Number of women.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    (min(n, 2000),) int
+        Row numbers in ascending order.
+    """
     return np.arange(n) if n <= CROWD else np.sort(np.random.default_rng(seed).choice(n, CROWD, replace=False))
 
 
 def _k_means(scores: Scores, *, groups: int, seed: int) -> tuple[NDArray[np.int64], Scores]:
-    """Labels and centres of the best of ten starts."""
+    """Labels and centres of the best of ten starts of k-means."""
     from sklearn.cluster import KMeans
 
     fit = KMeans(groups, n_init=10, random_state=seed).fit(scores)
@@ -282,7 +370,7 @@ def _k_means(scores: Scores, *, groups: int, seed: int) -> tuple[NDArray[np.int6
 
 
 def _fuzzy(scores: Scores, *, groups: int, seed: int) -> tuple[NDArray[np.int64], Scores]:
-    """Fuzzy c-means from the centres of k-means: memberships and weighted means in turn."""
+    """Labels and centres by fuzzy c-means, which starts at the centres of k-means."""
     centres = _k_means(scores, groups=groups, seed=seed)[1]
     for _ in range(300):
         weight = memberships(scores, centres) ** _FUZZIFIER
@@ -294,7 +382,7 @@ def _fuzzy(scores: Scores, *, groups: int, seed: int) -> tuple[NDArray[np.int64]
 
 
 def _likelihood_ratio(scores: Scores, *, seed: int) -> float:
-    """Twice the log-likelihood that two groups gain over one, of whitened scores."""
+    """Twice the gain in log-likelihood from one group to two, of whitened scores."""
     centred = scores - scores.mean(axis=0)
     white = np.linalg.solve(np.linalg.cholesky(np.cov(centred.T).reshape(scores.shape[1], -1)), centred.T).T
     one, two = (mixture(white, groups=groups, seed=seed).score(white) for groups in (1, 2))
@@ -302,7 +390,7 @@ def _likelihood_ratio(scores: Scores, *, seed: int) -> float:
 
 
 def _log_within(scores: Scores, *, groups: int, seed: int) -> float:
-    """Logarithm of the sum of squares within k-means groups."""
+    """Logarithm of the sum of squares within the groups of k-means."""
     from sklearn.cluster import KMeans
 
     return float(np.log(KMeans(groups, n_init=3, random_state=seed).fit(scores).inertia_))

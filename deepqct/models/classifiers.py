@@ -1,4 +1,4 @@
-"""Classifiers of tables: everything that is fitted, imputing and scaling included, in one call on the training patients."""
+"""Classifiers of tables: one call on the training patients fits everything, imputing and scaling included."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FEWEST_FOLDS = 2  # inner folds; a single training fold is divided anew
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted classifier and what it says of its own training patients when they are held out.
+    """A fitted classifier, and the logits of its own training patients from inner folds that left them out.
 
     Parameters
     ----------
     model : Pipeline or None
-        None where nothing could be fitted: its logit is 0 for everybody.
+        None where nothing could be fitted: the logit is then 0 for everybody.
     columns : tuple of str
-        The columns with values in the training patients.
+        The columns that have a value in at least one training patient.
     level : float
         The mean logit of the training patients.
     inner : (patients,) float
@@ -50,7 +50,17 @@ class Fitted:
     inner: NDArray[np.floating]
 
     def logit(self, features: pd.DataFrame) -> NDArray[np.floating]:
-        """The logit of new patients; of a support vector machine its decision function."""
+        """The logits of new patients; for support vectors, the values of the decision function.
+
+        Parameters
+        ----------
+        features : (patients, columns) DataFrame of float
+            Holds at least the columns of the model; NaN where missing.
+
+        Returns
+        -------
+        (patients,) float
+        """
         if self.model is None:
             return np.zeros(len(features))
         return _logit(self.model, features[list(self.columns)].to_numpy(float))
@@ -64,19 +74,25 @@ def fit(
     classifier: str = RIDGE,
     patients: pd.Series | None = None,
 ) -> Fitted:
-    """Fit a classifier on training patients alone.
+    """Fit a classifier on the training patients, imputing and scaling included.
 
     Parameters
     ----------
     features : (patients, columns) DataFrame of float
-        NaN where missing.
+        The features of the training patients; NaN where missing.
     outcome, fold : Series
-        0 or 1, and the folds of the training patients, which are the inner folds that choose the ridge's penalty by log
-        loss; a single one is divided anew, stratified. Indexed as `features`.
+        The outcome (0 or 1) and the fold of each training patient, indexed as `features`. These folds are the inner
+        folds that choose the penalty of the ridge by log loss; if there is only one fold, it is divided again,
+        stratified.
     classifier : str
-        ridge: logistic regression; random forest, support vectors, gradient boosting.
+        ridge (a logistic regression), random forest, support vectors or gradient boosting.
     patients : Series, optional
-        Rows of one value stay together where a single fold is divided anew.
+        Which rows are one patient: those with the same value. They stay together where a single fold is divided again.
+
+    Returns
+    -------
+    Fitted
+        The classifier and the held-out logits of its training patients.
 
     Raises
     ------
@@ -85,7 +101,7 @@ def fit(
     """
     if classifier not in (RIDGE, *OTHERS):
         raise ValueError(f"Unknown classifier {classifier!r}; use one of {', '.join((RIDGE, *OTHERS))}.")
-    # A column without any value says nothing; the imputer could only invent it.
+    # A column without any value is left out: the imputer could only invent its values.
     columns = tuple(str(column) for column in features.columns[features.notna().any()])
     y = outcome.to_numpy(int)
     nothing = np.full(len(y), np.nan)
@@ -113,44 +129,44 @@ def cross_predict(
     training: Mapping[str, pd.DataFrame] | None = None,
     patients: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """Scores of one model: each fold from the other folds, the test set from all folds.
+    """Scores of one model: each fold is scored by a fit on the other folds, the test set by a fit on all folds.
 
     Parameters
     ----------
     features : (patients, columns) DataFrame of float
-        NaN where missing.
+        The features of all patients; NaN where missing.
     outcome, fold : Series
-        0 or 1; the fold or ``test``. Indexed as `features`.
+        The outcome (0 or 1), and the fold or ``test``, of each patient; indexed as `features`.
     classifier : str
-        As in `fit`.
+        The name of the classifier, as in `fit`.
     sensitivity : float, optional
-        Of the threshold, as in `deepqct.evaluation.threshold_for`.
+        The sensitivity that the threshold must reach, as in `deepqct.evaluation.threshold_for`.
     training : mapping of str to DataFrame, optional
-        By held-out fold, what the training patients' features are when that fold is held out, where they differ from
-        `features`: scores of networks that did not see it.
+        For each held-out fold, the features of the training patients while that fold is held out, where they differ
+        from `features`: in strict stacking, scores of networks that did not see the held-out fold.
     patients : Series, optional
-        As in `fit`.
+        Which rows are one patient, as in `fit`.
 
     Returns
     -------
     DataFrame
-        Indexed as `features`: score (a logit, less the mean logit of the training patients, for every patient with a value
-        in any column, NaN for the others, who take no part in the fits; 0 where the training folds hold one outcome only,
-        or none of the columns), risk (of the whole logit), threshold (of the score, chosen in the training folds on inner
-        folds; NaN for classifiers other than the ridge).
+        Indexed as `features`: score (the logit less the mean logit of the training patients; 0 if the training folds
+        hold one outcome only, or none of the columns), risk (from the whole logit), threshold (for the score, chosen by
+        inner folds of the training folds; NaN for classifiers other than the ridge). Patients who have no value at all
+        take no part in the fits; all three are NaN for them.
 
     Notes
     -----
-    A fold with more events than its share leaves fewer to train on, so that the intercept of its model is the lower: pooled
-    over folds, whole logits of a strongly shrunken model order women by that, against the truth. Hence the level is taken
-    off the score, and stays in the risk.
+    A fold with many events leaves few events in the other folds, so that the model for it has a low intercept. If the
+    whole logits of all folds were pooled, those of a strongly shrunken model would rank women by this intercept,
+    against the truth. Therefore the mean logit is subtracted from the score; the risk keeps it.
     """
     table = pd.DataFrame({"score": np.nan, "risk": np.nan, "threshold": np.nan}, index=features.index)
     measured = features.notna().any(axis=1)
     for held_out in fold.unique():
-        others = fold.index[(fold != held_out) & (fold != "test")]
+        trainable = fold.index[(fold != held_out) & (fold != "test")]
         known = (training or {}).get(str(held_out), features)
-        train = known.loc[known.index.intersection(others)].dropna(how="all").index
+        train = known.loc[known.index.intersection(trainable)].dropna(how="all").index
         rows = measured & (fold == held_out)
         if not rows.any():
             continue
@@ -166,7 +182,7 @@ def cross_predict(
 
 
 def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, patients: pd.Series | None) -> NDArray[Any]:
-    """The folds of the training patients, or new ones where they are too few."""
+    """The folds of the training patients, or new folds if they have only one."""
     if len(np.unique(fold)) >= FEWEST_FOLDS:
         return fold
     drawn = np.zeros(len(y), int)
@@ -183,7 +199,7 @@ def _inner_folds(y: NDArray[np.integer], fold: NDArray[Any], *, patients: pd.Ser
 def _inner_logits(
     x: NDArray[np.floating], y: NDArray[np.integer], fold: NDArray[Any]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Held-out logits of the training patients and their models' levels for each penalty, both (penalties, patients)."""
+    """Held-out logits of the training patients and the levels of the models behind them, both (penalties, patients)."""
     logits, levels = np.zeros((2, len(C_GRID), len(y)))
     for held_out in np.unique(fold):
         train = fold != held_out
@@ -200,19 +216,19 @@ def _inner_logits(
 
 
 def _logit(model: Pipeline, x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The logit of a fitted classifier; of support vectors the decision function, which is none but has its sign."""
+    """Logits by a fitted classifier; for support vectors the decision function, which has the same sign as a logit."""
     if hasattr(model, "decision_function"):
         return np.asarray(model.decision_function(x))
     return np.asarray(special.logit(np.clip(model.predict_proba(x)[:, 1], 1e-6, 1 - 1e-6)))
 
 
 def _prepared() -> tuple[SimpleImputer, StandardScaler]:
-    """Median imputing and scaling; a column that is empty in an inner fold becomes a constant there."""
+    """The imputer (by medians) and the scaler; a column that is empty in an inner fold becomes constant there."""
     return SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
 
 
 def _logistic(c: float) -> LogisticRegression:
-    """Ridge logistic regression; Newton's method is the quick one for tens of columns."""
+    """Ridge logistic regression by Newton's method, which is the fastest for tens of columns."""
     return LogisticRegression(C=c, solver="newton-cholesky", max_iter=200)
 
 

@@ -1,7 +1,8 @@
 """The families judged and compared: every table of the report that is made from predictions.csv.
 
-AUC and AUPRC are means over the repeats of the folds; everything else is of the first repeat, the one that the networks
-share. Comparisons are planned, paired on the patients and repeats that both models have, and adjusted for their number.
+AUC and AUPRC are means over the repeats of the folds; everything else is from the first repeat, for which the networks
+are trained too. Comparisons are planned, use the patients and repeats that both models have, and are adjusted for their
+number.
 """
 
 from __future__ import annotations
@@ -39,32 +40,32 @@ def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool =
     Parameters
     ----------
     predictions : DataFrame
-        As predictions.csv.
+        The predictions, with the columns of predictions.csv.
     models : DataFrame
-        As models.csv.
+        What each model is, with the columns of models.csv.
     strict : bool
-        True if fused models come from strict stacking; those of standard stacking are not tested, since it favours them
-        where there is nothing to find.
+        True if fused models come from strict stacking. Those of standard stacking get no p value: that stacking makes
+        them look better than chance even if there is nothing to find.
 
     Returns
     -------
     DataFrame
-        protocol, split, family, model, measure, estimate, low, high, n, events, repeats, p (of the AUC: one-sided, against
-        chance; of networks by an error wider than DeLong's), p_holm (adjusted for all models of the protocol and split).
-        Measures: AUC, AUPRC; of the first repeat: sensitivity, specificity, PPV, NPV at the thresholds that the training
-        folds chose, intercept, slope, Brier, scaled Brier. No value where it is not estimable.
+        protocol, split, family, model, measure, estimate, low, high, n, events, repeats, p (of the AUC, one-sided
+        against chance; for DeepQCT with an error wider than DeLong's), p_holm (adjusted for all models of the protocol
+        and split). Measures: AUC, AUPRC; of the first repeat: sensitivity, specificity, PPV, NPV at the thresholds that
+        the training folds chose, intercept, slope, Brier, scaled Brier. NaN where a measure is not estimable.
     """
     rows: list[dict[str, Any]] = []
     fused = _fused(models)
-    for key, part in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
-        outcome, scores = _repeats(part)
+    for key, model_rows in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
+        outcome, scores = _repeats(model_rows)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
         biased = not strict and (what["family"], what["model"]) in fused
         wider = NETWORKS_VARY if what["family"] == "DeepQCT" else 1.0
         p = np.nan if biased else evaluation.better_than_chance(outcome, scores, wider=wider)
         rows.append(what | {"measure": "AUC", "p": p} | evaluation.auc(outcome, scores).row())
         rows.append(what | {"measure": "AUPRC"} | evaluation.auprc(outcome, scores).row())
-        first = first_repeat(part)
+        first = first_repeat(model_rows)
         called = evaluation.decided(first["score"].to_numpy(float), first["threshold"].to_numpy(float))
         figures = [
             evaluation.classification(first["outcome"], called),
@@ -81,42 +82,41 @@ def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool =
 def planned(
     predictions: pd.DataFrame, *, models: pd.DataFrame, margin: float = MARGIN, strict: bool = False
 ) -> pd.DataFrame:
-    """The comparisons that were fixed beforehand.
+    """The comparisons of two models that were fixed beforehand.
 
     Parameters
     ----------
-    predictions : DataFrame
-        As predictions.csv.
-    models : DataFrame
-        As models.csv.
+    predictions, models : DataFrame
+        As in `summarise`.
     margin : float
-        Of non-inferiority.
+        The margin of non-inferiority, in AUC.
     strict : bool
         True if fused models come from strict stacking.
 
     Returns
     -------
     DataFrame
-        protocol, split, question, family_a, model_a, family_b, model_b, estimate (AUC of a minus AUC of b), low, high, p,
-        p_holm, margin, p_margin, p_margin_holm, non_inferior (at 2.5 % one-sided, adjusted), n, events, repeats, caveat.
-        Those of the margin only where non-inferiority was the question: DeepQCT against indices, non-weight-bearing
-        against weight-bearing bones. With a fused model of standard stacking, the caveat, there are no p values and no
-        verdict: that stacking favours fused models where there is nothing to find.
+        protocol, split, question, family_a, model_a, family_b, model_b, estimate (AUC of a minus AUC of b), low, high,
+        p, p_holm, margin, p_margin, p_margin_holm, non_inferior (at 2.5 % one-sided, adjusted), n, events, repeats,
+        caveat. The four columns of non-inferiority are empty unless it was the question: for DeepQCT against indices,
+        and for non-weight-bearing against weight-bearing bones. If a model is fused by standard stacking, the caveat
+        says so, and there are no p values and no verdict, since that stacking favours fused models even if there is
+        nothing to find.
     """
     tables, fused = [], _fused(models)
     for (protocol, split), block in predictions.groupby(_BLOCK, sort=False):
         rows = []
-        for question, one, other, with_margin in _questions(block, models):
-            a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (one, other))
+        for question, first, second, with_margin in _questions(block, models):
+            a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (first, second))
             outcome, score_a, score_b = _both(a, b)
-            row = {"protocol": protocol, "split": split, "question": question, "family_a": one[0], "model_a": one[1]}
-            row |= {"family_b": other[0], "model_b": other[1]}
+            row = {"protocol": protocol, "split": split, "question": question}
+            row |= {"family_a": first[0], "model_a": first[1], "family_b": second[0], "model_b": second[1]}
             row |= evaluation.compare_auc(outcome, score_a, score_b).row()
             row |= {"margin": np.nan, "p_margin": np.nan, "repeats": score_a.shape[1], "caveat": ""}
             if with_margin:
                 against = evaluation.noninferiority(outcome, score_a, score_b, margin=margin)
                 row |= {"margin": margin, "p_margin": against.p}
-            if not strict and {one, other} & fused:
+            if not strict and {first, second} & fused:
                 row |= {"p": np.nan, "p_margin": np.nan, "caveat": STANDARD}
             rows.append(row)
         if rows:
@@ -143,32 +143,37 @@ def planned(
 
 
 def _fused(models: pd.DataFrame) -> set[tuple[str, str]]:
-    """Family and model of those that are fitted on scores of networks."""
+    """Family and name of the models that are fitted on scores of networks."""
     return set(models.loc[models["fused"], _MODEL].itertuples(index=False, name=None))
 
 
 def _questions(
     block: pd.DataFrame, models: pd.DataFrame
 ) -> Iterator[tuple[str, tuple[str, str], tuple[str, str], bool]]:
-    """The planned questions that the models at hand allow."""
+    """The planned comparisons for which both models are there: question, two models, whether it has a margin."""
     there = set(block[_MODEL].itertuples(index=False, name=None))
     known = models[[pair in there for pair in models[_MODEL].itertuples(index=False, name=None)]]
     wide = {family: (family, model) for family, model in known.loc[known["headline"], _MODEL].itertuples(index=False)}
-    own = known[known["own"]].set_index(["family", "bones"])["model"]
+    names = known[known["own"]].set_index(["family", "bones"])["model"]
     pairs = [("DeepQCT", "pQCT-index", True), ("pQCT-index", "BMD", False), ("DeepQCT", "BMD", False)]
     pairs += [("DeepQCT", "FRAX", False), ("DeepQCT", "Clinical", False)]
-    for one, other, with_margin in pairs:
-        if one in wide and other in wide:
-            yield f"{one} − {other}", wide[one], wide[other], with_margin
+    for family_a, family_b, with_margin in pairs:
+        if family_a in wide and family_b in wide:
+            yield f"{family_a} − {family_b}", wide[family_a], wide[family_b], with_margin
     by_bones = [(f"DeepQCT − pQCT-index, {b}", ("DeepQCT", b), ("pQCT-index", b)) for b in BONES]
     wrist, ankle = (("DeepQCT", ", ".join(SITES[site])) for site in ("wrist", "ankle"))
     for question, first, second in [*by_bones, ("non-weight-bearing − weight-bearing", wrist, ankle)]:
-        if first in own.index and second in own.index:
-            yield question, (first[0], own[first]), (second[0], own[second]), True
+        if first in names.index and second in names.index:
+            yield question, (first[0], names[first]), (second[0], names[second]), True
 
 
 def curves(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
-    """Calibration curves and decision curves of each family's widest model, out of fold, first protocol and repeat.
+    """Calibration curves and decision curves of each family's headline model, out of fold, first protocol and repeat.
+
+    Parameters
+    ----------
+    predictions, models : DataFrame
+        As in `summarise`.
 
     Returns
     -------
@@ -176,62 +181,68 @@ def curves(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
         curve (calibration, decision), family, model, strategy, x (predicted risk, or threshold), y (observed share, or net
         benefit per woman), low, high, n, events.
     """
-    parts = []
-    for family, model, part in _headlines(predictions, models):
-        first = first_repeat(part)
+    curve_tables = []
+    for family, model, model_rows in _headlines(predictions, models):
+        first = first_repeat(model_rows)
         n, events = len(first), int(first["outcome"].sum())
         smooth = evaluation.calibration_curve(first["outcome"], first["risk"]).rename(
             columns={"risk": "x", "observed": "y"}
         )
-        parts.append(
+        curve_tables.append(
             smooth.assign(curve="calibration", strategy="model", n=n, events=events, family=family, model=model)
         )
         worth = evaluation.net_benefit(first["outcome"], first["risk"]).rename(
             columns={"threshold": "x", "estimate": "y"}
         )
-        parts.append(worth.assign(curve="decision", family=family, model=model))
+        curve_tables.append(worth.assign(curve="decision", family=family, model=model))
     names = ["curve", "family", "model", "strategy", "x", "y", "low", "high", "n", "events"]
-    kept = [part[names] for part in parts if len(part)]
+    kept = [table[names] for table in curve_tables if len(table)]
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=names)
 
 
 def reclassified(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
-    """Women who change side when indices or DeepQCT replace bone density, out of fold, first protocol and repeat.
+    """How many women change risk group if indices or DeepQCT replace bone density; first protocol and repeat.
+
+    Parameters
+    ----------
+    predictions, models : DataFrame
+        As in `summarise`.
 
     Returns
     -------
     DataFrame
         before, after (family and model), and the columns of `deepqct.evaluation.reclassification`.
     """
-    found = {
-        family: (model, first_repeat(part).set_index("participant_id"))
-        for family, model, part in _headlines(predictions, models)
+    by_family = {
+        family: (model, first_repeat(model_rows).set_index("participant_id"))
+        for family, model, model_rows in _headlines(predictions, models)
     }
-    parts = []
+    changes = []
     for family in ("pQCT-index", "DeepQCT"):
-        if "BMD" not in found or family not in found:
+        if "BMD" not in by_family or family not in by_family:
             continue
-        (one, old), (other, new) = found["BMD"], found[family]
+        (old_model, old), (new_model, new) = by_family["BMD"], by_family[family]
         both = old.index.intersection(new.index)
         before, after = (
             evaluation.decided(t.loc[both, "score"].to_numpy(float), t.loc[both, "threshold"].to_numpy(float))
             for t in (old, new)
         )
         table = evaluation.reclassification(old.loc[both, "outcome"], before=before, after=after)
-        parts.append(table.assign(before=f"BMD, {one}", after=f"{family}, {other}"))
+        changes.append(table.assign(before=f"BMD, {old_model}", after=f"{family}, {new_model}"))
     names = ["before", "after", "group", "up", "down", "estimate", "low", "high", "n"]
-    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
+    return pd.concat(changes, ignore_index=True)[names] if changes else pd.DataFrame(columns=names)
 
 
 def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
-    """The AUC of each family's widest model by age and by osteoporosis, out of fold, first protocol.
+    """The AUC of each family's headline model by age and by osteoporosis, out of fold, first protocol.
 
     Parameters
     ----------
-    predictions : DataFrame
-        As predictions.csv.
+    predictions, models : DataFrame
+        As in `summarise`.
     participants : DataFrame
-        Column ``age`` and T-scores (``t_…``) as far as the cohort has them; women who lack them are in no subgroup.
+        participant_id, and ``age`` and T-scores (``t_…``) if the cohort has them; women without them are in no
+        subgroup.
 
     Returns
     -------
@@ -247,8 +258,8 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models
         subgroups |= {"osteoporosis (T ≤ −2.5)": osteoporosis == 1, "no osteoporosis": osteoporosis == 0}
     rows = []
     for name, members in subgroups.items():
-        for family, model, part in _headlines(predictions, models):
-            inside = part[part["participant_id"].isin(members.index[members])]
+        for family, model, model_rows in _headlines(predictions, models):
+            inside = model_rows[model_rows["participant_id"].isin(members.index[members])]
             if len(inside):
                 figures = evaluation.auc(*_repeats(inside)).row()
                 rows.append({"subgroup": name, "family": family, "model": model} | figures)
@@ -268,30 +279,49 @@ def compare_run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Judge and compare a run's predictions, and write every table of it.
+    """Judge and compare the models of a run by their predictions, and write the tables.
 
     Parameters
     ----------
     run : Run
-        With predictions.csv.
+        A run with the tables of the curation; the new tables are written into its folder.
     predictions : DataFrame
-        Its content.
+        The run's predictions, as `predict_run` returns them.
     stacking : str
-        That the predictions were made with.
-    margin, permutations, bootstraps, workers, seed, progress
-        As in `planned` and `optimism`.
+        The stacking by which the predictions were made, standard or strict.
+    margin : float
+        The margin of non-inferiority, in AUC.
+    permutations, bootstraps : int
+        How often the outcomes are put in random order, and how many bootstrap samples are drawn, to estimate the
+        optimism; with 0 that part is left out.
     classifiers : str
-        As in `other_classifiers`.
+        Classifiers to try beside the ridge, separated by commas: random forest, support vectors, gradient boosting;
+        none for no others.
+    workers : int
+        How many fits run at the same time; the results do not depend on it.
+    seed : int
+        Seed of permutations and bootstraps.
+    progress : callable, optional
+        Called with the number of models fitted again, and their total.
 
     Returns
     -------
     dict of str to DataFrame
-        performance, comparisons, curves, reclassification, subgroups, sample_size, optimism, classifiers.
+        performance, comparisons, curves, reclassification, subgroups, sample_size, optimism, classifiers; each is also
+        the name of its file.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> tables = dq.compare_run(run, dq.predict_run(run), permutations=0, bootstraps=0)
+    >>> tables["comparisons"]["question"].tolist()[:3]
+    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD']
     """
     data, strict = tables(run, stacking=stacking), stacking == "strict"
     others = other_classifiers(run, classifiers=classifiers, workers=workers)
     models = models_table(models_of(data))
-    found = {
+    made = {
         "performance": summarise(predictions, models=models, strict=strict),
         "comparisons": planned(predictions, models=models, margin=margin, strict=strict),
         "curves": curves(predictions, models=models),
@@ -310,55 +340,57 @@ def compare_run(
         ),
         "classifiers": _classifiers(others),
     }
-    for name, table in found.items():
+    for name, table in made.items():
         write_table(getattr(run, name), table)
-    return found
+    return made
 
 
 def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
-    """AUC by model and classifier."""
+    """The AUC of each tabular model by each classifier."""
     names = ["family", "model", "classifier", "estimate", "low", "high", "n", "events"]
     if scores.empty:
         return pd.DataFrame(columns=names)
     rows = [
-        dict(zip(names, key, strict=False)) | evaluation.auc(part["outcome"], part["score"]).row()
-        for key, part in scores.groupby(names[:3], sort=False)
+        dict(zip(names, key, strict=False)) | evaluation.auc(scored["outcome"], scored["score"]).row()
+        for key, scored in scores.groupby(names[:3], sort=False)
     ]
     return pd.DataFrame(rows)[names]
 
 
 def _headlines(predictions: pd.DataFrame, models: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Each family's headline model with the rows of the main result."""
-    for (family, model), part in headlines(main_rows(predictions), models).groupby(_MODEL, sort=False):
-        yield str(family), str(model), part
+    """Family and name of each family's headline model, with its predictions out of fold in the first protocol."""
+    for (family, model), model_rows in headlines(main_rows(predictions), models).groupby(_MODEL, sort=False):
+        yield str(family), str(model), model_rows
 
 
-def _repeats(part: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+def _repeats(model_rows: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Outcome (patients,) and scores (patients, repeats) of one model."""
-    scores = part.pivot(index="participant_id", columns="repeat", values="score")
-    outcome = part.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(scores.index)
+    scores = model_rows.pivot(index="participant_id", columns="repeat", values="score")
+    outcome = model_rows.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(scores.index)
     return outcome.to_numpy(float), scores.to_numpy(float)
 
 
 def _both(a: pd.DataFrame, b: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Outcome and both models' scores, on the patients and repeats that both have."""
-    one, other = (part.pivot(index="participant_id", columns="repeat", values="score") for part in (a, b))
-    people, repeats = one.index.intersection(other.index), one.columns.intersection(other.columns)
+    """Outcome and the scores of two models, for the patients and repeats that both models have."""
+    score_a, score_b = (rows.pivot(index="participant_id", columns="repeat", values="score") for rows in (a, b))
+    people, repeats = score_a.index.intersection(score_b.index), score_a.columns.intersection(score_b.columns)
     outcome = a.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(people)
-    return outcome.to_numpy(float), one.loc[people, repeats].to_numpy(float), other.loc[people, repeats].to_numpy(float)
+    score_a, score_b = score_a.loc[people, repeats], score_b.loc[people, repeats]
+    return outcome.to_numpy(float), score_a.to_numpy(float), score_b.to_numpy(float)
 
 
 def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.DataFrame:
-    """The tabular models once more with other classifiers, on the first protocol's first repeat.
+    """The models of tables fitted once more with other classifiers, in the first repeat of the first protocol.
 
     Parameters
     ----------
     run : Run
-        With the curation's tables.
+        A run with the tables of the curation.
     classifiers : str
-        Names of `deepqct.models.classifiers.OTHERS`, separated by commas; empty or none: nothing.
+        Names from `deepqct.models.classifiers.OTHERS`, separated by commas; with none or an empty text nothing is
+        fitted.
     workers : int
-        Models side by side.
+        How many models are fitted at the same time.
 
     Returns
     -------
@@ -372,13 +404,13 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
     models = models_for(data.dictionary, indices=features[data.indices], bones=[])
 
-    def one(model: Model, name: str) -> pd.DataFrame:
+    def scored(model: Model, name: str) -> pd.DataFrame:
         columns = features[list(model.columns)].astype(float)
         score = cross_predict(columns, outcome=labels, fold=fold, classifier=name, patients=data.patients)["score"]
         rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 
-    found = Parallel(n_jobs=workers)(
-        delayed(one)(model, name) for name in dict.fromkeys((RIDGE, *names)) for model in models if names
+    score_tables = Parallel(n_jobs=workers)(
+        delayed(scored)(model, name) for name in dict.fromkeys((RIDGE, *names)) for model in models if names
     )
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return pd.concat(score_tables, ignore_index=True) if score_tables else pd.DataFrame()

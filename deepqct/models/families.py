@@ -30,24 +30,30 @@ COLUMNS = ("family", "model", "columns", "bones", "fitted", "fused", "own", "hea
 
 @dataclass(frozen=True)
 class Model:
-    """One model: its family, its name, its columns.
+    """One prediction model: its family, its name, and the columns of the feature table that it takes.
 
     Parameters
     ----------
     family, name : str
-        As in the tables and figures.
+        Its names in the tables and figures.
     columns : tuple of str
-        Columns of the feature table; networks' scores are called ``<bone> score``.
+        Columns of the feature table; the score of a bone's network is called ``<bone> score``.
     bones : tuple of str
-        Whose indices or scores it takes.
+        The bones whose indices or scores it takes.
     fitted : bool
         False for a single network, whose own score and risk are taken as they are.
     fused : bool
         True if it is fitted on scores of networks.
     own : bool
-        True if it takes its family's columns alone: no clinical factors, no scores of another family.
+        True if it takes only columns of its family: no clinical factors, no scores of another family.
     headline : bool
-        True for the widest of its family's own models: the one that tables and sentences speak of.
+        True for the own model of its family with the most columns: tables and sentences about the family mean this one.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.models.Model("BMD", "neck + hip", ("bmd_neck", "bmd_hip")).row()["columns"]
+    'bmd_neck; bmd_hip'
     """
 
     family: str
@@ -71,11 +77,24 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
     Parameters
     ----------
     dictionary : mapping
-        The completed data dictionary: columns of bone density, FRAX and clinical factors by role.
+        The completed data dictionary, which gives each column its role: bone density, FRAX, clinical factor.
     indices : DataFrame
-        One row a patient, columns such as ``radius Tt.vBMD``.
+        One row for each patient, one column for each bone and index, such as ``radius Tt.vBMD``.
     bones : list of str
-        The bones that have networks' scores.
+        The bones that have scores of networks.
+
+    Returns
+    -------
+    list of Model
+        Family by family in the order of `FAMILIES`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> data = dq.models.tables(dq.run.example_run())
+    >>> models = dq.models.models_for(data.dictionary, indices=data.features[data.indices], bones=["radius", "tibia"])
+    >>> [f"{model.family}: {model.name}" for model in models if model.headline]
+    ['Clinical: clinical factors', 'BMD: all sites', 'pQCT-index: all four bones', 'DeepQCT: radius + tibia']
     """
     clinical, frax, bmd = (tuple(columns_by_role(dict(dictionary), role)) for role in ("clinical", "frax", "bmd"))
     models = [Model("Clinical", "clinical factors", clinical)] if clinical else []
@@ -96,19 +115,24 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
 
 
 def widest(models: list[Model], family: str) -> Model | None:
-    """The model of a family that takes most of its own columns."""
-    own = [model for model in models if model.family == family and model.own]
-    return max(own, key=lambda model: len(model.columns)) if own else None
+    """The own model of a family with the most columns; None if the family has no model."""
+    candidates = [model for model in models if model.family == family and model.own]
+    return max(candidates, key=lambda model: len(model.columns)) if candidates else None
 
 
 def models_table(models: Iterable[Model]) -> pd.DataFrame:
-    """The models as models.csv has them: what each one is, so that nobody reads it out of its name.
+    """The models as a table for models.csv, which says what each one is, so that nobody has to guess it from the name.
+
+    Parameters
+    ----------
+    models : iterable of Model
+        The models; of those with the same family and name the first is kept.
 
     Returns
     -------
     DataFrame
-        family, model, columns (by semicolon), bones (by comma), fitted, fused, own, headline: as in `Model`; one row a
-        family and model.
+        family, model, columns (separated by semicolons), bones (by commas), fitted, fused, own, headline, as in
+        `Model`.
     """
     table = pd.DataFrame([model.row() for model in models], columns=list(COLUMNS))
     return table.drop_duplicates(["family", "model"], ignore_index=True)
@@ -117,7 +141,7 @@ def models_table(models: Iterable[Model]) -> pd.DataFrame:
 def _tabular(
     family: str, columns: tuple[str, ...], *, prefix: str, every: str, clinical: tuple[str, ...]
 ) -> list[Model]:
-    """One model for each column, one for all, and each with clinical factors."""
+    """One model for each column, one for all columns, and each of them once more with clinical factors."""
     # Named after the column, which is unique; two columns may share a description.
     sets: dict[str, tuple[str, ...]] = {column.removeprefix(prefix).replace("_", " "): (column,) for column in columns}
     if len(columns) > 1:
@@ -131,7 +155,7 @@ def _tabular(
 def _over_bones(
     family: str, by_bone: Mapping[str, tuple[str, ...]], clinical: tuple[str, ...], *, networks: bool
 ) -> list[Model]:
-    """One model for each bone, each pair, all bones, and with clinical factors."""
+    """One model for each bone, for each pair, for all bones, and for all bones with clinical factors."""
     models = [Model(family, bone, columns, (bone,), fitted=not networks) for bone, columns in by_bone.items()]
     sets = {name: pair for name, pair in PAIRS.items() if set(pair) <= set(by_bone)}
     every = tuple(by_bone)
@@ -146,7 +170,7 @@ def _over_bones(
 
 
 def _named(bones: list[str]) -> str:
-    """The name of a set of bones."""
+    """The name of a set of bones in the tables."""
     every = tuple(bone for bone in BONES if bone in bones)
     if len(every) == len(BONES):
         return "all four bones"

@@ -31,32 +31,34 @@ def optimism(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """What chance and fitting add: best of all models, permuted outcomes, .632+ bootstrap; first protocol and repeat.
+    """How much of the AUCs comes from chance and fitting: best of all models, permuted outcomes, .632+ bootstrap.
 
     Parameters
     ----------
     data : Tables
-        What the models are made from.
+        The tables that the models are made from.
     predictions : DataFrame
-        As predictions.csv.
+        The predictions, with the columns of predictions.csv; those of the first protocol and repeat are used.
     models : DataFrame
-        As models.csv.
+        What each model is, with the columns of models.csv.
     permutations, bootstraps : int
-        Outcomes dealt out anew; bootstrap samples. 0: left out.
+        How often the outcomes are put in random order, and how many bootstrap samples are drawn; with 0 that part is
+        left out.
     workers : int
-        Side by side; the results do not depend on it.
+        How many fits run at the same time; the results do not depend on it.
     seed : int
-        Of both.
+        Seed of permutations and bootstraps.
     progress : callable, optional
-        Called with the refitted models done and their total.
+        Called with the number of models fitted again, and their total.
 
     Returns
     -------
     DataFrame
-        what, family, model, observed, expected, upper, p, n, events. ``best of k models``: the best AUC beside that of as
-        many as alike scores by chance; fused models of standard stacking are not among them. ``permuted outcomes`` of the
-        widest index model, of which everything is fitted again; networks would all have to be trained again. ``.632+``:
-        expected is the corrected AUC, observed the apparent one.
+        what, family, model, observed, expected, upper, p, n, events. Row ``best of k models``: the best AUC beside the
+        best that the same scores reach for outcomes in random order; fused models of standard stacking are not among
+        them. Row ``permuted outcomes``: the headline index model, fitted again to outcomes in random order (for DeepQCT
+        all networks would have to be trained again). Rows ``.632+``: observed is the apparent AUC, expected the
+        corrected one.
     """
     rows: list[dict[str, Any]] = []
     first = first_repeat(main_rows(predictions))
@@ -72,14 +74,13 @@ def optimism(
     permuted = _named_model(data, "pQCT-index") if permutations else None
     drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
     resampled = [model for model in drawn if model is not None]
-    fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(
-        resampled
-    )  # and one on the women themselves
+    # Each bootstrap has one fit more, on the women themselves.
+    fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(resampled)
     steps = followed(range(sum(fits)), progress, total=sum(fits))
     if permuted is not None:
         rows.append(_permuted(data, permuted, permutations=permutations, workers=workers, seed=seed, steps=steps))
     rows += [_bootstrapped(data, model, draws=bootstraps, seed=seed, steps=steps) for model in resampled]
-    for _ in steps:  # bootstrap samples of one outcome were not fitted
+    for _ in steps:  # those of bootstrap samples that were not fitted, since they had one outcome only
         pass
     names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
     return pd.DataFrame(rows).reindex(columns=names)
@@ -88,19 +89,19 @@ def optimism(
 def _development(data: Tables) -> pd.Series:
     """The folds of the first protocol and repeat by participant_id, without its test set."""
     first = data.splits.iloc[0]
-    part = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
-    return part[part["fold"] != "test"].set_index("participant_id")["fold"]
+    rows = data.splits[(data.splits["protocol"] == first["protocol"]) & (data.splits["repeat"] == first["repeat"])]
+    return rows[rows["fold"] != "test"].set_index("participant_id")["fold"]
 
 
 def _named_model(data: Tables, family: str) -> Model | None:
-    """A family's widest model."""
+    """The own model of a family with the most columns."""
     return widest(models_for(data.dictionary, indices=data.features[data.indices], bones=list(data.scores)), family)
 
 
 def _permuted(
     data: Tables, model: Model, *, permutations: int, workers: int, seed: int, steps: Iterator[int]
 ) -> dict[str, Any]:
-    """One model's pooled AUC beside those with permuted outcomes; each takes one of the steps."""
+    """The AUC of one model, pooled over folds, beside those with permuted outcomes; each of these takes one step."""
     fold = _development(data)
     x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
     fold, labels, patients = fold[x.index], data.outcome.reindex(x.index), data.patients.reindex(x.index)
@@ -110,7 +111,7 @@ def _permuted(
         return evaluation.auc(outcome, score).estimate
 
     def refit(rng: np.random.Generator) -> float:
-        # Within folds, as they were drawn: across them, a fold with more events leaves fewer to train on.
+        # Within folds, so that each fold keeps its number of events: more events in a fold leave fewer to train on.
         return area(pd.Series(evaluation.permuted(labels, rng, within=fold, patients=patients), labels.index))
 
     draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
@@ -121,14 +122,14 @@ def _permuted(
         next(steps, None)
         return value
 
-    found = evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed)
+    chance = evaluation.permutation_p(area(labels), taken, permutations=permutations, seed=seed)
     what = f"permuted outcomes, {permutations} times"
     n, events = len(labels), int(labels.sum())
-    return {"what": what, "family": model.family, "model": model.name} | found.row() | {"n": n, "events": events}
+    return {"what": what, "family": model.family, "model": model.name} | chance.row() | {"n": n, "events": events}
 
 
 def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: Iterator[int]) -> dict[str, Any]:
-    """One model's apparent AUC beside the .632+ one, the penalty chosen in every bootstrap sample, each one a step."""
+    """The apparent AUC of one model beside the .632+ one; each fit chooses the penalty anew and takes one step."""
     x = data.features.loc[_development(data).index, list(model.columns)].astype(float).dropna(how="all")
     y, patients = data.outcome.reindex(x.index).to_numpy(float), pd.factorize(data.patients.reindex(x.index))[0]
 
@@ -142,15 +143,20 @@ def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: I
         return fitted.logit(pd.DataFrame(new[:, :-1], columns=list(model.columns)))
 
     columns = np.column_stack([x.to_numpy(), patients])
-    found = evaluation.auc_632_plus(y, columns, fit_predict, patients=patients, draws=draws, seed=seed)
-    figures = {"observed": found.apparent, "expected": found.estimate, "n": found.n, "events": found.events}
+    area = evaluation.auc_632_plus(y, columns, fit_predict, patients=patients, draws=draws, seed=seed)
+    figures = {"observed": area.apparent, "expected": area.estimate, "n": area.n, "events": area.events}
     return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures
 
 
 def adequacy(data: Tables) -> pd.DataFrame:
-    """Riley's criteria for every model that is fitted on tables: how many women it would need.
+    """How many women each model that is fitted on tables needs by Riley's criteria.
 
-    Fused models are left out: a score of a network is no single parameter.
+    Fused models are left out, since the score of a network stands for far more than one parameter.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
 
     Returns
     -------
@@ -164,7 +170,7 @@ def adequacy(data: Tables) -> pd.DataFrame:
         women = data.outcome[data.outcome.index.intersection(measured.index[measured])]
         n, events = len(women), int(women.sum())
         if 0 < events < n:
-            found = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
-            row = found[found["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
+            needs = evaluation.sample_size(n=n, events=events, parameters=len(model.columns), nagelkerke=NAGELKERKE)
+            row = needs[needs["criterion"] == "all three"].drop(columns="criterion").iloc[0].to_dict()
             rows.append({"family": model.family, "model": model.name} | row)
     return pd.DataFrame(rows, columns=["family", "model", "needed", "n", "events", "parameters", "enough"])

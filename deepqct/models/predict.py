@@ -39,24 +39,25 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Tables:
-    """What the models are made from.
+    """The tables of a run that the models are made from.
 
     Parameters
     ----------
     features : DataFrame
-        Indexed by participant_id: the columns of participants.csv, and one a bone and index.
+        Indexed by participant_id: the columns of participants.csv, and one column for each bone and index.
     indices : list of str
-        Those that are indices.
+        The columns of `features` that are indices.
     scores : mapping of str to DataFrame
-        scores_<bone>.csv by bone.
+        For each bone the scores of its networks, scores_<bone>.csv.
     inner : mapping of str to DataFrame
-        By bone, scores of networks that saw neither fold (scores_<bone>_inner.csv); empty for standard stacking.
+        For each bone scores of networks that saw neither of two folds, scores_<bone>_inner.csv; empty for standard
+        stacking.
     splits : DataFrame
-        splits.csv.
+        The folds by protocol and repeat, splits.csv.
     dictionary : mapping
         The completed data dictionary.
     outcome : Series of 0 and 1
-        Indexed by participant_id.
+        The outcome, indexed by participant_id.
     patients : Series
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     """
@@ -72,14 +73,33 @@ class Tables:
 
 
 def tables(run: Run, *, stacking: str = "standard") -> Tables:
-    """What a run's models are made from.
+    """Read the tables of a run that its models are made from.
+
+    Parameters
+    ----------
+    run : Run
+        A run with the tables of the curation and, as far as there are any, the scores of networks.
+    stacking : str
+        standard, or strict to read the scores of the inner networks too.
+
+    Returns
+    -------
+    Tables
+        Features, indices, scores, folds, data dictionary and outcome.
 
     Raises
     ------
     FileNotFoundError
-        If the curation has not run, or strict stacking lacks its networks.
+        If the curation has not run, or if strict stacking has no inner networks.
     ValueError
-        If the stacking is not known.
+        If the stacking is neither standard nor strict.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> data = dq.models.tables(dq.run.example_run())
+    >>> len(data.features), len(data.indices), list(data.scores)
+    (12, 68, ['radius', 'tibia'])
     """
     if stacking not in STACKING:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
@@ -108,18 +128,18 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
 
 
 def models_of(data: Tables) -> list[Model]:
-    """Every model of a run; the bones that have networks may differ between protocols and repeats."""
-    places = data.splits[["protocol", "repeat"]].drop_duplicates().itertuples(index=False)
-    sets = dict.fromkeys(tuple(_bones_scored(data, str(protocol), int(repeat))) for protocol, repeat in places)
+    """Every model of a run, for each set of bones that have networks in some protocol and repeat."""
+    repeats = data.splits[["protocol", "repeat"]].drop_duplicates().itertuples(index=False)
+    bone_sets = dict.fromkeys(tuple(_bones_scored(data, str(protocol), int(repeat))) for protocol, repeat in repeats)
     return [
         model
-        for bones in sets
+        for bones in bone_sets
         for model in models_for(data.dictionary, indices=data.features[data.indices], bones=list(bones))
     ]
 
 
 def _bones_scored(data: Tables, protocol: str, repeat: int) -> list[str]:
-    """The bones whose networks were trained on one protocol and repeat."""
+    """The bones that have networks trained for one protocol and repeat."""
     return [bone for bone, table in data.scores.items() if len(rows_of(table, protocol, repeat))]
 
 
@@ -129,29 +149,37 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
     Parameters
     ----------
     data : Tables
-        What the models are made from.
+        The tables that the models are made from.
     sensitivity : float, optional
-        Of the thresholds, as in `deepqct.evaluation.threshold_for`.
+        The sensitivity that the thresholds must reach, as in `deepqct.evaluation.threshold_for`.
     workers : int
-        Protocols and repeats side by side; the results do not depend on it.
+        How many protocols and repeats are worked on at the same time; the results do not depend on it.
 
     Returns
     -------
     DataFrame
-        protocol, repeat, participant_id, fold, split, family, model, outcome, score (a logit), risk, threshold (of the
-        score, from the training folds). A patient without any value in a model's columns has no row for that model; a
-        network's models are there for the protocols and repeats it was trained on.
+        protocol, repeat, participant_id, fold, split, family, model, outcome, score (a logit), risk, threshold (for the
+        score, from the training folds). A patient without any value in a model's columns has no row for that model.
+        Models that need a network have rows only for the protocols and repeats for which it was trained.
 
     Raises
     ------
     ValueError
-        If a patient of the splits is not among the participants, or scores were made with other folds than the splits:
-        their networks may then have seen the patients they score.
+        If a patient of the splits is not among the participants, or if scores were made with other folds than those of
+        the splits, since their networks may then have seen the patients whom they score.
 
     Notes
     -----
-    Late fusion is fitted for each held-out fold on the out-of-fold scores of the other folds. In standard stacking those
-    come from networks that saw the held-out fold's patients; in strict stacking from networks that saw neither fold.
+    Late fusion is fitted for each held-out fold on the out-of-fold scores of the other folds. In standard stacking
+    these come from networks that saw the patients of the held-out fold; in strict stacking from networks that saw
+    neither fold.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> predictions = dq.models.predict_all(dq.models.tables(dq.run.example_run()))
+    >>> predictions.groupby("family")["model"].nunique().to_dict()
+    {'BMD': 8, 'Clinical': 1, 'DeepQCT': 5, 'pQCT-index': 9}
     """
     unknown = sorted(set(data.splits["participant_id"]) - set(data.features.index))
     if unknown:
@@ -164,44 +192,44 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
 
 
 def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None) -> pd.DataFrame:
-    """Every model's predictions for one protocol and repeat."""
-    part = data.splits[(data.splits["protocol"] == protocol) & (data.splits["repeat"] == repeat)]
-    fold = part.set_index("participant_id")["fold"]
+    """The predictions of every model for one protocol and repeat."""
+    split_rows = data.splits[(data.splits["protocol"] == protocol) & (data.splits["repeat"] == repeat)]
+    fold = split_rows.set_index("participant_id")["fold"]
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
     risks: dict[str, pd.Series] = {}
     bones = _bones_scored(data, protocol, repeat)
     for bone in bones:
-        mine = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id")
-        _check_folds(mine["fold"], fold=fold, bone=bone, protocol=protocol)
-        features[f"{bone} score"] = mine["score"]
-        risks[f"{bone} score"] = mine["risk"]
+        bone_rows = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id")
+        _check_folds(bone_rows["fold"], fold=fold, bone=bone, protocol=protocol)
+        features[f"{bone} score"] = bone_rows["score"]
+        risks[f"{bone} score"] = bone_rows["risk"]
     models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
     if not models:
         raise ValueError(
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
             "give participants.json roles, or see curation.csv for why no bone was measured."
         )
-    parts: dict[tuple[str, str], pd.DataFrame] = {}
+    made: dict[tuple[str, str], pd.DataFrame] = {}
     for model in models:
-        if INDEX_SCORE in model.columns:  # its columns are known once the index models are
+        if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue
         training = _inner(data, model, protocol, repeat, fold)
-        parts[model.family, model.name] = _rows(
+        made[model.family, model.name] = _rows(
             model, features, risks, labels, fold, data.patients, sensitivity, training
         )
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
         assert index_model is not None, "a model on the index score is made only where there are index models"
-        own = parts["pQCT-index", index_model.name]
-        features[INDEX_SCORE] = own.set_index("participant_id")["score"]
+        index_rows = made["pQCT-index", index_model.name]
+        features[INDEX_SCORE] = index_rows.set_index("participant_id")["score"]
         training = _inner(data, model, protocol, repeat, fold)
         if training:
             columns = features[list(index_model.columns)].astype(float)
             training = _with_index_scores(training, columns, labels, fold, data.patients)
-        parts[model.family, model.name] = _rows(
+        made[model.family, model.name] = _rows(
             model, features, risks, labels, fold, data.patients, sensitivity, training
         )
-    return pd.concat([part for part in parts.values() if len(part)], ignore_index=True).assign(
+    return pd.concat([rows for rows in made.values() if len(rows)], ignore_index=True).assign(
         protocol=protocol, repeat=repeat
     )[list(COLUMNS)]
 
@@ -216,26 +244,27 @@ def _rows(
     sensitivity: float | None,
     training: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
-    """One model's rows."""
+    """The rows of one model in predictions.csv, for one protocol and repeat."""
     if model.fitted:
         columns = features[list(model.columns)].astype(float)
         known = {
             held_out: table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
             for held_out, table in training.items()
         }
-        found = cross_predict(
+        predicted = cross_predict(
             columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known, patients=patients
         )
     else:
         (column,) = model.columns
-        found = pd.DataFrame(
+        predicted = pd.DataFrame(
             {"score": features[column], "risk": risks[column].reindex(fold.index), "threshold": np.nan}
         )
-        for held_out in fold.unique():  # a network has no inner folds: the other folds' scores, as in standard stacking
+        # A network has no inner folds: its threshold comes from the scores of the other folds, as in standard stacking.
+        for held_out in fold.unique():
             others = (fold != held_out) & (fold != "test")
-            level = threshold_for(labels[others], found.loc[others, "score"], sensitivity=sensitivity)
-            found.loc[fold == held_out, "threshold"] = level
-    table = found.assign(
+            level = threshold_for(labels[others], predicted.loc[others, "score"], sensitivity=sensitivity)
+            predicted.loc[fold == held_out, "threshold"] = level
+    table = predicted.assign(
         participant_id=fold.index,
         fold=fold,
         split=np.where(fold == "test", "test", "out-of-fold"),
@@ -247,26 +276,26 @@ def _rows(
 
 
 def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Series) -> dict[str, pd.DataFrame]:
-    """By held-out fold the training patients' scores by networks that did not see it; nothing for standard stacking."""
+    """For each held-out fold, training patients' scores by networks that did not see it; empty in standard stacking."""
     if not data.inner or not model.fused:
         return {}
-    found: dict[str, pd.DataFrame] = {}
+    by_fold: dict[str, pd.DataFrame] = {}
     for held_out in sorted(set(fold) - {"test"}):
         women = fold.index[(fold != held_out) & (fold != "test")]
-        found[held_out] = pd.DataFrame(index=women)
+        by_fold[held_out] = pd.DataFrame(index=women)
         for bone, table in data.inner.items():
             if bone in model.bones:
-                mine = rows_of(table, protocol, repeat)
-                mine = mine[mine["held_out"] == held_out].set_index("participant_id")
+                inner_rows = rows_of(table, protocol, repeat)
+                inner_rows = inner_rows[inner_rows["held_out"] == held_out].set_index("participant_id")
                 scored = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id").index
-                if mine.empty or set(mine.index) != set(scored) & set(women):
+                if inner_rows.empty or set(inner_rows.index) != set(scored) & set(women):
                     raise ValueError(
                         f"scores_{bone}_inner.csv lacks networks without fold {held_out} of protocol {protocol!r}, or has "
                         f"those of other women; run 02_train_bone for the {bone} with stacking=strict again."
                     )
-                _check_folds(mine["fold"], fold=fold, bone=f"{bone}_inner", protocol=protocol)
-                found[held_out][f"{bone} score"] = mine["score"]
-    return found
+                _check_folds(inner_rows["fold"], fold=fold, bone=f"{bone}_inner", protocol=protocol)
+                by_fold[held_out][f"{bone} score"] = inner_rows["score"]
+    return by_fold
 
 
 def _with_index_scores(
@@ -276,17 +305,17 @@ def _with_index_scores(
     fold: pd.Series,
     patients: pd.Series,
 ) -> dict[str, pd.DataFrame]:
-    """Strict inner scores, with the index model's from fits that saw neither fold."""
-    found = {}
+    """The scores of strict stacking, completed by those of the index model from fits that saw neither fold."""
+    by_fold = {}
     for held_out, table in training.items():
         rows = fold.index[(fold != held_out) & (fold != "test")]
         inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows], patients=patients)["score"]
-        found[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
-    return found
+        by_fold[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
+    return by_fold
 
 
 def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) -> None:
-    """Refuse scores that were made with other folds than the splits."""
+    """Refuse scores that were made with other folds than those of the splits."""
     expected = fold.reindex(used.index)
     wrong = used.index[(used != expected) | expected.isna()]
     if len(wrong):
@@ -297,23 +326,31 @@ def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) 
 
 
 def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.0, workers: int = 1) -> pd.DataFrame:
-    """Predict with every model of a run, and write predictions.csv, and models.csv: what each model is.
+    """Predict with every model of a run; write predictions.csv, and models.csv, which says what each model is.
 
     Parameters
     ----------
     run : Run
-        With the curation's tables and the networks' scores.
+        A run with the tables of the curation and the scores of the networks.
     stacking : str
-        standard, or strict where 02_train_bone made the inner networks.
+        standard, or strict if 02_train_bone trained the inner networks.
     sensitivity : float
-        Of the thresholds; 0: the largest sum of sensitivity and specificity.
+        The sensitivity that the thresholds must reach; with 0 they have the largest sum of sensitivity and specificity.
     workers : int
-        Protocols and repeats side by side.
+        How many protocols and repeats are worked on at the same time.
 
     Returns
     -------
     DataFrame
-        As `predict_all`.
+        The predictions, as in `predict_all`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> predictions = dq.predict_run(run)
+    >>> f"{predictions['participant_id'].nunique()} women, {len(predictions)} rows in {run.predictions.name}"
+    '12 women, 276 rows in predictions.csv'
     """
     data = tables(run, stacking=stacking)
     predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)

@@ -12,32 +12,39 @@ from deepqct.run_tables import rows_of
 
 
 def score_sheet(data: Tables) -> pd.DataFrame:
-    """The fused model of all bones and clinical factors, fitted on all folds of the first protocol, in its columns' units.
+    """The coefficients of the fused model of all bones and clinical factors, fitted on all folds of the first protocol.
 
-    For looking at and for new patients; its own figures in the report are those of the folds.
+    The sheet is for looking at, and for new patients. Its figures in the report come from its fits in the folds.
 
     Parameters
     ----------
     data : Tables
-        What the models are made from; the scores of the first protocol and repeat.
+        The tables that the models are made from; the scores of the first protocol and repeat are used.
 
     Returns
     -------
     DataFrame
-        term, coefficient (log odds a unit), low, high (1st and 99th percentile; 0 and 1 of what is yes or no); the row
-        ``intercept`` has no range. Empty where there are no networks.
+        term, coefficient (log odds per unit of the column), low, high (1st and 99th percentile of the column; 0 and 1
+        if it is yes or no). The last row is the ``intercept``, without low and high. Empty if there are no networks.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> sheet = dq.models.score_sheet(dq.models.tables(dq.run.example_run()))
+    >>> sheet["term"].tolist()[:4]
+    ['radius score', 'tibia score', 'age', 'bmi']
     """
     columns = ["term", "coefficient", "low", "high"]
     first = data.splits.iloc[0]
     features = data.features.copy()
     for bone, table in data.scores.items():
-        mine = rows_of(table, first["protocol"], first["repeat"])
-        features[f"{bone} score"] = mine.set_index("participant_id")["score"]
+        bone_rows = rows_of(table, first["protocol"], first["repeat"])
+        features[f"{bone} score"] = bone_rows.set_index("participant_id")["score"]
     models = models_for(data.dictionary, indices=features[data.indices], bones=list(data.scores))
     fused = [m for m in models if m.family == "DeepQCT" and m.fused and INDEX_SCORE not in m.columns]
     if not fused:
         return pd.DataFrame(columns=columns)
-    model = max(fused, key=lambda one: len(one.columns))
+    model = max(fused, key=lambda candidate: len(candidate.columns))
     x = features[list(model.columns)].astype(float).dropna(how="all")
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     x = x.loc[x.index.intersection(fold.index[fold != "test"])]

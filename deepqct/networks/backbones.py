@@ -17,25 +17,30 @@ from torchvision import models
 from deepqct.folder import resolve
 from deepqct.networks.recipe import WEIGHTS
 
-_HEADS = ("fc.", "classifier.", "head.")  # of torchvision's networks, which ours replaces
+_HEADS = ("fc.", "classifier.", "head.")  # layers of torchvision's networks that our own head replaces
 
 
 def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
-    """The network of `bone_learner` without data: a body and a head.
+    """The network that `bone_learner` trains, built without any data.
 
     Parameters
     ----------
-    arch, weights
+    arch, weights : str
         As in `Recipe`.
     channels : int
         Slabs of an image.
+
+    Returns
+    -------
+    Module
+        Its part ``0`` is the body (the backbone), its part ``1`` the head, which gives one logit an image.
     """
-    build, known = builder(arch), weights == "imagenet"
+    build, pretrained = builder(arch), weights == "imagenet"
     with weights_needed(arch):
         if isinstance(build, str):
-            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=known, n_in=channels)[0]
+            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=pretrained, n_in=channels)[0]
         else:
-            model = create_vision_model(build, 1, pretrained=known, n_in=channels)
+            model = create_vision_model(build, 1, pretrained=pretrained, n_in=channels)
     if given(weights):
         load_weights(model, resolve(weights), arch=arch, channels=channels)
     return model
@@ -43,12 +48,19 @@ def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Modu
 
 @cache
 def try_network(*, arch: str, channels: int, pixels: int) -> None:
-    """Build a network without weights and show it images once, so that one that cannot read them is named beforehand.
+    """Try once whether a network can read images of this size, so that one that cannot is named before the training.
+
+    Parameters
+    ----------
+    arch : str
+        As in `Recipe`; built with random weights.
+    channels, pixels : int
+        Slabs of an image, and pixels along an edge of it.
 
     Raises
     ------
     ValueError
-        If it fails, or gives other than one logit an image.
+        If the network fails, or gives anything but one logit an image.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -73,7 +85,18 @@ def try_network(*, arch: str, channels: int, pixels: int) -> None:
 
 @contextmanager
 def weights_needed(arch: str) -> Iterator[None]:
-    """A clear error where ImageNet weights can neither be found nor fetched."""
+    """Turn the failure to find or fetch ImageNet weights into an error that says what to do.
+
+    Parameters
+    ----------
+    arch : str
+        As in `Recipe`; the error names it.
+
+    Raises
+    ------
+    RuntimeError
+        If the weights are not on this machine and cannot be fetched.
+    """
     try:
         yield
     except OSError as error:  # URLError is one
@@ -84,12 +107,31 @@ def weights_needed(arch: str) -> Iterator[None]:
 
 
 def builder(arch: str) -> Any:
-    """What fastai builds the network from: torchvision's function, or a name that timm knows."""
+    """What fastai builds the network from: torchvision's function, or a name that timm knows.
+
+    Parameters
+    ----------
+    arch : str
+        As in `Recipe`.
+    """
     return getattr(models, arch) if arch in models.list_models(module=models) else arch
 
 
 def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels: int) -> None:
-    """Load a safetensors file into a network: all of it from one of ours, the backbone alone from torchvision or timm.
+    """Load a safetensors file into a network.
+
+    A file of one of our own networks fills the whole network; one of torchvision's or timm's fills the backbone alone.
+
+    Parameters
+    ----------
+    model : Sequential
+        From `network`; its weights are replaced.
+    path : Path
+        The safetensors file.
+    arch : str
+        As in `Recipe`; of the same backbone as `model`.
+    channels : int
+        Slabs of an image.
 
     Raises
     ------
@@ -97,20 +139,20 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
         If the file does not hold the weights of this network or of its backbone.
     """
     try:
-        known = load_file(path)
-        if any(name.startswith("0.") for name in known):
-            model.load_state_dict(known)
+        tensors = load_file(path)
+        if any(name.startswith("0.") for name in tensors):
+            model.load_state_dict(tensors)
             return
         build = builder(arch)
         if isinstance(build, str):
             body = model[0].get_submodule("model")
-            body.load_state_dict({name: tensor for name, tensor in known.items() if name in body.state_dict()})
+            body.load_state_dict({name: tensor for name, tensor in tensors.items() if name in body.state_dict()})
             return
-        known = {name: tensor for name, tensor in known.items() if not name.startswith(_HEADS)}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}
         whole = build()
-        if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(known):
+        if {name for name in whole.state_dict() if not name.startswith(_HEADS)} != set(tensors):
             raise KeyError
-        whole.load_state_dict(known, strict=False)
+        whole.load_state_dict(tensors, strict=False)
         cut = model_meta.get(build, _default_meta)["cut"]
         model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True, cut=cut).state_dict())
     except (KeyError, RuntimeError, SafetensorError) as error:
@@ -121,5 +163,11 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
 
 
 def given(weights: str) -> bool:
-    """True for a file of weights."""
+    """True where `weights` names a file, not imagenet or none.
+
+    Parameters
+    ----------
+    weights : str
+        As in `Recipe`.
+    """
     return weights not in WEIGHTS

@@ -1,7 +1,8 @@
-"""Controls: what a network scores when the bone, or its outcome, is taken away.
+"""Controls: what a network scores when the bone is taken out of its images, or its outcomes are permuted.
 
-Permuted outcomes and images of noise must be at chance, else something leaks. The surroundings without the bone, and its
-bare outline, show how much of a score is soft tissue, field of view or size rather than structure.
+Networks trained on permuted outcomes or on images of noise must score at chance; if they do not, something leaks. The
+surroundings without the bone, and its outline alone, show how much of a score comes from soft tissue, field of view or
+size, and not from structure.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ SHOWN = {
     "background": "surroundings only; the bones' outlines remain as holes",
     "silhouette": "outline only",
 }
-MUST_FAIL = ("permuted", "noise")  # a score here means a leak
-ALARM = 0.01  # p after Holm over the controls of a bone that must fail; our choice
+MUST_FAIL = ("permuted", "noise")  # where these score above chance, something leaks
+ALARM = 0.01  # below this p a control is above chance; p after Holm over those of a bone that must fail; our choice
 
 
 def run_controls(
@@ -49,25 +50,38 @@ def run_controls(
     bone : str
         radius, ulna, tibia or fibula.
     controls : str
-        Some of `CONTROLS`, separated by commas; or none.
+        Some of permuted, noise, background and silhouette, separated by commas; or none, which removes the file.
     recipe : Recipe
-        As the bone's own networks were trained.
+        The recipe that the bone's networks were trained with.
     scores : DataFrame
-        The bone's own scores, for the first row.
+        From `cross_validate` of the bone itself, for the first row.
     workers, progress
         As in `deepqct.networks.train_fold`.
 
     Returns
     -------
     DataFrame
-        bone, control, shown (what the networks saw), protocol, split, estimate (AUC), low, high, n, events, must_fail, p
-        (one-sided, against chance, by an error wider than DeLong's; after Holm for those that must fail), at_chance (p is
-        not below 0.01; empty where it is not estimable); empty without controls.
+        bone, control, shown (what the networks saw), protocol, split, estimate (AUC), low, high, n, events, must_fail
+        (whether it must score at chance), p (one-sided, against chance, by an error wider than DeLong's; after Holm for
+        those that must fail), at_chance (p is not below 0.01; empty where p cannot be estimated). No rows without
+        controls.
 
     Raises
     ------
     ValueError
         If a control is not known.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> scores = dq.folder.read_table(run.scores("radius"))
+    >>> table = dq.networks.run_controls(run, bone="radius", controls="noise", recipe=recipe, scores=scores)
+    radius · control noise · all · repeat 0 · fold 0...
+    >>> dict(zip(table["shown"], table["must_fail"], strict=True))
+    {'the bone itself': False, 'images of noise': True}
+    >>> len(dq.networks.run_controls(run, bone="radius", controls="none", recipe=recipe, scores=scores))
+    0
     """
     names = [name.strip() for name in controls.split(",") if name.strip() not in ("", "none")]
     unknown = sorted(set(names) - set(CONTROLS))
@@ -75,27 +89,27 @@ def run_controls(
         raise ValueError(f"controls names {unknown[0]!r}; use some of {', '.join(CONTROLS)}.")
     rows = [_row(run, scores, bone=bone, recipe=recipe)] if names else []
     for name in names:
-        other = replace(recipe, control=name)
-        table = cross_validate(run, bone=bone, recipe=other, workers=workers, progress=progress)
-        rows.append(_row(run, table, bone=bone, recipe=other))
-    found = pd.DataFrame(rows)
+        control_recipe = replace(recipe, control=name)
+        control_scores = cross_validate(run, bone=bone, recipe=control_recipe, workers=workers, progress=progress)
+        rows.append(_row(run, control_scores, bone=bone, recipe=control_recipe))
+    table = pd.DataFrame(rows)
     if names:
-        found.loc[found["must_fail"], "p"] = holm(found.loc[found["must_fail"], "p"])
-        found["at_chance"] = (found["p"] >= ALARM).astype(object).where(found["p"].notna(), None)
-        write_table(run.controls(bone), found)
+        table.loc[table["must_fail"], "p"] = holm(table.loc[table["must_fail"], "p"])
+        table["at_chance"] = (table["p"] >= ALARM).astype(object).where(table["p"].notna(), None)
+        write_table(run.controls(bone), table)
     else:
         run.controls(bone).unlink(missing_ok=True)
-    return found
+    return table
 
 
 def _row(run: Run, scores: pd.DataFrame, *, bone: str, recipe: Recipe) -> dict[Any, Any]:
-    """AUC of one control, out of fold, of the first protocol and repeat."""
+    """The row of one control: its out-of-fold AUC in the first protocol and repeat."""
     protocol, repeat = scores["protocol"].iloc[0], int(scores["repeat"].iloc[0])
-    part = main_rows(rows_of(scores, protocol, repeat))
+    held_out = main_rows(rows_of(scores, protocol, repeat))
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     outcome = items.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
-    true = part["participant_id"].map(outcome).astype(int)
-    p = better_than_chance(true, part["score"], wider=NETWORKS_VARY)
-    what: dict[Any, Any] = {"bone": bone, "control": recipe.control, "shown": SHOWN[recipe.control]}
-    what |= {"protocol": protocol, "split": "out-of-fold"}
-    return what | auc(true, part["score"]).row() | {"must_fail": recipe.control in MUST_FAIL, "p": p}
+    true = held_out["participant_id"].map(outcome).astype(int)
+    p = better_than_chance(true, held_out["score"], wider=NETWORKS_VARY)
+    row: dict[Any, Any] = {"bone": bone, "control": recipe.control, "shown": SHOWN[recipe.control]}
+    row |= {"protocol": protocol, "split": "out-of-fold"}
+    return row | auc(true, held_out["score"]).row() | {"must_fail": recipe.control in MUST_FAIL, "p": p}

@@ -1,4 +1,4 @@
-"""What a network loses when a part of the bone is covered; it asks the network itself, without any model of it."""
+"""What a network loses when a part of the bone is covered: it scores the covered images itself, nothing is modelled."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ from deepqct.networks.folds import batch_of, held_out_folds, items_of_others
 from deepqct.networks.images import bone_images, image_masks, normalised
 from deepqct.networks.recipe import Recipe
 
-QUARTERS = ("lower", "right", "upper", "left")  # of the picture of a right limb: files do not say what is posterior
+QUARTERS = ("lower", "right", "upper", "left")  # as a right limb is pictured: files do not say which side is posterior
 
 
 def quarters(inside: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The quarter of each pixel around the middle of the bone: a place in `QUARTERS`."""
+    """Which quarter of the bone each pixel lies in, as seen from the middle of the bone.
+
+    Parameters
+    ----------
+    inside : (y, x) bool
+        True inside the bone, in at least one pixel.
+
+    Returns
+    -------
+    (y, x) int
+        The position of the quarter's name in `QUARTERS`.
+    """
     y, x = ndimage.center_of_mass(inside)
     down, right = np.indices(inside.shape)[0] - y, np.indices(inside.shape)[1] - x
     return np.asarray(np.select([down >= np.abs(right), right > np.abs(down), -down >= np.abs(right)], [0, 1, 2], 3))
@@ -30,20 +41,42 @@ def quarters(inside: NDArray[np.bool_]) -> NDArray[np.intp]:
 def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> pd.DataFrame:
     """What the scores of held-out women lose when the cortex, the trabecular core, or a quarter of the bone is covered.
 
-    A covered part shows the mean density that it has in the fold's training women, so that its amount is hidden and the
-    picture stays a bone.
+    A covered part is filled with the mean density of its compartment in the fold's training women. This hides how much
+    bone there is, and the picture still looks like a bone.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        The protocol and repeat in splits.csv whose networks are asked.
+    recipe : Recipe
+        The recipe that they were trained with.
 
     Returns
     -------
     DataFrame
-        part, area (its mean share of the bone), moved (mean absolute change of the score, logits), estimate, low, high (the
-        AUC with the part covered), lost (AUC before minus after), lost_low, lost_high, n, events; first ``nothing``.
+        part, area (its mean share of the bone), moved (mean absolute change of the score, logits), estimate, low, high
+        (the AUC with the part covered), n, events, lost (AUC before minus after), lost_low, lost_high. In the first row
+        nothing is covered.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> table = dq.networks.occlusion(run, bone="radius", protocol="all", repeat=0, recipe=recipe)
+    >>> table["part"].tolist()
+    ['nothing', 'cortex', 'trabecular core', 'lower quarter', 'right quarter', 'upper quarter', 'left quarter']
+    >>> float(table["area"][1:3].sum().round(3))  # cortex and core are the whole bone
+    1.0
     """
     rows: list[dict[str, Any]] = []
     for model, items in held_out_folds(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe):
         fill = _fill(run, items, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
-        for person, part in items.groupby("participant_id"):
-            images = batch_of(run, part, bone=bone, recipe=recipe)
+        for person, her_items in items.groupby("participant_id"):
+            images = batch_of(run, her_items, bone=bone, recipe=recipe)
             mask = image_masks(run, str(person), bone, view=recipe.view)
             covers = _covers(mask)
             batch = torch.cat([images, *(_covered(images, mask, cover, fill) for cover in covers.values())])
@@ -54,31 +87,34 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
             rows += [
                 {
                     "participant_id": person,
-                    "outcome": int(part["outcome"].iloc[0]),
+                    "outcome": int(her_items["outcome"].iloc[0]),
                     "part": name,
                     "area": area,
-                    "score": x,
+                    "score": logit,
                 }
-                for name, area, x in zip(("nothing", *covers), areas, logits, strict=True)
+                for name, area, logit in zip(("nothing", *covers), areas, logits, strict=True)
             ]
     table = pd.DataFrame(rows)
     whole = table[table["part"] == "nothing"].set_index("participant_id")
-    found = []
-    for name, part in table.groupby("part", sort=False):
-        part = part.set_index("participant_id").loc[whole.index]
-        lost = compare_auc(whole["outcome"], whole["score"], part["score"])
-        moved = float((part["score"] - whole["score"]).abs().mean())
+    losses = []
+    for name, of_part in table.groupby("part", sort=False):
+        covered = of_part.set_index("participant_id").loc[whole.index]
+        lost = compare_auc(whole["outcome"], whole["score"], covered["score"])
+        moved = float((covered["score"] - whole["score"]).abs().mean())
         ends = {"lost": lost.estimate, "lost_low": lost.low, "lost_high": lost.high}
-        found.append(
-            {"part": name, "area": float(part["area"].mean()), "moved": moved}
-            | auc(part["outcome"], part["score"]).row()
+        losses.append(
+            {"part": name, "area": float(covered["area"].mean()), "moved": moved}
+            | auc(covered["outcome"], covered["score"]).row()
             | ends
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(losses)
 
 
 def _covers(mask: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
-    """The parts that are covered in turn, image by image: a bone is not as thick at its end as it is above."""
+    """Masks of the parts that are covered, one after the other.
+
+    Each image has its own masks, since a bone is wider at its end than above.
+    """
     inside = of_bone(mask)
     around = np.stack([quarters(image) if image.any() else np.zeros(image.shape, np.intp) for image in inside])
     parts = {"cortex": mask == CORTICAL, "trabecular core": mask == TRABECULAR}
@@ -88,7 +124,7 @@ def _covers(mask: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
 def _covered(
     images: torch.Tensor, mask: NDArray[np.uint8], cover: NDArray[np.bool_], fill: dict[int, float]
 ) -> torch.Tensor:
-    """Images with a part at its compartment's mean."""
+    """Images in which a part shows the mean density of its compartment."""
     done = images.clone()
     for label, value in fill.items():
         done[torch.from_numpy(cover & (mask == label))[:, None].expand_as(done)] = value
@@ -96,7 +132,7 @@ def _covered(
 
 
 def _fill(run: Run, items: pd.DataFrame, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> dict[int, float]:
-    """Mean of each compartment over the women of the other folds, in units of the window."""
+    """Mean density of each compartment in the women of the other folds, as a share of the density window."""
     others = items_of_others(run, items, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)[
         "participant_id"
     ].unique()

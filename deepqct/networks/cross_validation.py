@@ -1,4 +1,4 @@
-"""Every fold of a bone trained and scored: the networks' out-of-fold scores and risks."""
+"""Training and scoring every fold of a bone: the networks' out-of-fold scores and risks."""
 
 from __future__ import annotations
 
@@ -34,29 +34,43 @@ def cross_validate(
     run, bone, recipe, workers, progress
         As in `train_fold`.
     repeats : int
-        The networks are trained on so many of the repeats in splits.csv.
+        How many of the repeats in splits.csv the networks are trained on, from the first.
     stacking : str
-        ``strict`` trains a network without each pair of folds as well, K(K−1)/2 of them, and writes
-        scores_<bone>_inner.csv.
+        ``standard`` trains one network a fold. ``strict`` trains a network without each pair of folds as well,
+        K(K−1)/2 of them for K folds, and writes scores_<bone>_inner.csv.
 
     Returns
     -------
     DataFrame
         protocol, repeat, participant_id, fold, split, score, risk. A test patient's score is the mean over the folds'
         networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
+
+    Raises
+    ------
+    ValueError
+        If nobody has this bone, or strict stacking is asked for with fewer than 3 folds; and as in `train_fold`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> scores = dq.cross_validate(dq.run.example_run(), bone="radius", recipe=dq.run.example.RECIPE)
+    radius · all · repeat 0 · fold 0: trained before, kept
+    radius · all · repeat 0 · fold 1: trained before, kept
+    >>> len(scores), scores["participant_id"].nunique(), bool(scores["risk"].between(0, 1).all())
+    (12, 12, True)
     """
     splits = measured(run, bone=bone)
     splits = splits[splits["repeat"] < repeats]
-    own = (recipe or Recipe()).control == "none"
-    if not own:  # a control is judged by the first protocol and repeat
+    is_control = (recipe or Recipe()).control != "none"
+    if is_control:  # a control is judged by the first protocol and repeat
         first = splits.sort_values(["protocol", "repeat"]).iloc[0]
         splits = splits[(splits["protocol"] == first["protocol"]) & (splits["repeat"] == first["repeat"])]
     folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
-    if stacking == "strict" and own and folds < 3:
+    if stacking == "strict" and not is_control and folds < 3:
         raise ValueError(
             f"Strict stacking needs at least 3 folds, and splits.csv has {folds} with the {bone}; raise folds in 01."
         )
-    if own:
+    if not is_control:
         run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks than those trained now
     tables = []
     places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
@@ -70,7 +84,7 @@ def cross_validate(
     keys = ["protocol", "repeat", "participant_id", "fold", "split"]
     mean = table.groupby(keys)["score"].mean().reset_index()
     scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
-    if own:  # a control's scores must never be taken for the bone's
+    if not is_control:  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
         if stacking == "strict":
             pairs = splits[splits["fold"] != "test"]
@@ -80,17 +94,17 @@ def cross_validate(
 
 
 def _inner_scores(run: Run, splits: pd.DataFrame, *, bone: str, **settings: Any) -> pd.DataFrame:
-    """What strict stacking is fitted on: protocol, repeat, participant_id, held_out, fold, score.
+    """The scores that strict stacking is fitted on: protocol, repeat, participant_id, held_out, fold, score.
 
-    For each held-out fold the patients of every other fold are scored by networks that saw neither.
+    For each held-out fold, the patients of every other fold are scored by a network that saw neither of the two folds.
     """
-    parts = []
-    for (protocol, repeat), part in splits.groupby(["protocol", "repeat"]):
-        fold_of = part.set_index("participant_id")["fold"]
+    tables = []
+    for (protocol, repeat), repeat_splits in splits.groupby(["protocol", "repeat"]):
+        fold_of = repeat_splits.set_index("participant_id")["fold"]
         place: dict[str, Any] = {"protocol": protocol, "repeat": repeat}
-        for one, other in combinations(sorted(fold_of.unique()), 2):
-            scored = train_fold(run, bone=bone, fold=one, without=other, **place, **settings).drop(columns="split")
+        for first, second in combinations(sorted(fold_of.unique()), 2):
+            scored = train_fold(run, bone=bone, fold=first, without=second, **place, **settings).drop(columns="split")
             fold = scored["participant_id"].map(fold_of)
-            parts.append(scored.assign(**place, fold=fold, held_out=fold.map({one: other, other: one})))
+            tables.append(scored.assign(**place, fold=fold, held_out=fold.map({first: second, second: first})))
     columns = ["protocol", "repeat", "participant_id", "held_out", "fold", "score"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True)[columns]

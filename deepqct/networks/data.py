@@ -1,4 +1,4 @@
-"""Which images a bone's networks see: whose, in which fold, with which outcome."""
+"""The data of a bone's networks: whose images they see, in which fold, with which outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ from deepqct.run_tables import patients_of, run_outcome
 
 
 def measured(run: Run, *, bone: str) -> pd.DataFrame:
-    """The rows of splits.csv whose patient has this bone's stack.
+    """The rows of splits.csv of the patients who have a stack of this bone.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run with its splits.
+    bone : str
+        radius, ulna, tibia or fibula.
 
     Raises
     ------
@@ -33,26 +40,62 @@ def measured(run: Run, *, bone: str) -> pd.DataFrame:
         If nobody has this bone.
     """
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
-    there = [person for person in splits["participant_id"].unique() if run.stack_record(person, bone).exists()]
-    part = splits[splits["participant_id"].isin(there)]
-    if part.empty:
+    people = [person for person in splits["participant_id"].unique() if run.stack_record(person, bone).exists()]
+    rows = splits[splits["participant_id"].isin(people)]
+    if rows.empty:
         raise ValueError(
             f"Nobody has a stack of the {bone}; see curation.csv for the scans that failed, or leave it out by bone=…."
         )
-    return part
+    return rows
 
 
 def first_fold(run: Run, *, bone: str) -> dict[str, Any]:
-    """protocol, repeat and fold of the first row of splits.csv with this bone that is no test patient."""
+    """Protocol, repeat and fold of the first row in splits.csv whose patient has this bone and is not a test patient.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run with its splits.
+    bone : str
+        radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    dict
+        protocol, repeat and fold, as the other functions of the networks take them.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> "{protocol}, repeat {repeat}, fold {fold}".format(**dq.networks.first_fold(dq.run.example_run(), bone="radius"))
+    'all, repeat 0, fold 0'
+    """
     splits = measured(run, bone=bone).query("fold != 'test'")
     return {name: splits[name].iloc[0] for name in ("protocol", "repeat", "fold")}
 
 
 def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> pd.DataFrame:
-    """One row an image: participant_id, fold, outcome, image; patients without this bone's stack are left out.
+    """A table of the images of a bone, one row each; patients without a stack of this bone are left out.
 
-    The control ``permuted`` deals the outcomes out anew among the patients of each fold: across folds, a fold with more
-    events would leave fewer to train on, and pooled scores would come out below chance.
+    The control ``permuted`` permutes the outcomes among the patients within each fold. If they were permuted across
+    folds, a fold that got more events would leave fewer to train on, and scores of all folds together would lie below
+    chance.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run with its splits.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        Which rows of splits.csv.
+    recipe : Recipe
+        How many images each patient has, and the control.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, fold, outcome (0 or 1), image (its number in the stack, from 0).
 
     Raises
     ------
@@ -60,13 +103,13 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
         If nobody has this bone, or the splits lack the protocol or repeat.
     """
     splits = measured(run, bone=bone)
-    part = splits[(splits["protocol"] == protocol) & (splits["repeat"] == repeat)]
-    if part.empty:
+    rows = splits[(splits["protocol"] == protocol) & (splits["repeat"] == repeat)]
+    if rows.empty:
         raise ValueError(
             f"splits.csv has no repeat {repeat} of protocol {protocol!r}; draw the splits with more repeats."
         )
-    outcome = part["participant_id"].map(run_outcome(run)).to_numpy()
-    people = part[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
+    outcome = rows["participant_id"].map(run_outcome(run)).to_numpy()
+    people = rows[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
     if recipe.control == "permuted":
         rng = np.random.default_rng(seed_of(recipe.seed, "permuted", bone, protocol, repeat))
         patients = patients_of(run)[people["participant_id"]]
@@ -75,7 +118,20 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
 
 
 def seed_of(seed: int, *place: object) -> int:
-    """A seed of its own for each fold, so that no fold depends on which were trained before it."""
+    """A separate seed for each fold, so that no fold depends on which folds were trained before it.
+
+    Parameters
+    ----------
+    seed : int
+        The seed of the recipe.
+    *place : object
+        Whatever tells one fold from another, such as the bone, the protocol, the repeat and the fold.
+
+    Returns
+    -------
+    int
+        From 0 to 2³² − 1, the same on every machine.
+    """
     digest = hashlib.sha256(json.dumps([seed, *map(str, place)]).encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
@@ -91,7 +147,7 @@ def bone_dataloaders(
     recipe: Recipe | None = None,
     workers: int = 0,
 ) -> DataLoaders:
-    """Training images of every other fold, and the held-out fold as the validation set.
+    """Fastai data of one fold: the images of all other folds to train on, and its own as the validation set.
 
     Parameters
     ----------
@@ -102,24 +158,35 @@ def bone_dataloaders(
     fold : int or str
         The fold that is held out.
     without : int or str, optional
-        Another fold that takes no part.
+        Another fold, whose patients are neither trained on nor validated.
     protocol, repeat : str, int
         Which rows of splits.csv.
     recipe : Recipe, optional
-        Images and batch size.
+        What the images are, and how many make a batch; by default that of `Recipe`.
     workers : int
-        Processes that load images; the batches do not depend on it.
+        Number of processes that load images, 0 for none beside this one; the batches do not depend on it.
 
     Returns
     -------
     fastai DataLoaders
-        Batches of (batch, 3, y, x) and the outcome.
+        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1.
 
     Raises
     ------
     ValueError
         If the fold does not exist, or leaves no patient on one side; if workers are asked for where processes are not
         forked.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> dls = dq.networks.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
+    >>> images, outcomes = dls.one_batch()
+    >>> tuple(images.shape), tuple(outcomes.shape)
+    ((4, 3, 32, 32), (4,))
+    >>> set(dls.train.items["participant_id"]) & set(dls.valid.items["participant_id"])
+    set()
     """
     recipe = recipe or Recipe()
     _can_fork(workers)
@@ -158,14 +225,24 @@ def show_images(dls: DataLoaders, *, most: int = 9, seed: int = 0) -> NDArray[An
     dls : fastai DataLoaders
         From `bone_dataloaders`.
     most : int
-        Images at most.
+        The largest number of images that are drawn.
     seed : int
-        Of the batch and its augmentation; what is drawn at random afterwards does not depend on it.
+        Seed of the batch and of its augmentation; whatever is random afterwards does not depend on it.
 
     Returns
     -------
     array of Axes
-        One an image.
+        The axes of the figure, one for each image.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> dls = dq.networks.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
+    >>> with warnings.catch_warnings(action="ignore"):  # NumPy's, of how matplotlib reads a tensor
+    ...     len(dq.networks.show_images(dls, most=3))
+    3
     """
     with no_random(seed):
         dls.show_batch(max_n=most)
@@ -173,7 +250,7 @@ def show_images(dls: DataLoaders, *, most: int = 9, seed: int = 0) -> NDArray[An
 
 
 def _can_fork(workers: int) -> None:
-    """Refuse workers where a process begins anew: fastai's data cannot be sent to it."""
+    """Refuse workers where processes are not forked, since fastai's data cannot be sent to them."""
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     if workers and method != "fork":
         raise ValueError(f"workers is {workers}, and processes are made by {method} here, not by fork; use workers=0.")

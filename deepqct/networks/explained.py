@@ -1,4 +1,4 @@
-"""What networks looked at in held-out women, kept so that it can be shown without a network."""
+"""Where networks looked in held-out women, kept in files so that it can be shown without a network."""
 
 from __future__ import annotations
 
@@ -15,21 +15,31 @@ from deepqct.folder import Run, write_whole
 
 @dataclass(frozen=True)
 class Explained:
-    """One held-out woman's bone and what her score rests on.
+    """Pictures of one held-out woman's bone and of the places that her score rests on.
 
     Parameters
     ----------
     participant_id : str
+        The woman, as in participants.tsv.
     outcome : int
-        0 or 1.
+        1 with the outcome, 0 without.
     score : float
-        Mean logit over her images.
+        Mean logit over her images, from the network that has not seen her.
     density : (y, x) float32, mgHA/cm³
         The middle slab of her middle image.
     inside : (y, x) bool
-        Where her bone is, in most of its slices.
+        True where her bone lies in at least half of the slices.
     heat : (y, x) float32
-        Saliency, mean over her images; its sum is 1, or 0 where nothing moves her score.
+        Saliency, mean over her images. It adds up to 1, or to 0 where no place moves her score.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> bone = np.hypot(*(np.mgrid[:32, :32] - 15.5)) < 12
+    >>> woman = dq.networks.Explained("sub-0001", 1, 0.4, np.float32(300) * bone, bone, np.float32(bone / bone.sum()))
+    >>> round(float(woman.heat[:16].sum()), 2)  # the upper half of an even spread
+    0.5
     """
 
     participant_id: str
@@ -41,52 +51,84 @@ class Explained:
 
 
 def keep_explained(run: Run, explained: Sequence[Explained], *, bone: str) -> Path:
-    """Write saliency_<bone>.npz: pictures of each woman by themselves, densities and saliencies at half precision."""
+    """Write saliency_<bone>.npz, in which the pictures of each woman can be read without those of the others.
+
+    Parameters
+    ----------
+    run : Run
+        The run whose folder the file is written to.
+    explained : sequence of Explained
+        From `explain`; densities and saliencies are kept at half precision.
+    bone : str
+        radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> woman = dq.networks.load_explained(dq.run.example_run(), bone="radius", participant_id="sub-0001")
+    >>> dq.networks.keep_explained(dq.Run(Path(tempfile.mkdtemp())), [woman], bone="radius").name
+    'saliency_radius.npz'
+    """
     path = run.saliency(bone)
     pictures: dict[str, Any] = {
         f"{kind}_{number}": picture
-        for number, one in enumerate(explained)
+        for number, woman in enumerate(explained)
         for kind, picture in (
-            ("density", one.density.astype(np.float16)),
-            ("inside", one.inside),
+            ("density", woman.density.astype(np.float16)),
+            ("inside", woman.inside),
             # Times its size, so that an even spread is 1 and not below what half precision can tell from 0.
-            ("heat", (one.heat * one.heat.size).astype(np.float16)),
+            ("heat", (woman.heat * woman.heat.size).astype(np.float16)),
         )
     }
-    with write_whole(path) as part, part.open("wb") as file:
+    with write_whole(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(
             file,
-            participant_id=np.array([one.participant_id for one in explained], dtype=np.str_),
-            outcome=np.array([one.outcome for one in explained], np.int8),
-            score=np.array([one.score for one in explained], np.float64),
+            participant_id=np.array([woman.participant_id for woman in explained], dtype=np.str_),
+            outcome=np.array([woman.outcome for woman in explained], np.int8),
+            score=np.array([woman.score for woman in explained], np.float64),
             **pictures,
         )
     return path
 
 
 def load_explained(run: Run, *, bone: str, participant_id: str) -> Explained | None:
-    """One held-out woman of a trained bone; only her pictures are read.
+    """What `keep_explained` has kept of one held-out woman; the pictures of the others are not read.
 
     Parameters
     ----------
     run : Run
+        A run in which this bone is trained.
     bone : str
         radius, ulna, tibia or fibula.
     participant_id : str
-        Whose.
+        The woman, as in participants.tsv.
 
     Returns
     -------
     Explained or None
         None where 02_train_bone has not run, or has not explained her.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.networks.load_explained(dq.run.example_run(), bone="radius", participant_id="sub-0001")
+    >>> woman.heat.shape, round(float(woman.heat.sum()), 2)
+    ((32, 32), 1.0)
     """
     if not run.saliency(bone).exists():
         return None
     with np.load(run.saliency(bone), allow_pickle=False) as kept:
-        (there,) = np.nonzero(kept["participant_id"] == participant_id)
-        if not len(there):
+        (numbers,) = np.nonzero(kept["participant_id"] == participant_id)
+        if not len(numbers):
             return None
-        number = int(there[0])
+        number = int(numbers[0])
         density, inside, heat = (kept[f"{kind}_{number}"] for kind in ("density", "inside", "heat"))
         return Explained(
             participant_id=participant_id, outcome=int(kept["outcome"][number]), score=float(kept["score"][number]),

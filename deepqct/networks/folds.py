@@ -1,4 +1,4 @@
-"""The files of a bone's trained folds: where they lie, what they were made from, and what can be read back from them."""
+"""The files of a bone's trained folds: where they lie, what they were made from, and how they are read back."""
 
 from __future__ import annotations
 
@@ -20,12 +20,36 @@ from deepqct.run_tables import main_rows, run_outcome
 
 
 def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> torch.nn.Module:
-    """The trained network of one fold, for looking at: on the processor, not to be trained.
+    """The trained network of one fold, on the processor and ready to score images.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        As in splits.csv.
+    fold : str
+        The fold that was held out, whose patients the network has not seen.
+
+    Returns
+    -------
+    Module
+        A body and a head, which give one logit for each image (channels, y, x).
 
     Raises
     ------
     FileNotFoundError
         If the fold has not been trained.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import torch
+    >>> model = dq.networks.load_fold(dq.run.example_run(), bone="radius", protocol="all", repeat=0, fold="0")
+    >>> tuple(model(torch.zeros(5, 3, 32, 32)).shape)
+    (5, 1)
     """
     files = FoldFiles(place_of(run, bone=bone, protocol=protocol, repeat=repeat), fold)
     run.require(files.record, written_by="02_train_bone")
@@ -36,8 +60,28 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
 
 
 def training_history(run: Run, *, bone: str) -> pd.DataFrame:
-    """The losses of every fold of splits.csv and epoch: protocol, repeat, fold, epoch, train_loss, valid_loss."""
-    there = set(measured(run, bone=bone)[["protocol", "repeat", "fold"]].itertuples(index=False, name=None))
+    """The losses of every epoch of every trained fold that splits.csv still has.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    DataFrame
+        epoch (from 1), train_loss, valid_loss (cross-entropy in nats; of the held-out fold), protocol, repeat, fold.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> history = dq.networks.training_history(dq.run.example_run(), bone="radius")
+    >>> history[["protocol", "repeat", "fold", "epoch"]].to_numpy().tolist()
+    [['all', 0, '0', 1], ['all', 0, '1', 1]]
+    """
+    in_splits = set(measured(run, bone=bone)[["protocol", "repeat", "fold"]].itertuples(index=False, name=None))
     tables = [
         read_table(path).assign(
             protocol=path.parent.parent.name,
@@ -47,22 +91,64 @@ def training_history(run: Run, *, bone: str) -> pd.DataFrame:
         for path in sorted(run.models(bone).glob("*/repeat*/fold*_history.csv"))
     ]
     table = pd.concat(tables, ignore_index=True)
-    known = [place in there for place in table[["protocol", "repeat", "fold"]].itertuples(index=False, name=None)]
+    known = [place in in_splits for place in table[["protocol", "repeat", "fold"]].itertuples(index=False, name=None)]
     return table[known].reset_index(drop=True)
 
 
 def with_outcome(run: Run, scores: pd.DataFrame) -> pd.DataFrame:
-    """`scores` with each patient's outcome, 0 or 1, as a column of that name."""
-    return scores.assign(outcome=scores["participant_id"].map(run_outcome(run)).astype(int))
+    """The scores with each patient's outcome in a new column, ``outcome``.
 
-
-def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> pd.DataFrame:
-    """The patients whom the out-of-fold risk of protocol ``all`` gets most wrong.
+    Parameters
+    ----------
+    run : Run
+        The run that the patients belong to.
+    scores : DataFrame
+        With the column participant_id, as `cross_validate` returns it.
 
     Returns
     -------
     DataFrame
-        participant_id, the outcome, risk, loss (cross-entropy in nats), worst first.
+        The rows and columns of `scores`, and outcome, 0 or 1.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> scores = dq.networks.with_outcome(run, dq.folder.read_table(run.scores("radius")))
+    >>> scores["outcome"].value_counts().to_dict()
+    {0: 7, 1: 5}
+    """
+    return scores.assign(outcome=scores["participant_id"].map(run_outcome(run)).astype(int))
+
+
+def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> pd.DataFrame:
+    """The patients whose out-of-fold risk is furthest from their outcome.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+    scores : DataFrame
+        From `cross_validate`; the first protocol in it counts, and the mean risk over its repeats.
+    most : int
+        The largest number of patients that are returned.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, the outcome under its own name, risk, loss (cross-entropy in nats), worst first.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> scores = dq.folder.read_table(run.scores("radius")).assign(risk=0.9)  # as if everybody had a high risk
+    >>> dq.networks.top_losses(run, bone="radius", scores=scores, most=2)[["fracture", "loss"]].round(2)
+       fracture  loss
+    0         0   2.3
+    1         0   2.3
     """
     outcome = run_outcome(run)
     table = main_rows(scores)
@@ -74,14 +160,34 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
 
 
 def place_of(run: Run, *, bone: str, protocol: str, repeat: int, control: str = "none") -> Path:
-    """The folder of one repeat's folds."""
+    """The folder in which the files of one repeat's folds lie.
+
+    Parameters
+    ----------
+    run : Run
+        The run that the networks belong to.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        As in splits.csv.
+    control : str
+        As in `Recipe`; the networks of a control have a folder of their own.
+    """
     within = run.models(bone) if control == "none" else run.models(bone) / "controls" / control
     return within / protocol / f"repeat{repeat}"
 
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of one trained fold; the record is written last and makes the others count."""
+    """The files of one trained fold; they count only where there is a record, which is written last.
+
+    Parameters
+    ----------
+    folder : Path
+        From `place_of`.
+    fold : str
+        The fold that was held out; of two folds left out, both, as in ``0-1``.
+    """
 
     folder: Path
     fold: str
@@ -91,48 +197,118 @@ class FoldFiles:
 
     @property
     def scores(self) -> Path:
-        """Scores of the patients whom this fold's network has not seen."""
+        """The table of scores of the patients whom this fold's network has not seen."""
         return self._file("_scores.csv")
 
     @property
     def record(self) -> Path:
-        """What the fold was made from."""
+        """The record of what the fold was made from."""
         return self._file(".json")
 
     @property
     def weights(self) -> Path:
-        """The trained network's weights."""
+        """The weights of the trained network."""
         return self._file(".safetensors")
 
     def done(self, made_from: dict[str, Any]) -> bool:
-        """True if the files were made from exactly this."""
+        """True if there are files and they were made from exactly this.
+
+        Parameters
+        ----------
+        made_from : dict
+            As it was given to `write`.
+        """
         return self.record.exists() and read_json(self.record) == made_from
 
     def write(
         self, model: torch.nn.Module, *, scores: pd.DataFrame, history: pd.DataFrame, made_from: dict[str, Any]
     ) -> None:
-        """Write the files of a trained fold, the record last."""
+        """Write the files of a trained fold, the record last.
+
+        Parameters
+        ----------
+        model : Module
+            The trained network.
+        scores : DataFrame
+            participant_id, split, score.
+        history : DataFrame
+            epoch, train_loss, valid_loss.
+        made_from : dict
+            All that the files depend on, such as the recipe and a hash of the data; written as JSON.
+        """
         self.record.unlink(missing_ok=True)
-        with write_whole(self.weights) as part:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, part)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        with write_whole(self.weights) as unfinished:
+            save_file(tensors, unfinished)
         write_table(self.scores, scores)
         write_table(self._file("_history.csv"), history)
         write_json(self.record, made_from)
 
 
 def held_out_folds(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> Any:
-    """Each fold's network with the items that it has not seen."""
+    """Each fold's network with the images that it has not seen, fold by fold; the test set is left out.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        As in splits.csv.
+    recipe : Recipe
+        The recipe that the networks were trained with.
+
+    Yields
+    ------
+    model : Module
+        From `load_fold`.
+    items : DataFrame
+        The rows of `items_of` of the fold that was held out.
+    """
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     for fold in sorted(set(items["fold"]) - {"test"}):
         yield load_fold(run, bone=bone, protocol=protocol, repeat=repeat, fold=fold), items[items["fold"] == fold]
 
 
 def batch_of(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe) -> torch.Tensor:
-    """The images of some items as one batch."""
+    """The images that some rows of `items_of` name, as one batch.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    items : DataFrame
+        Rows of `items_of`.
+    bone : str
+        radius, ulna, tibia or fibula.
+    recipe : Recipe
+        What the images are.
+
+    Returns
+    -------
+    (images, channels, y, x) Tensor
+        0 and 1 are the edges of the density window.
+    """
     return torch.stack([BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in items.itertuples()])
 
 
 def items_of_others(run: Run, items: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The items of the women of the other folds: those whom the network of `items` has seen."""
+    """The images of the women of the other folds, whom the network of these images' fold has seen.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    items : DataFrame
+        Rows of `items_of` of one fold.
+    **where
+        bone, protocol, repeat and recipe, as in `items_of`.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `items_of`, of neither that fold nor the test set.
+    """
     everybody = items_of(run, **where)
     return everybody[~everybody["fold"].isin(["test", *items["fold"].unique()])]

@@ -1,4 +1,4 @@
-"""What a network sees: images of one bone as fastai items, the same density scale for all, and their augmentation."""
+"""What a network sees: images of one bone as fastai items, all on the same density scale, and their augmentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepqct.networks.recipe import Recipe, View
 
 # Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
 MEAN, SD = 0.4, 0.25
-REMOVED = 0.0  # mgHA/cm³, about soft tissue
+REMOVED = 0.0  # mgHA/cm³ of what is removed, about that of soft tissue
 SILHOUETTE = 1000.0  # mgHA/cm³ of a bone of which only the outline is shown
 RIM_MM = 1.0  # beyond the outline, where the bone still shines through
 # Augmentation, our choice. Precision of Tt.vBMD is 0.5 to 0.7 % of about 300 mgHA/cm³ (Neeteson 2023,
@@ -31,35 +31,56 @@ NOISE_MGHA, DENSITY_SHIFT_MGHA = 20.0, 2.0
 
 
 class BoneImage(TensorImage):
-    """Slabs of one bone: (channels, y, x), 0 and 1 at the edges of the density window."""
+    """An image of one bone as fastai takes it: (channels, y, x), where 0 and 1 are the edges of the density window."""
 
     @classmethod
     def of(cls, item: Any, *, run: Run, bone: str, recipe: Recipe) -> Self:
-        """The image that one row of the items table names."""
+        """The image that one row of `items_of` names.
+
+        Parameters
+        ----------
+        item : named tuple
+            With participant_id and image, its number in the stack.
+        run : Run
+            A curated run.
+        bone : str
+            radius, ulna, tibia or fibula.
+        recipe : Recipe
+            What the image is.
+        """
         density = bone_images(run, item.participant_id, bone, view=recipe.view)[item.image].astype(np.float32)
         return cls(torch.from_numpy(np.clip((density - recipe.low) / (recipe.high - recipe.low), 0.0, 1.0)))
 
     def show(self, ctx: Any = None, **kwargs: Any) -> Any:
-        """Draw the middle slab in grey."""
+        """Draw the middle slab in grey.
+
+        Parameters
+        ----------
+        ctx : Axes, optional
+            Where it is drawn; by default in a new figure.
+        **kwargs
+            As in `TensorImage.show`.
+        """
         middle = self.shape[0] // 2
         return TensorImage(self[middle : middle + 1]).show(ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1} | kwargs)
 
 
 def bone_images(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.int16]:
-    """All images of one woman's bone, read once a process.
+    """All images of one woman's bone; they stay in memory, so that each stack is read once in a process.
 
     Parameters
     ----------
     run : Run
         A curated run.
     participant_id, bone : str
-        Whose bone, and which.
+        The woman, and which of her bones.
     view : View
-        What of the bone they show.
+        What the images are.
 
     Returns
     -------
     (images, channels, y, x) int16, mgHA/cm³
+        From the first slice of the stack to the last.
 
     Raises
     ------
@@ -92,12 +113,27 @@ def _bone_images(run: Run, participant_id: str, bone: str, view: View, _: tuple[
     project = np.max if view.projection == "max" else np.mean
     slabs = _slabs(density.shape[0], voxel_mm[0], view=view)
     return np.stack(
-        [np.stack([np.rint(project(seen[part], axis=0)) for part in image]).astype(np.int16) for image in slabs]
+        [np.stack([np.rint(project(seen[slab], axis=0)) for slab in image]).astype(np.int16) for image in slabs]
     )
 
 
 def image_masks(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.uint8]:
-    """The commonest label of each pixel over the slices of each image: (images, y, x), labels as in stacks.py."""
+    """The most frequent label of each pixel over the slices of each image.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    participant_id, bone : str
+        The woman, and which of her bones.
+    view : View
+        What the images are.
+
+    Returns
+    -------
+    (images, y, x) uint8
+        Labels as in `deepqct.curation.stacks`.
+    """
     _, mask, voxel_mm = load_stack(run, participant_id, bone)
     mask = cropped(mask, view.crop)
     labels = np.unique(mask)
@@ -107,12 +143,12 @@ def image_masks(run: Run, participant_id: str, bone: str, *, view: View) -> NDAr
 
 
 def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pixel_mm: float) -> NDArray[np.float32]:
-    """A stack's densities with what the view hides taken away."""
+    """The densities of a stack without what the view hides."""
     inside = of_bone(mask)
     if view.control == "silhouette":
         return np.where(inside, np.float32(SILHOUETTE), np.float32(REMOVED))
     if view.control == "background":
-        # Bones, and the rim into which they are blurred, give way to what surrounds them in that slice.
+        # Bones, and the rim into which they are blurred, get the density of what surrounds them in that slice.
         disc, width = ndimage.generate_binary_structure(2, 1)[None], max(round(RIM_MM / pixel_mm), 1)
         hidden = ndimage.binary_dilation(mask > 0, disc, iterations=width)
         around = ndimage.binary_dilation(hidden, disc, iterations=width) & ~hidden
@@ -124,7 +160,15 @@ def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pi
 
 
 def cropped(stack: NDArray[Any], share: float) -> NDArray[Any]:
-    """The middle of each slice."""
+    """The middle of each slice of a stack.
+
+    Parameters
+    ----------
+    stack : (z, y, x) array
+        Its slices are square.
+    share : float
+        Edge of what is kept, as a share of the whole edge; 1 keeps all.
+    """
     size = stack.shape[1]
     edge = (size - round(size * share)) // 2
     return stack[:, edge : edge + round(size * share), edge : edge + round(size * share)]
@@ -132,19 +176,32 @@ def cropped(stack: NDArray[Any], share: float) -> NDArray[Any]:
 
 def _slabs(slices: int, slice_mm: float, *, view: View) -> list[list[NDArray[np.intp]]]:
     """The slices of each slab of each image: equal shares of the stack, and in each share equal distances."""
-    found = []
+    slabs = []
     for share in np.array_split(np.arange(slices), view.images):
         if view.slab_mm == 0 and len(share) >= view.channels:
-            found.append(np.array_split(share, view.channels))
+            slabs.append(np.array_split(share, view.channels))
             continue
         thick = min(max(round(view.slab_mm / slice_mm), 1), len(share))
         starts = np.rint(np.linspace(0, len(share) - thick, view.channels)).astype(int)
-        found.append([share[start : start + thick] for start in starts])
-    return found
+        slabs.append([share[start : start + thick] for start in starts])
+    return slabs
 
 
 def augmentation(recipe: Recipe) -> list[Callable[..., Any]]:
-    """Fastai's batch transforms that leave density what it is, but for noise; lighting and warping would not."""
+    """Fastai's batch transforms for training; apart from a little noise they do not change densities.
+
+    Fastai's changes of lighting and its warping are left out, since they would.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Whether to augment, and the density window.
+
+    Returns
+    -------
+    list of callable
+        Empty without augmentation.
+    """
     if not recipe.augment:
         return []
     window = recipe.high - recipe.low
@@ -157,19 +214,36 @@ def augmentation(recipe: Recipe) -> list[Callable[..., Any]]:
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """Images as the network takes them: plain tensors around 0."""
+    """Images as the network takes them: plain tensors whose values lie around 0.
+
+    Parameters
+    ----------
+    images : (images, channels, y, x) Tensor
+        As `BoneImage` gives them.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+    """
     return (torch.Tensor(images) - MEAN) / SD
 
 
 def _shift(x: torch.Tensor) -> torch.Tensor:
-    """A small random shift of each image, as the matrix that fastai composes with the others."""
-    one, none = x.new_ones(x.size(0)), x.new_zeros(x.size(0))
+    """A small random shift of each image, as the matrix that fastai combines with those of turning and scaling."""
+    ones, zeros = x.new_ones(x.size(0)), x.new_zeros(x.size(0))
     along = [x.new_empty(x.size(0)).uniform_(-2 * SHIFT, 2 * SHIFT) for _ in range(2)]  # the field is 2 units wide
-    return affine_mat(one, none, along[0], none, one, along[1])
+    return affine_mat(ones, zeros, along[0], zeros, ones, along[1])
 
 
 class DensityNoise(RandTransform):
-    """Noise for each pixel, and one slight shift of density for each image; in units of the density window."""
+    """A transform that adds noise to each pixel and one slight shift of density to each image.
+
+    Parameters
+    ----------
+    noise, shift : float
+        Standard deviations of the two, as shares of the density window.
+    """
 
     order = 35  # after the shapes, before normalising
 

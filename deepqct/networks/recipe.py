@@ -1,4 +1,7 @@
-"""Everything that decides what a network sees and learns. All defaults are our choice; the abstract names ResNet34 only."""
+"""The settings that decide what a network sees and how it learns.
+
+All defaults are our choice; the abstract of the preprint (Chen 2024) names ResNet34 only.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,23 @@ from deepqct.folder import resolve
 BACKGROUNDS = ("remove", "keep")
 PROJECTIONS = ("mean", "max")
 WEIGHTS = ("imagenet", "none")
-# What a control shows in place of the bone, or whose outcome it learns; see controls.py.
+# Controls change what the images show, or which outcome is learnt; see controls.py.
 CONTROLS = ("permuted", "noise", "background", "silhouette")
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of a `Recipe` that decides what the images of a bone are; see there."""
+    """The settings of a `Recipe` that decide what the images of a bone are.
+
+    Parameters
+    ----------
+    images, channels, slab_mm, projection, crop, background
+        As in `Recipe`.
+    control : str
+        As in `Recipe`; none for permuted outcomes, which change no image.
+    seed : int
+        As in `Recipe` for images of noise, else 0.
+    """
 
     images: int
     channels: int
@@ -32,20 +45,22 @@ class View:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a network sees and how it learns; written beside its weights.
+    """The settings of what a network sees and how it learns; they are written beside its weights.
 
     Parameters
     ----------
     arch : str
-        A torchvision or timm backbone by name; the paper's is resnet34.
+        Name of a torchvision or timm backbone; the preprint's is resnet34.
     weights : str
-        ``imagenet``, from torch's cache or the internet; ``none``, random; or a safetensors file: a network of ours that
-        was trained on other patients, or the backbone's own.
-    epochs, batch_size : int
-        Length of the one-cycle schedule, after one epoch of the head alone where weights are given; images a step.
+        The weights that training begins with: ``imagenet``, from torch's cache or the internet; ``none``, random ones;
+        or the path of a safetensors file, of a network of ours that was trained on other patients, or of a backbone.
+    epochs : int
+        Length of the one-cycle schedule. Unless weights is none, one epoch in which only the head learns comes before.
+    batch_size : int
+        Images in one step of training.
     lr : float
-        Its highest learning rate. Where weights are given, that of the epoch of the head alone; then, as fastai's
-        ``fine_tune`` has it, half of it for the head, down to a two-hundredth for the first layers.
+        The highest learning rate of the schedule. Unless weights is none, the head alone learns at this rate;
+        afterwards, as in fastai's ``fine_tune``, the head at half of it and earlier layers at less, down to 1/200.
     images : int
         Images cut from each stack, from the first slice of the file to the last.
     channels : int
@@ -55,19 +70,29 @@ class Recipe:
     projection : str
         ``mean`` or ``max`` density across a slab.
     crop : float
-        Edge of what is kept of the field around the middle of the bone, as a share; 1 keeps all.
+        Edge of the square around the middle of the picture that is kept, as a share of the whole edge; 1 keeps all.
     low, high : float, mgHA/cm³
-        The fixed density window.
+        The edges of the density window, the same for all images; densities outside are set to the nearer edge.
     background : str
-        ``remove``: voxels outside the bone become 0 mgHA/cm³; ``keep``.
+        ``remove`` sets voxels outside the bone to 0 mgHA/cm³; ``keep`` leaves them.
     augment : bool
-        Turn, mirror, shift, scale and add noise in training.
+        Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
-        Augmented views beside the plain one when a patient is scored.
+        How many augmented views are scored beside the plain one (test-time augmentation).
     control : str
         ``none``, or one of `CONTROLS`; set by `deepqct.networks.run_controls`.
     seed : int
-        Each protocol, repeat and fold derives its own.
+        The seed from which each protocol, repeat and fold derives a separate one.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.Recipe(epochs=3, crop=0.8).arch
+    'resnet34'
+    >>> dq.Recipe(crop=1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.
     """
 
     arch: str = "resnet34"
@@ -90,13 +115,21 @@ class Recipe:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Self:
-        """The recipe among a notebook's parameters; ``control`` is none of them, since it is no way to train a bone."""
+        """The recipe that a notebook's parameters describe.
+
+        A parameter ``control`` is ignored, since a bone's own networks are never those of a control.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Names and values; what is no setting of a recipe is ignored, and what is missing keeps its default.
+        """
         names = [field.name for field in fields(cls) if field.name != "control"]
         return cls(**{name: parameters[name] for name in names if name in parameters})
 
     @property
     def view(self) -> View:
-        """What the images are: the same for two recipes that differ in training only."""
+        """The settings of the images alone; they are equal for two recipes that differ in training only."""
         values = {field.name: getattr(self, field.name) for field in fields(View)}
         values["control"] = "none" if self.control == "permuted" else self.control
         values["seed"] = self.seed if self.control == "noise" else 0
@@ -128,7 +161,7 @@ class Recipe:
 
 @cache
 def known_archs() -> frozenset[str]:
-    """Names of the backbones that torchvision and timm have."""
+    """The names of all backbones that torchvision and timm have."""
     import timm
     from torchvision import models
 

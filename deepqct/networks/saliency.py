@@ -1,10 +1,10 @@
-"""Where a network looks: Grad-CAM on held-out patients, and what it loses when a part of the bone is covered.
+"""Where a network looks: Grad-CAM on women whom it has not seen.
 
-Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Here the gradient is that of
-each cell's neighbourhood, not of the whole map (as in HiResCAM: Draelos and Carin 2020, arXiv:2011.08891), and the map
-counts from the usual woman of the other folds: what is as usual moves no score, and a woman of low risk is explained
-as well as one of high risk. Covering a part and scoring again asks the network itself, without any model of it. Both
-look at patients whom the network has not seen.
+Grad-CAM (Selvaraju 2017, doi:10.1109/ICCV.2017.74) weighs a network's maps by their gradients. Two things differ here.
+The gradient is the mean over each cell's neighbourhood, not over the whole map (compare HiResCAM: Draelos and Carin
+2020, arXiv:2011.08891). And the map of a reference woman, the mean over women of the other folds, is subtracted first:
+parts that look like the reference woman's do not change the score, and a woman of low risk is explained as well as one
+of high risk. For what a network loses when a part of the bone is covered, see covered.py.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from deepqct.networks.images import bone_images, cropped, normalised
 from deepqct.networks.recipe import Recipe
 from deepqct.work import say
 
-FINEST = 12  # the last map of at least this many cells along an edge is explained: the second of four stages at 96 px
-MOST_USUAL = 64  # women of the other folds, evenly taken, whose mean is the usual woman; our choice
-# Two boxes of four cells: the strides of the two stages after the map leave no lattice in the gradient.
+FINEST = 12  # the last map with at least this many cells along an edge is explained: at 96 px stage 2 of ResNet's 4
+MOST_USUAL = 64  # at most so many women of the other folds, evenly taken, make the reference woman; our choice
+# Two boxes of four cells, one after the other, so that the strides of the two stages after the map leave no lattice.
 _NEIGHBOURHOOD = torch.tensor([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]) / 16
-ANGLES, RADII = 72, 24  # cells of the registered bone, around and outwards
+ANGLES, RADII = 72, 24  # cells of the registered bone, around its centre and from the centre to the outline
 
 
 class NoMapsError(ValueError):
-    """A network that keeps no maps of places."""
+    """The network has no maps (channels, y, x), so that Grad-CAM cannot be computed."""
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What a network makes of the usual woman.
+    """The reference woman of a network: the means over some women whom it has seen.
 
     Parameters
     ----------
     features : (images, channels, y, x) Tensor
-        Mean of the explained map, for each image along the bone.
+        Mean of the explained map over the women, for each image along the bone separately.
     logit : float
-        Mean over women and images.
+        Mean logit over the women and their images.
     """
 
     features: torch.Tensor
@@ -55,16 +55,22 @@ class Usual:
 
 
 def usual(model: torch.nn.Module, women: Iterable[torch.Tensor], *, finest: int = FINEST) -> Usual:
-    """The usual woman of a network.
+    """The reference woman of a network, to whom others are compared.
 
     Parameters
     ----------
     model : Module
         A body and a head, as from `deepqct.networks.load_fold`.
     women : iterable of (images, channels, y, x) Tensor
-        Each woman's images, as `BoneImage` gives them, all of the same number; of women whom the network has seen.
+        Each woman's images, as `BoneImage` gives them, the same number for each; of women whom the network has seen.
     finest : int
-        The last map with at least so many cells along an edge is taken: later ones do not tell a cortex from its marrow.
+        The last map with at least so many cells along an edge is explained; later ones are too coarse to tell the
+        cortex from the marrow.
+
+    Raises
+    ------
+    NoMapsError
+        If the network has no maps, as a transformer.
     """
     total, logits = torch.zeros(1), []
     for images in women:
@@ -78,7 +84,7 @@ def usual(model: torch.nn.Module, women: Iterable[torch.Tensor], *, finest: int 
 def grad_cam(
     model: torch.nn.Module, images: torch.Tensor, *, reference: Usual, finest: int = FINEST
 ) -> NDArray[np.float32]:
-    """What each place of a woman's images adds to their logits beyond the usual woman's.
+    """How much each place of a woman's images raises or lowers their logits, compared with the reference woman.
 
     Parameters
     ----------
@@ -87,15 +93,20 @@ def grad_cam(
     images : (images, channels, y, x) Tensor
         As `BoneImage` gives them.
     reference : Usual
-        From `usual`, of the same network and `finest`.
+        From `usual`, of the same network and with the same `finest`.
     finest : int
         As in `usual`.
 
     Returns
     -------
     (images, y, x) float32, logits a cell of the map
-        Above 0 where the logit is raised. All cells of the map add up to what the logit gains over the usual woman's, as
-        far as the network is linear between the two and its gradient even within a neighbourhood.
+        Above 0 where the logit is raised. The cells of the map add up to the woman's logit minus the reference woman's,
+        as far as the network is linear between the two and its gradient is the same within each neighbourhood.
+
+    Raises
+    ------
+    NoMapsError
+        If the network has no maps, as a transformer.
     """
     with torch.enable_grad():
         logits, features = _seen(model, images, finest=finest)
@@ -106,17 +117,17 @@ def grad_cam(
 
 
 def _local_mean(maps: torch.Tensor) -> torch.Tensor:
-    """Maps averaged over `_NEIGHBOURHOOD`, along y and x, without what lies beyond the edge."""
+    """Maps averaged over `_NEIGHBOURHOOD`, along y and x; at an edge only cells inside of the map count."""
     stack, half = maps.flatten(0, 1)[:, None], len(_NEIGHBOURHOOD) // 2
     whole = torch.ones_like(stack[:1])
     for shape, padding in (((1, 1, -1, 1), (half, 0)), ((1, 1, 1, -1), (0, half))):
         kernel = _NEIGHBOURHOOD.to(stack.dtype).reshape(shape)
-        stack, whole = (torch.nn.functional.conv2d(part, kernel, padding=padding) for part in (stack, whole))
+        stack, whole = (torch.nn.functional.conv2d(summed, kernel, padding=padding) for summed in (stack, whole))
     return (stack / whole).reshape(maps.shape)
 
 
 def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of a batch and the map that is explained."""
+    """The logits of a batch, and the map that is explained."""
     layer = _layer(model.get_submodule("0"), images, finest=finest)
     keep = Hook(layer, lambda _, __, output: output, detach=False)
     try:
@@ -127,16 +138,16 @@ def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple
 
 
 def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch.nn.Module:
-    """The deepest part of the body whose map still has `finest` cells along an edge.
+    """The last layer, or block of layers, whose map still has `finest` cells along an edge.
 
     Raises
     ------
     NoMapsError
-        If no part has maps, as in a transformer.
+        If no layer has maps, as in a transformer.
     """
-    parts = list(body.children())
-    while len(parts) == 1:
-        parts = list(parts[0].children())
+    layers = list(body.children())
+    while len(layers) == 1:
+        layers = list(layers[0].children())
     sizes: dict[int, int] = {}
 
     def note(number: int) -> Callable[..., None]:
@@ -147,7 +158,7 @@ def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch
 
         return keep
 
-    hooks = [part.register_forward_hook(note(number)) for number, part in enumerate(parts)]
+    hooks = [layer.register_forward_hook(note(number)) for number, layer in enumerate(layers)]
     try:
         with torch.no_grad():
             body(normalised(images[:1]))
@@ -155,69 +166,98 @@ def _layer(body: torch.nn.Module, images: torch.Tensor, *, finest: int) -> torch
         for hook in hooks:
             hook.remove()
     if not sizes:
-        raise NoMapsError(f"{type(parts[0]).__name__ if parts else type(body).__name__} has no maps (channels, y, x).")
+        raise NoMapsError(
+            f"{type(layers[0]).__name__ if layers else type(body).__name__} has no maps (channels, y, x)."
+        )
     fine = [number for number, size in sizes.items() if size >= finest]
-    return parts[max(fine) if fine else min(sizes)]
+    return layers[max(fine) if fine else min(sizes)]
 
 
 def explain(
     run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe, most: int | None = None
 ) -> list[Explained]:
-    """Grad-CAM of every woman by the network of the fold that held her out, against the usual woman of the other folds.
+    """Grad-CAM of every woman, by the network of the fold that held her out.
 
-    Her heat is what moves her score the way it went: up for a woman above the usual score, down for one below.
+    She is compared with a reference woman, the mean over women of the other folds, whom the network has seen.
+    The heat of a woman whose score lies above the reference woman's shows the places that raise it; the heat of a woman
+    whose score lies below shows the places that lower it.
 
     Parameters
     ----------
-    run, bone, protocol, repeat
-        A trained bone of a run.
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+    protocol, repeat : str, int
+        The protocol and repeat in splits.csv whose networks are explained.
     recipe : Recipe
-        As it was trained.
+        The recipe that they were trained with.
     most : int, optional
-        Women of each fold; all by default.
+        The largest number of women of each fold; all by default.
 
     Returns
     -------
     list of Explained
-        Empty, and said, for a network that has no maps; `occlusion` needs none.
+        Empty for a network that has no maps, which a printed line says; `occlusion` works without maps.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> explained = dq.networks.explain(run, bone="radius", protocol="all", repeat=0, recipe=recipe, most=1)
+    >>> [(woman.heat.shape, round(float(woman.heat.sum()), 2)) for woman in explained]  # one of each fold
+    [((32, 32), 1.0), ((32, 32), 1.0)]
     """
-    found: list[Explained] = []
+    explained: list[Explained] = []
     where: dict[str, Any] = {"bone": bone, "protocol": protocol, "repeat": repeat, "recipe": recipe}
     for model, items in held_out_folds(run, **where):
         others = items_of_others(run, items, **where)
         taken = others["participant_id"].unique()[:: max(-(-others["participant_id"].nunique() // MOST_USUAL), 1)]
         seen = (others[others["participant_id"] == person] for person in taken)
         try:
-            reference = usual(model, (batch_of(run, part, bone=bone, recipe=recipe) for part in seen))
+            reference = usual(model, (batch_of(run, her_items, bone=bone, recipe=recipe) for her_items in seen))
         except NoMapsError:
             say(f"{recipe.arch} keeps no maps of places, so that there is no saliency; see what covering a part costs.")
             return []
         for person in list(items["participant_id"].unique())[:most]:
-            part = items[items["participant_id"] == person]
-            images = batch_of(run, part, bone=bone, recipe=recipe)
+            her_items = items[items["participant_id"] == person]
+            images = batch_of(run, her_items, bone=bone, recipe=recipe)
             with torch.no_grad():
                 score = float(model(normalised(images)).mean())
-            way = 1.0 if score >= reference.logit else -1.0
-            heat = np.clip(way * grad_cam(model, images, reference=reference).mean(axis=0), 0, None)
+            sign = 1.0 if score >= reference.logit else -1.0
+            heat = np.clip(sign * grad_cam(model, images, reference=reference).mean(axis=0), 0, None)
             density = bone_images(run, person, bone, view=recipe.view)
             mask = cropped(load_stack(run, person, bone)[1], recipe.crop)
-            found.append(
+            explained.append(
                 Explained(
                     participant_id=str(person),
-                    outcome=int(part["outcome"].iloc[0]),
+                    outcome=int(her_items["outcome"].iloc[0]),
                     score=score,
                     density=density[len(density) // 2, density.shape[1] // 2].astype(np.float32),
                     inside=np.asarray(of_bone(mask).mean(axis=0) >= 0.5),
                     heat=np.asarray(heat / max(float(heat.sum()), 1e-12), np.float32),
                 )
             )
-    return found
+    return explained
 
 
 def registered(plane: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """A picture on the registered bone: (ANGLES, RADII), around from the right by way of below, from centre to outline.
+    """A picture in coordinates of the bone itself, so that bones of any size and shape can be averaged.
 
-    Every outline becomes a circle, so that bones of any size and shape can be averaged. NaN where there is no bone.
+    Every outline becomes a circle.
+
+    Parameters
+    ----------
+    plane : (y, x) array
+        The picture.
+    inside : (y, x) bool
+        True inside the bone.
+
+    Returns
+    -------
+    (ANGLES, RADII) float
+        Rows go around the bone's centre, from the right of the picture over its lower side; columns go from the centre
+        to the outline. NaN everywhere if there is no bone.
     """
     if not inside.any():
         return np.full((ANGLES, RADII), np.nan)
@@ -234,10 +274,32 @@ def registered(plane: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.flo
 
 
 def mean_maps(explained: Sequence[Explained]) -> dict[int, NDArray[np.float64]]:
-    """Mean saliency on the registered bone by outcome: (ANGLES, RADII), 1 where it is as an even spread would have it."""
-    found = {}
+    """Mean saliency of the women with and of those without the outcome, in coordinates of the bone itself.
+
+    Parameters
+    ----------
+    explained : sequence of Explained
+        From `explain`.
+
+    Returns
+    -------
+    dict
+        For outcome 0 and 1, where there are such women: (72, 24) float, around the bone's centre, from the right of the
+        picture over its lower side, and from the centre to the outline. 1 is the saliency of an even spread.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> bone = np.hypot(*(np.mgrid[:32, :32] - 15.5)) < 12
+    >>> even = dq.networks.Explained("sub-0001", 1, 0.4, np.float32(300) * bone, bone, np.float32(bone / bone.sum()))
+    >>> maps = dq.networks.mean_maps([even])
+    >>> list(maps), maps[1].shape, round(float(np.median(maps[1])), 2)
+    ([1], (72, 24), 1.0)
+    """
+    mean_of: dict[int, NDArray[np.float64]] = {}
     for outcome in (0, 1):
         maps = [registered(e.heat * e.inside.sum(), e.inside) for e in explained if e.outcome == outcome]
         if maps:
-            found[outcome] = np.nanmean(maps, axis=0)
-    return found
+            mean_of[outcome] = np.nanmean(maps, axis=0)
+    return mean_of

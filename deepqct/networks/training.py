@@ -1,8 +1,8 @@
-"""fastai data and ResNet34 learners for one bone: folds, out-of-fold scores, weights as safetensors.
+"""Learners for one bone: one fastai learner is trained for each fold, and scores the patients whom it has not seen.
 
-The paper's abstract names a ResNet34 for each bone (Chen 2024); image size, slabs, augmentation and schedule are our
-choice. Patients are split before anything else, and nothing is chosen on the fold that is scored: the number of epochs
-is fixed beforehand.
+The preprint's abstract names a ResNet34 for each bone (Chen 2024); image size, slabs, augmentation and schedule are our
+choice. Patients are split before anything else. Nothing is chosen by the results in the fold that is scored: the number
+of epochs is fixed beforehand.
 """
 
 from __future__ import annotations
@@ -28,39 +28,52 @@ from fastai.torch_core import default_device, set_seed
 from fastai.vision.learner import vision_learner
 
 from deepqct import __version__
-from deepqct.folder import Run, code_hash, file_hash, read_json, read_table, resolve
+from deepqct.folder import Run, file_hash, read_json, read_table, resolve
 from deepqct.networks.backbones import builder, given, load_weights, try_network, weights_needed
 from deepqct.networks.data import bone_dataloaders, items_of, seed_of
 from deepqct.networks.folds import FoldFiles, place_of
 from deepqct.networks.recipe import Recipe
+from deepqct.reach import code_hash
 from deepqct.work import say
 
-# Fastai's momenta and decay; torch's own moves all weights at once, which saves a tenth of the time on a processor.
+# AdamW with fastai's settings. Torch's own moves all weights at once, which saves a tenth of the time on a processor.
 _ADAMW = partial(OptimWrapper, opt=torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5)
 
 
 def use_device(name: str = "auto") -> str:
-    """Make the learners of this process use a device: auto, cuda, mps or cpu.
+    """Choose the device on which the learners of this process are trained.
+
+    Parameters
+    ----------
+    name : str
+        ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that the machine has.
 
     Returns
     -------
     str
-        The device; auto takes CUDA, then MPS, then the processor.
+        The device, as torch names it.
 
     Raises
     ------
     ValueError
-        If the device is not there.
+        If the machine does not have the device.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.networks.use_device("cpu")
+    'cpu'
+    >>> fastest = dq.networks.use_device()  # back to the best that this machine has
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name != "auto" and not there.get(name, False):
-        raise ValueError(f"device is {name!r}; this machine has {', '.join(d for d, ok in there.items() if ok)}.")
-    chosen = next(device for device, ok in there.items() if ok) if name == "auto" else name
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name != "auto" and not available.get(name, False):
+        raise ValueError(f"device is {name!r}; this machine has {', '.join(d for d, ok in available.items() if ok)}.")
+    chosen = next(device for device, ok in available.items() if ok) if name == "auto" else name
     return str(default_device(chosen != "cpu"))
 
 
 def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "none", progress: bool = False) -> Learner:
-    """A fastai learner with one logit as its output.
+    """A fastai learner whose network gives one logit for each image.
 
     Parameters
     ----------
@@ -69,14 +82,28 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
     arch, weights : str
         As in `Recipe`.
     progress : bool
-        Bars for a person; otherwise a line an epoch.
+        True shows progress bars; False prints a line for each epoch.
+
+    Returns
+    -------
+    fastai Learner
+        Not trained yet.
 
     Raises
     ------
     RuntimeError
         If ImageNet weights can neither be found nor fetched.
     ValueError
-        If the backbone cannot read such images, or a file holds weights of another one.
+        If the backbone cannot read such images, or the file holds weights of another backbone.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> dls = dq.networks.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
+    >>> learner = dq.networks.bone_learner(dls, arch="resnet18")
+    >>> learner.model[-1][-1].out_features  # of the last layer
+    1
     """
     channels, pixels = dls.train_ds[0][0].shape[:2]
     if arch != Recipe.arch:
@@ -117,28 +144,39 @@ def train_fold(
     workers: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Train on the other folds and score the patients of this one, and those of the test set if there is one.
+    """Train on the other folds, and score the patients of this fold and those of the test set, if there is one.
 
-    With `without`, that fold takes no part in the training either, and its patients are scored in place of the test set.
+    With `without`, that fold is not trained on either, and its patients are scored in place of the test set.
 
-    A fold whose files were made by the same recipe from the same images is not trained again.
+    A fold whose files were made by the same recipe and code from the same images is not trained again.
 
     Parameters
     ----------
     run, bone, fold, without, protocol, repeat, recipe, workers
         As in `bone_dataloaders`.
     progress : bool
-        Bars for a person; otherwise a line an epoch.
+        True shows progress bars; False prints a line for each epoch.
 
     Returns
     -------
     DataFrame
-        participant_id, split (out-of-fold, test, or inner for `without`), score: her mean logit over her images.
+        participant_id, split (out-of-fold, test, or inner for `without`), score (mean logit over the patient's images).
 
     Raises
     ------
     ValueError
-        If the recipe begins with weights of this run's own networks.
+        If the recipe begins with weights of this run's own networks; and as in `bone_dataloaders`.
+    RuntimeError
+        If ImageNet weights can neither be found nor fetched.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run, recipe = dq.run.example_run(), dq.run.example.RECIPE
+    >>> scores = dq.networks.train_fold(run, bone="radius", fold=0, recipe=recipe)
+    radius · all · repeat 0 · fold 0: trained before, kept
+    >>> scores["split"].unique().tolist(), bool(scores["participant_id"].is_unique)
+    (['out-of-fold'], True)
     """
     recipe = recipe or Recipe()
     if given(recipe.weights) and resolve(recipe.weights).resolve().is_relative_to(run.folder.resolve()):
@@ -178,18 +216,19 @@ def train_fold(
         [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
     )
     held_out = _patient_logits(learner, items[items["fold"] == str(fold)], tta=recipe.tta).assign(split="out-of-fold")
-    beside, split = ("test", "test") if without is None else (str(without), "inner")
-    others = _patient_logits(learner, items[items["fold"] == beside], tta=recipe.tta).assign(split=split)
-    scores = pd.concat([held_out, others], ignore_index=True)[["participant_id", "split", "score"]]
+    second, split = ("test", "test") if without is None else (str(without), "inner")
+    also_unseen = _patient_logits(learner, items[items["fold"] == second], tta=recipe.tta).assign(split=split)
+    scores = pd.concat([held_out, also_unseen], ignore_index=True)[["participant_id", "split", "score"]]
     files.write(learner.model, scores=scores, history=losses, made_from=made_from)
     return scores
 
 
 def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:
-    """Let the normalising layers' running statistics follow the last epoch, where that is shorter than torch's ten steps.
+    """Let the running statistics of batch normalisation follow the last epoch, if it is shorter than torch's ten steps.
 
-    In a small cohort an epoch is a few steps; statistics older than it belong to weights that are gone, and shift the
-    scores of each fold by a level of its own (Wu & Johnson 2021, arXiv:2105.07576). Training itself does not use them.
+    In a small cohort an epoch is a few steps. Statistics from before it belong to weights that have changed since, and
+    shift all scores of a fold, by a different amount in each fold (Wu & Johnson 2021, arXiv:2105.07576). Training
+    itself does not use these statistics.
     """
     for layer in model.modules():
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
@@ -197,14 +236,14 @@ def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:
 
 
 def _say_epoch(log: list[Any]) -> None:
-    """One plain line an epoch; fastai's own is a list, and one of names comes first."""
+    """Print one plain line for an epoch; fastai hands over a list, and before the first epoch a list of names."""
     if isinstance(log[0], int):
         epoch, train, valid, *_, time = log
         say(f"epoch {epoch + 1}: training loss {train:.3f}, held-out loss {valid:.3f}, {time}")
 
 
 def _patient_logits(learner: Learner, items: pd.DataFrame, *, tta: int) -> pd.DataFrame:
-    """Mean logit of each patient over her images, and over augmented views of them."""
+    """Mean logit of each patient over her images and over augmented views of them."""
     if items.empty:
         return pd.DataFrame({"participant_id": pd.Series(dtype="string"), "score": pd.Series(dtype=float)})
     loader = learner.dls.test_dl(items.reset_index(drop=True))

@@ -1,4 +1,4 @@
-"""Figures of the comparison: bones side by side, planned differences, calibration, decisions, the fused model's sheet."""
+"""Figures of the comparison: bones side by side, planned differences, calibration, decisions, the score sheet."""
 
 from __future__ import annotations
 
@@ -26,19 +26,33 @@ _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bea
 def bones_compared(
     performance: pd.DataFrame, *, models: pd.DataFrame, attainable: Mapping[str, float] | None = None
 ) -> Axes:
-    """AUC of each bone's network and of its indices with intervals, weight-bearing bones beside the others.
+    """Draw the AUC of each bone's network and of its indices with intervals, weight-bearing bones beside the others.
 
     Parameters
     ----------
     performance : DataFrame
-        performance.csv of one protocol, out of fold.
+        The out-of-fold rows of one protocol, as in performance.csv.
     models : DataFrame
-        As models.csv.
+        As models.csv, read by `deepqct.run_tables.read_models`.
     attainable : mapping of str to float, optional
-        On virtual data the best AUC that anyone could reach, by family and bone.
+        On virtual data the best AUC that anyone could reach, by family and bone such as ``DeepQCT radius``.
+
+    Returns
+    -------
+    Axes
+        With one column for each bone.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance, models = dq.folder.read_table(run.performance), dq.run_tables.read_models(run)
+    >>> axes = dq.plots.bones_compared(performance.query("split == 'out-of-fold'"), models=models)
+    >>> [label.get_text().splitlines() for label in axes.get_xticklabels()][::3]
+    [['radius', 'non-weight-bearing'], ['fibula', 'weight-bearing']]
     """
-    own = models.loc[models["own"] & models["bones"].isin(BONES), ["family", "model", "bones"]]
-    rows = performance[performance["measure"] == "AUC"].merge(own, on=["family", "model"])
+    single_bones = models.loc[models["own"] & models["bones"].isin(BONES), ["family", "model", "bones"]]
+    rows = performance[performance["measure"] == "AUC"].merge(single_bones, on=["family", "model"])
     _, axes = plt.subplots(figsize=(8.2, 4.2))
     for number, bone in enumerate(BONES):
         for shift, family, filled in ((-0.14, "DeepQCT", True), (0.14, "pQCT-index", False)):
@@ -72,12 +86,25 @@ def bones_compared(
 
 @styled
 def differences(comparisons: pd.DataFrame) -> Axes:
-    """Forest plot of the planned differences in AUC, with the margin where non-inferiority was asked.
+    """Draw the planned differences in AUC as a forest plot, with the margin where non-inferiority is tested.
 
     Parameters
     ----------
     comparisons : DataFrame
-        comparisons.csv of one protocol and split.
+        The rows of one protocol and split, as in comparisons.csv.
+
+    Returns
+    -------
+    Axes
+        With one row for each question; the numbers stand beside it.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> axes = dq.plots.differences(dq.folder.read_table(run.comparisons).query("split == 'out-of-fold'"))
+    >>> [label.get_text() for label in axes.get_yticklabels()][:2]
+    ['DeepQCT − pQCT-index', 'pQCT-index − BMD']
     """
     if comparisons.empty:
         _, axes = plt.subplots(figsize=(6, 1.2))
@@ -120,46 +147,75 @@ def differences(comparisons: pd.DataFrame) -> Axes:
 
 @styled
 def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]:
-    """Observed against predicted risk, one panel a family, with intercept and slope.
+    """Draw the observed against the predicted risk of each family, with intercept and slope.
 
     Parameters
     ----------
     curves : DataFrame
-        curves.csv.
+        As curves.csv.
     performance : DataFrame
-        performance.csv of the same protocol, out of fold.
+        The out-of-fold rows of the same protocol, as in performance.csv.
+
+    Returns
+    -------
+    array of Axes
+        One for each family; a single one, which says so, where no family has a curve.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance = dq.folder.read_table(run.performance).query("split == 'out-of-fold'")
+    >>> axes = dq.plots.calibration(dq.folder.read_table(run.curves), performance)
+    >>> [panel.get_title().splitlines() for panel in axes][:2]
+    [['Clinical', 'clinical factors'], ['BMD', 'all sites']]
     """
-    part = curves[curves["curve"] == "calibration"]
-    figure, panels = _panels(part)
-    for axes, (family, rows) in zip(panels, part.groupby("family", sort=False), strict=False):
+    points = curves[curves["curve"] == "calibration"]
+    figure, panels = _panels(points)
+    for axes, (family, rows) in zip(panels, points.groupby("family", sort=False), strict=False):
         colour = FAMILY_COLOURS.get(str(family), "#000000")
         axes.plot([0, 1], [0, 1], ":", color=_GREY, linewidth=1.2)
         axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
         axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
         model = rows["model"].iloc[0]
-        own = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
-        text = "\n".join(f"{name} {_interval(own.loc[name])}" for name in ("intercept", "slope") if name in own.index)
+        measures = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
+        text = "\n".join(
+            f"{name} {_interval(measures.loc[name])}" for name in ("intercept", "slope") if name in measures.index
+        )
         axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=10)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
         axes.set_xlabel(f"predicted risk\n({rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events)")
     panels[0].set_ylabel("share with the event, 95 % band")
-    return _shown(figure, panels, empty=part.empty)
+    return _shown(figure, panels, empty=points.empty)
 
 
 @styled
 def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
-    """Net benefit of treating by each family's risk, beside treating all and none.
+    """Draw the net benefit of treating by each family's risk, beside treating all women and none.
 
     Parameters
     ----------
     curves : DataFrame
-        curves.csv.
+        As curves.csv.
+
+    Returns
+    -------
+    array of Axes
+        One for each family; a single one, which says so, where no family has a curve.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> axes = dq.plots.decision_curves(dq.folder.read_table(run.curves))
+    >>> [line.get_label() for line in axes[0].lines]
+    ['treat all', 'treat none', 'treat by this risk']
     """
-    part = curves[curves["curve"] == "decision"]
-    figure, panels = _panels(part)
+    points = curves[curves["curve"] == "decision"]
+    figure, panels = _panels(points)
     lowest = -0.05
-    for axes, (family, rows) in zip(panels, part.groupby("family", sort=False), strict=False):
+    for axes, (family, rows) in zip(panels, points.groupby("family", sort=False), strict=False):
         colour = FAMILY_COLOURS.get(str(family), "#000000")
         styles: dict[str, Any] = {
             "treat all": {"color": _GREY, "linestyle": "--", "linewidth": 1.4},
@@ -169,34 +225,47 @@ def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
         for strategy, style in styles.items():
             line = rows[rows["strategy"] == strategy]
             axes.plot(line["x"], line["y"], label="treat by this risk" if strategy == "model" else strategy, **style)
-        own = rows[rows["strategy"] == "model"]
-        axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0)
-        axes.set(ylim=(lowest, max(0.1, 1.1 * float(own["high"].max()))), xlim=(own["x"].min(), own["x"].max()))
-        axes.set_title(f"{family}\n{own['model'].iloc[0]}")
-        axes.set_xlabel(f"risk from which one treats\n({own['n'].iloc[0]} women, {own['events'].iloc[0]} events)")
+        model = rows[rows["strategy"] == "model"]
+        axes.fill_between(model["x"], model["low"], model["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.set(ylim=(lowest, max(0.1, 1.1 * float(model["high"].max()))), xlim=(model["x"].min(), model["x"].max()))
+        axes.set_title(f"{family}\n{model['model'].iloc[0]}")
+        axes.set_xlabel(f"risk from which one treats\n({model['n'].iloc[0]} women, {model['events'].iloc[0]} events)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    if len(part):
+    if len(points):
         panels[0].set_ylabel("net benefit a woman, 95 % band")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return _shown(figure, panels, empty=part.empty)
+    return _shown(figure, panels, empty=points.empty)
 
 
 @styled
 def nomogram(sheet: pd.DataFrame) -> Axes:
-    """The fused model as a score sheet: points for each predictor, and the risk of their sum.
+    """Draw the fused model as a score sheet (nomogram): points for each predictor, and the risk for the sum of points.
 
     Parameters
     ----------
     sheet : DataFrame
-        From `deepqct.models.score_sheet`.
+        term, coefficient, low, high, as `deepqct.models.score_sheet` returns it.
+
+    Returns
+    -------
+    Axes
+        With one scale below the other, and its name at the left of each.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> rows = [("age", 0.05, 60, 90), ("smoking", 0.4, 0, 1), ("intercept", -4.5, None, None)]
+    >>> axes = dq.plots.nomogram(pd.DataFrame(rows, columns=["term", "coefficient", "low", "high"]))
+    >>> [text.get_text() for text in axes.texts if text.get_position()[0] < 0]
+    ['points', 'age (years)', 'smoking', 'sum of points', 'risk']
     """
     intercept = float(sheet.loc[sheet["term"] == "intercept", "coefficient"].sum())
     terms = sheet[sheet["term"] != "intercept"].reset_index(drop=True)
     reach = terms["coefficient"].abs() * (terms["high"] - terms["low"])
     seen = reach > _VISIBLE * reach.max()
-    intercept += float(
-        (terms["coefficient"] * (terms["low"] + terms["high"]) / 2)[~seen].sum()
-    )  # as in the middle woman
+    # A predictor that is left out adds to every risk what the middle of its range adds.
+    intercept += float((terms["coefficient"] * (terms["low"] + terms["high"]) / 2)[~seen].sum())
     terms, reach = terms[seen], reach[seen]
     unit = float(reach.max()) / 100 or 1.0
     total = float(reach.sum()) / unit
@@ -224,7 +293,7 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
 
 
 def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[Any], name: str) -> None:
-    """One scale of a nomogram, its name at the left."""
+    """Draw one scale of a nomogram with its name at the left."""
     if len(places):
         axes.plot([places.min(), places.max()], [y, y], color="#000000", linewidth=1.2)
     last = -np.inf
@@ -237,14 +306,14 @@ def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[A
 
 
 def _risks(low: float, high: float) -> NDArray[np.floating]:
-    """Risks to be written on a line between two of them: the usual ones, or closer ones where these are too few."""
+    """The risks to write on a scale from `low` to `high`: the usual ones, or closer ones where these are too few."""
     usual = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
     inside = usual[(usual >= low) & (usual <= high)]
     return inside if len(inside) > 2 else _ticks(low, high, most=6)
 
 
 def _named(term: str) -> str:
-    """A predictor as one writes it, with its unit."""
+    """The name of a predictor in words, with its unit."""
     name, _, _, unit, _ = KNOWN.get(
         term, (term.replace("_", " "), 0, 0, "logit" if term.endswith(" score") else "", "")
     )
@@ -252,21 +321,21 @@ def _named(term: str) -> str:
 
 
 def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
-    """Round values within a range."""
+    """Round values between `low` and `high`, about `most` of them."""
     ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high), dtype=float)
     ticks[np.abs(ticks) < 1e-9 * max(abs(low), abs(high))] = 0.0
     return np.asarray(ticks[(ticks >= low - 1e-9) & (ticks <= high + 1e-9)])
 
 
-def _panels(part: pd.DataFrame) -> tuple[Any, list[Axes]]:
-    """One panel a family, or a single one to say that there is nothing."""
-    families = max(part["family"].nunique(), 1)
+def _panels(points: pd.DataFrame) -> tuple[Any, list[Axes]]:
+    """A figure with one panel for each family, or a single one to say that there is nothing."""
+    families = max(points["family"].nunique(), 1)
     figure, grid = plt.subplots(1, families, figsize=(1.2 + 2.9 * families, 4.0), squeeze=False)
     return figure, list(grid.ravel())
 
 
 def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
-    """The panels; a word where nothing is estimable."""
+    """Return the panels as an array; where nothing is estimable, the first one says so."""
     if empty:
         panels[0].text(0.5, 0.5, "not estimable", ha="center", va="center")
         panels[0].set_axis_off()
@@ -275,7 +344,7 @@ def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
 
 
 def _interval(row: Any) -> str:
-    """A figure of performance.csv with its interval."""
+    """An estimate of performance.csv with its interval, in words."""
     return (
         f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
         if not pd.isna(row["estimate"])
@@ -284,10 +353,10 @@ def _interval(row: Any) -> str:
 
 
 def _p(value: float) -> str:
-    """A p value as one writes it."""
+    """A p value with two or three digits."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def _span(ends: tuple[int, int]) -> str:
-    """A number, or the range of several."""
+    """The lowest and the highest number as a range, or one number where they are the same."""
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"

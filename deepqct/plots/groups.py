@@ -19,19 +19,28 @@ _MARKERS = "os^DvP"
 
 @styled
 def numbers_of_groups(numbers: pd.DataFrame, *, chosen: int) -> NDArray[Any]:
-    """What speaks for each number of groups: silhouette, gap statistic, BIC.
+    """Draw what speaks for each number of groups: silhouette, gap statistic and BIC.
 
     Parameters
     ----------
     numbers : DataFrame
-        silhouette, gap, gap_se, bic, indexed by the number of groups.
+        silhouette, gap, gap_se, bic, indexed by the number of groups, as `deepqct.groups.Groups.numbers`.
     chosen : int
-        The number that was taken.
+        The number of groups that was taken; it is marked.
 
     Returns
     -------
     array of Axes
-        One a measure.
+        One for each of the three measures.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> numbers = pd.DataFrame({"silhouette": [None, 0.3], "gap": [0.2, 0.5], "gap_se": 0.1, "bic": [90.0, 85.0]})
+    >>> axes = dq.plots.numbers_of_groups(numbers.set_index(pd.Index([1, 2])), chosen=2)
+    >>> [panel.get_title().splitlines()[0] for panel in axes]
+    ['mean silhouette', 'gap statistic, ± 1 SE', 'BIC less its lowest']
     """
     _, grid = plt.subplots(1, 3, figsize=(10.5, 3.6))
     titles = {"silhouette": "mean silhouette\n(high is better)", "gap": "gap statistic, ± 1 SE\n(high is better)",
@@ -51,14 +60,28 @@ def numbers_of_groups(numbers: pd.DataFrame, *, chosen: int) -> NDArray[Any]:
 
 @styled
 def several_embeddings(pictures: pd.DataFrame, labels: pd.Series) -> NDArray[Any]:
-    """The same women by other seeds (columns) and neighbourhoods (rows) of UMAP.
+    """Draw the same women as UMAP shows them with other seeds (columns) and numbers of neighbours (rows).
 
     Parameters
     ----------
     pictures : DataFrame
-        seed, neighbours, participant_id, umap_1, umap_2.
-    labels : Series
-        Group by participant_id.
+        seed, neighbours, participant_id, umap_1, umap_2, as `deepqct.groups.several` returns them.
+    labels : Series of int
+        The number of the group by participant_id, from 1.
+
+    Returns
+    -------
+    array of Axes
+        One for each seed and number of neighbours, row by row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> places = {"participant_id": ["a", "b"] * 2, "umap_1": [0, 1, 1, 0], "umap_2": [0, 1, 0, 1]}
+    >>> pictures = pd.DataFrame(places | {"seed": [0, 0, 1, 1], "neighbours": 15})
+    >>> [axes.get_title() for axes in dq.plots.several_embeddings(pictures, pd.Series({"a": 1, "b": 2}))]
+    ['seed 0, 15 neighbours', 'seed 1, 15 neighbours']
     """
     seeds, sizes = list(dict.fromkeys(pictures["seed"])), list(dict.fromkeys(pictures["neighbours"]))
     figure, grid = plt.subplots(
@@ -66,12 +89,12 @@ def several_embeddings(pictures: pd.DataFrame, labels: pd.Series) -> NDArray[Any
     )
     for row, size in zip(grid, sizes, strict=True):
         for axes, seed in zip(row, seeds, strict=True):
-            part = pictures[(pictures["seed"] == seed) & (pictures["neighbours"] == size)]
-            group = part["participant_id"].map(labels)
+            picture = pictures[(pictures["seed"] == seed) & (pictures["neighbours"] == size)]
+            group = picture["participant_id"].map(labels)
             for number in sorted(labels.unique()):
-                own = part[group == number]
-                axes.scatter(own["umap_1"], own["umap_2"], s=14, marker=_MARKERS[number - 1], color=_colour(number),
-                             label=f"group {number}")  # fmt: skip
+                members = picture[group == number]
+                axes.scatter(members["umap_1"], members["umap_2"], s=14, marker=_MARKERS[number - 1],
+                             color=_colour(number), label=f"group {number}")  # fmt: skip
             axes.set(xticks=[], yticks=[], title=f"seed {seed}, {size} neighbours")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, markerscale=2)
     return grid.ravel()
@@ -79,14 +102,28 @@ def several_embeddings(pictures: pd.DataFrame, labels: pd.Series) -> NDArray[Any
 
 @styled
 def consensus(table: pd.DataFrame, labels: pd.Series) -> Axes:
-    """How often two women fell into one group when women were resampled, women sorted by group.
+    """Draw how often two women were in the same group when women were resampled; the women are sorted by group.
 
     Parameters
     ----------
     table : DataFrame
-        Women by women, 0 to 1.
-    labels : Series
-        Group by participant_id.
+        Women by women, the share of the resamples with both in which they were in the same group, 0 to 1.
+    labels : Series of int
+        The number of the group by participant_id.
+
+    Returns
+    -------
+    Axes
+        With one pixel for each pair of women.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> women = ["a", "b", "c"]
+    >>> table = pd.DataFrame([[1, 0, 0.9], [0, 1, 0.1], [0.9, 0.1, 1]], index=women, columns=women)
+    >>> dq.plots.consensus(table, pd.Series([1, 2, 1], index=women)).images[0].get_array().tolist()
+    [[1.0, 0.9, 0.0], [0.9, 1.0, 0.1], [0.0, 0.1, 1.0]]
     """
     order = labels.reindex(table.index).sort_values(kind="stable").index
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
@@ -101,12 +138,26 @@ def consensus(table: pd.DataFrame, labels: pd.Series) -> Axes:
 
 @styled
 def agreement(table: pd.DataFrame) -> Axes:
-    """Adjusted Rand index of every pair of partitions: 1 the same, 0 as by chance.
+    """Draw the adjusted Rand index of every two ways to group the women: 1 is the same groups, 0 is chance.
 
     Parameters
     ----------
     table : DataFrame
-        Square, named by what made the partitions.
+        The index of each pair; rows and columns are named by what made the groups.
+
+    Returns
+    -------
+    Axes
+        A heat map with the numbers in it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> methods = ["k-means", "mixture"]
+    >>> axes = dq.plots.agreement(pd.DataFrame([[1, 0.8], [0.8, 1]], index=methods, columns=methods))
+    >>> [text.get_text() for text in axes.texts]
+    ['1.00', '0.80', '0.80', '1.00']
     """
     _, axes = plt.subplots(figsize=(0.95 * len(table) + 2.2, 0.6 * len(table) + 1.2))
     sns.heatmap(table, ax=axes, cmap="cividis", vmin=0, vmax=1, annot=True, fmt=".2f", annot_kws={"fontsize": 11},
@@ -117,17 +168,25 @@ def agreement(table: pd.DataFrame) -> Axes:
 
 @styled
 def radar(z: pd.DataFrame) -> NDArray[Any]:
-    """The mean indices of every group around a circle, one circle a bone.
+    """Draw the mean indices of every group around a circle, with one circle for each bone.
 
     Parameters
     ----------
     z : DataFrame
-        One row a group; columns such as ``radius Tt.vBMD``; in SDs of all women.
+        One row for each group, numbered from 1; columns such as ``radius Tt.vBMD``; in SDs of all women.
 
     Returns
     -------
     array of Axes
-        One a bone.
+        One for each bone.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> z = {"radius Tt.vBMD": [0.6, -0.4], "radius Ct.Th": [0.3, -0.2], "tibia Tt.vBMD": [0.9, -0.6]}
+    >>> [axes.get_title() for axes in dq.plots.radar(pd.DataFrame(z, index=[1, 2]))]
+    ['radius', 'tibia']
     """
     bones = [bone for bone in BONES if any(str(column).startswith(f"{bone} ") for column in z)]
     limit = max(1.0, float(np.nanmax(np.abs(z.to_numpy(float)))))
@@ -139,14 +198,16 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
     for axes in grid.ravel()[len(bones) :]:
         axes.remove()
     for axes, bone in zip(grid.ravel(), bones, strict=False):
-        own = z[sorted((c for c in z if str(c).startswith(f"{bone} ")), key=lambda c: _place(str(c).partition(" ")[2]))]
-        angle = np.linspace(0, 2 * np.pi, len(own.columns), endpoint=False)
-        for group, values in own.iterrows():
+        columns = sorted(
+            (c for c in z if str(c).startswith(f"{bone} ")), key=lambda c: _place(str(c).partition(" ")[2])
+        )
+        angle = np.linspace(0, 2 * np.pi, len(columns), endpoint=False)
+        for group, values in z[columns].iterrows():
             axes.plot([*angle, angle[0]], [*values, values.iloc[0]], color=_colour(int(str(group))), linewidth=2,
                       marker=_MARKERS[int(str(group)) - 1], markersize=5, label=f"group {group}")  # fmt: skip
         axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color="#000000", linewidth=0.8)
         axes.set(title=bone, ylim=(-1.15 * limit, 1.05 * limit), yticks=[-1, 0, 1])
-        axes.set_xticks(angle, [str(column).partition(" ")[2] for column in own], fontsize=9)
+        axes.set_xticks(angle, [str(column).partition(" ")[2] for column in columns], fontsize=9)
         axes.tick_params(axis="y", labelsize=9, colors="#595959")
         axes.tick_params(axis="x", pad=9)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
@@ -155,60 +216,85 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
 
 @styled
 def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
-    """How the last group differs from the others in what did not make the groups, with 95 % intervals.
+    """Draw how the last group differs from the others in what did not make the groups, with 95 % intervals.
 
     Parameters
     ----------
     comparison : DataFrame
-        As `group_comparison.compare_groups` returns it.
+        variable, kind (odds ratio, or difference in SD), effect, low, high, n, as `deepqct.groups.keep_comparison`
+        returns it. Rows without an interval are not drawn, such as the variables that made the groups.
 
     Returns
     -------
     array of Axes
         Odds ratios, and differences in SD.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> rows = [("fracture", "odds ratio", 2.4, 1.1, 5.2, 60), ("age", "difference in SD", 0.3, -0.2, 0.8, 58)]
+    >>> table = pd.DataFrame(rows, columns=["variable", "kind", "effect", "low", "high", "n"])
+    >>> [axes.get_yticklabels()[0].get_text() for axes in dq.plots.group_differences(table)]
+    ['fracture (n = 60)', 'age (n = 58)']
     """
     shown = comparison.dropna(subset=["effect", "low", "high"])
-    parts = [shown[shown["kind"] == kind] for kind in ("odds ratio", "difference in SD")]
-    _, grid = plt.subplots(1, 2, figsize=(10.5, 0.42 * max(2, *(len(part) for part in parts)) + 1.2))
-    for axes, part, none, label in zip(
-        grid, parts, (1.0, 0.0), ("odds ratio", "difference (SD within groups)"), strict=True
+    tables = [shown[shown["kind"] == kind] for kind in ("odds ratio", "difference in SD")]
+    _, grid = plt.subplots(1, 2, figsize=(10.5, 0.42 * max(2, *(len(rows) for rows in tables)) + 1.2))
+    for axes, rows, none, label in zip(
+        grid, tables, (1.0, 0.0), ("odds ratio", "difference (SD within groups)"), strict=True
     ):
-        rows = np.arange(len(part))[::-1]
-        error = [part["effect"] - part["low"], part["high"] - part["effect"]]
-        axes.errorbar(part["effect"], rows, xerr=error, fmt="o", color="#0072B2", capsize=3, markersize=6)
+        heights = np.arange(len(rows))[::-1]
+        error = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
+        axes.errorbar(rows["effect"], heights, xerr=error, fmt="o", color="#0072B2", capsize=3, markersize=6)
         axes.axvline(none, color="#7F7F7F", linewidth=1)
         names = [
-            f"{str(name).replace('_', ' ')} (n = {n})" for name, n in zip(part["variable"], part["n"], strict=True)
+            f"{str(name).replace('_', ' ')} (n = {n})" for name, n in zip(rows["variable"], rows["n"], strict=True)
         ]
-        axes.set_yticks(rows, names, fontsize=9)
-        axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(part)) - 0.4))
-    if len(parts[0]):
+        axes.set_yticks(heights, names, fontsize=9)
+        axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(rows)) - 0.4))
+    if len(tables[0]):
         grid[0].set_xscale("log")
     return grid
 
 
 def _place(symbol: str) -> int:
-    """Of an index in the standard order, the last for others."""
+    """The place of an index in the standard order; unknown indices come last."""
     return list(UNITS).index(symbol) if symbol in UNITS else len(UNITS)
 
 
 def _colour(group: int) -> str:
-    """Of a group, one for all figures."""
+    """The colour of a group, the same in all figures."""
     return OTHER_COLOURS[group % len(OTHER_COLOURS)]
 
 
 @styled
 def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
-    """A two-dimensional picture of the patients, one dot each.
+    """Draw a two-dimensional picture of the women, with one dot for each.
 
     Parameters
     ----------
     table : DataFrame
-        umap_1, umap_2 and the column of the colour; missing values are drawn as hollow dots.
+        umap_1, umap_2 and the column of the colour; women without a value there are drawn as hollow dots.
     colour : str
-        The column; up to six different whole numbers or texts are categories, the rest a scale.
+        The column that gives the colour. Up to six different whole numbers or texts are categories; other values are
+        drawn on a colour scale.
     label : str
         What the colour means, with its unit if it has one.
+
+    Returns
+    -------
+    Axes
+        With a legend of categories and numbers of women, or with a colour bar.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> table = pd.DataFrame({"umap_1": [0.0, 1.0, 1.2], "umap_2": [0.0, 2.0, 2.1], "group": [1, 2, 2]})
+    >>> axes = dq.plots.embedding(table, colour="group", label="group")
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['group 1 (n = 1)', 'group 2 (n = 2)']
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.8))
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
@@ -230,11 +316,11 @@ def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
         figure.colorbar(dots, ax=axes, pad=0.02).set_label(label)
     else:
         for number, kind in enumerate(kinds):
-            part = table[(values == kind).fillna(False).astype(bool)]
+            members = table[(values == kind).fillna(False).astype(bool)]
             axes.scatter(
-                part["umap_1"], part["umap_2"], s=44, marker=_MARKERS[number], edgecolor="white", linewidth=0.5,
+                members["umap_1"], members["umap_2"], s=44, marker=_MARKERS[number], edgecolor="white", linewidth=0.5,
                 color=BONE_COLOURS.get(kind, _colour(number + 1)),
-                label=f"{label} {f'{kind:g}' if numbers else kind} (n = {len(part)})",
+                label=f"{label} {f'{kind:g}' if numbers else kind} (n = {len(members)})",
             )  # fmt: skip
     if len(missing):
         axes.scatter(missing["umap_1"], missing["umap_2"], s=36, facecolor="none", edgecolor="#7F7F7F",
@@ -246,17 +332,25 @@ def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
 
 @styled
 def group_heatmap(z: pd.DataFrame) -> NDArray[Any]:
-    """The mean indices of every group in standard deviations, one panel a bone.
+    """Draw the mean indices of every group as a heat map, with one panel for each bone.
 
     Parameters
     ----------
     z : DataFrame
-        One row a group; columns such as ``radius Tt.vBMD``.
+        One row for each group; columns such as ``radius Tt.vBMD``; in SDs of all women.
 
     Returns
     -------
     array of Axes
-        One a bone.
+        One for each bone.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> z = pd.DataFrame({"radius Tt.vBMD": [0.6, -0.4], "tibia Tt.vBMD": [0.9, -0.6]}, index=[1, 2])
+    >>> [(axes.get_title(), axes.texts[0].get_text()) for axes in dq.plots.group_heatmap(z)]
+    [('radius', '+0.6'), ('tibia', '+0.9')]
     """
     named = pd.MultiIndex.from_tuples([tuple(str(name).partition(" ")[::2]) for name in z.columns])
     table = z.set_axis(named, axis=1)

@@ -1,4 +1,4 @@
-"""Figures of networks and models: how they learn, what they score."""
+"""Figures of the models of a family: their ROC curves, and the AUC of all of them."""
 
 from __future__ import annotations
 
@@ -27,33 +27,41 @@ def roc(
     split: str = "out-of-fold",
     models: Sequence[str] | None = None,
 ) -> NDArray[Any]:
-    """ROC curves of one family, one panel a model: its curve and pointwise band before the other curves in grey.
+    """Draw the ROC curves of one family: each model with its pointwise band, before the other models in grey.
 
     Parameters
     ----------
     predictions : DataFrame
-        As predictions.csv; of several repeats the mean curve and the mean AUC.
+        As predictions.csv; with several repeats the mean curve and the mean AUC are drawn.
     family, protocol, split : str
-        Which rows to draw.
+        The rows that are drawn, by the values of these columns.
     models : sequence of str, optional
-        Which models, and in which order; all of the family by default.
+        The models that are drawn, in this order; without it, all of the family.
 
     Returns
     -------
     array of Axes
-        One a model; the AUC with its interval stands in its title.
+        One for each model; the title has the AUC with its interval.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> predictions = dq.folder.read_table(dq.run.example_run().predictions)
+    >>> axes = dq.plots.roc(predictions, family="BMD", models=["femoral neck", "total hip"])
+    >>> [panel.get_title().splitlines()[0] for panel in axes], axes[0].get_figure().get_suptitle()
+    (['femoral neck', 'total hip'], '12 women, 5 events; bands and intervals 95 %')
     """
-    part = predictions.query("family == @family and protocol == @protocol and split == @split")
-    names = list(part["model"].unique()) if models is None else list(models)
+    drawn = predictions.query("family == @family and protocol == @protocol and split == @split")
+    names = list(drawn["model"].unique()) if models is None else list(models)
     columns = min(len(names), 3 if len(names) in (5, 6) else 4)
     rows = -(-len(names) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3 * columns + 0.4, 3.4 * rows + 0.3), squeeze=False)
     panels = grid.ravel()[: len(names)]
     for axes in grid.ravel()[len(names) :]:
         axes.remove()
-    outcomes = part.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
+    outcomes = drawn.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
     people = {
-        name: part[part["model"] == name].pivot(index="participant_id", columns="repeat", values="score")
+        name: drawn[drawn["model"] == name].pivot(index="participant_id", columns="repeat", values="score")
         for name in names
     }
     known = {name: outcomes.reindex(scores.index) for name, scores in people.items()}
@@ -61,9 +69,9 @@ def roc(
     for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
         estimate = auc(known[name], people[name])
         axes.plot([0, 1], [0, 1], ":", color="#7F7F7F", linewidth=1, zorder=1)
-        for other in names:
+        for grey in names:
             axes.plot(
-                curves[other]["false_positive_rate"], curves[other]["true_positive_rate"], color="#D9D9D9", zorder=0
+                curves[grey]["false_positive_rate"], curves[grey]["true_positive_rate"], color="#D9D9D9", zorder=0
             )
         colour = BONE_COLOURS.get(name, "#000000")
         rate, height = curves[name]["false_positive_rate"], curves[name]["true_positive_rate"]
@@ -80,38 +88,53 @@ def roc(
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_ylabel("true-positive rate" if number % columns == 0 else "")
         axes.set_xlabel("false-positive rate" if number + columns >= len(names) else "")
-    women = part.drop_duplicates("participant_id")["outcome"]
+    women = drawn.drop_duplicates("participant_id")["outcome"]
     figure.suptitle(f"{len(women)} women, {int(women.sum())} events; bands and intervals 95 %", fontsize=11)
     return panels
 
 
 @styled
 def performance(performance: pd.DataFrame, *, protocol: str, split: str, attainable: float | None = None) -> Axes:
-    """Forest plot of the AUC of every model with its interval, by family.
+    """Draw the AUC of every model with its interval as a forest plot, by family.
 
     Parameters
     ----------
     performance : DataFrame
         As performance.csv.
     protocol, split : str
-        Which rows to draw.
+        The rows that are drawn, by the values of these columns.
     attainable : float, optional
-        The best AUC that anyone could reach on virtual data.
+        The best AUC that anyone could reach on virtual data; drawn as a line.
+
+    Returns
+    -------
+    Axes
+        With one row for each model; the numbers stand beside it.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> performance = dq.folder.read_table(dq.run.example_run().performance)
+    >>> axes = dq.plots.performance(performance, protocol="all", split="out-of-fold")
+    >>> [label.get_text() for label in axes.get_yticklabels()][:3]
+    ['clinical factors', 'lumbar spine', 'femoral neck']
+    >>> axes.get_xlabel()
+    'AUC with 95 % interval (12 women, 5 events)'
     """
-    part = performance.query("protocol == @protocol and split == @split and measure == 'AUC'")
-    counts = part[["n", "events"]].drop_duplicates()
+    aucs = performance.query("protocol == @protocol and split == @split and measure == 'AUC'")
+    counts = aucs[["n", "events"]].drop_duplicates()
     n, events = ("–".join(str(v) for v in sorted({counts[c].min(), counts[c].max()})) for c in ("n", "events"))
     people = f"{n} women, {events} events"
-    if part["estimate"].isna().all():
+    if aucs["estimate"].isna().all():
         _, axes = plt.subplots(figsize=(8.6, 1.2))
-        axes.text(0.5, 0.5, f"AUC: {_NOT_ESTIMABLE} for any of {len(part)} models ({people})", ha="center", va="center")
+        axes.text(0.5, 0.5, f"AUC: {_NOT_ESTIMABLE} for any of {len(aucs)} models ({people})", ha="center", va="center")
         axes.set_axis_off()
         return axes
-    _, axes = plt.subplots(figsize=(8.6, 1.3 + 0.3 * (len(part) + 1.4 * part["family"].nunique())))
+    _, axes = plt.subplots(figsize=(8.6, 1.3 + 0.3 * (len(aucs) + 1.4 * aucs["family"].nunique())))
     beside = axes.get_yaxis_transform()
     ticks: list[float] = []
     y = 0.0
-    for number, (family, rows) in enumerate(part.groupby("family", sort=False)):
+    for number, (family, rows) in enumerate(aucs.groupby("family", sort=False)):
         colour = FAMILY_COLOURS.get(str(family), "#000000")
         axes.text(-0.01, y, str(family), transform=beside, va="center", ha="right", fontweight="bold")
         for row in rows.to_dict("records"):
@@ -134,8 +157,8 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
         side = "right" if text == "chance" and attainable is not None and attainable - 0.5 < 0.15 else "center"
         axes.annotate(text, (place, 1), (0, 4), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side,
                       fontsize=10, color="#595959")  # fmt: skip
-    lowest = np.floor(min(0.3, part["low"].min()) * 10) / 10
-    axes.set(xlim=(lowest, 1.0), ylim=(y - 0.6, -0.8), yticks=ticks, yticklabels=part["model"])
+    lowest = np.floor(min(0.3, aucs["low"].min()) * 10) / 10
+    axes.set(xlim=(lowest, 1.0), ylim=(y - 0.6, -0.8), yticks=ticks, yticklabels=aucs["model"])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"AUC with 95 % interval ({people})")

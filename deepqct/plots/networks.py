@@ -1,4 +1,4 @@
-"""Figures of where a network looks, and of what it scores without the bone."""
+"""Figures of the networks: how they learn, what they score, where they look, and what they score without the bone."""
 
 from __future__ import annotations
 
@@ -21,26 +21,40 @@ _WARNING = "#B00020"
 
 @styled
 def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
-    """Held-out women with the highest and the lowest scores: the bone, and beside it what moves the score.
+    """Draw the held-out women of highest and lowest score: each bone, and beside it what her score rests on.
 
     Parameters
     ----------
-    explained : sequence of deepqct.heatmaps.Explained
-        From `deepqct.saliency.explain`.
+    explained : sequence of deepqct.networks.Explained
+        The women, as `deepqct.networks.explain` returns them.
     most : int
-        Women of each row.
+        The largest number of women in each of the two rows.
     window : (low, high), mgHA/cm³
-        Black and white.
+        The densities that are drawn black and white.
+
+    Returns
+    -------
+    array of Axes
+        Two for each woman, the bone and the saliency; first the row of the highest scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> inside = np.pad(np.ones((6, 6), bool), 1)
+    >>> women = [dq.networks.Explained(f"sub-{i}", i, 2.0 * i, 800.0 * inside, inside, inside / 36) for i in (0, 1)]
+    >>> [axes.get_ylabel() for axes in dq.plots.saliency(women)]
+    ['highest scores', '', 'lowest scores', '']
     """
-    ranked = sorted(explained, key=lambda one: one.score)
+    ranked = sorted(explained, key=lambda woman: woman.score)
     most = max(min(most, len(ranked) // 2), 1)
     rows = {"highest scores": ranked[::-1][:most], "lowest scores": ranked[:most]}
     figure, grid = plt.subplots(2, 2 * most, figsize=(2.1 * 2 * most, 5.2), squeeze=False)
-    highest = max(float(one.heat.max() * one.heat.size) for women in rows.values() for one in women)
+    highest = max(float(woman.heat.max() * woman.heat.size) for women in rows.values() for woman in women)
     shown: Any = None
     for line, (title, women) in zip(grid, rows.items(), strict=True):
-        for number, one in enumerate(women):
-            shown = _bone_and_heat(one, line[2 * number], line[2 * number + 1], window=window, highest=highest)
+        for number, woman in enumerate(women):
+            shown = _bone_and_heat(woman, line[2 * number], line[2 * number + 1], window=window, highest=highest)
         line[0].set_ylabel(title)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="saliency (1: spread evenly)")
     return grid.ravel()
@@ -48,14 +62,28 @@ def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, fl
 
 @styled
 def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
-    """One held-out woman: the bone, and beside it what moves the score.
+    """Draw one held-out woman: her bone, and beside it what her score rests on.
 
     Parameters
     ----------
-    one : deepqct.heatmaps.Explained
-        From `deepqct.heatmaps.load_explained`.
+    one : deepqct.networks.Explained
+        The woman, as `deepqct.networks.load_explained` returns her.
     window : (low, high), mgHA/cm³
-        Black and white.
+        The densities that are drawn black and white.
+
+    Returns
+    -------
+    array of Axes
+        The bone, and the bone under its saliency.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> inside = np.pad(np.ones((6, 6), bool), 1)
+    >>> woman = dq.networks.Explained("sub-0001", 1, 2.0, 800.0 * inside, inside, inside / 36)
+    >>> dq.plots.one_saliency(woman)[0].get_title().splitlines()
+    ['sub-0001', 'event, logit 2.0']
     """
     figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.3))
     highest = max(float(one.heat.max() * one.heat.size), 1.0)
@@ -64,29 +92,42 @@ def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDA
     return np.array(grid)
 
 
-def _bone_and_heat(one: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float) -> Any:
-    """Draw a woman's bone, and beside it the same under its saliency; returns what a colour bar needs."""
+def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float) -> Any:
+    """Draw a woman's bone, and beside it the same under its saliency; returns the image for a colour bar."""
     for axes in (plain, warm):
-        axes.imshow(one.density, cmap="gray", vmin=window[0], vmax=window[1])
+        axes.imshow(woman.density, cmap="gray", vmin=window[0], vmax=window[1])
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    shown = warm.imshow(one.heat * one.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
-    warm.contour(one.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
-    logit = f"{one.score:.1f}".replace("-", "−")
-    plain.set_title(f"{one.participant_id}\n{'event' if one.outcome else 'no event'}, logit {logit}", fontsize=9)
+    shown = warm.imshow(woman.heat * woman.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
+    warm.contour(woman.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
+    logit = f"{woman.score:.1f}".replace("-", "−")
+    plain.set_title(f"{woman.participant_id}\n{'event' if woman.outcome else 'no event'}, logit {logit}", fontsize=9)
     return shown
 
 
 @styled
 def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
-    """Mean saliency on the registered bone by outcome.
+    """Draw the mean saliency of the women with and without the event, on bones brought to one round shape.
 
     Parameters
     ----------
     maps : mapping of 0, 1 to (angles, radii) array
-        From `deepqct.saliency.mean_maps`.
+        The mean map of each outcome, as `deepqct.networks.mean_maps` returns them.
     counts : mapping of 0, 1 to int
-        Women behind each map.
+        The number of women behind each map.
+
+    Returns
+    -------
+    array of Axes
+        One for each outcome.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> axes = dq.plots.mean_saliency({0: np.ones((8, 3)), 1: np.ones((8, 3))}, counts={0: 4, 1: 2})
+    >>> [panel.get_title() for panel in axes]
+    ['no event (4 women)', 'event (2 women)']
     """
     highest = max(float(np.nanmax(heat)) for heat in maps.values())
     figure, grid = plt.subplots(
@@ -108,14 +149,28 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
 
 @styled
 def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
-    """What the AUC loses, and how far scores move, when a part of the bone is covered.
+    """Draw how much of the AUC is lost, and how far the scores move, when a part of the bone is covered.
 
     Parameters
     ----------
     table : DataFrame
-        From `deepqct.saliency.occlusion`.
+        One row for each covered part, as `deepqct.networks.occlusion` returns it.
     bone : str
-        Gives the colour.
+        radius, ulna, tibia or fibula; sets the colour.
+
+    Returns
+    -------
+    array of Axes
+        The loss of AUC with its interval, and the mean change of the score.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> rows = {"part": ["nothing", "cortex"], "area": [0, 0.3], "moved": [0, 0.4], "lost": [0, 0.1]}
+    >>> table = pd.DataFrame(rows | {"lost_low": [0, 0.02], "lost_high": [0, 0.18], "n": 60, "events": 20})
+    >>> [label.get_text() for label in dq.plots.occlusion(table, bone="radius")[0].get_yticklabels()]
+    ['cortex (30%)']
     """
     parts = table[table["part"] != "nothing"]
     y = np.arange(len(parts))
@@ -137,12 +192,27 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
 
 @styled
 def controls(table: pd.DataFrame) -> Axes:
-    """AUC of the bone and of each control with its interval; a control that should fail and does not is red.
+    """Draw the AUC of the bone and of each control with its interval, in red where a control should fail and does not.
 
     Parameters
     ----------
     table : DataFrame
-        From `deepqct.networks.run_controls`.
+        One row for the bone itself and for each control, as `deepqct.networks.run_controls` returns it.
+
+    Returns
+    -------
+    Axes
+        With one row for each row of the table; the numbers stand beside it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> rows = {"shown": ["the bone itself", "images of noise"], "estimate": [0.8, 0.66], "at_chance": [False, False]}
+    >>> table = pd.DataFrame(rows | {"bone": "radius", "n": 60, "events": 20, "must_fail": [False, True]})
+    >>> axes = dq.plots.controls(table.assign(low=table["estimate"] - 0.1, high=table["estimate"] + 0.1))
+    >>> [text.get_text() for text in axes.texts]
+    ['0.80 (0.70–0.90)', '0.66 (0.56–0.76), not at chance']
     """
     _, axes = plt.subplots(figsize=(8.2, 1.1 + 0.42 * len(table)))
     for y, row in enumerate(table.to_dict("records")):
@@ -165,30 +235,40 @@ def controls(table: pd.DataFrame) -> Axes:
 
 @styled
 def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
-    """Training and validation loss by epoch, one line a fold, one panel a protocol.
+    """Draw the training and validation loss by epoch, with one line for each fold and their mean in bold.
 
     Parameters
     ----------
     history : DataFrame
-        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats).
+        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats), as
+        `deepqct.networks.training_history` returns it.
 
     Returns
     -------
     array of Axes
-        One a protocol.
+        One for each protocol.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> losses = {"epoch": [1, 2], "train_loss": [0.7, 0.6], "valid_loss": [0.7, 0.65]}
+    >>> axes = dq.plots.loss_curves(pd.DataFrame(losses | {"protocol": "all", "repeat": 0, "fold": 0}))
+    >>> axes[0].get_title()
+    "protocol 'all', 1 folds"
     """
     protocols = list(history["protocol"].unique())
     figure, grid = plt.subplots(1, len(protocols), figsize=(3 + 3.6 * len(protocols), 3.8), sharey=True, squeeze=False)
     lines: dict[str, Any] = {"train_loss": ("training", "#7F7F7F", "--"), "valid_loss": ("validation", "#0072B2", "-")}
     for axes, protocol in zip(grid.flat, protocols, strict=True):
-        part = history[history["protocol"] == protocol]
-        folds = part.groupby(["repeat", "fold"])
+        losses = history[history["protocol"] == protocol]
+        folds = losses.groupby(["repeat", "fold"])
         for column, (_, colour, dash) in lines.items():
             for _, fold in folds:
                 axes.plot(
                     fold["epoch"], fold[column], dash, color=colour, linewidth=1, alpha=0.6, marker="o", markersize=3
                 )
-            mean = part.groupby("epoch")[column].mean()
+            mean = losses.groupby("epoch")[column].mean()
             axes.plot(mean.index, mean, dash, color=colour, linewidth=2.6)
         axes.set(xlabel="epoch", title=f"protocol '{protocol}', {folds.ngroups} folds")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -202,21 +282,35 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
 
 @styled
 def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
-    """The scores of one bone by outcome, one dot a woman.
+    """Draw the scores of one bone by outcome, with one dot for each woman.
 
     Parameters
     ----------
     scores : DataFrame
-        participant_id, outcome (0 or 1), score (a logit); repeats of a woman are averaged.
+        participant_id, outcome (0 or 1), score (a logit); a woman's repeats are averaged.
     bone : str
-        radius, ulna, tibia or fibula; gives the colour.
+        radius, ulna, tibia or fibula; sets the colour.
+
+    Returns
+    -------
+    Axes
+        With one row for each outcome; the legend has the number of women.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scores = pd.DataFrame({"participant_id": ["a", "b", "c"], "outcome": [0, 0, 1], "score": [-0.9, 0.2, 0.6]})
+    >>> axes = dq.plots.score_distribution(scores, bone="radius")
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['no event (2 of 3)', 'event (1 of 3)', 'median']
     """
     women = scores.groupby("participant_id", as_index=False)[["outcome", "score"]].mean()
     _, axes = plt.subplots(figsize=(7, 3.2))
     colour = BONE_COLOURS.get(bone, "#000000")
     for event in (0, 1):
-        part = women.loc[women["outcome"] == event, "score"]
-        dots(axes, part, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
+        logits = women.loc[women["outcome"] == event, "score"]
+        dots(axes, logits, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
     counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
     axes.set(yticks=(0, 1), yticklabels=("no event", "event"), ylim=(-0.6, 1.6), xlabel=f"score of the {bone} (logit)")
     handles, labels = outcome_legend(counts, "event", colour=colour)

@@ -25,21 +25,29 @@ from deepqct.terms import BONES, UNITS
 def montage(
     stacks: Mapping[str, NDArray[Any]], *, window: tuple[float, float] = (-400, 1400), columns: int = 6
 ) -> NDArray[Any]:
-    """The middle slice of each stack, in one density window for all.
+    """Draw the middle slice of each stack, all in the same density window.
 
     Parameters
     ----------
     stacks : mapping of str to (z, y, x), mgHA/cm³
-        By the name to show; their shapes may differ.
+        The stacks by the name to show above each; their shapes may differ.
     window : (low, high), mgHA/cm³
-        Black and white.
+        The densities that are drawn black and white.
     columns : int
-        Slices side by side, at most.
+        The largest number of slices side by side.
 
     Returns
     -------
     array of Axes
-        One a stack; a single empty one that says so if there are none.
+        One for each stack; without any stack a single one, which says that there are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> axes = dq.plots.montage({"radius": np.zeros((3, 8, 8)), "ulna": np.full((1, 6, 9), 900)})
+    >>> [panel.get_title() for panel in axes]
+    ['radius', 'ulna']
     """
     if not stacks:
         _, axes = plt.subplots(figsize=(5, 1.2))
@@ -77,18 +85,31 @@ def compartments(
     voxel_mm: tuple[float, ...],
     window: tuple[float, float] = (-400, 1400),
 ) -> Axes:
-    """The middle slice of one bone with the outlines of its cortex, and a scale bar.
+    """Draw the middle slice of one bone with the outer and inner outline of its cortex, and a scale bar.
 
     Parameters
     ----------
     density : (z, y, x), mgHA/cm³
         The bone's stack.
     mask : (z, y, x) of 0 to 3
-        1 trabecular, 2 cortical, 3 another bone.
+        What each voxel is: 1 trabecular, 2 cortical, 3 another bone, 0 none of these.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        The voxel's edge lengths.
     window : (low, high), mgHA/cm³
-        Black and white.
+        The densities that are drawn black and white.
+
+    Returns
+    -------
+    Axes
+        With axes in mm, which are hidden.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> density, mask, voxel_mm = dq.curation.load_stack(dq.run.example_run(), "sub-0001", "radius")
+    >>> axes = dq.plots.compartments(density, mask, voxel_mm=voxel_mm)
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['outer contour of the bone', 'inner contour of the cortex']
     """
     figure, axes = plt.subplots(figsize=(6, 5.4))
     middle = density.shape[0] // 2
@@ -127,23 +148,31 @@ def planes_and_projection(
     voxel_mm: tuple[float, ...],
     window: tuple[float, float] = (-400, 1400),
 ) -> NDArray[Any]:
-    """One bone in three planes through its middle, and as a projection along y as on a radiograph.
+    """Draw one bone in three planes through its middle, and as a projection along y as on a radiograph.
 
     Parameters
     ----------
     density : (z, y, x), mgHA/cm³
         The bone's stack.
     mask : (z, y, x) of 0 to 3
-        1 trabecular, 2 cortical, 3 another bone.
+        What each voxel is: 1 trabecular, 2 cortical, 3 another bone, 0 none of these.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        The voxel's edge lengths.
     window : (low, high), mgHA/cm³
-        Black and white of the planes.
+        The densities that are drawn black and white in the planes.
 
     Returns
     -------
     array of Axes
-        Axial, coronal, sagittal, projection.
+        The axial, coronal and sagittal plane, and the projection (areal density in g/cm²).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> density, mask, voxel_mm = dq.curation.load_stack(dq.run.example_run(), "sub-0001", "radius")
+    >>> axes = dq.plots.planes_and_projection(density, mask, voxel_mm=voxel_mm)
+    >>> [panel.get_title() for panel in axes]
+    ['axial', 'coronal', 'sagittal', 'projection']
     """
     inside = of_bone(mask)
     middle = [int(np.median(places)) if len(places) else n // 2 for places, n in
@@ -161,13 +190,13 @@ def planes_and_projection(
     cells = figure.add_gridspec(3, 2, width_ratios=(1, 1.1))
     grid = np.array([figure.add_subplot(cells[place]) for place in ((slice(None), 0), (0, 1), (1, 1), (2, 1))])
     names = "zyx"
-    for axes, (name, (plane, part, (down, across))) in zip(grid, planes.items(), strict=True):
+    for axes, (name, (plane, outline, (down, across))) in zip(grid, planes.items(), strict=True):
         extent = (0, plane.shape[1] * voxel_mm[across], plane.shape[0] * voxel_mm[down], 0)
-        low, high = window if part is not None else (0, max(float(plane.max()), 1e-6))
+        low, high = window if outline is not None else (0, max(float(plane.max()), 1e-6))
         image = axes.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent)
-        if part is not None and part.any() and min(part.shape) > 1:
+        if outline is not None and outline.any() and min(outline.shape) > 1:
             x, y = ((np.arange(n) + 0.5) * voxel_mm[a] for n, a in zip(plane.shape[::-1], (across, down), strict=True))
-            axes.contour(x, y, part.astype(float), levels=[0.5], colors="#F0E442", linewidths=1.0)
+            axes.contour(x, y, outline.astype(float), levels=[0.5], colors="#F0E442", linewidths=1.0)
         axes.set(title=name, xlabel=f"{names[across]} (mm)", ylabel=f"{names[down]} (mm)")
         if name in ("axial", "projection"):
             bar = figure.colorbar(image, ax=axes, location="bottom", aspect=30, shrink=0.8)
@@ -179,21 +208,30 @@ def planes_and_projection(
 def index_distributions(
     indices: pd.DataFrame, *, names: Sequence[str] | None = None, outcome: pd.Series | None = None
 ) -> NDArray[Any]:
-    """Every index by bone and outcome, one dot a woman.
+    """Draw the values of each index by bone and outcome, with one dot for each woman.
 
     Parameters
     ----------
     indices : DataFrame
-        participant_id, bone and one column an index, as in indices.csv.
+        participant_id, bone and one column for each index, as in indices.csv.
     names : sequence of str, optional
-        The indices to show; all that have a unit by default.
+        The indices to show; without it, all columns of `deepqct.terms.UNITS`.
     outcome : Series of 0 and 1, optional
-        Indexed by participant_id, named after its column. Patients without a value are left out.
+        The outcome by participant_id; its name is shown in the legend. Women without a value are left out.
 
     Returns
     -------
     array of Axes
-        One an index.
+        One for each index.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> indices, outcome = dq.folder.read_table(run.indices), dq.run_tables.run_outcome(run)
+    >>> axes = dq.plots.index_distributions(indices, names=["Tt.vBMD", "Ct.Th"], outcome=outcome)
+    >>> [panel.get_ylabel() for panel in axes]
+    ['Tt.vBMD (mgHA/cm³)', 'Ct.Th (mm)']
     """
     names = [name for name in UNITS if name in indices] if names is None else list(names)
     groups = ["everybody"] if outcome is None else ["no", "yes"]
@@ -210,8 +248,8 @@ def index_distributions(
     for axes, name in zip(grid.flat, names, strict=False):
         for place, bone in enumerate(bones):
             for side, group in zip((-gap, gap), groups, strict=False):
-                part = table[(table["bone"] == bone) & (table["group"] == group)]
-                dots(axes, part[name], at=place + side, colour=BONE_COLOURS[bone], filled=group != "no", reach=0.17)
+                values = table.loc[(table["bone"] == bone) & (table["group"] == group), name]
+                dots(axes, values, at=place + side, colour=BONE_COLOURS[bone], filled=group != "no", reach=0.17)
         unit = {"1": "fraction"}.get(UNITS.get(name, ""), UNITS.get(name, ""))
         axes.set(xticks=range(len(bones)), xticklabels=bones, xlim=(-0.6, max(len(bones), 1) - 0.4))
         axes.set_ylabel(f"{name} ({unit})" if unit else name)
@@ -225,46 +263,67 @@ def index_distributions(
 
 @styled
 def save_slice(density: NDArray[np.float32], path: Path, *, voxel_mm: tuple[float, float, float]) -> None:
-    """Write the middle slice of a scan as a PNG with axes in mm, and not a word beside it.
+    """Write the middle slice of a scan as a PNG with axes in mm; no title, caption or mark is added.
 
     Parameters
     ----------
     density : (z, y, x) float32, mgHA/cm³
-        The scan.
+        The scan's densities.
     path : Path
-        The PNG.
+        Where the PNG is written.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        The voxel's edge lengths.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> path = Path(tempfile.mkdtemp()) / "slice.png"
+    >>> dq.plots.save_slice(np.zeros((1, 8, 8), np.float32), path, voxel_mm=(0.1, 0.1, 0.1))
+    >>> [file.name for file in path.parent.iterdir()]
+    ['slice.png']
     """
     figure, axes = plt.subplots(figsize=(6, 5))
     extent = (0, density.shape[2] * voxel_mm[2], density.shape[1] * voxel_mm[1], 0)
     image = axes.imshow(density[density.shape[0] // 2], cmap="gray", vmin=-400, vmax=1400, extent=extent)
     axes.set(xlabel="x (mm)", ylabel="y (mm)")
     figure.colorbar(image, ax=axes, extend="both", pad=0.02).set_label("density (mgHA/cm³)")
-    with write_whole(path) as part:
-        figure.savefig(part, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    with write_whole(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 
 
 @styled
 def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[str]) -> NDArray[Any]:
-    """Differences of two ways of measuring against their mean, one dot a bone.
+    """Draw the difference of two ways of measuring against their mean, with one dot for each bone measured.
 
     Parameters
     ----------
     ours, theirs : DataFrame
-        participant_id, bone and one column an index; rows are paired by the first two.
+        participant_id, bone and one column for each index, by this package and by the scanner's software; rows are
+        paired by participant_id and bone.
     names : sequence of str
-        The indices to show.
+        The indices to show; each must be a name in `deepqct.terms.UNITS`.
 
     Returns
     -------
     array of Axes
-        One an index: bias as a full line, 95 % limits of agreement dashed, of all bones together.
+        One for each index; bias (full line) and 95 % limits of agreement (dashed) are of all bones together.
 
     References
     ----------
     Bland JM, Altman DG (1999), Stat Methods Med Res 8:135.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> ours = pd.DataFrame({"participant_id": ["a", "b", "c"], "bone": "radius", "Ct.Th": [0.9, 1.1, 1.3]})
+    >>> axes = dq.plots.bland_altman(ours, ours.assign(**{"Ct.Th": [0.8, 0.9, 1.0]}), names=["Ct.Th"])
+    >>> axes[0].get_title()
+    'n 3; bias 0.2'
     """
     key = ["participant_id", "bone"]
     pairs = ours.merge(theirs, on=key, suffixes=("", " of the scanner"))
@@ -274,19 +333,20 @@ def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[st
     for axes in grid.ravel()[len(names) :]:
         axes.remove()
     for axes, name in zip(grid.flat, names, strict=False):
-        other = f"{name} of the scanner"
-        found = limits_of_agreement(pairs[name], pairs[other])
+        scanners = f"{name} of the scanner"
+        agreement = limits_of_agreement(pairs[name], pairs[scanners])
         for bone in (bone for bone in BONES if bone in set(pairs["bone"])):
-            part = pairs[pairs["bone"] == bone]
-            mean, difference = (part[name] + part[other]) / 2, part[name] - part[other]
+            rows_of_bone = pairs[pairs["bone"] == bone]
+            a, b = rows_of_bone[name], rows_of_bone[scanners]
+            mean, difference = (a + b) / 2, a - b
             axes.plot(mean, difference, "o", color=BONE_COLOURS[bone], markersize=3.5, alpha=0.8, label=bone)
         axes.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
-        axes.axhline(found["bias"], color="black", linewidth=1.2)
+        axes.axhline(agreement["bias"], color="black", linewidth=1.2)
         for limit in ("lower", "upper"):
-            axes.axhline(found[limit], color="black", linewidth=1.0, linestyle="--")
+            axes.axhline(agreement[limit], color="black", linewidth=1.0, linestyle="--")
         unit = {"1": "fraction"}.get(UNITS[name], UNITS[name])
         axes.set(xlabel=f"mean {name} ({unit})", ylabel="ours − scanner's")
-        axes.set_title(f"n {found['n']:.0f}; bias {found['bias']:.3g}", fontsize="medium")
+        axes.set_title(f"n {agreement['n']:.0f}; bias {agreement['bias']:.3g}", fontsize="medium")
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return np.array(grid.ravel()[: len(names)])

@@ -49,12 +49,33 @@ R = TypeVar("R")
 
 
 def set_style() -> None:
-    """Give a notebook's own figures the style of this module, whose functions have it anyway."""
+    """Give all later figures of this session the style that the functions of `deepqct.plots` use for theirs.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import deepqct as dq
+    >>> with plt.rc_context():  # so that the style ends here
+    ...     dq.plots.set_style()
+    ...     plt.rcParams["axes.titlesize"], plt.rcParams["legend.frameon"]
+    (11.0, False)
+    """
     plt.rcParams.update(STYLE)
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """`draw` in the style of this module, which ends with it."""
+    """Return a function that draws in the style of this module and leaves the session's style as it was.
+
+    Parameters
+    ----------
+    draw : callable
+        A function that draws a figure.
+
+    Returns
+    -------
+    callable
+        It takes and returns what `draw` does.
+    """
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,8 +91,17 @@ def mark_virtual(figure: Figure, *, within: bool = False) -> None:
     Parameters
     ----------
     figure : Figure
+        The figure to mark; unless `within`, it is laid out first and keeps this layout.
     within : bool
-        In its lower right corner instead, for a figure that may not grow.
+        Write inside the lower right corner instead, for a figure that may not grow.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> figure = dq.plots.montage({})[0].get_figure()
+    >>> dq.plots.mark_virtual(figure)
+    >>> [text.get_text() for text in figure.texts]
+    ['virtual cohort']
     """
     how: dict[str, Any] = {"ha": "right", "fontsize": 10, "color": "#5B2A86", "style": "italic"}
     if within:
@@ -86,29 +116,39 @@ def mark_virtual(figure: Figure, *, within: bool = False) -> None:
 def save(
     drawn: Axes | NDArray[Any] | Figure, folder: Path, *, name: str, title: str, caption: str, order: int, virtual: bool
 ) -> Path:
-    """Keep a figure as PNG and SVG beside a JSON of its title and caption, all or nothing, and close it.
+    """Write a figure as PNG and SVG with a JSON of its title and caption beside them, and close it.
 
-    The same figure gives the same bytes.
+    Either all three files are written or none. The same figure gives the same bytes.
 
     Parameters
     ----------
     drawn : Axes, array of Axes, or Figure
-        What the functions above return.
+        The figure, or the axes that a function of `deepqct.plots` returns.
     folder : Path
-        The job's folder of figures.
+        The folder in which the files are written, such as `Run.figures` of a job.
     name : str
         The files' name, without ending.
     title, caption : str
-        What is shown; what to look for.
+        What the figure shows, and what to look for in it.
     order : int
-        Its place among the job's figures.
+        The figure's place among those of its job.
     virtual : bool
         Mark the figure as one of a virtual cohort.
 
     Returns
     -------
     Path
-        The PNG.
+        The PNG file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> axes, words = dq.plots.montage({}), {"title": "Stacks", "caption": "There are none."}
+    >>> png = dq.plots.save(axes, Path(tempfile.mkdtemp()), name="stacks", order=0, virtual=False, **words)
+    >>> sorted(file.name for file in png.parent.iterdir())
+    ['stacks.json', 'stacks.png', 'stacks.svg']
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].get_figure()
     _lay_out(figure)
@@ -116,7 +156,7 @@ def save(
         mark_virtual(figure)
     png, svg, record = (folder / f"{name}{ending}" for ending in (".png", ".svg", ".json"))
     keep: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
-    # Left in reverse: the record comes last, and a reader of records finds its pictures.
+    # The files get their names in reverse order: the record comes last, so that whoever finds it finds its pictures.
     with plt.rc_context(STYLE), write_whole(record) as c, write_whole(svg) as b, write_whole(png) as a:
         _write_png(figure, a, title=title, caption=caption, **keep)
         figure.savefig(b, metadata={"Date": None, "Creator": None, "Title": title, "Description": caption}, **keep)
@@ -126,7 +166,7 @@ def save(
 
 
 def _write_png(figure: Figure, path: Path, *, title: str, caption: str, **keep: Any) -> None:
-    """A PNG of 256 colours: half the size, with no difference to see, so that executed notebooks stay small."""
+    """Write a PNG of 256 colours: half the size without a visible difference, so that executed notebooks stay small."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -143,7 +183,7 @@ def _write_png(figure: Figure, path: Path, *, title: str, caption: str, **keep: 
 
 
 def _lay_out(figure: Figure) -> None:
-    """Lay the figure out once and for all: each further drawing would do it again, slowly."""
+    """Compute the figure's layout once and fix it: each later drawing would compute it again, slowly."""
     if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -160,7 +200,27 @@ def dots(
     size: float = 16,
     flat: bool = False,
 ) -> None:
-    """One dot a value, spread across by how dense its neighbourhood is, and a line at the median."""
+    """Draw one dot for each value, spread more widely where values are dense, and a line at their median.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    values : Series
+        The values; missing ones are left out.
+    at : float
+        The place of the dots' middle on the other axis.
+    colour : str
+        The dots' colour.
+    filled : bool
+        Draw filled dots instead of hollow ones.
+    reach : float
+        The largest distance of a dot from `at`.
+    size : float
+        The dots' area in points².
+    flat : bool
+        Draw the values along x instead of y.
+    """
     known = np.sort(values.dropna().to_numpy(float))
     if not len(known):
         return
@@ -175,7 +235,7 @@ def dots(
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A place in −1 … 1 for each of the sorted values: a fixed sequence that fills evenly, times the local density."""
+    """A place between −1 and 1 for each sorted value: an evenly filling fixed sequence, times the local density."""
     bits = max(int(np.ceil(np.log2(len(values) + 1))), 1)
     ranks = np.arange(1, len(values) + 1)
     even = sum(((ranks >> bit) & 1) / 2.0 ** (bit + 1) for bit in range(bits)) * 2 - 1
@@ -185,7 +245,24 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def outcome_legend(counts: pd.Series, name: str, *, colour: str = "#595959") -> tuple[list[Line2D], list[str]]:
-    """Hollow without, filled with the event, a bar for the median: handles and labels with n and events."""
+    """Return handles and labels of a legend: hollow dots without the event, filled dots with it, a bar for the median.
+
+    Parameters
+    ----------
+    counts : Series
+        The number of women with the event (``yes``) and without it (``no``).
+    name : str
+        The event's name.
+    colour : str
+        The colour of the dots.
+
+    Returns
+    -------
+    list of Line2D
+        The three handles.
+    list of str
+        Their labels, with the numbers of women.
+    """
     dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7}
     handles = [
         Line2D([], [], markerfacecolor="white", markeredgecolor=colour, **dot),
@@ -197,6 +274,17 @@ def outcome_legend(counts: pd.Series, name: str, *, colour: str = "#595959") -> 
 
 
 def screen_size(png: Path) -> dict[str, int]:
-    """The width and height at which a kept figure has its own size on a screen, in pixels."""
+    """Return the width and height in screen pixels at which a saved figure has the size that it was drawn for.
+
+    Parameters
+    ----------
+    png : Path
+        A PNG that `save` wrote.
+
+    Returns
+    -------
+    dict of str to int
+        ``width`` and ``height``.
+    """
     width, height = struct.unpack(">II", png.read_bytes()[16:24])
     return {"width": round(width * _SCREEN), "height": round(height * _SCREEN)}

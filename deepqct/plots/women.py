@@ -19,7 +19,20 @@ _CALLED, _NOT_CALLED = "#D55E00", "#0072B2"  # Okabe and Ito 2008
 
 
 def map_points(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where `cohort_map` draws each woman: (n, 2) in its first and in its second picture."""
+    """Return where `cohort_map` draws each woman.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for `cohort_map`.
+
+    Returns
+    -------
+    (n, 2) float64
+        UMAP 1 and UMAP 2, in the first picture.
+    (n, 2) float64
+        Age in years and risk, in the second picture; the number of the row in place of ages that nobody has.
+    """
     years = table["age"].astype(float)
     across = years if years.notna().any() else pd.Series(np.arange(1.0, len(table) + 1), table.index)
     return table[["umap_1", "umap_2"]].to_numpy(float), np.column_stack([across, table["risk"]]).astype(float)
@@ -34,27 +47,40 @@ def cohort_map(
     chosen: str | None = None,
     selection: Collection[str] = (),
 ) -> NDArray[Any]:
-    """The same women by UMAP of their indices and by risk over age.
+    """Draw the women twice: by the UMAP picture of their indices, and by their risk over age.
 
     Parameters
     ----------
     table : DataFrame
-        umap_1, umap_2, age, outcome, risk by participant_id, from `deepqct.exploration.women`.
+        umap_1, umap_2, age, outcome, risk by participant_id, as `deepqct.exploration.women` returns it.
     threshold : float
-        Women from this risk upwards are coloured as called.
+        The risk from which women are coloured as called.
     outcome : str
-        Its name.
+        The outcome's name in the legend.
     chosen : str, optional
-        Gets a ring.
+        The participant_id of the woman who gets a thick ring.
     selection : collection of str
-        Get a thin ring each.
+        The participant_ids of the women who get a thin ring.
+
+    Returns
+    -------
+    array of Axes
+        The UMAP picture, and the risk over age.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> table = dq.exploration.women(dq.run.example_run(), family="BMD", model="total hip")
+    >>> axes = dq.plots.cohort_map(table, threshold=0.5, outcome="fracture")
+    >>> [text.get_text() for text in axes[0].get_figure().legends[0].get_texts()][2:]
+    ['fracture (5 of 12)', 'no fracture (7 of 12)']
     """
     figure, grid = plt.subplots(1, 2, figsize=(8.6, 4.4))
     called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
     for axes, points in zip(grid, map_points(table), strict=True):
-        for marker, own in (("o", ~event), ("^", event)):
-            colours = np.where(called[own], _CALLED, _NOT_CALLED)
-            axes.scatter(*points[own].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
+        for marker, these in (("o", ~event), ("^", event)):
+            colours = np.where(called[these], _CALLED, _NOT_CALLED)
+            axes.scatter(*points[these].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
         marked = table.index.isin(list(selection))
         axes.scatter(*points[marked].T, s=95, facecolor="none", edgecolor="#595959", linewidth=1.2)
         ring = table.index.isin([chosen])
@@ -79,16 +105,31 @@ def cohort_map(
 
 @styled
 def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
-    """One woman's indices beside those of reference women.
+    """Draw the indices of one woman beside those of the reference women.
 
     Parameters
     ----------
     z : Series
-        Standard deviations by ``bone symbol``, from `deepqct.exploration.Reference.of`.
+        Her standard deviations from the reference women, named like ``radius Tt.vBMD``, as
+        `deepqct.exploration.Reference.of` returns them.
     participant_id : str
-        Whose.
+        The woman, for the title.
     reference : str
-        Who the reference women are, and how many.
+        Who the reference women are, and how many, for the axis.
+
+    Returns
+    -------
+    Axes
+        With one row for each index; the bones have their colours.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> z = pd.Series({"radius Tt.vBMD": -2.5, "tibia Tt.vBMD": -1.0, "radius Tb.Th": 0.2})
+    >>> axes = dq.plots.profile(z, participant_id="sub-0001", reference="40 women without fracture")
+    >>> [label.get_text() for label in axes.get_yticklabels()], axes.get_xlabel()
+    (['Tt.vBMD', 'Tb.Th'], 'SD from 40 women without fracture')
     """
     symbols = [symbol for symbol in UNITS if any(np.isfinite(z.get(f"{bone} {symbol}", np.nan)) for bone in BONES)]
     _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.3 * max(len(symbols), 1)))
@@ -113,25 +154,38 @@ def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
 
 @styled
 def thresholds(table: pd.DataFrame, *, threshold: float) -> NDArray[Any]:
-    """Sensitivity, specificity and net benefit over the risk from which women are called.
+    """Draw sensitivity, specificity and net benefit over the risk from which women are called.
 
     Parameters
     ----------
     table : DataFrame
-        From `deepqct.exploration.over_thresholds`.
+        One row for each threshold and measure, as `deepqct.exploration.over_thresholds` returns it.
     threshold : float
-        Marked.
+        The risk that is marked by a line.
+
+    Returns
+    -------
+    array of Axes
+        Sensitivity and specificity, and net benefit.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> table = dq.exploration.women(dq.run.example_run(), family="BMD", model="total hip")
+    >>> axes = dq.plots.thresholds(dq.exploration.over_thresholds(table), threshold=0.5)
+    >>> axes[0].get_xlabel().splitlines()
+    ['called from this risk upwards', '(12 women, 5 events)']
     """
     _, grid = plt.subplots(1, 2, figsize=(8.6, 4.1))
-    # Those with and without the outcome are all women; each measure's own n is of a part of them.
+    # Sensitivity counts the women with the outcome, specificity those without; together they are all women.
     first = table[table["threshold"] == table["threshold"].iloc[0]].set_index("measure")["n"]
     events, n = int(first["sensitivity"]), int(first["sensitivity"] + first["specificity"])
     lines = ({"sensitivity": _CALLED, "specificity": _NOT_CALLED}, {"net benefit": "#000000"})
     for axes, named in zip(grid, lines, strict=True):
         for measure, colour in named.items():
-            part = table[table["measure"] == measure]
-            axes.fill_between(part["threshold"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
-            axes.plot(part["threshold"], part["estimate"], color=colour, linewidth=2, label=measure)
+            line = table[table["measure"] == measure]
+            axes.fill_between(line["threshold"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+            axes.plot(line["threshold"], line["estimate"], color=colour, linewidth=2, label=measure)
         axes.axvline(threshold, color="#595959", linestyle="--", linewidth=1.2)
         axes.set_xlabel(f"called from this risk upwards\n({n} women, {events} events)")
         axes.legend(loc="best")

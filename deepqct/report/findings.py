@@ -15,14 +15,43 @@ _SPOKEN = ("DeepQCT − pQCT-index", "pQCT-index − BMD", "DeepQCT − BMD", "n
 def result(
     performance: pd.DataFrame, *, models: pd.DataFrame, virtual: bool, outcome: str, attainable: float | None
 ) -> list[str]:
-    """The result in words: the fused DeepQCT score of every protocol with its interval, n and events."""
+    """The result in words: the fused DeepQCT score of each protocol with its interval, n and events.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        The content of performance.csv; empty if the comparison did not finish.
+    models : DataFrame
+        The content of models.csv; it says which model speaks for its family.
+    virtual : bool
+        True if the women are virtual.
+    outcome : str
+        The name of the outcome, such as ``fracture``.
+    attainable : float or None
+        The highest AUC that anybody can reach on such virtual women on average; None for patients.
+
+    Returns
+    -------
+    list of str
+        One paragraph for each protocol.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.findings import result
+    >>> run = dq.run.example_run()
+    >>> performance, models = (dq.folder.read_table(path) for path in (run.performance, run.models_table))
+    >>> (said,) = result(performance, models=models, virtual=True, outcome="fracture", attainable=0.75)
+    >>> said.partition(" reached")[0]
+    'In 12 virtual women (5 with fracture; protocol “all”), the DeepQCT score of radius + tibia'
+    """
     if performance.empty:
         return ["There is no result yet: the comparison of the model families did not finish."]
     auc = headlines(performance[performance["measure"] == "AUC"], models)
     women = "virtual women" if virtual else "women"
     lines = []
-    for protocol, part in auc.groupby("protocol", sort=False):
-        held_out = _of_family(part[part["split"] == "out-of-fold"], "DeepQCT")
+    for protocol, rows in auc.groupby("protocol", sort=False):
+        held_out = _of_family(rows[rows["split"] == "out-of-fold"], "DeepQCT")
         if held_out is None:
             continue
         name, e = held_out
@@ -33,34 +62,53 @@ def result(
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
         for family in ("pQCT-index", "BMD"):
-            other = _of_family(part[part["split"] == "out-of-fold"], family)
-            if other is not None and e.estimable:
-                own = (other[1].n, other[1].events) != (e.n, e.events)
-                line += f" {family}, {other[0]}: {other[1] if own else figure(other[1])}."
-        test = _of_family(part[part["split"] == "test"], "DeepQCT")
+            reference = _of_family(rows[rows["split"] == "out-of-fold"], family)
+            if reference is not None and e.estimable:
+                of_other_women = (reference[1].n, reference[1].events) != (e.n, e.events)
+                line += f" {family}, {reference[0]}: {reference[1] if of_other_women else figure(reference[1])}."
+        test = _of_family(rows[rows["split"] == "test"], "DeepQCT")
         lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
     return lines or ["No network was scored; the table below shows the other model families."]
 
 
 def differences(comparisons: pd.DataFrame) -> list[str]:
-    """The planned comparisons of the main protocol in words, each with interval, adjusted p, n and events."""
+    """The planned comparisons of the main protocol in words, each with interval, adjusted p, n and events.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        The content of comparisons.csv; it may be empty.
+
+    Returns
+    -------
+    list of str
+        One sentence for each comparison that the report puts into words.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.findings import differences
+    >>> sentences = differences(dq.folder.read_table(dq.run.example_run().comparisons))
+    >>> [sentence.partition(":")[0] for sentence in sentences]
+    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD']
+    """
     if comparisons.empty:
         return []
     main = main_rows(comparisons)
     lines = []
     for row in main[main["question"].isin(_SPOKEN)].to_dict("records"):
-        found = Estimate.of(row)
-        if not found.estimable:
-            lines.append(f"{row['question']}: {found}.")
+        difference = Estimate.of(row)
+        if not difference.estimable:
+            lines.append(f"{row['question']}: {difference}.")
             continue
-        line = f"{row['question']}: difference in AUC {signed(found.estimate)} (95 % {signed(found.low)} to "
-        line += f"{signed(found.high)}; {found.basis})"
+        line = f"{row['question']}: difference in AUC {signed(difference.estimate)} (95 % {signed(difference.low)} to "
+        line += f"{signed(difference.high)}; {difference.basis})"
         if not pd.isna(row["caveat"]) and row["caveat"]:
             lines.append(f"{line}. Standard stacking favours the fused score, so that this is not tested.")
             continue
         line += f", p {row['p_holm']:.2g} after Holm: "
         if row["p_holm"] < 0.05:
-            line += f"{'higher' if found.estimate > 0 else 'lower'}."
+            line += f"{'higher' if difference.estimate > 0 else 'lower'}."
         else:
             line += "no difference is shown, which does not show that there is none."
         if not pd.isna(row["margin"]):
@@ -73,7 +121,34 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
 def cautions(
     optimism: pd.DataFrame, performance: pd.DataFrame, sample_size: pd.DataFrame, *, models: pd.DataFrame
 ) -> list[str]:
-    """What speaks for reading the result with care: chance, calibration, size."""
+    """The reasons to read the result with care, in words: chance, calibration, and the size of the study.
+
+    Parameters
+    ----------
+    optimism : DataFrame
+        The content of optimism.csv; it may be empty.
+    performance : DataFrame
+        The content of performance.csv.
+    sample_size : DataFrame
+        The content of sample_size.csv; it may be empty.
+    models : DataFrame
+        The content of models.csv; it says which model speaks for its family.
+
+    Returns
+    -------
+    list of str
+        One paragraph for each reason.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.findings import cautions
+    >>> run = dq.run.example_run()
+    >>> paths = (run.optimism, run.performance, run.sample_size, run.models_table)
+    >>> optimism, performance, sample_size, models = (dq.folder.read_table(path) for path in paths)
+    >>> cautions(optimism, performance, sample_size, models=models)[-1].partition(";")[0]
+    'Criteria of Riley et al. (2020) ask for more women than there are for 18 of 18 models fitted on tables'
+    """
     lines = []
     for row in optimism.to_dict("records"):
         basis = f"n {row['n']:.0f}, {row['events']:.0f} events"
@@ -92,11 +167,11 @@ def cautions(
             )
     lines += _below_chance(performance)
     slopes = headlines(main_rows(performance[performance["measure"] == "slope"]), models)
-    own = _of_family(slopes, "DeepQCT")
-    if own is not None and own[1].estimable:
-        e = own[1]
+    slope = _of_family(slopes, "DeepQCT")
+    if slope is not None and slope[1].estimable:
+        e = slope[1]
         lines.append(
-            f"Calibration slope of DeepQCT, {own[0]}: {_plain(e.estimate)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
+            f"Calibration slope of DeepQCT, {slope[0]}: {_plain(e.estimate)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
             f"{e.basis}); 1 is ideal, below 1 the risks are too extreme."
         )
     if len(sample_size):
@@ -109,7 +184,7 @@ def cautions(
 
 
 def _below_chance(performance: pd.DataFrame) -> list[str]:
-    """A word on models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
+    """A sentence on the models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
     main = main_rows(performance[performance["measure"] == "AUC"])
     low = main[main["high"] < 0.5]
     if low.empty:
@@ -123,13 +198,13 @@ def _below_chance(performance: pd.DataFrame) -> list[str]:
 
 
 def _plain(value: float) -> str:
-    """A figure that may lie below 0."""
+    """A number to two decimals, with a true minus sign if it is below 0."""
     return f"{value:.2f}".replace("-", "−")
 
 
-def _of_family(part: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
-    """The name of a family's headline model and its figure."""
-    rows = part[part["family"] == family]
+def _of_family(headline_rows: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
+    """The name of a family's headline model and its figure; None if the family was not scored."""
+    rows = headline_rows[headline_rows["family"] == family]
     return None if rows.empty else (str(rows["model"].iloc[0]), Estimate.of(rows.iloc[0]))
 
 
@@ -143,7 +218,25 @@ def _test_set(estimate: Estimate, protocol: str) -> str:
 
 
 def figure(estimate: Estimate) -> str:
-    """The figure and its interval, where n stands beside it."""
+    """The figure and its interval in words, for a place that already says n and events.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        A measure with its interval.
+
+    Returns
+    -------
+    str
+        Such as ``0.71 (95 % 0.64–0.78)``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.findings import figure
+    >>> figure(dq.evaluation.Estimate(0.714, 0.642, 0.781, n=216, events=71))
+    '0.71 (95 % 0.64–0.78)'
+    """
     if not estimate.estimable:
         return NOT_ESTIMABLE
     return f"{estimate.estimate:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"

@@ -10,29 +10,41 @@ import nbformat
 
 from deepqct.folder import PACKAGE, project_root, write_text
 
-# What a notebook's page shows of an output, the first that there is; neither scripts nor live widgets.
+# The forms of an output that a page can show, best first; neither scripts nor live widgets.
 _TEMPLATES = PACKAGE / "report" / "templates"
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
 _PICTURE = re.compile(r"(data:image/\w+;base64,[\w+/=]+)")
 
 
 def notebook_page(notebook: Path, page: Path, *, virtual: str | None) -> Path:
-    """Write an executed notebook, finished or not, as an HTML page that needs no network.
+    """Write an executed notebook, finished or failed, as an HTML page that needs no network.
 
-    Widgets are shown by their static twins. Scripts and remote content in the outputs stay silent by the page's own
-    content policy.
+    A widget is shown by the picture or text that stands for it. The page's content policy keeps the browser from
+    running scripts or loading remote content that an output may hold.
 
     Parameters
     ----------
     notebook, page : Path
-        The .ipynb and the .html; the report is expected one folder above the page.
+        The .ipynb that is read and the .html that is written; the report is expected one folder above the page.
     virtual : str or None
-        The scenario of a virtual cohort, for the banner.
+        The scenario of a virtual cohort, named in the page's banner; None for real patients.
 
     Returns
     -------
     Path
         `page`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import nbformat, tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> cell = nbformat.v4.new_markdown_cell("# Train one bone")
+    >>> nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "a.ipynb")
+    >>> page = dq.report.notebook_page(folder / "a.ipynb", folder / "notebooks" / "a.html", virtual="literature")
+    >>> "no patient is behind any number on this page" in page.read_text(encoding="utf-8")
+    True
     """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
@@ -45,22 +57,41 @@ def notebook_page(notebook: Path, page: Path, *, virtual: str | None) -> Path:
 
 
 def without_paths(text: str, folder: Path) -> str:
-    """`text` without absolute paths: what lies in the run, the project or a package is named from there.
+    """Return `text` without absolute paths: a file of the run, the project or a package is named from there on.
 
-    Pictures within it stay as they are; some of their letters look like paths.
+    Embedded pictures stay as they are, although some of their letters look like paths.
+
+    Parameters
+    ----------
+    text : str
+        What a notebook or an error message says.
+    folder : Path
+        The run folder.
+
+    Returns
+    -------
+    str
+        The same text; the folders of a path that lies elsewhere become ``…``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.report.pages import without_paths
+    >>> without_paths("/data/run/splits.csv is older than /mnt/hospital/Doe/a.AIM", Path("/data/run"))
+    'splits.csv is older than …/a.AIM'
     """
     packages = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
     places = [str(folder.resolve()), str(project_root()), str(PACKAGE.parent), *packages]
-    parts = _PICTURE.split(text)
-    for number in range(0, len(parts), 2):
+    pieces = _PICTURE.split(text)  # words, picture, words, …
+    for number in range(0, len(pieces), 2):
         for place in sorted(set(places), key=len, reverse=True):
-            parts[number] = parts[number].replace(f"{place}/", "")
-        parts[number] = re.sub(r"(?<![\w.~:/<…-])(?:[A-Z]:\\|/)(?:[^\s/\\'\"<>:;,()]+[/\\])+", "…/", parts[number])
-    return "".join(parts)
+            pieces[number] = pieces[number].replace(f"{place}/", "")
+        pieces[number] = re.sub(r"(?<![\w.~:/<…-])(?:[A-Z]:\\|/)(?:[^\s/\\'\"<>:;,()]+[/\\])+", "…/", pieces[number])
+    return "".join(pieces)
 
 
 def _offline(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """`notebook` without widget state or absolute paths in its outputs, and with a word where only a script would show."""
+    """A copy of `notebook` without widget state and absolute paths; a note stands for what only a script could show."""
     clean = nbformat.from_dict(notebook)
     clean.metadata.pop("widgets", None)
     for cell in clean.cells:

@@ -1,7 +1,7 @@
 """The offline report of a run, and its executed notebooks as pages: nothing in them asks the network for anything.
 
-The report says what was run, what came out with n, events and interval, and what is missing; a part that failed is shown
-as failed, never left out. No absolute path of the machine gets into it.
+The report says what was run, what came out (with n, events and interval) and what is missing. A job that failed is
+shown as failed, never left out. No absolute path of the machine gets into the report.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deepqct.plots.style import screen_size
 from deepqct.report import tripod
 from deepqct.report.findings import cautions, differences, result
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, headlines, main_rows, virtual_of
+from deepqct.run_tables import bones_of, headlines, main_rows, run_outcome, virtual_of
 from deepqct.terms import BONES
 
 _TEMPLATES = PACKAGE / "report" / "templates"
@@ -52,7 +52,7 @@ _TABLES = (
     "thresholds.csv",
     "curation.csv",
 )
-# As measured on simulated cohorts by `make bench-evaluation`; the report says them where they matter.
+# Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
 STACKING_BIAS = (
     "Where there is nothing to find this adds to the fused AUC: 0.543 (± 0.003) in 400 simulated cohorts of 216 women "
     "with four scores of noise, where strict stacking has 0.498 (± 0.003)."
@@ -65,17 +65,28 @@ COVERAGE = (
 
 
 def write_report(run: Run) -> Path:
-    """Write index.html, self-contained, from what lies in the run folder.
+    """Write the report of a run, one page that needs no other file, from what lies in the run folder.
 
     Parameters
     ----------
     run : Run
-        With run.json; every other file may be missing, which the report then says.
+        A run with run.json; every other file may be missing, and the report says so.
 
     Returns
     -------
     Path
-        The report.
+        The report, ``index.html``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> run = dq.folder.Run(Path(tempfile.mkdtemp()))
+    >>> _ = dq.folder.write_json(run.record, {"preset": "smoke", "stages": {}})
+    >>> page = dq.report.write_report(run)
+    >>> page.name, "There is no result yet" in page.read_text(encoding="utf-8")
+    ('index.html', True)
     """
     record = read_json(run.record)
     jobs = [_job(run, entry) for entry in sorted(record.get("stages", {}).values(), key=_place)]
@@ -131,7 +142,7 @@ def write_report(run: Run) -> Path:
 
 
 def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:
-    """One job of run.json as the report shows it, with its figures."""
+    """One job of run.json as the report shows it, together with its figures."""
     job = Job(content["stage"], content["bone"])
     records = {path: read_json(path) for path in run.figures(job).glob("*.json")}
     figures = [
@@ -153,12 +164,12 @@ def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _place(content: dict[str, Any]) -> tuple[str, int]:
-    """The place of a job: by stage, then by bone."""
+    """The place of a job in the report: by stage, then by bone."""
     return content["stage"], BONES.index(content["bone"]) if content["bone"] else 0
 
 
 def _shown(record: Path) -> dict[str, Any]:
-    """What stands beside the record of a figure: a PNG as text with its size on a screen, or a slider; perhaps nothing."""
+    """The picture of a figure's record: a PNG as text with its size on a screen, a slider, or nothing."""
     png, slider = record.with_suffix(".png"), record.with_suffix(".html")
     if png.exists():
         return {"data": base64.b64encode(png.read_bytes()).decode(), **screen_size(png)}
@@ -166,22 +177,23 @@ def _shown(record: Path) -> dict[str, Any]:
 
 
 def _people(run: Run) -> tuple[int | None, int | None, str]:
-    """Patients and events, None before the curation, and the name of the outcome."""
-    outcome = read_json(run.settings).get("outcome", "outcome") if run.settings.exists() else "outcome"
+    """The numbers of patients and events, None before the curation, and the name of the outcome."""
+    settings = read_json(run.settings) if run.settings.exists() else {}
     if not run.participants.exists():
-        return None, None, outcome
+        return None, None, settings.get("outcome", "outcome")
+    outcome = settings.get("outcome") or str(run_outcome(run).name)  # a stage by hand leaves no settings
     table = read_table(run.participants)
     return len(table), int(table[outcome].sum()), outcome
 
 
 def _attainable(run: Run) -> float | None:
-    """The AUC that nobody can exceed on a virtual cohort."""
+    """The highest AUC that anybody can reach on a virtual cohort; None for patients."""
     value = virtual_of(run).get("attainable_auc", {}).get("all")
     return None if value is None else float(value)
 
 
 def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -> dict[str, str]:
-    """What was run, in the few words of the report's head."""
+    """The facts in the head of the report: what was run, when, and on how many women."""
     n, events, outcome = people
     return {
         "Cohort": str(record.get("cohort", "unknown")),
@@ -197,7 +209,7 @@ def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -
 
 
 def _curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
-    """How many scans there were, and those that failed or carry flags."""
+    """The number of scans, and a row for each that failed, was rejected or carries flags."""
     failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
     flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
     rows = [
@@ -211,7 +223,7 @@ def _curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any] | None:
-    """A table as text, None if it was not written."""
+    """The columns and rows of a table as text; None if it was not written."""
     if not path.exists():
         return None
     table = pd.read_csv(path, dtype=str).fillna("")
@@ -225,34 +237,34 @@ def _performance(table: pd.DataFrame) -> dict[str, Any] | None:
     table = table[table["measure"] == "AUC"]
     blocks = list(dict.fromkeys(table[["protocol", "split"]].itertuples(index=False, name=None)))
     usual = {
-        block: part[["n", "events"]].value_counts().index[0]
+        block: rows[["n", "events"]].value_counts().index[0]
         for block in blocks
-        for part in [table[(table["protocol"] == block[0]) & (table["split"] == block[1])]]
+        for rows in [table[(table["protocol"] == block[0]) & (table["split"] == block[1])]]
     }
     cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = {}
     for _, row in table.iterrows():
         estimate, block = Estimate.of(row), (row["protocol"], row["split"])
-        other = (estimate.n, estimate.events) != tuple(usual[block])
+        of_other_women = (estimate.n, estimate.events) != tuple(usual[block])
         cells.setdefault((row["family"], row["model"]), {})[block] = {
             "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
             "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
-            "basis": f"n {estimate.n}, {estimate.events} events" if other else "",
+            "basis": f"n {estimate.n}, {estimate.events} events" if of_other_women else "",
         }
     none = {"value": "–", "interval": "", "basis": ""}
     families: dict[str, list[dict[str, Any]]] = {}
-    for (family, model), found in cells.items():
-        families.setdefault(family, []).append({"model": model, "cells": [found.get(b, none) for b in blocks]})
+    for (family, model), by_block in cells.items():
+        families.setdefault(family, []).append({"model": model, "cells": [by_block.get(b, none) for b in blocks]})
     heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
     return {"heads": heads, "families": families}
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A table, an empty one where it was not written."""
+    """The table at `path`; an empty one where it was not written."""
     return read_table(path) if path.exists() else pd.DataFrame()
 
 
 def _parameter(record: dict[str, Any], stage: str, name: str) -> str:
-    """One parameter of one stage, empty where it did not run."""
+    """The value of one parameter of one stage; empty where the stage did not run."""
     return str(record.get("stages", {}).get(stage, {}).get("parameters", {}).get(name, ""))
 
 
@@ -273,7 +285,7 @@ def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int |
     return tripod.checklist(settings=settings, people=people, virtual=bool(record.get("virtual")), there=there)
 
 
-# Title, caption, and file of the smaller tables of the comparison.
+# Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
 _OTHERS = (
     (
         "Other measures",
@@ -302,7 +314,7 @@ _OTHERS = (
 
 def _others(run: Run) -> list[dict[str, Any]]:
     """The smaller tables as text, with their intervals in one column."""
-    found = []
+    tables = []
     for title, caption, name in _OTHERS:
         table = _measures(run) if name == "measures" else _read(getattr(run, name))
         if table.empty:
@@ -316,12 +328,12 @@ def _others(run: Run) -> list[dict[str, Any]]:
                 table[column] = table[column].map(lambda value: "" if pd.isna(value) else f"{value:.2g}")
         text = table.astype(object).where(table.notna(), "").map(_cell)
         rows = text.to_numpy().tolist()
-        found.append({"title": title, "caption": caption, "columns": list(text.columns), "rows": rows})
-    return found
+        tables.append({"title": title, "caption": caption, "columns": list(text.columns), "rows": rows})
+    return tables
 
 
 def _measures(run: Run) -> pd.DataFrame:
-    """The measures beside the AUC of each family's widest model."""
+    """All measures but the AUC, of each family's widest model."""
     main = main_rows(_read(run.performance))
     if main.empty:
         return main
@@ -330,12 +342,12 @@ def _measures(run: Run) -> pd.DataFrame:
 
 
 def _models(run: Run) -> pd.DataFrame:
-    """models.csv, a table without rows where it was not written."""
+    """The content of models.csv; a table without rows where it was not written."""
     return read_table(run.models_table) if run.models_table.exists() else models_table([])
 
 
 def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
-    """A figure with its interval."""
+    """An estimate with its interval, as one text."""
     if pd.isna(row["estimate"]):
         return NOT_ESTIMABLE
     value, low, high = (signed(row[k]) if signs else f"{row[k]:.2f}" for k in ("estimate", "low", "high"))
@@ -343,14 +355,14 @@ def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A cell as text; whole numbers without a point, yes and no for truth."""
+    """A cell as text: whole numbers without a point, ``yes`` and ``no`` for True and False."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _controls(run: Run) -> list[dict[str, Any]]:
-    """The controls of every bone as rows: bone, what was shown, AUC, whether it tests for leaks, and is an alarm."""
+    """One row for each control of each bone: what the networks saw, the AUC, whether it tests for leaks, any alarm."""
     rows = []
     for bone in bones_of(run):
         if run.controls(bone).exists():
@@ -370,7 +382,7 @@ def _controls(run: Run) -> list[dict[str, Any]]:
 
 
 def _rounded(path: Path) -> dict[str, Any] | None:
-    """A table of groups with its numbers rounded, None if it was not written or has no rows."""
+    """A table of the groups with its numbers rounded; None if it was not written or has no rows."""
     table = _table(path)
     if table is None or not table["rows"]:
         return None
@@ -386,7 +398,7 @@ def _rounded(path: Path) -> dict[str, Any] | None:
 
 
 def _duration(seconds: float | None) -> str:
-    """Seconds in words."""
+    """A number of seconds in words, such as ``1 min 40 s``."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
@@ -397,5 +409,5 @@ def _duration(seconds: float | None) -> str:
 
 
 def _moment(iso: str | None) -> str:
-    """Date and time to the minute."""
+    """A date and time, written to the minute."""
     return "unknown" if not iso else dt.datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M")

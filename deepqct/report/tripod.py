@@ -13,7 +13,7 @@ import pandas as pd
 OPEN = "open: to be written by the authors"
 _LATER = "see its section of this report"
 
-# Item, what it asks for, and the key of `checklist`'s facts that answers it; without one the authors must.
+# Item, what it asks for, and the key in `_facts` of the answer; where there is no key, only the authors can answer.
 _ITEMS: tuple[tuple[str, str, str | None], ...] = (
     ("1", "Title: development or evaluation of a model, population, outcome", None),
     ("2", "Structured abstract (TRIPOD+AI for Abstracts)", None),
@@ -77,14 +77,14 @@ def checklist(
     virtual: bool,
     there: Mapping[str, bool],
 ) -> pd.DataFrame:
-    """The checklist of one run.
+    """Return the TRIPOD+AI checklist of one run, with an answer wherever the run knows one.
 
     Parameters
     ----------
     settings : mapping
-        The run's parameters by stage.
+        The run's parameters: a mapping by name for each stage that has parameters.
     people : tuple
-        Patients, events, name of the outcome.
+        The number of patients and of events, both None before the curation, and the name of the outcome.
     virtual : bool
         True for virtual women.
     there : mapping of str to bool
@@ -93,7 +93,15 @@ def checklist(
     Returns
     -------
     DataFrame
-        item, asks, answer, done.
+        One row for each item: ``item`` (its number), ``asks``, ``answer``, and ``done``, which is False where the
+        authors must still write the answer.
+
+    Examples
+    --------
+    >>> from deepqct.report.tripod import checklist
+    >>> items = checklist(settings={}, people=(60, 20, "fracture"), virtual=True, there={})
+    >>> items.set_index("item").loc[["20a", "17"], "answer"].tolist()
+    ['60 women, 20 with fracture; scans that failed are listed above', 'open: to be written by the authors']
     """
     facts = _facts(settings, people, virtual, there)
     rows = []
@@ -106,7 +114,7 @@ def checklist(
 def _facts(
     settings: Mapping[str, Any], people: tuple[int | None, int | None, str], virtual: bool, there: Mapping[str, bool]
 ) -> dict[str, str]:
-    """What a run knows of itself, by the keys above; what it does not know is left out."""
+    """What a run knows of itself, by the keys of `_ITEMS`; what it does not know is left out."""
     n, events, outcome = people
     curation, network = (settings.get(name, {}) for name in ("01_data_curation", "02_train_bone"))
     fusion = settings.get("03_fusion_and_baselines", {})

@@ -2,11 +2,11 @@
 
 parameters.py  the parameters of a stage, read from its notebook
 stage.py       what every notebook does first and last
-preflight.py   what can be known to fail before a run begins
+preflight.py   checks of values, cohort and machine before a run begins
 plan.py        preset and overrides resolved into jobs (presets/)
-record.py      run.json: what was run, on what, with what
-jobs.py        one job's notebook executed and kept; the hash of the code that it reaches
-workflow.py    what is out of date is run (Snakefile)
+record.py      run.json: what was run, on which inputs, with which parameters and versions
+jobs.py        one job's notebook executed and kept; the hash of the code that it imports
+workflow.py    the jobs that are out of date are run (Snakefile)
 example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
 """

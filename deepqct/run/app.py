@@ -1,4 +1,4 @@
-"""The pages for those who will not see code: explorer and review of one run, served by Voila on this machine alone."""
+"""Pages without code: explorer and review of one run, served by Voila on this machine alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATIENCE_S = 60  # for the server to answer; our choice
 
 
 def app_notebooks(run: Run, folder: Path) -> list[Path]:
-    """Write the notebooks of the pages that this run can have, with its parameters and without what pages leave out.
+    """Write a notebook for each page that this run can have, with the run's parameters and only the cells to be shown.
 
     Parameters
     ----------
@@ -40,12 +40,25 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        One a page.
+        The notebooks, one for each page.
 
     Raises
     ------
     FileNotFoundError
-        If the run was not curated, or does not know of which cohort it is.
+        If the run was not curated, or was curated by hand, so that its cohort is not known.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import shutil, tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.app import app_notebooks
+    >>> run = dq.folder.Run(Path(tempfile.mkdtemp()) / "run")
+    >>> _ = shutil.copytree(dq.run.example_run().folder, run.folder)
+    >>> curation = {"cohort_dir": str(run.virtual / "cohort"), "outcome": "fracture"}
+    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), {"parameters": curation})
+    >>> [page.name for page in app_notebooks(run, run.folder / "pages")]
+    ['Look at single women.ipynb', 'Judge the scans.ipynb']
     """
     run.require(run.curation, written_by="01_data_curation")
     if not run.parameters("01_data_curation").exists():
@@ -65,17 +78,17 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
 
 
 def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
-    """Title and purpose, whether the women are virtual, this run's parameters, a silent start, the cells for pages."""
+    """Write one page's notebook: title, purpose, a note on virtual women, parameters, a silent start, its cells."""
     notebook = nbformat.read(notebook_source(name), as_version=4)
     title, (parameters, start) = notebook.cells[0], [c for c in notebook.cells if c.cell_type == "code"][:2]
-    said = title.source.split("\n\n")[:2]
+    paragraphs = title.source.split("\n\n")[:2]
     if virtual := virtual_of(run):
-        said.append(
+        paragraphs.append(
             f"**Virtual cohort** (scenario {virtual.get('scenario')}): no patient is behind any number on this page."
         )
-    title.source = "\n\n".join(said)
-    own = read_json(run.parameters(name))["parameters"] if run.parameters(name).exists() else {}
-    values = {n: p.default for n, p in declared_parameters(name).items()} | own
+    title.source = "\n\n".join(paragraphs)
+    of_this_run = read_json(run.parameters(name))["parameters"] if run.parameters(name).exists() else {}
+    values = {n: p.default for n, p in declared_parameters(name).items()} | of_this_run
     values |= {n: value for n, value in known.items() if n in values}
     parameters.source = "\n".join(_line(p, values[n]) for n, p in declared_parameters(name).items())
     start.source = f"import deepqct as dq\n\nstage = dq.start({name!r}, globals(), page=True)"
@@ -87,20 +100,21 @@ def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
 
 
 def _line(parameter: Parameter, value: object) -> str:
+    """One line of a parameters cell."""
     return f"{parameter.name}: {parameter.kind} = {value!r}"
 
 
 def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
-    """Serve the pages of a run until somebody stops it; only this machine can open them, with the address that it prints.
+    """Serve the pages of a run until somebody stops it; only this machine can open them, at the printed address.
 
     Parameters
     ----------
     run : Run
-        As in `app_notebooks`.
+        A curated run; the explorer needs its predictions and groups too.
     port : int
-        The port, or the first one above it that is free.
+        The port that is tried first; if it is taken, the first free one above it is used.
     browser : bool
-        Open one.
+        True to open the pages in a browser.
 
     Returns
     -------
@@ -117,18 +131,18 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
             "--Voila.auto_token=True", "--template=deepqct", "--classic-tree", "--no-browser", "--Voila.log_level=WARN",
         ]  # fmt: skip
         paths = [str(_TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-        # The token goes by the environment: everybody on this machine can read a command line.
-        own = os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
-        running = subprocess.Popen(command, env=own)
+        # The token is passed in the environment, since everybody on this machine can read a command line.
+        environment = os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
+        running = subprocess.Popen(command, env=environment)
         address = f"http://127.0.0.1:{port}/?token={token}"
         try:
             if _answers(port, running):
                 say(f"Pages: {address}\nCtrl+C stops them.")
                 if browser:
-                    door = write_text(
+                    opening = write_text(
                         Path(name, "open.html"), f'<meta http-equiv="refresh" content="0; url={address}">'
                     )
-                    webbrowser.open(door.as_uri())
+                    webbrowser.open(opening.as_uri())
             return running.wait()
         except KeyboardInterrupt:
             return 0
@@ -138,7 +152,7 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
 
 
 def _stop(*_: object) -> None:
-    """End like Ctrl+C, so that nothing stays behind."""
+    """End like Ctrl+C, so that server and temporary folder are removed."""
     raise KeyboardInterrupt
 
 

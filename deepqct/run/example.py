@@ -28,7 +28,7 @@ from deepqct.networks.saliency import explain
 from deepqct.run_tables import wide_indices
 from deepqct.virtual.cohort import new_cohort
 
-WOMEN, EVENTS = 12, 5  # the fewest of whom anything is estimated
+WOMEN, EVENTS = 12, 5  # the smallest number of events from which anything is estimated is 5
 RECIPE = Recipe(arch="resnet18", epochs=1, images=1, batch_size=4)
 
 
@@ -36,12 +36,12 @@ RECIPE = Recipe(arch="resnet18", epochs=1, images=1, batch_size=4)
 def example_run() -> Run:
     """A finished run of 12 virtual women with networks of radius and tibia, made in about half a minute.
 
-    It lies in a temporary folder that goes with the process. It is far too small for any figure of it to mean something.
+    It lies in a temporary folder that is removed when the process ends. With so few women its figures mean nothing.
 
     Returns
     -------
     Run
-        With its cohort in ``virtual/cohort``, stacks, indices, scores, predictions, groups and tables.
+        The run with its cohort in ``virtual/cohort``, its stacks, indices, scores, predictions, groups and tables.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def example_run() -> Run:
 
 
 def _make(run: Run) -> None:
-    """The stages one after the other, as the notebooks call them."""
+    """Call the stages one after the other, as the notebooks do."""
     new_cohort(
         run.virtual, scenario="deepqct-like", n=WOMEN, voxel_mm=0.3, slices=6, prevalence=EVENTS / WOMEN, motion=False
     )

@@ -1,4 +1,4 @@
-"""One job of a run: its notebook executed and kept, and the hash of the code that it reaches."""
+"""One job of a run: its notebook is executed and kept, and the hash of the code that it imports is noted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from deepqct.folder import Job, Run, code_hash, project_root, read_json, write_json, write_text
+from deepqct.folder import Job, Run, project_root, read_json, write_json, write_text
+from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
@@ -21,10 +22,31 @@ from deepqct.work import say
 def run_job(run: Run, job: Job) -> bool:
     """Execute one job's notebook by papermill, keep it as .ipynb and .html, and record how it ended.
 
+    Parameters
+    ----------
+    run : Run
+        The run folder, which holds the job's parameters.
+    job : Job
+        The stage that is executed, and of which bone.
+
     Returns
     -------
     bool
         False if a cell failed; the last lines of its traceback were printed then.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> run, job = dq.folder.Run(Path(tempfile.mkdtemp())), dq.folder.Job("05_explore")
+    >>> _ = dq.folder.write_json(run.parameters(job), {"parameters": {"threshold": "high"}})
+    >>> dq.run.run_job(run, job)
+    05_explore: started
+    05_explore: failed in cell 3; the last lines of its traceback:
+    ...
+    ParameterError: threshold of 05_explore is 'high', not a number; correct it.
+    False
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -58,13 +80,30 @@ def run_job(run: Run, job: Job) -> bool:
 
 
 def stage_hash(stage: str) -> str:
-    """A hash of a stage's notebook and of the package code that it reaches by import."""
+    """A hash of the code in a stage's notebook and of the files of the package that it imports.
+
+    Parameters
+    ----------
+    stage : str
+        One of `STAGES`, or ``review``.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal; it changes with the code, and not with the words between the cells.
+
+    Examples
+    --------
+    >>> from deepqct.run.jobs import stage_hash
+    >>> stage_hash("05_explore") == stage_hash("04_clustering")
+    False
+    """
     notebook = nbformat.read(notebook_source(stage), as_version=4)
     return code_hash("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
 
 
 def _forget_paths(notebook: Path) -> None:
-    """Leave only names in papermill's note of where the notebook lay: folders of a hospital do not travel."""
+    """Shorten the paths that papermill noted in a notebook to file names: they would name folders of the machine."""
     content = read_json(notebook)
     noted = content["metadata"]["papermill"]
     noted |= {key: Path(noted[key]).name for key in ("input_path", "output_path")}
@@ -72,7 +111,26 @@ def _forget_paths(notebook: Path) -> None:
 
 
 def write_jobs(plan: Plan) -> None:
-    """Write each job's parameters, only where they changed: their times tell snakemake what to do again."""
+    """Write the parameters of each job and settings.json, but only where they changed.
+
+    The times of these files tell snakemake which jobs to run again.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `plan_run`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.jobs import write_jobs
+    >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()), overrides=["bone=radius"])
+    >>> write_jobs(plan)
+    >>> dq.folder.read_json(plan.run.settings)
+    {'cohort': 'virtual', 'preset': 'quick', 'outcome': 'fracture', 'bones': ['radius']}
+    """
     code = {stage: stage_hash(stage) for stage in {job.stage for job in plan.parameters}}
     for job, parameters in plan.parameters.items():
         content = {"parameters": parameters, "code": code[job.stage]}

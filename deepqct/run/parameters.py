@@ -21,7 +21,18 @@ _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 class ParameterError(ValueError):
-    """A parameter that a notebook does not have, or a value that it cannot take."""
+    """The error for a parameter that no notebook has, or for a value that its parameter cannot take.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> try:
+    ...     dq.run.plan_run("virtual", out=Path("reports/tried"), overrides=["bne=radius"])
+    ... except dq.run.ParameterError as error:
+    ...     print(error)
+    Unknown parameter 'bne' for any stage; did you mean 'bone'?
+    """
 
 
 @dataclass(frozen=True)
@@ -31,11 +42,21 @@ class Parameter:
     Parameters
     ----------
     name, kind : str
-        Its name and its type: int, float, str or bool.
+        The parameter's name and its type: int, float, str or bool.
     default : object
-        The literal in the cell.
+        The value that the cell gives it.
     note : str
-        The comment behind it; "one of a, b" and "some of a, b" limit the values.
+        The comment at the end of the line; "one of a, b" and "some of a, b" limit the values.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import Parameter
+    >>> protocols = Parameter("protocols", "str", "all", "some of all, as-published")
+    >>> try:
+    ...     protocols.parse("all, published", stage="01_data_curation")
+    ... except ValueError as error:
+    ...     print(error)
+    protocols of 01_data_curation is 'all, published'; use some of all, as-published.
     """
 
     name: str
@@ -44,12 +65,19 @@ class Parameter:
     note: str
 
     def parse(self, value: Any, *, stage: str) -> Any:
-        """`value`, or the value that this text stands for, checked against the type and the choices.
+        """Return `value`, or the value that a text stands for, checked against the type and the choices.
+
+        Parameters
+        ----------
+        value : object
+            A value of the parameter's type, or a text as typed on the command line.
+        stage : str
+            The stage that takes it, for the message of an error.
 
         Raises
         ------
         ParameterError
-            Naming the parameter, the value and what it may be.
+            If it has the wrong type or is not among the choices; the message says what it may be.
         """
         kind, given = _TYPES[self.kind], value
         try:
@@ -65,10 +93,10 @@ class Parameter:
         listed = re.search(r"\b(one|some) of ([\w, .-]+)", self.note)
         if listed:
             choices = [choice.strip() for choice in listed.group(2).split(",")]
-            chosen = [part.strip() for part in value.split(",")] if listed.group(1) == "some" else [value]
-            # "or a .safetensors file" lets a path of that ending pass.
+            chosen = [name.strip() for name in value.split(",")] if listed.group(1) == "some" else [value]
+            # A choice such as "or a .safetensors file" allows every path with that ending.
             endings = tuple(choice.split()[2] for choice in choices if choice.startswith("or a ."))
-            wrong = [str(part) for part in chosen if str(part) not in choices and not str(part).endswith(endings)]
+            wrong = [name for name in map(str, chosen) if name not in choices and not name.endswith(endings)]
             if wrong:
                 raise ParameterError(
                     f"{self.name} of {stage} is {value!r}; use {listed.group(1)} of {', '.join(choices)}."
@@ -77,12 +105,23 @@ class Parameter:
 
 
 def notebook_source(stage: str) -> Path:
-    """The notebook of a stage: the project's own if it has one, else the one that deepqct was installed with.
+    """The path of a stage's notebook: the project's own if it has one, else the one installed with deepqct.
+
+    Parameters
+    ----------
+    stage : str
+        One of `STAGES`, or ``review``.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no such notebook.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import notebook_source
+    >>> notebook_source("05_explore").name
+    '05_explore.ipynb'
     """
     for folder in (project_root() / "notebooks", PACKAGE.parent / "notebooks", PACKAGE / "notebooks"):
         if (folder / f"{stage}.ipynb").exists():
@@ -91,11 +130,33 @@ def notebook_source(stage: str) -> Path:
 
 
 def declared_parameters(stage: str) -> dict[str, Parameter]:
-    """The parameters of a stage, read from its notebook's parameters cell."""
+    """The parameters of a stage, read from its notebook's parameters cell.
+
+    Parameters
+    ----------
+    stage : str
+        One of `STAGES`, or ``review``.
+
+    Returns
+    -------
+    dict of str to Parameter
+        The parameters by name, in the order of the cell.
+
+    Raises
+    ------
+    ParameterError
+        If the cell holds anything but lines of the form ``name: type = value  # note``.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import declared_parameters
+    >>> declared_parameters("05_explore")["first_bone"].note
+    'one of radius, ulna, tibia, fibula'
+    """
     notebook = nbformat.read(notebook_source(stage), as_version=4)
     (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     lines = cell.source.splitlines()
-    found = {}
+    parameters = {}
     for node in ast.parse(cell.source).body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
             raise ParameterError(
@@ -103,17 +164,33 @@ def declared_parameters(stage: str) -> dict[str, Parameter]:
             )
         note = lines[node.lineno - 1].partition("#")[2].strip()
         kind = ast.unparse(node.annotation)
-        found[node.target.id] = Parameter(node.target.id, kind, ast.literal_eval(node.value), note)
-    return found
+        parameters[node.target.id] = Parameter(node.target.id, kind, ast.literal_eval(node.value), note)
+    return parameters
 
 
 def unknown(name: str, known: Mapping[str, Any], *, where: str) -> ParameterError:
-    """The error for a parameter that nobody has, with the nearest one that exists."""
+    """The error for an unknown parameter; it names the parameter that is spelt most like it.
+
+    Parameters
+    ----------
+    name : str
+        The name that is not known.
+    known : mapping
+        What there is, by name.
+    where : str
+        Where the name was looked for, for the message.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import unknown
+    >>> print(unknown("epoch", {"epochs": 6, "lr": 0.001}, where="02_train_bone"))
+    Unknown parameter 'epoch' for 02_train_bone; did you mean 'epochs'?
+    """
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}."
     return ParameterError(f"Unknown parameter {name!r} for {where}; {hint}")
 
 
 def _article(kind: str) -> str:
-    """A type in words."""
+    """A type in words, such as ``a whole number``."""
     return {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}[kind]

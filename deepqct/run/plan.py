@@ -24,7 +24,7 @@ _RESERVED = {"run_dir": "--out", "cohort_dir": "the cohort's folder", "interacti
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as resolved before anything starts.
+    """A run as planned before anything starts: its folder, its cohort, and the parameters of every job.
 
     Parameters
     ----------
@@ -33,9 +33,19 @@ class Plan:
     cohort : str
         ``virtual``, or the cohort folder relative to the project root.
     preset : str
-        Its name.
+        The name of the preset.
     parameters : dict
         The parameters of each `Job`, in the order of the stages.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), overrides=["bone=radius,tibia"])
+    >>> [str(job) for job in plan.parameters][1:4]
+    ['01_data_curation', '02_train_bone_radius', '02_train_bone_tibia']
+    >>> plan.bones
+    ['radius', 'tibia']
     """
 
     run: Run
@@ -50,12 +60,28 @@ class Plan:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The YAML of a preset that comes with deepqct, or of a file.
+    """The parameters of a preset, read from its YAML file.
+
+    Parameters
+    ----------
+    name : str
+        smoke, quick or paper, which come with deepqct, or the path of a YAML file.
+
+    Returns
+    -------
+    dict
+        Values by parameter, or mappings of such values by stage.
 
     Raises
     ------
     ParameterError
         If there is no such preset or file, or it is not a mapping.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run.load_preset("quick")["01_data_curation"]["folds"]
+    3
     """
     if name in PRESETS:
         text = (PACKAGE / "run" / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -78,7 +104,7 @@ def load_preset(name: str) -> dict[str, Any]:
 
 
 def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterable[str] = ()) -> Plan:
-    """Resolve defaults, preset and overrides into the parameters of every job.
+    """Resolve the notebooks' defaults, a preset and overrides into the parameters of every job; nothing is written.
 
     Parameters
     ----------
@@ -89,13 +115,26 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
     preset : str
         smoke, quick, paper, or a YAML file: parameters by name, or by stage and name.
     overrides : iterable of str
-        ``name=value`` for every stage that has the parameter, or ``stage.name=value`` for one. ``bone`` takes some of
-        the four bones, by comma; by default those of the sites that the cohort has scans of.
+        ``name=value`` for every stage that has the parameter, or ``stage.name=value`` for one stage. ``bone`` takes one
+        bone or several with commas between them; without it, each bone of the sites in scans.tsv is trained.
+
+    Returns
+    -------
+    Plan
+        What `execute` runs.
 
     Raises
     ------
     ParameterError
-        For an unknown or ill-typed parameter, before anything starts.
+        If a parameter is unknown, has the wrong type, or has a value that no run can have.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), preset="smoke", overrides=["epochs=20"])
+    >>> plan.parameters[dq.folder.Job("02_train_bone", "tibia")]["epochs"]
+    20
     """
     root, run = project_root(), Run(resolve(out))
     if cohort != VIRTUAL:
@@ -139,43 +178,46 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
 
 
 def _bones_scanned(cohort: str) -> list[str]:
-    """The bones of the sites in scans.tsv, all four where that cannot be read, which is said later."""
+    """The bones of the sites in scans.tsv; all four where that cannot be read, which `load_cohort` reports later."""
     path = resolve(cohort) / "scans.tsv"
     sites: set[Any] = set()
     if cohort != VIRTUAL and path.is_file():
         with contextlib.suppress(ValueError, KeyError):
             sites = set(read_table(path)["site"])
-    found = [bone for site, bones in SITES.items() if site in sites for bone in bones]
-    return found or list(BONES)
+    scanned = [bone for site, bones in SITES.items() if site in sites for bone in bones]
+    return scanned or list(BONES)
 
 
 def _pairs(overrides: Iterable[str]) -> dict[str, str]:
-    """``name=value`` texts as a mapping."""
-    found = {}
+    """Texts of the form ``name=value`` as a mapping."""
+    values = {}
     for text in overrides:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"{text!r} is not of the form name=value; the run folder is given by --out.")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
 def _flatten(content: Mapping[str, Any], *, split: bool) -> list[tuple[tuple[str, str], Any]]:
-    """((stage or "", name), value) for every parameter of a preset or of the overrides."""
-    found: list[tuple[tuple[str, str], Any]] = []
+    """((stage or "", name), value) for every parameter of a preset or of the overrides.
+
+    With `split` a name such as ``02_train_bone.epochs`` is a parameter of one stage.
+    """
+    entries: list[tuple[tuple[str, str], Any]] = []
     for key, value in content.items():
         if not isinstance(key, str):
             raise ParameterError(f"{key!r} is no parameter's name; see deepqct/run/presets/quick.yaml.")
         stage, dot, name = key.partition(".") if split else (key, "", "")
         if dot and stage in STAGES:
-            found.append(((stage, name), value))
+            entries.append(((stage, name), value))
         elif isinstance(value, Mapping):
             if key not in STAGES:
                 raise unknown(key, dict.fromkeys(STAGES), where="the preset's stages")
-            found += [((key, inner), each) for inner, each in value.items()]
+            entries += [((key, inner), each) for inner, each in value.items()]
         elif dot:
             raise unknown(stage, dict.fromkeys(STAGES), where="the stages")
         else:
-            found.append((("", key), value))
+            entries.append((("", key), value))
     # Values for all stages first, so that a value for one stage wins wherever it stands.
-    return sorted(found, key=lambda item: item[0][0] != "")
+    return sorted(entries, key=lambda item: item[0][0] != "")

@@ -1,4 +1,4 @@
-"""What can be known to fail before a run begins: values out of range, what a cohort cannot give, what a machine lacks."""
+"""Checks before a run begins: values out of range, what the cohort cannot give, what the machine lacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepqct.networks.recipe import Recipe
 from deepqct.run.parameters import ParameterError
 from deepqct.terms import SAME_PATIENT
 
-# The lowest value of a parameter, in whatever stage; what networks take is checked by `Recipe`.
+# The lowest value that a parameter may have, in every stage that has it; those of the networks are checked by `Recipe`.
 LOWEST = {
     "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 0,
     "bootstraps": 0, "draws": 1, "neighbours": 2,
@@ -22,7 +22,7 @@ Jobs = Mapping[Job, Mapping[str, Any]]
 
 
 def check_values(jobs: Jobs) -> None:
-    """Refuse values that no cohort could be run with.
+    """Raise an error for values that no cohort could be run with.
 
     Parameters
     ----------
@@ -32,7 +32,20 @@ def check_values(jobs: Jobs) -> None:
     Raises
     ------
     ParameterError
-        Naming the parameter, its value and what it may be.
+        If a value is out of range; the message names the parameter, its value and what it may be.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> from deepqct.run.preflight import check_values
+    >>> jobs = dq.run.plan_run("virtual", out=Path("reports/tried")).parameters
+    >>> jobs[dq.folder.Job("01_data_curation")]["folds"] = 1
+    >>> try:
+    ...     check_values(jobs)
+    ... except dq.run.ParameterError as error:
+    ...     print(error)
+    folds of 01_data_curation is 1; it must be 2 or more.
     """
     for job, values in jobs.items():
         for name, lowest in LOWEST.items():
@@ -56,12 +69,32 @@ def check_values(jobs: Jobs) -> None:
 
 
 def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
-    """Refuse what this cohort cannot give: more folds than events, contours that it does not have, unknown columns.
+    """Raise an error for what this cohort cannot give: more folds than events, missing contours, unknown columns.
+
+    Parameters
+    ----------
+    jobs : mapping
+        The parameters of each job.
+    cohort : Cohort
+        The cohort that is to be run; only its tables are looked at, no scan.
 
     Raises
     ------
     ParameterError
-        Saying what is missing.
+        If the cohort lacks something; the message says what.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> from deepqct.run.preflight import check_cohort_for
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), overrides=["folds=6"])
+    >>> try:
+    ...     check_cohort_for(plan.parameters, cohort)
+    ... except dq.run.ParameterError as error:
+    ...     print(error)
+    6 folds need at least 6 patients of each outcome, and the rarer one has 5; lower folds.
     """
     from deepqct.cohort.splits import make_splits
     from deepqct.curation.beside_scanner import check_sources
@@ -88,14 +121,33 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
 
 
 def check_machine(jobs: Jobs) -> None:
-    """Refuse a device that is not there; fetch ImageNet's weights, or say that they cannot be had.
+    """Raise an error if this machine lacks the device or the weights that the networks ask for.
 
-    On a cluster (SNAKEMAKE_PROFILE) the device is another machine's and is not looked at.
+    ImageNet's weights are fetched now if they are not on the machine. On a cluster, where SNAKEMAKE_PROFILE is set, the
+    device belongs to another machine and is not checked.
+
+    Parameters
+    ----------
+    jobs : mapping
+        The parameters of each job.
 
     Raises
     ------
     ParameterError
-        Saying what is missing.
+        If the device is not there or the weights cannot be fetched; the message says which.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> from deepqct.run.preflight import check_machine
+    >>> jobs = dq.run.plan_run("virtual", out=Path("reports/tried"), overrides=["bone=tibia"]).parameters
+    >>> jobs[dq.folder.Job("02_train_bone", "tibia")]["device"] = "a large one"
+    >>> try:
+    ...     check_machine(jobs)
+    ... except dq.run.ParameterError as error:
+    ...     print(str(error).partition(";")[0])
+    device is 'a large one'
     """
     networks = [values for job, values in jobs.items() if job.bone]
     try:

@@ -1,4 +1,4 @@
-"""What was run, on what, with what: run.json, and how each job ended."""
+"""The record of a run, run.json: what was run, on which inputs, with which versions, and how each job ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json
 from deepqct.run.stage import versions
 
-# Of a cohort folder, beside its scans; what changes in them is curated again.
+# The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
 TABLES = (
     "participants.tsv",
     "participants.json",
@@ -27,12 +27,41 @@ Jobs = Mapping[Job, dict[str, Any]]
 
 
 def status_of(run: Run, job: Job) -> dict[str, Any]:
-    """How a job ended; empty if it never ran."""
+    """The record of how a job ended: status, seconds, error, parameters; empty if it never ran.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    job : Job
+        The job that is asked about.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.record import status_of
+    >>> run, job = dq.run.example_run(), dq.folder.Job("05_explore")
+    >>> status_of(run, job)  # its stages were called one by one, not as jobs
+    {}
+    """
     return read_json(run.status(job)) if run.status(job).exists() else {}
 
 
 def scenario_of(run: Run) -> str | None:
-    """The scenario of a virtual cohort, None for a real one."""
+    """The scenario of a run of virtual women, None for a run of patients.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.record import scenario_of
+    >>> scenario_of(dq.run.example_run())
+    'deepqct-like'
+    """
     dictionary = run.virtual / "cohort" / "participants.json"
     path = run.dictionary if run.dictionary.exists() else dictionary
     virtual = read_json(path).get("virtual") if path.exists() else None
@@ -40,17 +69,31 @@ def scenario_of(run: Run) -> str | None:
 
 
 def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began: float) -> None:
-    """Write run.json: what was run, on what, with what.
+    """Write run.json: what was run, on which inputs, and with which parameters and versions.
 
     Parameters
     ----------
     run : Run
+        The run folder, which holds the parameters of each job.
     parameters : mapping
         The parameters of each job as planned, in the order of the stages.
     preset, cohort : str
-        Its name, and the cohort's folder.
+        The name of the preset, and the cohort's folder.
     began : float
-        When, in seconds of the epoch.
+        When the run began, in seconds since 1970.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.jobs import write_jobs
+    >>> from deepqct.run.record import write_record
+    >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()))
+    >>> write_jobs(plan)
+    >>> write_record(plan.run, parameters=plan.parameters, preset="quick", cohort="virtual", began=0.0)
+    >>> dq.folder.read_json(plan.run.record)["stages"]["04_clustering"]["status"]
+    'not run'
     """
     stages = _stages(run, parameters)
     inputs = {}
@@ -84,15 +127,15 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
 
 
 def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
-    """How each job ended and with which parameters; one whose files are of other parameters or inputs is out of date."""
+    """How each job ended and with which parameters; ``out of date`` if its files were made from other ones."""
     stages: dict[str, dict[str, Any]] = {}
-    spoilt = ""  # the first stage that is not as planned: what comes after it is from before
+    spoilt = ""  # the first stage that is not as planned: what later stages wrote is from an earlier run
     for job, planned in parameters.items():
         status = status_of(run, job)
         made_with = {name: status.get(name, value) for name, value in read_json(run.parameters(job)).items()}
         state = status.get("status", "not run")
-        before = spoilt and job.stage != spoilt
-        if state == "done" and (made_with != read_json(run.parameters(job)) or before):
+        after_spoilt = spoilt and job.stage != spoilt
+        if state == "done" and (made_with != read_json(run.parameters(job)) or after_spoilt):
             state = "out of date"
         if state != "done":
             spoilt = spoilt or job.stage
@@ -109,10 +152,18 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
 
 
 def _named_only(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with the bare names of folders: a report travels, and where it came from is nobody's business."""
+    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine."""
     return parameters | {name: Path(parameters[name]).name for name in ("run_dir", "cohort_dir") if name in parameters}
 
 
 def now() -> str:
-    """The time now, with its zone."""
+    """The time now as ISO 8601 text, to the microsecond and with its time zone.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> from deepqct.run.record import now
+    >>> dt.datetime.fromisoformat(now()).tzinfo is None
+    False
+    """
     return dt.datetime.now().astimezone().isoformat(timespec="microseconds")

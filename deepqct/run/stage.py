@@ -22,25 +22,35 @@ from deepqct.run_tables import virtual_of
 from deepqct.terms import BONES
 from deepqct.work import Progress, say
 
-# What a person may set in a notebook without another result.
+# What a person may set in a notebook without changing its results.
 _BY_HAND = ("interactive", "run_dir", "threads", "device")
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A running stage: its run folder, its effective parameters, and what it keeps.
+    """A stage at work: its run folder and its parameters, and the methods by which its notebook keeps figures.
 
     Parameters
     ----------
     job : Job
-        The notebook, and of which bone.
+        The stage, and of which bone.
     run : Run
         The run folder.
     parameters : dict
-        The effective parameters.
+        The checked values of the parameters, by name.
     started : float
-        Seconds since the epoch.
+        When the stage began, in seconds since 1970.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> job = dq.folder.Job("02_train_bone", "radius")
+    >>> stage = dq.run.Stage(job, dq.run.example_run(), {"interactive": False}, started=0.0)
+    >>> stage.virtual
+    True
+    >>> stage.progress("networks")(3, 3)
+    networks: 3/3, 0 s, about 0 s left
     """
 
     job: Job
@@ -50,12 +60,12 @@ class Stage:
 
     @property
     def interactive(self) -> bool:
-        """True for a person in JupyterLab, False for a headless run."""
+        """True if a person runs the notebook in JupyterLab, False if the workflow does."""
         return bool(self.parameters["interactive"])
 
     @property
     def virtual(self) -> bool:
-        """True if no real patient is behind the numbers."""
+        """True if the women are virtual, so that no patient is behind the numbers."""
         if self.job.stage == "00_virtual_cohort":
             return True
         return bool(virtual_of(self.run))
@@ -70,7 +80,7 @@ class Stage:
         name : str
             The file name, without ending.
         title, caption : str
-            What is shown; what to look for.
+            What the figure shows, and what to look for in it.
         """
         from IPython.display import Image, Markdown, display
 
@@ -88,11 +98,11 @@ class Stage:
         Parameters
         ----------
         html : str
-            From `deepqct.widgets.slice_slider`.
+            What `deepqct.widgets.slice_slider` returns.
         name : str
             The file name, without ending.
         title, caption : str
-            What is shown; what to look for.
+            What the slider shows, and what to look for in it.
         """
         from IPython.display import HTML, Markdown, display
 
@@ -103,7 +113,18 @@ class Stage:
         display(HTML(html), Markdown(f"**{title}.** {caption}"))
 
     def progress(self, what: str) -> Progress:
-        """A callback (done, total): a bar by hand, a line for each tenth headlessly."""
+        """A callback that shows how far long work is: a moving bar for a person, a line for each tenth in a log.
+
+        Parameters
+        ----------
+        what : str
+            What is counted, such as ``scans``.
+
+        Returns
+        -------
+        callable
+            To be called with the number done and the total.
+        """
         if self.interactive:
             from tqdm.auto import tqdm
 
@@ -127,11 +148,14 @@ class Stage:
         return line
 
     def finish(self) -> None:
-        """List what this stage wrote, and how long it took."""
+        """Show what this stage wrote and how long it took.
+
+        If a person ran it with parameters other than the run's, the workflow is made to do the stage again.
+        """
         from IPython.display import display
 
         files = [f for f in sorted(self.run.folder.rglob("*")) if f.is_file() and f.stat().st_mtime >= self.started]
-        others = tuple(bone for bone in BONES if bone != self.parameters.get("bone", bone))  # perhaps trained beside
+        others = tuple(b for b in BONES if b != self.parameters.get("bone", b))  # perhaps trained at the same time
         rows: dict[str, list[int]] = {}
         for file in files:
             parts = file.relative_to(self.run.folder).parts
@@ -152,16 +176,16 @@ class Stage:
             say("These are not the parameters of the run in this folder: the next deepqct run does this stage again.")
 
     def _differs(self) -> bool:
-        """True if the workflow ran this job with other parameters than these."""
+        """True if the workflow has other parameters for this job, those of `_BY_HAND` aside."""
         path = self.run.parameters(self.job)
         if not path.exists():
             return False
-        theirs = read_json(path)["parameters"]
-        return any(theirs.get(name) != value for name, value in self.parameters.items() if name not in _BY_HAND)
+        planned = read_json(path)["parameters"]
+        return any(planned.get(name) != value for name, value in self.parameters.items() if name not in _BY_HAND)
 
 
 def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Stage:
-    """Begin a notebook: check its parameters, fix the number of threads, show what is in force.
+    """Begin a notebook: check its parameters, fix the number of threads, show parameters and versions.
 
     Parameters
     ----------
@@ -170,12 +194,25 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     namespace : mapping
         The notebook's ``globals()``, which hold the values of its parameters cell.
     page : bool
-        For a page of the application: it shows no parameters, and leaves the figures that the run has.
+        True for a page of `deepqct app`: it shows no parameters, and leaves the run's figures where they are.
+
+    Returns
+    -------
+    Stage
+        What the notebook's other cells work with.
 
     Raises
     ------
     ParameterError
         If a value has the wrong type or is not among the choices.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cell = {"run_dir": "reports/tried", "patient": "highest", "first_bone": "ulna", "threshold": "0.4"}
+    >>> stage = dq.start("05_explore", cell | {"threads": 1, "interactive": False}, page=True)
+    >>> stage.parameters["threshold"]
+    0.4
     """
     from IPython.display import display
 
@@ -205,7 +242,15 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
 
 
 def versions() -> dict[str, str]:
-    """The versions of deepqct, Python and the packages that results depend on."""
+    """The versions of deepqct, of Python and of the packages that results depend on.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.stage import versions
+    >>> versions()["deepqct"] == dq.__version__
+    True
+    """
     return {"deepqct": __version__, "Python": platform.python_version()} | {p: version(p) for p in PACKAGES}
 
 
@@ -215,7 +260,7 @@ def _plain(table: pd.DataFrame) -> Any:
 
 
 def _fix_threads(threads: int) -> None:
-    """The same number of threads for every numerical library, whether it is loaded already or not."""
+    """Set the number of threads of every numerical library, whether it is loaded already or not."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
     threadpool_limits(threads)

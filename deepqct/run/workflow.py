@@ -1,7 +1,7 @@
-"""A run: presets and overrides resolved, the notebooks executed as jobs of a Snakemake workflow, the record written.
+"""A planned run is carried out: its notebooks executed as jobs of a Snakemake workflow, its record and report written.
 
 Nothing starts before every parameter is known and well typed. A job runs again when its parameters, its notebook, the
-package code it reaches or its input files have changed; snakemake decides, by the times of these files.
+package code that it imports or its input files have changed; snakemake decides, by the times of these files.
 """
 
 from __future__ import annotations
@@ -26,18 +26,33 @@ from deepqct.run.record import TABLES, status_of, write_record
 
 
 class RunError(RuntimeError):
-    """A run in which at least one job failed."""
+    """The error of a run in which a job failed, or that may not start in the folder that it was given.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()), preset="smoke")
+    >>> at_work = {"host": "elsewhere", "process": 1}
+    >>> _ = dq.folder.write_json(plan.run.folder / "jobs" / "running.json", at_work)
+    >>> try:
+    ...     dq.run.execute(plan)
+    ... except dq.run.RunError as error:
+    ...     print(str(error).partition(" in ")[0])
+    Another run is at work
+    """
 
 
 def execute(plan: Plan, *, cores: int = 2) -> Path:
-    """Run what is out of date, then write run.json and the report.
+    """Run the jobs that are out of date, then write run.json and the report.
 
     Parameters
     ----------
     plan : Plan
         From `plan_run`.
     cores : int
-        Jobs side by side; each keeps its own number of threads, so that results do not depend on it.
+        How many jobs run side by side. Each job has its own number of threads, so that results do not depend on it.
 
     Returns
     -------
@@ -49,10 +64,26 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     CohortError
         If the cohort folder has faults; nothing was started then.
     RunError
-        If the run folder is another cohort's, or another run is at work in it; if a job failed: the others went on, and
-        the report says which.
+        If the run folder belongs to another cohort, or another run is at work in it; nothing was started then. Also if
+        a job failed: the jobs that do not depend on it went on, and the report names it.
     ParameterError
         If the cohort or the machine lacks what the parameters ask for; nothing was started then.
+
+    Examples
+    --------
+    A run takes minutes to hours. What cannot work is refused at once, such as the run folder of another cohort.
+
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.jobs import write_jobs
+    >>> out = Path(tempfile.mkdtemp())
+    >>> write_jobs(dq.run.plan_run("virtual", out=out))
+    >>> try:
+    ...     dq.run.execute(dq.run.plan_run("data/ours", out=out), cores=4)
+    ... except dq.run.RunError as error:
+    ...     print(str(error).partition("; ")[2])
+    give another folder by --out.
     """
     curation = plan.run.parameters(Job("01_data_curation"))
     if curation.exists():
@@ -73,9 +104,9 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
 
 
 def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
-    """Run the jobs of a plan that was found to be possible."""
+    """Run the jobs of a plan that has passed every check."""
     write_jobs(plan)
-    # A failure of last time must not pass for one of this time, nor what it left behind for its work.
+    # A failure of an earlier run must not count for this one, nor the files that it left behind as results.
     for job in plan.parameters:
         if status_of(plan.run, job).get("status") == "failed":
             plan.run.status(job).unlink()
@@ -132,14 +163,14 @@ def _stamps(plan: Plan) -> dict[Job, str]:
 
 @contextlib.contextmanager
 def _alone(run: Run) -> Iterator[None]:
-    """Hold the run folder: two runs at once would write the same files."""
+    """Keep the run folder for this run alone: two runs at once would write the same files."""
     path, here = run.folder / "jobs" / "running.json", socket.gethostname()
     if path.exists():
-        who = read_json(path)
-        if who["host"] != here or _lives(who["process"]):
+        holder = read_json(path)
+        if holder["host"] != here or _lives(holder["process"]):
+            who = f"process {holder['process']} on {holder['host']}"
             raise RunError(
-                f"Another run is at work in {run.folder} (process {who['process']} on {who['host']}); wait for it, or "
-                f"remove {path} if it is gone."
+                f"Another run is at work in {run.folder} ({who}); wait for it, or remove {path} if it is gone."
             )
     write_json(path, {"host": here, "process": os.getpid()})
     try:

@@ -1,8 +1,8 @@
 """One reader a file format: voxels as they are stored, and the few technical fields of a header that may pass.
 
-What may pass is a short list: size, voxel, calibration, site code. Names, dates, numbers and free text are never handed
-on. AIM and ISQ carry their calibration (density = native / Mu_Scaling × slope + intercept, in mgHA/cm³); the other formats
-do not, and are never guessed at.
+What may pass is a short list: size, voxel, calibration, site code. Names, dates, patient numbers and free text are
+never handed on. AIM and ISQ carry their calibration (density = native / Mu_Scaling × slope + intercept, in mgHA/cm³);
+the other formats do not, and no calibration is guessed for them.
 """
 
 from __future__ import annotations
@@ -33,27 +33,35 @@ _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 class ScanError(ValueError):
-    """A scanner file that cannot be read; the message says what to do."""
+    """A scanner file that cannot be read or written; the message says what to do.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.read_scan("none.AIM")
+    Traceback (most recent call last):
+    deepqct.scans.formats.ScanError: none.AIM does not exist; correct the path.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What a file holds.
+    """The voxels of a file and the few fields of its header that may pass.
 
     Parameters
     ----------
     voxels : (z, y, x)
-        As stored; of an ISQ memory-mapped.
+        The numbers as the file stores them; memory-mapped for an ISQ.
     calibration : (slope, intercept) or None
         density = voxels × slope + intercept in mgHA/cm³; None if the file has none.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        Edge lengths of a voxel.
     site, side : str or None
-        From the header's code.
+        wrist or ankle, and left or right, from the header's code; None where it does not say.
     scanner : str or None
         The generation, from the header's code.
     position : (z, y, x) int
-        The first voxel in the scanner's whole grid, to lay contours and masks of other extent onto it.
+        Where the first voxel lies in the scanner's whole grid; with it, masks of another size are laid onto a scan.
     """
 
     voxels: NDArray[Any]
@@ -67,16 +75,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says before its voxels.
+    """What the header of a file says, without its voxels.
 
     Parameters
     ----------
     calibration : (slope, intercept) or None
-        As in `Stored`.
+        density = voxels × slope + intercept in mgHA/cm³; None if the header has none.
     site, side : str or None
-        From the header's code.
+        wrist or ankle, and left or right, from the header's code; None where it does not say.
     eight_bit : bool
-        Whether its voxels have 8 bits, as masks do; False where only the voxels tell.
+        Whether its voxels have 8 bits, as those of masks do; False where the header does not tell.
     """
 
     calibration: tuple[float, float] | None = None
@@ -86,13 +94,18 @@ class Head:
 
 
 def read_stored(path: Path) -> Stored:
-    """Read a file, or a folder of DICOM slices, by what its name says it is.
+    """Read a scanner file, or a folder of DICOM slices; the name tells the format.
 
     Parameters
     ----------
     path : Path
         .aim, .isq, .gobj (VMS version numbers such as ``;1`` may follow), .nii, .nii.gz, .mha, .mhd, .nrrd, .dcm, or a
         folder of DICOM slices.
+
+    Returns
+    -------
+    Stored
+        The voxels as stored, with what the header says.
 
     Raises
     ------
@@ -103,17 +116,22 @@ def read_stored(path: Path) -> Stored:
 
 
 def read_head(path: Path) -> Head:
-    """Read what an AIM or ISQ says of itself, in milliseconds; of other formats know only that there is something.
+    """Read only the header of an AIM or ISQ, in milliseconds; of other formats, check only that the file is not empty.
 
     Parameters
     ----------
     path : Path
         As for `read_stored`.
 
+    Returns
+    -------
+    Head
+        What the header says; without anything for the other formats.
+
     Raises
     ------
     ScanError
-        As `read_stored`, where the header or the file's length tells.
+        As `read_stored`, as far as the header or the length of the file shows it.
     """
     reader = _known_reader(path)
     if reader is _read_aim:
@@ -129,7 +147,7 @@ def read_head(path: Path) -> Head:
 
 
 def _known_reader(path: Path) -> Callable[[Path], Stored]:
-    """The reader of a file that is there and not empty."""
+    """The reader of a file, which must exist and not be empty."""
     if not path.exists():
         raise ScanError(f"{path} does not exist; correct the path.")
     reader = _reader(path)
@@ -141,7 +159,18 @@ def _known_reader(path: Path) -> Callable[[Path], Stored]:
 
 
 def may_be_calibrated(path: Path) -> bool | None:
-    """True for the name of a format with a calibration of its own, False for one without, None for no format."""
+    """Tell by a file's name whether its format carries a calibration.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which need not exist.
+
+    Returns
+    -------
+    bool or None
+        True for AIM and ISQ, False for the other formats, None for a name that no reader knows.
+    """
     reader = _reader(path)
     return None if reader is None else reader in (_read_aim, _read_isq)
 
@@ -156,7 +185,7 @@ def _reader(path: Path) -> Callable[[Path], Stored] | None:
 
 
 def _read_aim(path: Path) -> Stored:
-    """An AIM of Scanco's, versions 020 and 030."""
+    """Read an AIM, the manufacturer's format of images, version 020 or 030."""
     import py_aimio
 
     _aim_header(path)
@@ -171,7 +200,7 @@ def _read_aim(path: Path) -> Stored:
 
 
 def _aim_header(path: Path) -> Mapping[str, Any]:
-    """The header of an AIM that is as long as it says."""
+    """The header of an AIM; refuses a file that is shorter than its header says."""
     import py_aimio
 
     with path.open("rb") as file:
@@ -186,21 +215,21 @@ def _aim_header(path: Path) -> Mapping[str, Any]:
             _check_length(path, header["dimensions"], first=int(header["byte_offset"]), each=each)
     except _UNREADABLE as error:
         raise ScanError(f"{path} cannot be read as an AIM; copy it again from the scanner.") from error
-    if each is None and len(start) == 56:  # compressed or float: the lengths of its blocks tell
+    if each is None and len(start) == 56:  # compressed or float: the file is as long as its blocks together
         new = start.startswith(b"AIM")
-        promised = 16 + sum(struct.unpack("<4q", start[16:48])) if new else sum(struct.unpack("<4i", start[:16]))
-        if path.stat().st_size < promised:
+        stated = 16 + sum(struct.unpack("<4q", start[16:48])) if new else sum(struct.unpack("<4i", start[:16]))
+        if path.stat().st_size < stated:
             raise ScanError(f"{path} ends before its last slice; copy it again from the scanner.")
     return header
 
 
 def _aim_bytes(header: Mapping[str, Any]) -> int | None:
-    """Bytes a voxel of an AIM; None if they are compressed or float."""
+    """How many bytes each voxel of an AIM takes; None if its voxels are compressed or floats."""
     return {131074: 2, 65537: 1}.get(int(header["aim_type"]))
 
 
 def _log(header: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of an AIM's processing log, which is text where the header alone was read."""
+    """The fields of an AIM's processing log; the log is still text if only the header was read."""
     import py_aimio
 
     log = header["processing_log"]
@@ -209,7 +238,7 @@ def _log(header: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_isq(path: Path) -> Stored:
-    """An ISQ of Scanco's, memory-mapped: a whole one is 1.8 GB."""
+    """Open an ISQ, the manufacturer's format of whole scans; memory-mapped, since one can have 1.8 GB."""
     header = _isq_header(path)
     dimensions = header["dimensions_p"]
     shape = tuple(int(n) for n in dimensions[::-1])
@@ -220,7 +249,7 @@ def _read_isq(path: Path) -> Stored:
 
 
 def _isq_header(path: Path) -> Mapping[str, Any]:
-    """The header of an ISQ of 16 bits that is as long as it says."""
+    """The header of an ISQ; refuses one that is not of 16 bits, or shorter than its header says."""
     import py_aimio
 
     with path.open("rb") as file:
@@ -239,13 +268,13 @@ def _isq_header(path: Path) -> Mapping[str, Any]:
 
 
 def _isq_calibration(header: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
-    """Slope and intercept of an ISQ that states densities; None for another unit."""
+    """Slope and intercept of an ISQ whose unit is mgHA/cm³; None for any other unit."""
     density = "HA" in str(header.get("rescale_units", ""))
     return _calibration(header, ("mu_scaling", "rescale_slope", "rescale_intercept"), path) if density else None
 
 
 def _read_gobj(path: Path) -> Stored:
-    """Contours of Scanco's, drawn as a mask of the box that holds them."""
+    """Read contours of the manufacturer's software as a mask of the box that holds them."""
     import py_aimio
 
     try:
@@ -257,7 +286,7 @@ def _read_gobj(path: Path) -> Stored:
 
 
 def _read_dicom(path: Path) -> Stored:
-    """A series of DICOM slices: the folder that holds them, or one of its files."""
+    """Read a series of DICOM slices, given its folder or one of the files."""
     import SimpleITK
 
     folder = path if path.is_dir() else path.parent
@@ -274,7 +303,7 @@ def _read_dicom(path: Path) -> Stored:
 
 def _check_gaps(positions: list[str], path: Path) -> None:
     """Refuse a series whose slices are not equally far apart: some are missing."""
-    places = np.array([[float(part) for part in position.split("\\")] for position in positions])
+    places = np.array([[float(number) for number in position.split("\\")] for position in positions])
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     wide = np.flatnonzero(steps > 1.5 * np.median(steps)) if len(steps) else steps
     if len(wide):
@@ -284,14 +313,14 @@ def _check_gaps(positions: list[str], path: Path) -> None:
 
 
 def _read_image(path: Path) -> Stored:
-    """A NIfTI, MHA or NRRD."""
+    """Read a NIfTI, MHA or NRRD."""
     import SimpleITK
 
     return _from_itk(lambda: SimpleITK.ReadImage(str(path)), path)
 
 
 def _from_itk(read: Callable[[], Any], path: Path) -> Stored:
-    """Voxels and edges of what ITK reads, its axes along the body's; its metadata stay behind."""
+    """Voxels and voxel size of an image that ITK reads, turned to the body's axes; no other field is kept."""
     import SimpleITK
 
     try:
@@ -320,7 +349,7 @@ def _check_length(path: Path, dimensions: tuple[int, int, int], *, first: int, e
 
 
 def _calibration(fields: Mapping[str, Any], names: tuple[str, str, str], path: Path) -> tuple[float, float] | None:
-    """Slope and intercept from stored numbers to mgHA/cm³; None if the header has none."""
+    """Slope and intercept that turn stored numbers into mgHA/cm³; None if the header lacks them."""
     try:
         scaling, slope, intercept = (float(fields[name]) for name in names)
     except (KeyError, TypeError, ValueError):
@@ -333,16 +362,16 @@ def _calibration(fields: Mapping[str, Any], names: tuple[str, str, str], path: P
 
 
 def _place(code: object) -> tuple[str | None, str | None]:
-    """Site and side of a header's code."""
+    """Site and side that a header's code stands for; None for an unknown code."""
     return SITE_CODES.get(code, (None, None)) if isinstance(code, int) else (None, None)
 
 
 def _scanner(code: object) -> str | None:
-    """Generation of a header's code."""
+    """Scanner generation that a header's code stands for; None for an unknown code."""
     return SCANNER_CODES.get(code) if isinstance(code, int) else None
 
 
 def _reversed(xyz: tuple[int, ...]) -> tuple[int, int, int]:
-    """(z, y, x) of (x, y, z)."""
+    """Turn (x, y, z) into (z, y, x)."""
     x, y, z = (int(n) for n in xyz)
     return z, y, x

@@ -1,7 +1,7 @@
 """A scanner file as calibrated density, without a word about the patient.
 
-Only technical fields of a header are kept, by a list of what may pass; names, dates, numbers and free text never enter a
-`Scan` (see formats.py). Native numbers are kept, densities computed from them on demand.
+Only technical fields of a header are kept, by a list of what may pass; names, dates, numbers and free text never enter
+a `Scan` (see formats.py). Native numbers are kept, densities computed from them on demand.
 """
 
 from __future__ import annotations
@@ -25,19 +25,28 @@ class Scan:
     Parameters
     ----------
     native : (z, y, x) int16, or float32
-        The file's numbers, long axis of the limb along z; of an ISQ memory-mapped. Floats only where the file has them.
+        The numbers as the file stores them, the long axis of the limb along z; memory-mapped for an ISQ. Floats only
+        where the file itself holds floats.
     slope, intercept : float
         density = native × slope + intercept, in mgHA/cm³.
     voxel_mm : (z, y, x) mm
         Edge lengths of a voxel.
     site, side : str or None
-        wrist or ankle; left or right; None where the file does not say.
+        wrist or ankle, and left or right; None where the file does not say.
     scanner : str or None
         The generation, such as XtremeCT II; None where the header's code does not say.
     calibrated_by : str
-        header, or the caller, who stated a unit.
+        ``header``, or ``caller`` where whoever read the file stated its unit.
     position : (z, y, x) int
-        The first voxel in the scanner's whole grid.
+        Where the first voxel lies in the scanner's whole grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061), "wrist", "right")
+    >>> scan.density.tolist()
+    [[[109.0, 609.0]]]
     """
 
     native: NDArray[np.int16] | NDArray[np.float32] = field(repr=False)
@@ -52,18 +61,29 @@ class Scan:
 
     @property
     def density(self) -> NDArray[np.float32]:
-        """(z, y, x) float32, mgHA/cm³; computed anew at each call."""
+        """The densities of all voxels, (z, y, x) float32, in mgHA/cm³; they are computed anew at each call."""
         return self.density_of(...)
 
     def density_of(self, part: Any) -> NDArray[np.float32]:
-        """Densities of a part of the array, float32, mgHA/cm³; only that part is brought into memory."""
+        """Return the densities of a part of the array; only that part is brought into memory.
+
+        Parameters
+        ----------
+        part : index
+            Whatever NumPy accepts between the brackets of `native`: a slice number, slices, or ``...`` for everything.
+
+        Returns
+        -------
+        float32, mgHA/cm³
+            Of the shape that `native` has there.
+        """
         density = self.native[part].astype(np.float32)
         density *= np.float32(self.slope)
         density += np.float32(self.intercept)
         return density
 
     def __repr__(self) -> str:
-        """Shape, voxel, site, side, scanner, calibration and range of densities; all that is known, nothing personal."""
+        """Say shape, voxel, site, side, scanner, calibration and range of densities, and nothing about the patient."""
         low, high = (float(n) * self.slope + self.intercept for n in _range(self.native))
         shape = " × ".join(map(str, self.native.shape))
         voxel = " × ".join(f"{v:.4f}" for v in self.voxel_mm)
@@ -78,61 +98,109 @@ class Scan:
 
 def _range(native: NDArray[Any]) -> tuple[Any, Any]:
     """Smallest and largest number, read slice by slice."""
-    ends = [(one.min(), one.max()) for one in each_loaded(native)]
+    ends = [(plane.min(), plane.max()) for plane in each_loaded(native)]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def each_loaded(
     native: NDArray[Any], *, part: tuple[slice, slice, slice] | None = None, step: int = 1
 ) -> Iterator[NDArray[Any]]:
-    """Slices of an array in memory, one after the other; of a mapped file, pages that were read are let go again.
+    """Yield the slices of an array one after the other, each as a copy in memory.
+
+    Of a memory-mapped file only one slice is held in memory at a time.
 
     Parameters
     ----------
     native : (z, y, x)
         An array, perhaps memory-mapped.
     part : tuple of slices, optional
-        The box that is wanted; everything by default.
+        The box (z, y, x) that is wanted; everything by default.
     step : int
-        Every so many slices.
+        1 for all slices of the box, 2 for every second one, and so on.
+
+    Yields
+    ------
+    (y, x)
+        One slice of the box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> native = np.arange(60).reshape(5, 3, 4)
+    >>> [int(plane[0, 0]) for plane in dq.scans.each_loaded(native, step=2)]
+    [0, 24, 48]
     """
     z, y, x = part or (slice(None), slice(None), slice(None))
     owner: Any = native
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    for one in native[z][::step]:
-        yield np.array(one[y, x])
+    for plane in native[z][::step]:
+        yield np.array(plane[y, x])
         if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):
             owner.madvise(mmap.MADV_DONTNEED)
 
 
 def crop(scan: Scan, box: tuple[slice, slice, slice]) -> Scan:
-    """The scan of a box, in memory."""
+    """Return the part of a scan that lies in a box, as a scan of its own in memory.
+
+    Parameters
+    ----------
+    scan : Scan
+        The whole scan; it is not changed.
+    box : tuple of slices
+        Which voxels (z, y, x) to keep.
+
+    Returns
+    -------
+    Scan
+        Its `position` is that of the box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.zeros((5, 30, 40), np.int16), 0.25, -391.0, (0.061, 0.061, 0.061))
+    >>> smaller = dq.scans.crop(scan, (slice(1, 4), slice(10, 20), slice(None)))
+    >>> smaller.native.shape, smaller.position
+    ((3, 10, 40), (1, 10, 0))
+    """
     starts = (s.indices(n)[0] for s, n in zip(box, scan.native.shape, strict=True))
     z, y, x = (first + start for first, start in zip(scan.position, starts, strict=True))
     return replace(scan, native=np.stack(list(each_loaded(scan.native, part=box))), position=(z, y, x))
 
 
 def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
-    """Read a scan.
+    """Read a scanner file as a scan with calibrated densities.
 
     Parameters
     ----------
     path : str or Path
         An AIM, an ISQ (memory-mapped), a folder of DICOM slices, a NIfTI, MHA or NRRD.
     unit : str, optional
-        ``density``, for a file without a calibration of its own whose numbers are mgHA/cm³. Nothing is guessed.
+        ``density`` says that the numbers of a file without a calibration are mgHA/cm³ already. Nothing is guessed.
 
     Returns
     -------
     Scan
-        Calibrated by the file's own header.
+        Calibrated by the file's own header, or by `unit`.
 
     Raises
     ------
     ScanError
-        If the file is missing, empty, cut off, damaged, a mask, or without a calibration; or if a unit is stated beside
-        one.
+        If the file is missing, empty, cut off, damaged, a mask, or without a calibration; or if `unit` is given for a
+        file that has a calibration.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061), "wrist", "right")
+    >>> dq.read_scan(dq.scans.write_aim(Path(tempfile.mkdtemp()) / "wrist.AIM", scan))
+    Scan(1 × 1 × 2 voxels of 0.0610 × 0.0610 × 0.0610 mm (z, y, x), wrist, right, scanner not stated,
+    density = native × 0.25 − 391 by the header, 109 to 609 mgHA/cm³)
     """
     path = Path(path)
     if unit not in (None, "density"):
@@ -156,7 +224,14 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
 
 
 def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
-    """Read a mask: everything that is not 0. Masks have no density and are never calibrated.
+    """Read a mask: True wherever the file's number is not 0.
+
+    Masks have no density and are never calibrated.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of any format that `read_scan` reads, or contours as GOBJ.
 
     Returns
     -------
@@ -168,7 +243,18 @@ def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, 
     Raises
     ------
     ScanError
-        As `read_scan`.
+        If the file is missing, empty, cut off, damaged, or not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> drawn = dq.Scan(np.array([[[0, 1, 127]]], np.int16), 1.0, 0.0, (0.082, 0.082, 0.082))
+    >>> mask, voxel_mm = dq.scans.read_mask(dq.scans.write_image(Path(tempfile.mkdtemp()) / "radius.mha", drawn))
+    >>> mask.tolist(), voxel_mm
+    ([[[False, True, True]]], (0.082, 0.082, 0.082))
     """
     mask, voxel_mm, _ = read_mask_at(path)
     return mask, voxel_mm
@@ -177,6 +263,26 @@ def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, 
 def read_mask_at(
     path: str | Path,
 ) -> tuple[NDArray[np.bool_], tuple[float, float, float], tuple[int, int, int]]:
-    """As `read_mask`, and where the mask's first voxel (z, y, x) lies in the scanner's whole grid."""
+    """Read a mask as `read_mask` does, and tell where it lies in the scanner's whole grid.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_mask`.
+
+    Returns
+    -------
+    (z, y, x) bool
+        The mask.
+    (z, y, x) mm
+        Edge lengths of a voxel.
+    (z, y, x) int
+        Where its first voxel lies in the whole grid; zeros where the format does not tell.
+
+    Raises
+    ------
+    ScanError
+        As `read_mask`.
+    """
     stored = read_stored(Path(path))
     return np.asarray(stored.voxels != 0), stored.voxel_mm, stored.position

@@ -24,9 +24,32 @@ _DICOM_ROOT = "1.2.826.0.1.3680043.10.1561"  # of made-up series; the numbers st
 
 
 def write_image(path: Path, scan: Scan) -> Path:
-    """Write a scan's densities as NIfTI, MHA or NRRD (float32, mgHA/cm³), with nothing else in the header.
+    """Write a scan's densities as NIfTI, MHA or NRRD (float32, mgHA/cm³), with only the voxel size in the header.
 
     Reading it with ``unit="density"`` gives the same densities.
+
+    Parameters
+    ----------
+    path : Path
+        The file, whose ending says the format; it appears whole or not at all.
+    scan : Scan
+        What is written.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061))
+    >>> path = dq.scans.write_image(Path(tempfile.mkdtemp()) / "wrist.nii.gz", scan)
+    >>> dq.read_scan(path, unit="density").density.tolist()
+    [[[109.0, 609.0]]]
     """
     import SimpleITK
 
@@ -38,20 +61,31 @@ def write_image(path: Path, scan: Scan) -> Path:
 
 
 def to_native(density: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
-    """mgHA/cm³ as the native numbers of the default calibration, rounded and kept within 16 bits."""
+    """Return densities as the native numbers of the default calibration.
+
+    Parameters
+    ----------
+    density : floats of any shape, mgHA/cm³
+        What is to be written.
+
+    Returns
+    -------
+    int16, of the same shape
+        Rounded, and limited to what 16 bits can hold.
+    """
     native = np.rint((density - INTERCEPT) * (MU_SCALING / SLOPE))
     return np.clip(native, -32768, 32767).astype(np.int16)
 
 
 def write_aim(path: Path, scan: Scan) -> Path:
-    """Write a scan as an AIM with a log of technical fields; its voxels come back exactly.
+    """Write a scan as an AIM whose log holds technical fields only; its voxels come back exactly.
 
     Parameters
     ----------
     path : Path
         The file; it appears whole or not at all.
     scan : Scan
-        Its site and side become the log's site code.
+        What is written; its site and side become the log's site code.
 
     Returns
     -------
@@ -62,6 +96,17 @@ def write_aim(path: Path, scan: Scan) -> Path:
     ------
     ScanError
         If the voxels are not 16-bit integers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061), "ankle", "left")
+    >>> back = dq.read_scan(dq.scans.write_aim(Path(tempfile.mkdtemp()) / "ankle.AIM", scan))
+    >>> back.native.tolist(), back.site, back.side
+    ([[[2000, 4000]]], 'ankle', 'left')
     """
     import py_aimio
 
@@ -103,7 +148,7 @@ def write_isq(path: Path, scan: Scan) -> Path:
     path : Path
         The file; it appears whole or not at all.
     scan : Scan
-        Its site and side become the header's site code.
+        What is written; its site and side become the header's site code.
 
     Returns
     -------
@@ -114,6 +159,17 @@ def write_isq(path: Path, scan: Scan) -> Path:
     ------
     ScanError
         If the voxels are not 16-bit integers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061), "ankle", "left")
+    >>> back = dq.read_scan(dq.scans.write_isq(Path(tempfile.mkdtemp()) / "ankle.ISQ", scan))
+    >>> back.native.tolist(), back.site, back.side
+    ([[[2000, 4000]]], 'ankle', 'left')
     """
     if scan.native.dtype != np.int16:
         raise ScanError(f"{path.name} cannot be written as an ISQ, whose voxels are 16-bit integers; use write_image.")
@@ -141,8 +197,8 @@ def write_isq(path: Path, scan: Scan) -> Path:
         header[at : at + 8] = _vax_double(value)
     with write_whole(path) as part, part.open("wb") as file:
         file.write(header)
-        for one in scan.native:
-            file.write(one.astype("<i2").tobytes())
+        for plane in scan.native:
+            file.write(plane.astype("<i2").tobytes())
         file.write(bytes(-(size + len(header)) % _BLOCK))
     return path
 
@@ -152,7 +208,7 @@ def _vax_double(value: float) -> bytes:
     if value == 0:
         return bytes(8)
     (bits,) = struct.unpack(">Q", struct.pack(">d", value))
-    words = struct.pack(">Q", bits + (2 << 52))  # its exponent counts from two less
+    words = struct.pack(">Q", bits + (2 << 52))  # a VAX exponent is larger by two than an IEEE one
     return b"".join(words[i : i + 2][::-1] for i in (0, 2, 4, 6))
 
 
@@ -164,13 +220,27 @@ def write_dicom(folder: Path, scan: Scan) -> Path:
     Parameters
     ----------
     folder : Path
-        Receives the slices; it appears whole or not at all.
+        Receives the slices, one file each; it appears whole or not at all.
     scan : Scan
+        What is written.
 
     Returns
     -------
     Path
         `folder`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> scan = dq.Scan(np.full((3, 8, 8), 2000, np.int16), 0.25, -391.0, (0.061, 0.061, 0.061))
+    >>> folder = dq.scans.write_dicom(Path(tempfile.mkdtemp()) / "wrist", scan)
+    >>> sorted(file.name for file in folder.iterdir())
+    ['0000.dcm', '0001.dcm', '0002.dcm']
+    >>> float(dq.read_scan(folder, unit="density").density.mean())
+    109.0
     """
     import SimpleITK
 

@@ -4,7 +4,7 @@ targets.py     published means, spreads and correlations of the indices
 population.py  who the women are, and what their risk rests on
 outlines.py    the outer shapes of the bones
 trabeculae.py  plates and rods inside
-steering.py    from the indices that were drawn to drawings that measure so
+steering.py    how a bone has to be drawn so that it measures as wanted
 anatomy.py     a limb: bones, canals, muscles, fat and skin
 motion.py      how a limb moves during a scan
 scanner.py     what a scanner makes of it

@@ -1,6 +1,6 @@
 """What a virtual limb looks like: two bones of cortex, canals and trabeculae in muscle, tendons, fat and skin.
 
-Densities in mgHA/cm³. Where a number has no source it is ours.
+Densities are in mgHA/cm³. A number without a source is ours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ TRABECULAR_TISSUE = 950.0
 FIELD_MM = {"wrist": (36.0, 56.0), "ankle": (46.0, 66.0)}  # what is kept of a scan, y by x
 _GAP_MM = {"wrist": (3.0, 6.0), "ankle": (2.5, 5.0)}
 _FAT_MM, _SKIN_MM = {"wrist": (1.5, 4.0), "ankle": (2.0, 5.0)}, 1.3
-_DEEP_MM = {"wrist": 5.5, "ankle": 4.5}  # of muscle and tendons around the bones
-_OFF_CENTRE = 0.02  # share of limbs that lie so that the field cuts a bone
+_DEEP_MM = {"wrist": 5.5, "ankle": 4.5}  # thickness of muscle and tendons around the bones
+_OFF_CENTRE = 0.02  # share of limbs that lie so far off that the edge of the field cuts a bone
 _CANAL_MM = {"radius": 0.24, "ulna": 0.24, "tibia": 0.28, "fibula": 0.26}  # median; ours
 _CANAL_SPREAD, _CANAL_LENGTH_MM, _CANAL_TILT = 0.25, 3.0, 0.12
 _THINNEST_SHELL_MM = 0.30
@@ -35,18 +35,18 @@ _THINNEST_SHELL_MM = 0.30
 
 @dataclass(frozen=True)
 class _Limb:
-    """Where things lie, in mm from the middle of the field.
+    """Where the bones of a limb lie, and how large the limb is; all in mm.
 
     Parameters
     ----------
     outlines : dict of str to Outline
-        By bone.
+        The outline of each bone.
     centres : dict of str to (y, x)
-        By bone.
+        The centre of each bone, from the middle of the field.
     half : (y, x)
         Half axes of the limb.
     fat_mm : float
-        Below the skin.
+        Thickness of the fat below the skin.
     """
 
     outlines: dict[str, Outline]
@@ -64,7 +64,7 @@ def draw_limb(
     rng: np.random.Generator,
     margin: int = 0,
 ) -> Field:
-    """The densities of one right wrist or ankle, before the scanner.
+    """Return the densities of one right wrist or ankle as drawn, before a scanner sees them.
 
     Parameters
     ----------
@@ -75,28 +75,38 @@ def draw_limb(
     voxel_mm : float
         Edge of a voxel.
     slices : int
-        Along z.
+        Number of slices along z.
     rng : numpy Generator
-        Of this scan alone.
+        Random numbers of this scan.
     margin : int
-        Voxels around the usual field, so that a limb that moves lies wholly in air.
+        Voxels of air around the usual field, so that a limb that moves stays within it.
 
     Returns
     -------
     (z, y, x) float32, mgHA/cm³
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> from deepqct.virtual.anatomy import draw_limb
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> density = draw_limb(woman, site="wrist", voxel_mm=0.3, slices=4, rng=np.random.default_rng(1))
+    >>> density.shape, float(density.min())
+    ((4, 120, 187), -391.0)
     """
     limb = _lay_out(woman, site, rng)
     shape = tuple(round(edge / voxel_mm) + 2 * margin for edge in FIELD_MM[site])
     y, x = ((np.arange(n) - (n - 1) / 2) * voxel_mm for n in shape)
     density = np.empty((slices, *shape), np.float32)
     density[:] = _soft_tissue(limb, y, x, rng)
-    for bone, own in zip(SITES[site], rng.spawn(2), strict=True):
-        _draw_bone(density, bone, woman, limb, y=y, x=x, voxel_mm=voxel_mm, rng=own)
+    for bone, bone_rng in zip(SITES[site], rng.spawn(2), strict=True):
+        _draw_bone(density, bone, woman, limb, y=y, x=x, voxel_mm=voxel_mm, rng=bone_rng)
     return density
 
 
 def _lay_out(woman: Mapping[str, float], site: str, rng: np.random.Generator) -> _Limb:
-    """Outlines and places of the two bones, the limb around them."""
+    """Draw the outlines of the two bones and decide where they lie in the limb."""
     large, small = SITES[site]
     outlines = {bone: draw_outline(bone, area_mm2=woman[f"{bone} Tt.Ar"], rng=rng) for bone in (large, small)}
     ends = {bone: (outline.points.min(axis=0), outline.points.max(axis=0)) for bone, outline in outlines.items()}
@@ -161,8 +171,8 @@ def _draw_bone(
     box = density[:, rows, columns]
     if not box.size:
         return
-    own_y, own_x = y[rows] - centre[0], x[columns] - centre[1]
-    ends = [widened(outline, along).depth(own_y, own_x) for along in (-length / 2, length / 2)]
+    bone_y, bone_x = y[rows] - centre[0], x[columns] - centre[1]
+    ends = [widened(outline, along).depth(bone_y, bone_x) for along in (-length / 2, length / 2)]
     shell = _shell(ends[0][1], aim, rng)
     waves = draw_waves((length, *(n * voxel_mm for n in box.shape[1:])), voxel_mm=voxel_mm, knobs=aim.knobs, rng=rng)
     patches = waves.patches - _mean_within(waves.patches, ends[0][0] - shell, voxel_mm / waves.step_mm)
@@ -180,7 +190,7 @@ def _draw_bone(
             reach_mm, deepest, aim.patchiness, fraction,
         )  # fmt: skip
         cortex = np.full(depth.shape, aim.cortical_tissue, np.float32)
-        _bore(canals, z * voxel_mm, float(own_y[0]), float(own_x[0]), voxel_mm, cortex)
+        _bore(canals, z * voxel_mm, float(bone_y[0]), float(bone_x[0]), voxel_mm, cortex)
         spongy = MARROW + (TRABECULAR_TISSUE - MARROW) * fraction
         core = np.clip(0.5 + inner / voxel_mm, 0, 1)
         inside = core * spongy + (1 - core) * cortex
@@ -190,14 +200,17 @@ def _draw_bone(
 
 
 def _mean_within(field: Field, inner: Field, ratio: float) -> np.float32:
-    """Mean of a field of the waves' grid where the marrow space is, so that patches change places and not the mean."""
+    """Mean of a field within the marrow space; without it, patches change where bone is and not how much there is.
+
+    `ratio` is the edge of a voxel over the step of the field's grid.
+    """
     rows, columns = ((1 + np.arange(n) * ratio).astype(int) for n in inner.shape)
     within = field[:: max(len(field) // 8, 1), rows[:, None], columns[None]][:, inner > 0]
     return np.float32(within.mean() if within.size else 0.0)
 
 
 def _shell(place: Field, aim: Aim, rng: np.random.Generator) -> Field:
-    """Thickness of the cortex in mm along the outline: a few slow waves around its mean."""
+    """Thickness of the cortex in mm at each place along the outline: a few slow waves around its mean."""
     waves = sum(
         amplitude * np.cos(2 * np.pi * n * place + rng.uniform(0, 2 * np.pi))
         for n, amplitude in ((1, 0.22), (2, 0.12), (3, 0.08), (7, 0.04))
@@ -208,9 +221,10 @@ def _shell(place: Field, aim: Aim, rng: np.random.Generator) -> Field:
 def _canals(
     aim: Aim, outline: Outline, *, shell_mm: float, length_mm: float, bone: str, rng: np.random.Generator
 ) -> NDArray[np.floating[Any]]:
-    """Canals of the cortex, one a row: first and last z, y and x at the first, their change a mm, radius; in mm.
+    """Draw the canals of the cortex, one a row, in mm.
 
-    They gather on one side of the bone the more, the more risk there is that no index sees.
+    Columns are first and last z, y and x at the first z, change of y and x for each mm of z, and radius. The higher the
+    part of the risk that no index sees, the more the canals gather on one side of the bone.
     """
     n = len(outline.points)
     around = np.hypot(*np.diff(outline.points, axis=0, append=outline.points[:1]).T).sum()
@@ -245,5 +259,5 @@ def _bore(canals: Any, z_mm: Any, y0: Any, x0: Any, voxel: Any, cortex: Any) -> 
         radius = canals[i, 6] / voxel
         for y in range(max(int(cy - radius - 1), 0), min(int(cy + radius + 2), ny)):
             for x in range(max(int(cx - radius - 1), 0), min(int(cx + radius + 2), nx)):
-                part = min(max(0.5 + radius - np.sqrt((y - cy) ** 2 + (x - cx) ** 2), 0.0), 1.0)
-                cortex[y, x] += part * (MARROW - cortex[y, x])
+                share = min(max(0.5 + radius - np.sqrt((y - cy) ** 2 + (x - cx) ** 2), 0.0), 1.0)
+                cortex[y, x] += share * (MARROW - cortex[y, x])

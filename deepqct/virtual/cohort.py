@@ -1,4 +1,4 @@
-"""The folder of a virtual cohort: the form of a hospital's, and beside it the truth that no stage reads."""
+"""The folder of a virtual cohort, in the form of a hospital's, and beside it the truth, which no stage reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepqct.folder import code_hash, read_json, write_json, write_table
+from deepqct.folder import read_json, write_json, write_table
+from deepqct.reach import code_hash
 from deepqct.scans.scan import Scan
 from deepqct.scans.write import write_aim, write_dicom, write_isq
 from deepqct.terms import SITES
@@ -21,34 +22,46 @@ from deepqct.virtual.population import HIDDEN_SHARE, MOTION, attainable_auc, dra
 from deepqct.virtual.scanner import scan_limb
 from deepqct.work import Progress, side_by_side
 
-AIR_MARGIN_MM = 7.0  # around the usual field, so that a moving limb lies wholly in air
+AIR_MARGIN_MM = 7.0  # air around the usual field, so that a moving limb stays within it
 _ENDINGS = {"aim": ".AIM", "isq": ".ISQ", "dicom": ""}
 _CODE = "from deepqct.virtual.cohort import draw_scan\ndraw_scan"  # what a scan depends on
-_NOT_SCANNED = 0.02  # share of limbs: a cast, pain, no time; our choice
+_NOT_SCANNED = 0.02  # share of limbs without a scan: a cast, pain, no time; our choice
 _OF_THE_TRUTH = ("latent_risk", "phenotype", *(f"{bone} " for bones in SITES.values() for bone in bones))
 
 
 def draw_scan(
     woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float, slices: int, seed: int, motion_grade: int = 1
 ) -> Scan:
-    """Scan one virtual woman's wrist or ankle.
+    """Return a scan of one virtual woman's wrist or ankle.
 
     Parameters
     ----------
     woman : mapping
         A row of `draw_women`.
-    site, side : str
-        wrist or ankle; left or right.
-    voxel_mm, slices : float, int
-        Edge of a voxel; slices along z.
+    site : str
+        wrist or ankle.
+    side : str
+        left or right.
+    voxel_mm : float
+        Edge of a voxel.
+    slices : int
+        Number of slices along z.
     seed : int
-        With her id and the site it decides every voxel, whoever is scanned before her.
+        Together with her id, the site and the motion grade it decides every voxel, whoever is scanned before her.
     motion_grade : int
-        1 for none, to 5.
+        1 (none) to 5 (severe).
 
     Returns
     -------
     Scan
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
+    >>> scan.native.shape, scan.voxel_mm, list(dq.find_bones(scan))
+    ((8, 120, 187), (0.3, 0.3, 0.3), ['radius', 'ulna'])
     """
     number = int(str(woman["participant_id"]).removeprefix("sub-"))
     rng = np.random.default_rng([seed, number, list(SITES).index(site)])
@@ -64,7 +77,34 @@ def draw_scan(
 def scan_in_steps(
     woman: Mapping[str, Any], *, site: str, voxel_mm: float, seed: int, motion_grade: int = 4
 ) -> dict[str, NDArray[np.float32]]:
-    """How a virtual scan comes about, for a picture: densities (z, y, x) of a few slices after each step."""
+    """Return three slices of a virtual scan after each step in which it is made, for a picture of these steps.
+
+    Parameters
+    ----------
+    woman : mapping
+        A row of `draw_women`.
+    site : str
+        wrist or ankle.
+    voxel_mm : float
+        Edge of a voxel.
+    seed : int
+        Decides the limb, its movements and the noise.
+    motion_grade : int
+        1 (none) to 5 (severe), of the last step.
+
+    Returns
+    -------
+    dict of str to (3, y, x) float32
+        Densities in mgHA/cm³ by the name of the step.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> steps = dq.virtual.scan_in_steps(woman, site="wrist", voxel_mm=0.3, seed=1)
+    >>> list(steps), steps["scanned at rest"].shape
+    (['tissues as drawn', 'scanned at rest', 'moved, grade 4'], (3, 120, 187))
+    """
     rng = np.random.default_rng([seed, motion_grade])
     margin = round(AIR_MARGIN_MM / voxel_mm)
     drawn = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=3, rng=rng, margin=margin)
@@ -95,24 +135,34 @@ def new_cohort(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Path:
-    """Make a cohort of virtual women; scans that the same code made already are kept.
+    """Make the folder of a cohort of virtual women, and return it; scans that the same code made already are kept.
 
     Parameters
     ----------
     out : Path
-        Receives ``cohort/`` and ``truth/``.
-    scenario, n, prevalence, hidden_share, seed
-        As in `draw_women`, and `phenotype_separation` as its `separation`.
-    voxel_mm, slices
-        As in `draw_scan`.
+        The folder that receives ``cohort/`` and ``truth/``.
+    scenario : str
+        null, literature or deepqct-like: how well the best possible model can do.
+    n : int
+        Number of women, at least 2.
+    voxel_mm : float
+        Edge of a voxel.
+    slices : int
+        Number of slices along z, at least 3.
+    prevalence, hidden_share : float
+        Share with a fragility fracture, and share of the risk that no index sees, as in `draw_women`.
+    phenotype_separation : float, optional
+        Distance between two phenotypes in SDs, the `separation` of `draw_women`; by default that of the scenario.
     motion : bool
-        Scans move, grades 1 to 5 as in life; else all lie still.
+        Whether limbs move, with grades 1 to 5 as often as in real scans; else all lie still.
     file_format : str
         aim, isq or dicom.
+    seed : int
+        The same seed makes the same files.
     workers : int
-        Scans made side by side; the bytes do not depend on it.
+        Number of processes that make scans at the same time; the files do not depend on it.
     progress : callable, optional
-        Called with the number done and the total.
+        Called with the number of scans done and their total.
 
     Returns
     -------
@@ -122,7 +172,16 @@ def new_cohort(
     Raises
     ------
     ValueError
-        If `out` holds a cohort that was made otherwise, or is a hospital's; or a parameter is out of range.
+        If `out` holds a cohort that was made otherwise or that a hospital made, or if a parameter is out of range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> folder = dq.virtual.new_cohort(Path(tempfile.mkdtemp()), n=3, voxel_mm=0.5, slices=3)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['participants.json', 'participants.tsv', 'scans', 'scans.tsv']
     """
     if n < 2 or voxel_mm <= 0 or slices < 3:
         raise ValueError(
@@ -174,7 +233,7 @@ def new_cohort(
 
 
 def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: int) -> pd.DataFrame:
-    """scans.tsv: who is scanned where, on which side, with which motion grade."""
+    """The table scans.tsv: which limbs of each woman are scanned, on which side, with which motion grade."""
     n = len(women)
     rng = np.random.default_rng([seed, 20])
     left = rng.random((n, len(SITES))) < 0.5
@@ -199,7 +258,7 @@ def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: in
 
 
 def _true_motion(scans: pd.DataFrame) -> pd.DataFrame:
-    """Motion grades by woman, one column a site."""
+    """The motion grades of each woman, in one column for each site."""
     wide = scans.pivot(index="participant_id", columns="site", values="motion_grade")
     return wide.add_prefix("motion ").reset_index()
 
@@ -219,7 +278,7 @@ def _write_scan(
 
 
 def _dictionary(scenario: str, attainable: dict[str, float]) -> dict[str, Any]:
-    """participants.json: the usual columns explain themselves; the virtual ones say that they are."""
+    """The content of participants.json: that the cohort is virtual, and what its outcome means."""
     return {
         "virtual": {"scenario": scenario, "attainable_auc": attainable},
         "fracture": {

@@ -1,9 +1,10 @@
 """A limb that moves while it is scanned: double contours and streaks, as rigid movement in the sinogram makes them.
 
-By the Fourier slice theorem a view of a slice is a line of its two-dimensional spectrum, and a share of the half turn is
-a wedge. A limb that lies still between sudden movements is therefore reconstructed as the sum of its spectra in each
-position, each cut to the wedge of the views that saw it so: parallel beams, movements within the slice only, the same for
-all slices of a stack. Grades and their extent are our choice, after the manufacturer's scale of 1 (none) to 5 (severe).
+By the Fourier slice theorem a view of a slice is a line of its two-dimensional spectrum, and a share of the half turn
+is a wedge. A limb that lies still between sudden movements is therefore reconstructed as the sum of its spectra in each
+position, each cut to the wedge of the views that saw the limb there. Beams are parallel, the limb moves within the
+slice only, and alike in all slices of a stack. Grades and their extent are our choice, after the manufacturer's scale
+of 1 (none) to 5 (severe).
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class Pose:
     Parameters
     ----------
     first, last : float
-        Angles of the views, radians; 0 to pi.
-    y_mm, x_mm, degrees : float
-        Shift, and turn around the middle of the field.
+        Angles of the first and the last view of this pose, radians, 0 to pi.
+    y_mm, x_mm : float
+        Shift of the limb, mm.
+    degrees : float
+        Turn of the limb around the middle of the field.
     """
 
     first: float
@@ -40,12 +43,31 @@ class Pose:
 
 
 def draw_poses(grade: int, *, rng: np.random.Generator) -> tuple[Pose, ...]:
-    """The poses of a scan of a motion grade, 1 to 5; their mean over time is the resting pose.
+    """Return the poses that a limb takes during a scan of a motion grade; their mean over time is the resting pose.
+
+    Parameters
+    ----------
+    grade : int
+        Motion grade, 1 (none) to 5 (severe).
+    rng : numpy Generator
+        Random numbers of the movements.
+
+    Returns
+    -------
+    tuple of Pose
+        From the first view to the last; a single one for grade 1.
 
     Raises
     ------
     ValueError
         If there is no such grade.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.virtual.motion import draw_poses
+    >>> [len(draw_poses(grade, rng=np.random.default_rng(1))) for grade in (1, 2, 3, 4, 5)]
+    [1, 2, 3, 4, 6]
     """
     if grade not in EXTENT:
         raise ValueError(f"The motion grade is {grade!r}; use 1 to 5.")
@@ -62,7 +84,7 @@ def draw_poses(grade: int, *, rng: np.random.Generator) -> tuple[Pose, ...]:
 
 
 def move(density: NDArray[np.float32], poses: tuple[Pose, ...], *, voxel_mm: float) -> NDArray[np.float32]:
-    """The reconstruction of a limb that took these poses while it was scanned.
+    """Return the image that is reconstructed of a limb that took these poses while it was scanned.
 
     Parameters
     ----------
@@ -76,6 +98,7 @@ def move(density: NDArray[np.float32], poses: tuple[Pose, ...], *, voxel_mm: flo
     Returns
     -------
     (z, y, x) float32, mgHA/cm³
+        The same densities where there is only one pose.
     """
     if len(poses) == 1:
         return density
@@ -83,17 +106,17 @@ def move(density: NDArray[np.float32], poses: tuple[Pose, ...], *, voxel_mm: flo
     size = (fft.next_fast_len(shape[0]), fft.next_fast_len(shape[1], real=True))
     ky, kx = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None]
     view = np.arctan2(ky, kx) % np.pi
-    parts = [
+    wedges = [
         (_turn(pose.degrees, shape), ((view >= pose.first) & (view < pose.last))
          * np.exp(-2j * np.pi / voxel_mm * (ky * pose.y_mm + kx * pose.x_mm)).astype(np.complex64))
         for pose in poses
     ]  # fmt: skip
     air = float(density[0, 0, 0])
 
-    def moved(one: NDArray[np.float32]) -> NDArray[np.float32]:
+    def moved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
         spectrum = np.zeros((size[0], size[1] // 2 + 1), np.complex64)
-        for turn, wedge in parts:
-            turned = ndimage.affine_transform(one, **turn, order=1, mode="nearest")
+        for turn, wedge in wedges:
+            turned = ndimage.affine_transform(plane, **turn, order=1, mode="nearest")
             spectrum += wedge * fft.rfft2(turned - air, size)
         return np.asarray(fft.irfft2(spectrum, size)[: shape[0], : shape[1]] + air, np.float32)
 

@@ -1,8 +1,8 @@
 """Cross-sections of the four bones at the standard distal site: closed curves through a few points, of a wanted area.
 
-The points are drawn after anatomy: the radius with its flat volar face, Lister's tubercle and ulnar notch, the round ulna
-with its styloid, the tibia with its fibular notch, the fibula with its flat medial face. Right limbs seen from distal;
-dorsal or anterior is up. The drawing is ours.
+The points are drawn after anatomy: the radius with its flat volar face, Lister's tubercle and ulnar notch, the round
+ulna with its styloid, the tibia with its fibular notch, the fibula with its flat medial face. Right limbs seen from
+distal; dorsal or anterior is up. The drawing is ours.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _SHAPES: dict[str, list[tuple[float, float]]] = {
 }  # fmt: skip
 # How one woman's outline differs from the next one's; ours.
 _STRETCH, _TURN_DEGREES, _ROUGHNESS = 0.05, 6.0, 0.012
-WIDER_A_MM = 0.004  # towards the hand or foot
+WIDER_A_MM = 0.004  # relative growth for each mm towards the hand or foot
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed curve around the origin.
+    """A closed curve around the origin, as points with their outward normals.
 
     Parameters
     ----------
     points : (n, 2) mm
-        (y, x), y downwards as in images, evenly along the curve.
+        Points (y, x), at even distances along the curve; y points down as in images.
     normals : (n, 2)
-        Outwards, of length 1.
+        Vectors (y, x) of length 1 that point outwards at each point.
     """
 
     points: Points
@@ -59,7 +59,18 @@ class Outline:
     def depth(
         self, y: NDArray[np.floating], x: NDArray[np.floating]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Depth below the curve in mm (negative outside) and place along it (0 to 1) of a grid of y by x."""
+        """Return how deep each point of a grid lies inside the curve, and where along it the nearest point is.
+
+        Parameters
+        ----------
+        y, x : (rows,) and (columns,), mm
+            Coordinates of the grid.
+
+        Returns
+        -------
+        tuple of two (rows, columns) float32
+            Depth in mm, negative outside, and the place along the curve, 0 to 1.
+        """
         grid = np.stack(np.broadcast_arrays(y[:, None], x[None]), axis=-1).reshape(-1, 2)
         away, nearest = cKDTree(self.points).query(grid, workers=-1)
         outwards = np.einsum("ij,ij->i", grid - self.points[nearest], self.normals[nearest])
@@ -69,16 +80,29 @@ class Outline:
 
 
 def draw_outline(bone: str, *, area_mm2: float, rng: np.random.Generator) -> Outline:
-    """One woman's outline of a bone.
+    """Return the outline of one woman's bone.
 
     Parameters
     ----------
     bone : str
         radius, ulna, tibia or fibula.
     area_mm2 : float
-        Enclosed.
+        The area that the outline encloses.
     rng : numpy Generator
-        Of this bone alone.
+        Random numbers of the limb; they decide how this outline differs from other women's.
+
+    Returns
+    -------
+    Outline
+        1600 points around the origin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.virtual.outlines import draw_outline
+    >>> outline = draw_outline("radius", area_mm2=235, rng=np.random.default_rng(1))
+    >>> outline.points.shape, np.ptp(outline.points, axis=0).round(1).tolist()
+    ((1600, 2), [13.6, 20.5])
     """
     corners = np.array(_SHAPES[bone]) * np.exp(rng.normal(0, _STRETCH, 2))
     angle = np.arctan2(corners[:, 1], corners[:, 0])
@@ -103,5 +127,17 @@ def draw_outline(bone: str, *, area_mm2: float, rng: np.random.Generator) -> Out
 
 
 def widened(outline: Outline, along_mm: float) -> Outline:
-    """The same outline so far towards the hand or foot, where the bone is wider."""
+    """Return the outline of the same bone further towards the hand or foot, where it is wider.
+
+    Parameters
+    ----------
+    outline : Outline
+        The outline in the middle of the scan.
+    along_mm : float
+        Distance towards the hand or foot; negative towards the body.
+
+    Returns
+    -------
+    Outline
+    """
     return Outline(outline.points * (1 + WIDER_A_MM * along_mm), outline.normals)

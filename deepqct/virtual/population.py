@@ -1,7 +1,8 @@
-"""Who the virtual women are: age, body, bone density, clinical factors, the structure of four bones, and their fractures.
+"""Who the virtual women are: age, body, bone density, clinical factors, structure of four bones, and fractures.
 
-Structure is drawn at once for all four bones from targets.py, as normal variables that hang together; a fracture follows
-from a latent risk of structure, age and of something that no standard index sees.
+Structure is drawn for all four bones at once, as correlated normal variables with the means, spreads and correlations
+of targets.py. Whether a woman fractures follows from a latent risk, which rests on structure, on age and on something
+that no standard index sees.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ SEPARATION = {"null": 0.0, "literature": 0.0, "deepqct-like": 3.0}
 FRAIL_SHARE = 0.4  # of the phenotype of poorer bone; ours
 HIDDEN_SHARE = 0.25  # of the risk that the standard indices do not see; ours
 _HIDDEN_BETWEEN = 0.7  # bones of one woman; ours
-# Risk by SD of each index and of age, before scaling: after the odds ratios of Burt 2018 (Ct.Th of the tibia and Tb.N of
-# the radius the strongest); the other weights, and that ulna and fibula weigh less, are ours.
+# Risk by SD of each index and of age, before scaling: after the odds ratios of Burt 2018 (Ct.Th of the tibia and Tb.N
+# of the radius the strongest); the other weights, and that ulna and fibula weigh less, are ours.
 _RISK = {"Tt.Ar": 0.3, "Ct.Th": -1.0, "Ct.vBMD": -0.4, "Ct.Po": 0.3, "Tb.N": -0.8, "Tb.Th": -0.3, "q": -0.3}
 _RISK_OF_BONE = {"radius": 1.0, "ulna": 0.6, "tibia": 1.0, "fibula": 0.6}
 _RISK_OF_AGE = 2.0
@@ -40,30 +41,30 @@ FACTORS = {
 }
 _FACTOR_SLOPE = 0.4
 _MISSING = 0.03  # of each DXA and clinical value; ours
-# Motion grades 1 to 5 of women of about 70 years; ours, near the mean of 2.7 and the 73 % of up to 3 in women and men over
-# 65 of Arch Osteoporos 2023;18:142 (doi:10.1007/s11657-023-01352-5).
+# Motion grades 1 to 5 of women of about 70 years; ours, near the mean of 2.7 and the 73 % of up to 3 in women and men
+# over 65 of Arch Osteoporos 2023;18:142 (doi:10.1007/s11657-023-01352-5).
 MOTION = (0.10, 0.35, 0.35, 0.15, 0.05)
 _CROWD = 200_000  # women of the simulated population
 
 
 @dataclass(frozen=True)
 class _Crowd:
-    """Women as numbers.
+    """Women as arrays of numbers, one row for each.
 
     Parameters
     ----------
     age : (n,)
         Years.
     structure : (n, 28)
-        Standardised over all ages, in the order of `targets.columns`.
+        Drawn indices, standardised over all ages, in the order of `targets.columns`.
     hidden : (n, 4)
-        What indices do not see, standard normal, by bone.
+        What indices do not see of each bone, standard normal.
     dxa : (n, 3)
-        Standardised.
+        Bone density of each DXA site, standardised.
     frail : (n,) of 0 and 1
-        The phenotype.
+        1 for the phenotype of poorer bone.
     risk : (n,)
-        Mean 0 and SD 1 in the population.
+        Latent risk, mean 0 and SD 1 in the population.
     """
 
     age: NDArray[np.float64]
@@ -83,7 +84,7 @@ def draw_women(
     separation: float | None = None,
     seed: int = 7,
 ) -> pd.DataFrame:
-    """Draw women with their bones' structure and their fracture history.
+    """Return a table of virtual women with their age, body, bones' structure and fracture history.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ def draw_women(
     hidden_share : float
         Share of the risk's variance that no standard index sees.
     separation : float, optional
-        Of two phenotypes, in SDs along their mean difference; 0 for one kind of women. The scenario's by default.
+        Distance between two phenotypes, in SDs along their mean difference; 0 for one kind of women. By default that
+        of the scenario.
     seed : int
         The same seed draws the same women.
 
@@ -110,7 +112,14 @@ def draw_women(
     Raises
     ------
     ValueError
-        If the scenario is unknown or a share is out of range.
+        If the scenario is unknown, or a share or the separation is out of range.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> women = dq.virtual.draw_women(200, scenario="literature", prevalence=0.33, seed=1)
+    >>> women.shape, int(women["fracture"].sum()), round(float(women["radius Ct.Th"].mean()), 2)
+    ((200, 59), 66, 0.95)
     """
     separation = _separation(scenario, separation)
     slope = _slope(scenario, prevalence, hidden_share, separation)
@@ -118,7 +127,7 @@ def draw_women(
     crowd = _draw(n, hidden_share=hidden_share, separation=separation, rng=rng)
     structure = _in_units(crowd.structure)
     size = crowd.structure[:, targets.columns().index("tibia Tt.Ar")]
-    # Kept within what lives: a rare draw of 22 kg would be refused as a slip of the pen.
+    # Kept within what occurs: the checks of a cohort would refuse a rare draw of 22 kg as a slip of the pen.
     height = np.clip(155 + 5.5 * (0.45 * size + 0.89 * rng.standard_normal(n)), 135, 180)
     weight = np.clip(58 + 8.5 * (0.30 * size + 0.95 * rng.standard_normal(n)), 35, 110)
     people: dict[str, NDArray[np.floating] | list[str]] = {
@@ -135,7 +144,7 @@ def draw_women(
         bmd = np.clip(mean + sd * crowd.dxa[:, k], 0.3, 1.9)
         people[f"bmd_{site}"] = bmd.round(3)
         people[f"t_{site}"] = ((bmd - peak) / peak_sd).round(1)
-    # The logistic model as a liability: who is above the threshold has fractured. The threshold is that of these women,
+    # The logistic model as a liability: women above a threshold have fractured. The threshold is set for these women,
     # so that a small cohort has its share of events too.
     liability = slope * crowd.risk + rng.logistic(size=n)
     fractured = stats.rankdata(-liability) <= max(round(prevalence * n), 1)
@@ -152,15 +161,39 @@ def draw_women(
 def attainable_auc(
     scenario: str, *, prevalence: float = 0.33, hidden_share: float = HIDDEN_SHARE, separation: float | None = None
 ) -> dict[str, float]:
-    """The AUC of the best possible model in the population, for everything together, by family and by bone.
+    """Return the AUC that the best possible model reaches in the population, for each family and bone.
 
-    By Monte Carlo: 200,000 women, each family's best linear guess at the latent risk from what it can know at most.
+    By Monte Carlo on 200,000 women: each family makes its best linear guess at the latent risk from the most that it
+    could know.
+
+    Parameters
+    ----------
+    scenario : str
+        null, literature or deepqct-like.
+    prevalence : float
+        Share with a fragility fracture.
+    hidden_share : float
+        Share of the risk's variance that no standard index sees.
+    separation : float, optional
+        Distance between two phenotypes in SDs; by default that of the scenario.
 
     Returns
     -------
     dict of str to float
-        ``all``; ``clinical`` (age); ``BMD``; ``pQCT-index radius`` … and ``pQCT-index all`` (the drawn indices);
-        ``DeepQCT radius`` … and ``DeepQCT all`` (also what indices do not see).
+        ``all`` (the latent risk itself); ``clinical`` (age); ``BMD``; ``pQCT-index radius`` … and ``pQCT-index all``
+        (the drawn indices); ``DeepQCT radius`` … and ``DeepQCT all`` (also what indices do not see).
+
+    Raises
+    ------
+    ValueError
+        If the scenario is unknown, or a share or the separation is out of range.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> best = dq.virtual.attainable_auc("literature")
+    >>> [round(best[model], 2) for model in ("BMD", "pQCT-index all", "DeepQCT all", "all")]
+    [0.67, 0.71, 0.75, 0.75]
     """
     return dict(_attainable(scenario, prevalence, hidden_share, _separation(scenario, separation)))
 
@@ -169,7 +202,7 @@ def attainable_auc(
 def _attainable(
     scenario: str, prevalence: float, hidden_share: float, separation: float
 ) -> tuple[tuple[str, float], ...]:
-    """The content of `attainable_auc`."""
+    """The names and values that `attainable_auc` returns, kept for the next call."""
     crowd = _crowd(hidden_share, separation)
     slope = _slope(scenario, prevalence, hidden_share, separation)
     known: dict[str, NDArray[np.float64]] = {"clinical": crowd.age[:, None], "BMD": crowd.dxa}
@@ -182,11 +215,11 @@ def _attainable(
     for i, bone in enumerate(BONES):
         known[f"DeepQCT {bone}"] = np.column_stack([known[f"pQCT-index {bone}"], crowd.hidden[:, i]])
     known["DeepQCT all"] = np.column_stack([crowd.structure, crowd.hidden])
-    found = {"all": _auc(crowd.risk, event)}
+    best = {"all": _auc(crowd.risk, event)}
     for name, values in known.items():
-        with_one = np.column_stack([np.ones(len(values)), values])
-        found[name] = _auc(with_one @ np.linalg.lstsq(with_one, crowd.risk, rcond=None)[0], event)
-    return tuple((name, round(value, 3) if slope else 0.5) for name, value in found.items())
+        design = np.column_stack([np.ones(len(values)), values])
+        best[name] = _auc(design @ np.linalg.lstsq(design, crowd.risk, rcond=None)[0], event)
+    return tuple((name, round(value, 3) if slope else 0.5) for name, value in best.items())
 
 
 def _auc(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
@@ -196,7 +229,7 @@ def _auc(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
 
 
 def _separation(scenario: str, separation: float | None) -> float:
-    """The separation that holds, after the checks."""
+    """The separation that was asked for, or that of the scenario; both are checked first."""
     if scenario not in SCENARIOS:
         raise ValueError(f"Unknown scenario {scenario!r}; use {', '.join(SCENARIOS)}.")
     if separation is not None and not 0 <= separation <= 10:
@@ -205,24 +238,24 @@ def _separation(scenario: str, separation: float | None) -> float:
 
 
 def _draw(n: int, *, hidden_share: float, separation: float, rng: np.random.Generator) -> _Crowd:
-    """Women as numbers; see `_Crowd`."""
+    """Draw `n` women as arrays of numbers; see `_Crowd`."""
     if not 0 <= hidden_share <= 1:
         raise ValueError(f"The hidden share of the risk is {hidden_share}; it must lie between 0 and 1.")
     age = np.clip(rng.normal(*targets.AGE, n), targets.YOUNGEST, targets.OLDEST)
     years = (age - targets.AGE[0]) / targets.AGE[1]
     by_age = targets.slopes() * targets.AGE[1] / targets.spreads()
     rest = np.sqrt(1 - by_age**2)
-    own = rest * (rng.standard_normal((n, len(rest))) @ np.linalg.cholesky(targets.correlations()).T)
+    beyond_age = rest * (rng.standard_normal((n, len(rest))) @ np.linalg.cholesky(targets.correlations()).T)
     together = np.outer(by_age, by_age) + np.outer(rest, rest) * targets.correlations()
     variances, vectors = np.linalg.eigh(together)
     towards = vectors[:, -1] * np.sign(vectors[targets.columns().index("tibia Tt.Ar"), -1])  # larger, thinner, sparser
-    # The phenotypes lie apart along the first principal axis, whose variance is kept, that of age among it.
+    # The phenotypes lie apart along the first principal axis; its variance, the part by age included, stays the same.
     frail = (rng.random(n) < FRAIL_SHARE).astype(np.int64)
     within = variances[-1] / (1 + separation**2 * FRAIL_SHARE * (1 - FRAIL_SHARE))
-    along = own @ towards
+    along = beyond_age @ towards
     narrow = np.sqrt(max(within - (by_age @ towards) ** 2, 0.05) / (variances[-1] - (by_age @ towards) ** 2))
     apart = narrow * along + separation * np.sqrt(within) * (frail - FRAIL_SHARE)
-    structure = by_age * years[:, None] + own + np.outer(apart - along, towards)
+    structure = by_age * years[:, None] + beyond_age + np.outer(apart - along, towards)
     common = rng.standard_normal((n, 1))
     hidden = np.sqrt(_HIDDEN_BETWEEN) * common + np.sqrt(1 - _HIDDEN_BETWEEN) * rng.standard_normal((n, len(BONES)))
     loading = np.array([targets.DXA_LOADING[site] for site in targets.DXA])
@@ -232,7 +265,7 @@ def _draw(n: int, *, hidden_share: float, separation: float, rng: np.random.Gene
     dxa = loss * years[:, None] + np.sqrt(1 - loss**2) * (loading * quality + np.sqrt(1 - loading**2) * shared)
     weights = np.array([_RISK[index] * _RISK_OF_BONE[bone] for bone in BONES for index in targets.DRAWN])
     seen = structure @ weights + _RISK_OF_AGE * years
-    # Its variance in the population, phenotypes or not: that of the targets.
+    # The variance of `seen` in the population follows from the targets, whether there are phenotypes or not.
     variance = weights @ together @ weights + 2 * _RISK_OF_AGE * (weights @ by_age) + _RISK_OF_AGE**2
     unseen = hidden.mean(axis=1) / np.sqrt(_HIDDEN_BETWEEN + (1 - _HIDDEN_BETWEEN) / len(BONES))
     risk = np.sqrt((1 - hidden_share) / variance) * seen + np.sqrt(hidden_share) * unseen
@@ -265,7 +298,7 @@ def _slope(scenario: str, prevalence: float, hidden_share: float, separation: fl
 
 
 def _in_units(z: NDArray[np.float64]) -> pd.DataFrame:
-    """Standardised structure in units and within limits, with what follows from it."""
+    """Structure in its units and within its limits, from standardised values; BV/TV and density follow from it."""
     table = pd.DataFrame(index=range(len(z)))
     for k, name in enumerate(targets.columns()):
         bone, index = name.split(" ")

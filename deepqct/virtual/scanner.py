@@ -1,4 +1,4 @@
-"""What a scanner makes of a limb: motion, blur, cupping, noise, and the numbers of its files."""
+"""What a scanner makes of a limb: blur, cupping, noise, and the numbers of its files."""
 
 from __future__ import annotations
 
@@ -22,23 +22,34 @@ _GRID = 2304  # pixels along each edge of an XtremeCT II's slice
 
 
 def scan_limb(density: NDArray[np.float32], *, voxel_mm: float, site: str, side: str, rng: np.random.Generator) -> Scan:
-    """Scan a right limb; a left one is its mirror image.
+    """Return the scan of a limb: blurred, with cupping and noise, as the numbers of a scanner's file.
 
     Parameters
     ----------
     density : (z, y, x) float32, mgHA/cm³
-        The limb, as motion left it.
+        A right limb, after it moved.
     voxel_mm : float
         Edge of a voxel.
-    site, side : str
-        wrist or ankle; left or right.
+    site : str
+        wrist or ankle.
+    side : str
+        left or right; a left limb is the mirror image of the right one.
     rng : numpy Generator
-        Of this scan alone.
+        Random numbers of this scan.
 
     Returns
     -------
     Scan
-        Native 16-bit numbers in the default calibration, lying around the scanner's axis.
+        Native 16-bit numbers in the default calibration, in the middle of the scanner's field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.virtual.scanner import scan_limb
+    >>> flat = np.full((4, 60, 60), 900, np.float32)
+    >>> scan = scan_limb(flat, voxel_mm=0.12, site="wrist", side="left", rng=np.random.default_rng(1))
+    >>> scan.native.dtype.name, round(float(scan.density.std()))
+    ('int16', 37)
     """
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in density.shape[1:])
     inside = np.clip(1 - y[:, None] ** 2 - x[None] ** 2, 0, 1)

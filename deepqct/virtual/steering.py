@@ -1,8 +1,8 @@
-"""From what a woman is to measure to what is drawn: blur, noise and thresholds change every index on the way.
+"""How a bone has to be drawn so that it measures as wanted: blur, noise and thresholds change every index on the way.
 
 The maps below were fitted to 216 virtual bones that were drawn with knobs spread over their ranges, scanned at 61 µm in
-stacks of 24 slices and measured with deepqct's own indices (tests/bench/calibrate.py, several batches). They hold for that
-scanner, those thresholds and this drawing; a change of any of them wants a new fit.
+stacks of 24 slices and measured with deepqct's own indices (tests/bench/calibrate.py, several batches). They hold for
+that scanner, those thresholds and this drawing; a change of any of them needs a new fit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NETWORK = np.array(
         [4.633, 2.188, 1.528, 3.850, -1.102, -0.326, -1.714, -1.036, -3.664, -5.353],
     ]
 )
-# Knobs that were tried; beyond them the maps say nothing.
+# The range of knobs that the maps were fitted to; they do not hold beyond it.
 LOWEST, HIGHEST = Knobs(0.40, 0.09, -0.02), Knobs(1.70, 0.24, 0.22)
-# How closely each index is aimed at, relative. Three knobs cannot reach four indices at once: plates thin enough for few
-# and slender trabeculae fall below the threshold of bone, so that density would grow without a volume.
+# How closely each index is aimed at, relative. Three knobs cannot reach four indices at once: plates thin enough for
+# few and slender trabeculae fall below the threshold of bone, so that density would grow but BV/TV would not.
 _PRECISION = np.array([0.04, 0.03, 0.06, 0.06])
 # Ct.Th = a + b × drawn + c × Tb.BV/TV: plates that lie flat on the cortex count as cortex.
 SHELL = (0.006, 1.042, 0.272)
@@ -43,22 +43,22 @@ MOST_PORES = 0.25
 
 @dataclass(frozen=True)
 class Aim:
-    """How one bone is drawn.
+    """The numbers that say how one bone is drawn.
 
     Parameters
     ----------
     knobs : Knobs
-        Of the trabecular network.
+        How its trabecular network is drawn.
     shell_mm : float
-        Mean thickness of the cortex.
+        Mean thickness of the cortex, mm.
     cortical_tissue : float
-        mgHA/cm³ of the cortex between its canals.
+        Density of the cortex between its canals, mgHA/cm³.
     porosity : float
-        Share of canals in the cortex, seen by the scanner or not.
+        Share of canals in the cortex, whether the scanner sees them or not.
     patchiness : float
-        How strongly perforations gather in patches.
+        How strongly perforations gather in patches, 0 to 0.8.
     clustering : float
-        How strongly canals gather on one side, 0 to 1.
+        How strongly canals gather on one side of the bone, 0 to 1.
     """
 
     knobs: Knobs
@@ -70,7 +70,7 @@ class Aim:
 
 
 def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
-    """How a woman's bone is drawn, so that it measures as she was drawn.
+    """Return how a woman's bone has to be drawn, so that its indices measure as her row of the table says.
 
     Parameters
     ----------
@@ -78,6 +78,18 @@ def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
         A row of `draw_women`.
     bone : str
         radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    Aim
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.virtual.steering import aim_of
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> round(float(woman["radius Ct.Th"]), 2), round(aim_of(woman, "radius").shell_mm, 2)
+    (0.9, 0.81)
     """
     names = ("Ct.Th", "Ct.vBMD", "Ct.Po", "Tb.BV/TV", "hidden")
     thick, dense, porous, fraction, hidden = (float(woman[f"{bone} {name}"]) for name in names)
@@ -94,7 +106,19 @@ def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
 
 
 def features(log_frequency: Array, log_thickness: Array, reach: Array) -> Array:
-    """What the map of the network is linear in, (n, 10), of the knobs; frequency and thickness as logarithms."""
+    """Return the ten terms of which the map `NETWORK` is a weighted sum, up to squares and products of the knobs.
+
+    Parameters
+    ----------
+    log_frequency, log_thickness : (n,) or a number
+        Logarithms of the frequency (1/mm) and of the thickness (mm) of `Knobs`.
+    reach : (n,) or a number
+        The reach of `Knobs`, mm.
+
+    Returns
+    -------
+    (n, 10), or (10,) of numbers
+    """
     k, t, w = log_frequency - np.log(0.65), log_thickness - np.log(0.16), reach - 0.10
     return np.stack([np.ones_like(k), k, t, w, k * k, t * t, w * w, k * t, k * w, t * w], axis=-1)
 

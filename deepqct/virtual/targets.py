@@ -1,7 +1,7 @@
 """What the virtual women are drawn from: means, spreads, age slopes and correlations, each with its source.
 
-Women of about 70 years, XtremeCT II, one stack of 10.2 mm. Nothing is published for ulna and fibula: all of their numbers
-are assumptions of ours, and so is every number marked "ours".
+Women of about 70 years, XtremeCT II, one stack of 10.2 mm. Nothing is published for ulna and fibula: all of their
+numbers are assumptions of ours, and so is every number marked "ours".
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from deepqct.terms import BONES
 
-# What is drawn for each bone; everything else follows. ``q`` is BV/TV over the product of Tb.Th and Tb.N: 0.60 to 0.72 in
-# all published means, low for rods, high for plates.
+# What is drawn for each bone; everything else follows. ``q`` is BV/TV over the product of Tb.Th and Tb.N: 0.60 to 0.72
+# in all published means, low for rods, high for plates.
 DRAWN = ("Tt.Ar", "Ct.Th", "Ct.vBMD", "Ct.Po", "Tb.N", "Tb.Th", "q")
 LOGNORMAL = ("Ct.Po",)  # right-skewed in Neeteson 2023
 
 # Mean and SD at 70 years. Radius and tibia: between Poncioni (doi:10.5281/zenodo.16882057, women, several stacks) and
 # Neeteson 2023 (doi:10.1038/s41598-022-27350-0, women and men, one stack), moved towards Chinese women as Walker 2011
-# (doi:10.1002/jbmr.352) found them: smaller radii, thicker cortices, fewer and thicker trabeculae; where between is ours.
+# (doi:10.1002/jbmr.352) found them: smaller radii, thicker cortices, fewer and thicker trabeculae; how far is ours.
 STRUCTURE: dict[str, dict[str, tuple[float, float]]] = {
     "radius": {
         "Tt.Ar": (235, 38), "Ct.Th": (0.95, 0.18), "Ct.vBMD": (850, 60), "Ct.Po": (0.009, 0.006),
@@ -38,13 +38,13 @@ STRUCTURE: dict[str, dict[str, tuple[float, float]]] = {
     },
 }  # fmt: skip
 # Drawn values stay within what Neeteson 2023 shows of radius and tibia (figure S1), and for all bones within what the
-# drawing can make. In SDs for the rest; ours.
+# drawing can make. The other indices stay within WIDEST_SD standard deviations; ours.
 LIMITS = {"Ct.Th": (0.45, 2.7), "Ct.Po": (0.001, 0.10), "Tb.N": (0.55, 2.0), "Tb.Th": (0.185, 0.33), "q": (0.55, 0.78)}
 WIDEST_SD = 2.8
 
-# Change a year in % of the young mean, women: Poncioni, table of descriptive statistics (median change per annum); what
-# it does not have for a bone is taken from the other of the same limb's kind; of areas and q: none; ulna as radius,
-# fibula as tibia: ours.
+# The young mean, and the change a year in % of it, women: Poncioni, table of descriptive statistics (median change per
+# annum). Indices that are not listed do not change with age. The ulna changes as the radius, the fibula as the tibia;
+# ours.
 _CHANGE = {
     "radius": {"Ct.Th": (1.057, -0.79), "Ct.vBMD": (926, -0.41), "Ct.Po": (0.003, 3.0), "Tb.N": (1.456, -0.53)},
     "tibia": {"Ct.Th": (1.096, -0.87), "Ct.vBMD": (865, -0.66), "Ct.Po": (0.015, 1.1), "Tb.N": (1.590, 0.20)},
@@ -85,34 +85,95 @@ DXA_LOSS = -0.6
 
 
 def columns() -> list[str]:
-    """Names of everything that is drawn, such as ``radius Ct.Th``, bone by bone."""
+    """Return the names of all indices that are drawn, such as ``radius Ct.Th``, bone by bone.
+
+    Returns
+    -------
+    list of str
+        28 names: seven indices of radius, ulna, tibia and fibula.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.virtual.targets.columns()[:4]
+    ['radius Tt.Ar', 'radius Ct.Th', 'radius Ct.vBMD', 'radius Ct.Po']
+    """
     return [f"{bone} {index}" for bone in BONES for index in DRAWN]
 
 
 def means() -> NDArray[np.float64]:
-    """Means at 70 years, in the order of `columns`; of log-normal ones too."""
+    """Return the mean of each drawn index at 70 years.
+
+    Returns
+    -------
+    (28,)
+        In the order of `columns`: mm, mm², mgHA/cm³, 1/mm or fractions; also of the log-normal index the plain mean.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.virtual.targets.means()[:4].tolist()
+    [235.0, 0.95, 850.0, 0.009]
+    """
     return np.array([STRUCTURE[bone][index][0] for bone in BONES for index in DRAWN])
 
 
 def spreads() -> NDArray[np.float64]:
-    """Standard deviations over women of all ages, in the order of `columns`."""
+    """Return the standard deviation of each drawn index over women of all ages.
+
+    Returns
+    -------
+    (28,)
+        In the order of `columns`: mm, mm², mgHA/cm³, 1/mm or fractions.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.virtual.targets.spreads()[:4].tolist()
+    [38.0, 0.18, 60.0, 0.006]
+    """
     return np.array([STRUCTURE[bone][index][1] for bone in BONES for index in DRAWN])
 
 
 def slopes() -> NDArray[np.float64]:
-    """Change a year, in units, in the order of `columns`."""
-    found = []
+    """Return the change of each drawn index with one year of age.
+
+    Returns
+    -------
+    (28,)
+        In the order of `columns`: mm, mm², mgHA/cm³, 1/mm or fractions a year.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.virtual.targets.slopes()[:3].round(3).tolist()
+    [0.0, -0.008, -3.797]
+    """
+    changes = []
     for bone in BONES:
         change = _CHANGE[_LIKE.get(bone, bone)]
         for index in DRAWN:
             young, percent = change.get(index, (0.0, 0.0))
             scale = STRUCTURE[bone][index][0] / STRUCTURE[_LIKE.get(bone, bone)][index][0]
-            found.append(young * percent / 100 * scale)
-    return np.array(found)
+            changes.append(young * percent / 100 * scale)
+    return np.array(changes)
 
 
 def correlations() -> NDArray[np.float64]:
-    """Correlations among everything that is drawn, in the order of `columns`; log-normal ones of their logarithms."""
+    """Return the correlations among all drawn indices, between women of the same age.
+
+    Returns
+    -------
+    (28, 28)
+        In the order of `columns`; the log-normal index enters as its logarithm.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> radius, ulna = (dq.virtual.targets.columns().index(f"{bone} Tb.N") for bone in ("radius", "ulna"))
+    >>> round(float(dq.virtual.targets.correlations()[radius, ulna]), 2)
+    0.8
+    """
     within = np.eye(len(DRAWN))
     for (one, other), r in _WITHIN.items():
         i, j = DRAWN.index(one), DRAWN.index(other)

@@ -1,9 +1,10 @@
 """Trabecular bone: perforated plates and rods where three families of wavy sheets run and cross.
 
-Three random fields, each a band of waves around one of three axes (upright sheets, those across them, and level ones),
-are divided by the length of their gradient, which makes them distances in mm from their sheets. Bone is where two
-sheets cross (rods) and on the first family near the others (ribbons): a narrow reach leaves rods, a wide one plates with
-holes. So thickness, number and the share of plates each have a knob. The construction is ours.
+Each of three random fields is a band of waves around one of three axes; where a field is zero lies a family of wavy
+sheets (upright ones, upright ones across them, and level ones). Divided by the length of its gradient, a field is the
+distance in mm from its nearest sheet. Bone is where two sheets cross (rods), and on sheets of the first family near the
+other two (ribbons): a narrow reach leaves rods, a wide one plates with holes. So thickness, number and the share of
+plates each have a knob. The construction is ours.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ PATCH_MM = 4.0  # size of the patches in which perforations gather
 
 @dataclass(frozen=True)
 class Knobs:
-    """What steers a network.
+    """The three numbers that steer how a trabecular network is drawn.
 
     Parameters
     ----------
     frequency : float
-        Of the first family's waves, 1/mm.
+        Frequency of the first family's waves, 1/mm.
     thickness_mm : float
-        Of plates, before the scanner.
+        Thickness of plates, before the scanner blurs them.
     reach_mm : float
-        How far from the other families plates extend.
+        How far plates extend from the sheets of the other two families, mm.
     """
 
     frequency: float
@@ -48,16 +49,16 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Waves:
-    """The fields of one bone on their own grid.
+    """The random fields of one bone, on a grid that may be coarser than the voxels.
 
     Parameters
     ----------
     sheets : (3, z, y, x) float32
-        Unit variance.
+        One field for each family of sheets, of unit variance.
     patches : (z, y, x) float32
-        Slow, unit variance.
+        A slowly changing field of unit variance: where it is high, plates are wider and thicker.
     step_mm : float
-        Of their grid.
+        Distance between points of the grid.
     """
 
     sheets: Field
@@ -68,7 +69,31 @@ class Waves:
 def draw_waves(
     extent_mm: tuple[float, float, float], *, voxel_mm: float, knobs: Knobs, rng: np.random.Generator
 ) -> Waves:
-    """Waves for a box of so many mm (z, y, x)."""
+    """Return the random fields for a box around one bone.
+
+    Parameters
+    ----------
+    extent_mm : (z, y, x) mm
+        Edges of the box.
+    voxel_mm : float
+        Edge of a voxel; the grid of the fields is never finer.
+    knobs : Knobs
+        Steer the network; only the frequency counts here.
+    rng : numpy Generator
+        Random numbers of this bone.
+
+    Returns
+    -------
+    Waves
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.virtual.trabeculae import Knobs, draw_waves
+    >>> knobs = Knobs(frequency=0.8, thickness_mm=0.15, reach_mm=0.1)
+    >>> draw_waves((2.0, 5.0, 5.0), voxel_mm=0.2, knobs=knobs, rng=np.random.default_rng(1)).sheets.shape
+    (3, 14, 29, 29)
+    """
     step = max(voxel_mm, COARSEST_MM)
     shape = tuple(int(edge / step) + 4 for edge in extent_mm)
     size = tuple(fft.next_fast_len(n, real=True) for n in shape)
@@ -91,7 +116,7 @@ def draw_waves(
 
 
 def _filtered(band: Field, *, size: tuple[int, ...], shape: tuple[int, ...], rng: np.random.Generator) -> Field:
-    """White noise through a band, of unit variance."""
+    """White noise filtered by a band of frequencies, scaled to unit variance."""
     noise = fft.rfftn(rng.standard_normal(size, dtype=np.float32), workers=-1)
     noise *= band
     noise[0, 0, 0] = 0
@@ -101,7 +126,7 @@ def _filtered(band: Field, *, size: tuple[int, ...], shape: tuple[int, ...], rng
 
 @njit(nogil=True, cache=True)
 def _at(field: Any, z: Any, y: Any, x: Any) -> Any:
-    """Linear interpolation."""
+    """Value of a field at a point between its grid points, by linear interpolation."""
     i, j, k = int(z), int(y), int(x)
     a, b, c = z - i, y - j, x - k
     top = (field[i, j, k] * (1 - c) + field[i, j, k + 1] * c) * (1 - b)
@@ -116,9 +141,30 @@ def bone_fraction(
     z: Any, depth: Any, sheets: Any, patches: Any, ratio: Any, step: Any, voxel: Any,
     thickness: Any, reach: Any, deepest: Any, patchiness: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Share of bone in each voxel of slice `z` with a depth above 0, into `out`.
+    """Write the share of bone in each voxel of one slice into `out`.
 
-    `ratio` is the voxel over the waves' step. At the rim are rather plates, in the middle fewer and thicker trabeculae.
+    Near the cortex plates are wider, in the middle of the bone they are narrower and thicker.
+
+    Parameters
+    ----------
+    z : int
+        The slice.
+    depth : (y, x) mm
+        Depth below the inner face of the cortex; more than a voxel outside of it there is no bone.
+    sheets, patches : (3, z, y, x) and (z, y, x)
+        The fields of `Waves`.
+    ratio : float
+        Edge of a voxel over the step of the fields.
+    step, voxel : float
+        Step of the fields and edge of a voxel, mm.
+    thickness, reach : float
+        As in `Knobs`, mm.
+    deepest : float
+        Depth from which trabeculae no longer change towards the middle, mm.
+    patchiness : float
+        How strongly the reach follows the patches.
+    out : (y, x)
+        Receives the share, 0 to 1.
     """
     ny, nx = depth.shape
     s = np.empty(3)

@@ -1,12 +1,12 @@
-"""What is moved by hand in a notebook; papermill shows each one's static twin instead.
+"""What is moved by hand in a notebook; where papermill runs it, a static picture or table is shown instead.
 
 lab.py labextension/  what lets JupyterLab 4 show itkwidgets without internet
 pictures.py           pictures as bytes for the browser
 slices.py             a scan slice by slice in three planes
 slider.py             a slider of slices that needs no kernel
 bone.py               a bone in 3D
-review.py             scan after scan judged by button or key
-groups.py             other choices for the patient groups
+review.py             scans judged one after the other, by button or key
+groups.py             other numbers, methods and indices for the patient groups
 explorer.py           single women, their bones, indices and risk
 """
 

@@ -1,4 +1,4 @@
-"""A bone that can be turned, by itkwidgets, over the picture that stays where it cannot."""
+"""A bone in 3D that can be turned (itkwidgets), and below it a static picture for pages without a kernel."""
 
 from __future__ import annotations
 
@@ -21,23 +21,32 @@ def thinned(
     voxel_mm: tuple[float, float, float],
     longest: int = LONGEST,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
-    """A bone with fewer voxels, whole steps along each axis: means of densities, the middle label of each block.
+    """Return a bone on a coarser grid: each block of voxels becomes one, with its mean density and its middle label.
 
     Parameters
     ----------
     density : (z, y, x), mgHA/cm³
-        The bone.
+        Densities of the bone.
     mask : (z, y, x) uint8
-        Its compartments.
+        The compartment of each voxel.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        Edge lengths of a voxel.
     longest : int
-        Voxels along the longest edge at most.
+        At most so many voxels along the longest edge. Blocks are a whole number of voxels along each axis.
 
     Returns
     -------
     tuple
-        Density float32, mask uint8, voxel_mm, of the smaller grid.
+        Density (z, y, x) float32 in mgHA/cm³, mask (z, y, x) uint8 and voxel_mm in mm, all of the coarser grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.widgets.bone import thinned
+    >>> density, mask = np.full((10, 40, 40), 900), np.full((10, 40, 40), 2, np.uint8)
+    >>> small, labels, voxel_mm = thinned(density, mask, voxel_mm=(0.2, 0.1, 0.1), longest=20)
+    >>> small.shape, voxel_mm, float(small.mean())
+    ((10, 20, 20), (0.2, 0.2, 0.2), 900.0)
     """
     edge = max(length / longest for length in (n * v for n, v in zip(density.shape, voxel_mm, strict=True)))
     steps = [max(1, int(np.ceil(edge / v - 1e-6))) for v in voxel_mm]
@@ -60,27 +69,38 @@ def bone_view(
     longest: int = LONGEST,
     virtual: bool = False,
 ) -> widgets.VBox:
-    """A bone to be turned by mouse, its compartments as a layer that can be hidden, and its static twin below.
+    """Return a bone that the mouse can turn, with compartments that can be hidden and a static picture below.
 
     Parameters
     ----------
     density : (z, y, x), mgHA/cm³
-        The bone.
+        Densities of the bone.
     mask : (z, y, x) uint8
-        1 trabecular, 2 cortical, 3 another bone.
+        0 outside, 1 trabecular, 2 cortical, 3 another bone.
     voxel_mm : (z, y, x) mm
-        Edge lengths.
+        Edge lengths of a voxel.
     window : (low, high), mgHA/cm³
-        From transparent to opaque.
+        Densities shown as fully transparent and as fully opaque.
     longest : int
-        Voxels along the longest edge that the browser gets.
+        At most so many voxels along the longest edge are sent to the browser.
     virtual : bool
-        Say that the woman is virtual.
+        Whether the picture is marked as of a virtual woman.
 
     Returns
     -------
     ipywidgets.VBox
-        Its static twin is `plots.planes_and_projection`.
+        The 3D view, a checkbox for the compartments, and the static picture `plots.planes_and_projection`.
+
+    Examples
+    --------
+    What the browser gets; ``dq.widgets.bone_view`` takes the same arguments and shows it:
+
+    >>> import numpy as np
+    >>> from deepqct.widgets.bone import thinned
+    >>> density, mask = np.full((168, 400, 400), 900, np.int16), np.full((168, 400, 400), 2, np.uint8)
+    >>> small, labels, voxel_mm = thinned(density, mask, voxel_mm=(0.0607, 0.0607, 0.0607))
+    >>> small.shape, labels.shape, round(voxel_mm[0], 4)
+    ((33, 80, 80), (33, 80, 80), 0.3035)
     """
     # Here, since itk takes a second and headless notebooks need neither.
     import itk
@@ -88,12 +108,13 @@ def bone_view(
 
     # The bone alone, in its window: soft tissue would hide it, and the viewer's scale starts at the lowest value.
     alone = np.where(of_bone(mask), np.clip(density, *window), window[0])
-    own = np.where(of_bone(mask), mask, 0).astype(np.uint8)
+    compartments = np.where(of_bone(mask), mask, 0).astype(np.uint8)
     box = tuple(
-        slice(max(int(at.min()) - 2, 0), int(at.max()) + 3) if len(at) else slice(None) for at in np.nonzero(own)
+        slice(max(int(at.min()) - 2, 0), int(at.max()) + 3) if len(at) else slice(None)
+        for at in np.nonzero(compartments)
     )
-    small, labels, edges = thinned(alone[box], own[box], voxel_mm=voxel_mm, longest=longest)
-    images = [itk.image_from_array(np.ascontiguousarray(part)) for part in (small, labels)]
+    small, labels, edges = thinned(alone[box], compartments[box], voxel_mm=voxel_mm, longest=longest)
+    images = [itk.image_from_array(np.ascontiguousarray(array)) for array in (small, labels)]
     for image in images:
         image.SetSpacing(edges[::-1])
     viewer = itkwidgets.view(
@@ -102,7 +123,7 @@ def bone_view(
     )  # fmt: skip
     shown = widgets.Checkbox(value=True, description="Compartments", indent=False)
     shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
-    twin = image_widget()
+    picture = image_widget()
     planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
-    twin.value = figure_bytes(planes, virtual=virtual)
-    return widgets.VBox([viewer, shown, twin])
+    picture.value = figure_bytes(planes, virtual=virtual)
+    return widgets.VBox([viewer, shown, picture])

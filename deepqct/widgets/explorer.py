@@ -1,4 +1,4 @@
-"""The cohort by hand: women in two pictures, one woman's bones and indices, a threshold, a selection."""
+"""Explore a cohort by hand: women in two pictures, one woman's bones and indices, a threshold, a selection."""
 
 from __future__ import annotations
 
@@ -25,26 +25,36 @@ from deepqct.widgets.pictures import figure_bytes, image_widget, picture_bytes
 from deepqct.widgets.slices import SliceViewer
 
 _DPI = 90
-_NEAR = 15  # pixels from a woman's point that still mean her
-_DRAGGED = 6  # pixels from which a press is a box and no click
-_LISTED = 12
+_NEAR = 15  # a click at most so many pixels from a woman's point chooses her
+_DRAGGED = 6  # a mouse that was moved so many pixels while pressed draws a box; below that it is a click
+_LISTED = 12  # at most so many women are listed by name
 
 
 class Explorer(widgets.VBox):
-    """Click a woman in either picture, and her bones, indices and risk follow; drag a box, and it is a selection.
+    """A widget that shows all women of a run in two pictures, and one woman's bones, indices and risk beside them.
+
+    A click on a woman shows her; a box dragged around women selects them, and the selection can be saved.
 
     Parameters
     ----------
     run : Run
-        After 04_clustering.
+        A run after 04_clustering.
     threshold : float
-        The risk from which women are called; women who change side are counted against it.
+        The risk from which a woman is called. Women who change side when it is moved are counted against this one.
     patient : str, optional
-        Who is shown first; the first of the table by default.
-    bone : str
-        Which of her bones.
+        participant_id of the woman who is shown first; the first of the table by default.
+    bone : {"radius", "ulna", "tibia", "fibula"}
+        The bone that is shown first.
     size : int
-        Pixels of a slice's longer edge.
+        Pixels along the longer edge of a slice.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> explorer = dq.widgets.Explorer(dq.run.example_run(), patient="sub-0002", bone="tibia")
+    >>> explorer.select(["sub-0001", "sub-0002", "sub-0003"])
+    >>> explorer.patient.value, len(explorer.table), explorer.selected.value[3:30]
+    ('sub-0002', 12, '3 selected, 1 with fracture')
     """
 
     def __init__(
@@ -108,7 +118,7 @@ class Explorer(widgets.VBox):
 
     @contextmanager
     def _not_drawn(self) -> Iterator[None]:
-        """Draw the women once at the end, and not after each of several changes."""
+        """Draw the women only once after several changes, not after each of them."""
         self._still = True
         try:
             yield
@@ -117,7 +127,7 @@ class Explorer(widgets.VBox):
         self._redraw()
 
     def _change_threshold(self, _: Any = None) -> None:
-        """The figures of the threshold, and who changes side by it."""
+        """Show the figures at the present threshold, and which women change side."""
         now = self.threshold.value
         rows = "".join(
             f"<tr><td>{row['measure']}</td><td>{_figure(row)}</td><td>{row['events']:.0f}/{row['n']:.0f}</td></tr>"
@@ -141,15 +151,15 @@ class Explorer(widgets.VBox):
             )  # fmt: skip
 
     def _show(self, _: Any = None) -> None:
-        """Who she is, in numbers; and her bone."""
+        """Show the chosen woman: her numbers, her profile of indices and her bone."""
         person = self.patient.value
         if person is None:
             return
         mark = " <em>virtual woman</em>" if self._virtual else ""
         said = summary(self.table, person).to_html(index=False, header=False, border=0)
         self.about.value = f"<h4>{escape(str(person))}{mark}</h4>{said}"
-        own = plots.profile(self._reference.of(person), participant_id=str(person), reference=self._reference.words)
-        self.profile.value = figure_bytes(own, virtual=self._virtual)
+        profile = plots.profile(self._reference.of(person), participant_id=str(person), reference=self._reference.words)
+        self.profile.value = figure_bytes(profile, virtual=self._virtual)
         self._redraw()
         self._show_bone()
 
@@ -163,18 +173,27 @@ class Explorer(widgets.VBox):
             self._viewer = SliceViewer(scan, labels=mask, size=self._size, virtual=self._virtual)
         else:
             self._viewer.show(scan, labels=mask)
-        one = load_explained(self._run, bone=bone, participant_id=person)
-        if one is None:
+        explained = load_explained(self._run, bone=bone, participant_id=person)
+        if explained is None:
             below: widgets.Widget = widgets.HTML(f"<p>No network of the {bone} has been explained on her.</p>")
         else:
-            self.saliency.value, below = figure_bytes(plots.one_saliency(one), virtual=self._virtual), self.saliency
+            self.saliency.value, below = (
+                figure_bytes(plots.one_saliency(explained), virtual=self._virtual),
+                self.saliency,
+            )
         self.scan_place.children = (self._viewer, below)
 
     def _pick(self, person: str) -> None:
         self.patient.value = person
 
     def select(self, people: list[str]) -> None:
-        """Show women as a table that can be saved."""
+        """Show some women as a table that can be saved.
+
+        Parameters
+        ----------
+        people : list of str
+            Their participant_ids; an empty list clears the selection.
+        """
         self.selection, self.save.disabled = people, not people
         if people:
             chosen = self.table.loc[people]
@@ -194,14 +213,14 @@ class Explorer(widgets.VBox):
 
 
 class WomenPictures:
-    """`plots.cohort_map` as an image that says where it was clicked, and which women a box was dragged around.
+    """The figure `plots.cohort_map` as an image that reports which woman was clicked and which lie in a dragged box.
 
     Parameters
     ----------
     pick : callable
-        Gets the participant_id nearest to a click.
+        Called with the participant_id of the woman nearest to a click.
     select : callable
-        Gets the participant_ids within a box; none if it is empty.
+        Called with the list of participant_ids in a box, which may be empty.
     """
 
     def __init__(self, *, pick: Callable[[str], None], select: Callable[[list[str]], None]) -> None:
@@ -216,7 +235,17 @@ class WomenPictures:
         self._events.on_dom_event(self.mouse)
 
     def draw(self, table: pd.DataFrame, *, virtual: bool, **how: Any) -> None:
-        """Draw the women anew; other arguments as in `plots.cohort_map`."""
+        """Draw the women anew.
+
+        Parameters
+        ----------
+        table : DataFrame
+            The women, from `exploration.women`.
+        virtual : bool
+            Whether the picture is marked as of virtual women.
+        **how
+            Further arguments of `plots.cohort_map`.
+        """
         import matplotlib.pyplot as plt
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -230,15 +259,20 @@ class WomenPictures:
         self._picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         corner = np.array([0, self._picture.height])
         self.points = [
-            np.abs(corner - one.transData.transform(places))
-            for one, places in zip(axes, map_points(table), strict=True)
+            np.abs(corner - ax.transData.transform(places)) for ax, places in zip(axes, map_points(table), strict=True)
         ]
         plt.close(figure)
         self._people = [str(name) for name in table.index]
         self._put(self._picture)
 
     def mouse(self, event: dict[str, Any]) -> None:
-        """Follow one event of ipyevents."""
+        """Follow one event of the mouse: a click, or a box that is being dragged.
+
+        Parameters
+        ----------
+        event : dict
+            The event as ipyevents sends it: ``type``, ``dataX``, ``dataY``, ``buttons``.
+        """
         at = float(event["dataX"]), float(event["dataY"])
         if event["type"] == "mousedown":
             self._from = at
@@ -270,7 +304,7 @@ class WomenPictures:
 
 
 def _figure(row: Any) -> str:
-    """Estimate and interval, or that there is none."""
+    """An estimate with its interval in words, or "not estimable"."""
     if not np.isfinite(row["estimate"]):
         return "not estimable"
     return f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

@@ -1,4 +1,4 @@
-"""Number, method and indices of the patient groups by hand; the pictures follow."""
+"""Try other numbers, methods and indices for the patient groups by hand; the pictures follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepqct.groups.find import find_groups, named, verdict, z_means
 from deepqct.groups.methods import METHODS
 from deepqct.widgets.pictures import figure_bytes, image_widget
 
-_DRAWS = 99  # clouds of the test while someone waits
+_DRAWS = 99  # random clouds of the test; few, since someone waits
 
 
 def group_explorer(
@@ -25,30 +25,40 @@ def group_explorer(
     covariates: pd.DataFrame | None = None,
     virtual: bool = False,
 ) -> widgets.VBox:
-    """Choose number, method and indices of the groups, and see what they are worth.
+    """Return controls for the number, method and indices of the groups, with pictures that follow each choice.
 
     Parameters
     ----------
     features : DataFrame
-        One row a patient, columns such as ``radius Tt.vBMD``.
+        One row per patient, indexed by participant_id, columns such as ``radius Tt.vBMD``.
     picture : DataFrame
-        umap_1, umap_2 by participant_id, from `embedding.embed`; it stays while the groups change.
+        Columns umap_1 and umap_2 by participant_id, from `groups.embed`; it stays the same while the groups change.
     max_groups : int
-        The largest number.
+        The largest number of groups that can be chosen.
     seed : int
-        As of the groups beside it.
+        Seed of the search; take that of the notebook, so that the same choices give the same groups.
     covariates : DataFrame, optional
-        What indices are adjusted for.
+        Columns that the indices are adjusted for, by participant_id.
     virtual : bool
-        Mark the figures as of virtual women.
+        Whether the figures are marked as of virtual women.
 
     Returns
     -------
     ipywidgets.VBox
-        Its static twin: the figures of 04_clustering.
+        The controls, a sentence about the groups, and three figures; 04_clustering shows these figures too.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> women = dq.virtual.draw_women(40, seed=1).set_index("participant_id")
+    >>> places = women[["age", "bmi"]].set_axis(["umap_1", "umap_2"], axis=1)  # in place of those by dq.groups.embed
+    >>> features = women[["radius Ct.Th", "radius Tb.N", "tibia Tb.N"]]
+    >>> box = dq.widgets.group_explorer(features, picture=places, max_groups=2)
+    >>> box.children[0].children[1].options
+    ('all', 'radius', 'tibia', 'Ct.Th', 'Tb.N')
     """
-    parts = {str(column): str(column).partition(" ") for column in features}
-    names = list(dict.fromkeys([bone for bone, _, _ in parts.values()] + [symbol for _, _, symbol in parts.values()]))
+    pairs = [str(column).partition(" ") for column in features]
+    names = list(dict.fromkeys([bone for bone, _, _ in pairs] + [symbol for _, _, symbol in pairs]))
     number = widgets.Dropdown(
         options=[("as the data say", 0), *((str(k), k) for k in range(1, max_groups + 1))], description="Groups"
     )
@@ -61,22 +71,22 @@ def group_explorer(
         said.value = "<p>Looking for groups…</p>"
         try:
             table = named(features, ", ".join(chosen.value) if "all" not in chosen.value else "all")
-            found = find_groups(
+            groups = find_groups(
                 table, groups=number.value or None, method=method.value, max_groups=max_groups, seed=seed,
                 covariates=covariates, draws=_DRAWS, bootstraps=20,
             )  # fmt: skip
         except ValueError as error:
             said.value = f"<p><strong>{escape(str(error))}</strong></p>"
             return
-        coloured = picture.join(found.labels)
+        coloured = picture.join(groups.labels)
         drawn = (
             plots.embedding(coloured, colour="group", label="group"),
-            plots.group_heatmap(z_means(found, table, covariates=covariates)),
-            plots.numbers_of_groups(found.numbers, chosen=found.n_groups),
+            plots.group_heatmap(z_means(groups, table, covariates=covariates)),
+            plots.numbers_of_groups(groups.numbers, chosen=groups.n_groups),
         )
         for image, axes in zip(pictures, drawn, strict=True):
             image.value = figure_bytes(axes, virtual=virtual)
-        said.value = f"<p>{escape(verdict(found))}</p>"
+        said.value = f"<p>{escape(verdict(groups))}</p>"
 
     for control in (number, method, chosen):
         control.observe(follow, names="value")

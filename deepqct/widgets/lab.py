@@ -10,12 +10,22 @@ from jupyter_core.paths import jupyter_path
 
 
 def viewer_files() -> Path:
-    """The folder of itkwidgets' own bundle.
+    """Return the folder with the files that itkwidgets itself installed for the browser.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     FileNotFoundError
         If itkwidgets is not installed with its files.
+
+    Examples
+    --------
+    >>> from deepqct.widgets.lab import viewer_files
+    >>> viewer_files().name
+    'itkwidgets'
     """
     for folder in jupyter_path("nbextensions", "itkwidgets"):
         if Path(folder, "index.js").exists():

@@ -13,20 +13,76 @@ from deepqct.plots.style import mark_virtual
 
 
 def image_widget(kind: str = "png") -> widgets.Image:
-    """An empty image that keeps its own size: a flexible box would stretch it to its neighbours' height."""
+    """Return an empty image widget that keeps its own size: a flexible box would stretch it to its neighbours' height.
+
+    Parameters
+    ----------
+    kind : {"png", "jpeg"}
+        Format of the bytes that it will show.
+
+    Returns
+    -------
+    ipywidgets.Image
+
+    Examples
+    --------
+    >>> from deepqct.widgets.pictures import image_widget
+    >>> image_widget("jpeg").format
+    'jpeg'
+    """
     layout = widgets.Layout(flex="0 0 auto", align_self="flex-start", width="auto", height="auto")
     return widgets.Image(format=kind, layout=layout)
 
 
 def picture_bytes(picture: Image.Image, kind: str = "PNG") -> bytes:
-    """A picture as a browser takes it, quickly."""
+    """Return a picture as the bytes of an image file, compressed so that it is fast rather than small.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        The picture.
+    kind : {"PNG", "JPEG"}
+        Format of the file.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from deepqct.widgets.pictures import picture_bytes
+    >>> picture_bytes(Image.new("RGB", (4, 3)))[1:4]
+    b'PNG'
+    """
     out = BytesIO()
     picture.save(out, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {"compress_level": 1}))
     return out.getvalue()
 
 
 def figure_bytes(axes: Any, *, virtual: bool, dpi: int = 80) -> bytes:
-    """A figure of `deepqct.plots` as PNG, marked if it is of virtual women, and closed."""
+    """Return a figure of `deepqct.plots` as the bytes of a PNG file, and close the figure.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes, or an array or list of them
+        What a function of `deepqct.plots` returned.
+    virtual : bool
+        Whether the figure is marked as of virtual women.
+    dpi : int
+        Pixels per inch.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from deepqct.widgets.pictures import figure_bytes
+    >>> figure_bytes(plt.figure().subplots(), virtual=True)[1:4]
+    b'PNG'
+    """
     import matplotlib.pyplot as plt
 
     figure = np.ravel(np.asarray(axes, dtype=object))[0].get_figure()

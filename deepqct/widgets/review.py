@@ -20,21 +20,32 @@ KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip"} | {
 
 
 class ReviewPanel(widgets.VBox):
-    """Accept, reject, motion grade and remark, by button or key; goes on at the first scan that the reader left open.
+    """A widget to accept or reject scan after scan, with motion grade and remark, by button or key.
 
-    The outcome is nowhere in it. Keys are typed into the field "Keys": a accept, r reject, 1 to 5 motion grade, u undo,
-    s skip.
+    It starts at the first scan that the reader has not judged yet, and never shows the outcome. Keys are typed into the
+    field "Keys": a accept, r reject, 1 to 5 motion grade, u undo, s skip.
 
     Parameters
     ----------
     cohort : Cohort
-        Whose scans are judged; its folder receives review.csv.
+        The cohort whose scans are judged; its folder receives review.csv.
     run : Run
-        A run that curated it, for the automatic flags; without one there are none.
+        The run whose automatic flags are shown; before its curation there are none.
     reviewer : str
         Initials of the reader.
     size : int
-        Pixels of a plane's longer edge.
+        Pixels along the longer edge of each plane.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> folder = dq.virtual.new_cohort(Path(tempfile.mkdtemp()), n=3, voxel_mm=0.5, slices=4)
+    >>> panel = dq.widgets.ReviewPanel(dq.load_cohort(folder), run=dq.Run(folder), reviewer="AB")
+    >>> panel.accept.click()
+    >>> dq.cohort.read_reviews(folder)[["participant_id", "site", "decision"]].to_numpy().tolist()
+    [['sub-0001', 'wrist', 'accept']]
     """
 
     def __init__(self, cohort: Cohort, *, run: Run, reviewer: str = "", size: int = 340) -> None:
@@ -71,7 +82,13 @@ class ReviewPanel(widgets.VBox):
         self.go_on()
 
     def go_on(self, *, first: tuple[str, str] | None = None) -> None:
-        """Show `first`, or the first scan that this reader has not judged; skipped ones come last."""
+        """Show the next scan that this reader has not judged; skipped ones come last.
+
+        Parameters
+        ----------
+        first : (participant_id, site), optional
+            The scan to show now, if it is not judged.
+        """
         self.grade.value, self.remark.value = None, ""
         who = self.reviewer.value.strip()
         if not who:
@@ -98,7 +115,7 @@ class ReviewPanel(widgets.VBox):
         self._show(*self.current)
 
     def _show(self, person: str, site: str) -> None:
-        """The scan, or one sentence why it cannot be shown; it can be rejected all the same."""
+        """Show a scan, or one sentence why it cannot be read; it can be rejected even then."""
         try:
             scan = scan_of(self._cohort.folder, self._cohort.scans, participant_id=person, site=site)
         except (ScanError, OSError) as error:
@@ -123,11 +140,11 @@ class ReviewPanel(widgets.VBox):
 
     def _take_back(self) -> None:
         """Undo this reader's last standing decision, and show that scan again."""
-        found = standing(read_reviews(self._cohort.folder))
-        own = found[found["reviewer"] == self.reviewer.value.strip()]
-        if own.empty:
+        decisions = standing(read_reviews(self._cohort.folder))
+        by_reader = decisions[decisions["reviewer"] == self.reviewer.value.strip()]
+        if by_reader.empty:
             return
-        person, site = own[["participant_id", "site"]].iloc[-1]
+        person, site = by_reader[["participant_id", "site"]].iloc[-1]
         decide(self._cohort.folder, reviewer=self.reviewer.value, participant_id=person, site=site, decision="undo")
         self.go_on(first=(person, site))
 
@@ -137,7 +154,7 @@ class ReviewPanel(widgets.VBox):
             self.go_on()
 
     def _key(self, change: dict[str, Any]) -> None:
-        """One key, taken out of the field at once."""
+        """Do what a typed key means, and empty the field for the next one."""
         key = str(change["new"]).strip().lower()[-1:]
         if not change["new"]:
             return
@@ -153,7 +170,7 @@ class ReviewPanel(widgets.VBox):
 
 
 def _flags(run: Run) -> dict[tuple[str, str], str]:
-    """Flags, or the reason of a failure, by scan."""
+    """The automatic flags of each scan, or the reason why its curation failed."""
     if not run.curation.exists():
         return {}
     table = read_table(run.curation).fillna("")

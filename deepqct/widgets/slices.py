@@ -1,4 +1,4 @@
-"""Slices of a scan by hand: three planes through one point, in a density window, with outlines and a read-out."""
+"""A scan slice by slice: three planes through one voxel, in a density window, with outlines and a read-out."""
 
 from __future__ import annotations
 
@@ -34,29 +34,38 @@ def slice_picture(
     cross: bool = False,
     size: int = 380,
 ) -> Image.Image:
-    """One slice through a voxel, in true proportions, with a bar of 10 mm.
+    """Return a picture of one slice through a voxel, in true proportions, with a bar of 10 mm.
 
     Parameters
     ----------
     scan : Scan
-        Only the slice itself is read of a memory-mapped one.
+        The scan. Of a memory-mapped one only the slice itself is read.
     plane : {"axial", "coronal", "sagittal"}
         Shown as (y, x), (z, x) or (z, y), the first axis downwards.
     at : (z, y, x)
-        The voxel.
+        The voxel that the slice goes through.
     window : (low, high) mgHA/cm³, or None
-        Black and white; None for the slice's own range.
+        Densities shown as black and as white; None for the range of the slice's densities.
     labels : (z, y, x) uint8, optional
-        Outlined: 1 trabecular, 2 cortical, 3 another bone.
+        Compartments to outline: 1 trabecular, 2 cortical, 3 another bone.
     cross : bool
-        Mark the voxel by two lines.
+        Whether two lines mark the voxel.
     size : int
-        Pixels of the longer edge.
+        Pixels along the longer edge.
 
     Returns
     -------
     PIL.Image.Image
-        RGB.
+        In RGB.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> from deepqct.widgets.slices import slice_picture
+    >>> scan = dq.Scan(np.zeros((10, 40, 60), np.int16), 1.0, 0.0, voxel_mm=(0.5, 0.25, 0.25))
+    >>> [slice_picture(scan, plane=plane, at=(5, 20, 30), size=300).size for plane in ("axial", "coronal", "sagittal")]
+    [(300, 200), (300, 100), (300, 150)]
     """
     axis = PLANES[plane]
     place: tuple[Any, ...] = tuple(at[a] if a == axis else slice(None) for a in range(3))
@@ -89,22 +98,72 @@ def slice_picture(
 def voxel_under(
     scan: Scan, *, plane: str, at: tuple[int, int, int], pixel: tuple[float, float], size: int = 380
 ) -> tuple[int, int, int]:
-    """The voxel (z, y, x) under a pixel (across, down) of a picture by `slice_picture`, within the scan."""
+    """Return the voxel under a pixel of a picture by `slice_picture`; beyond the scan it is the nearest voxel inside.
+
+    Parameters
+    ----------
+    scan : Scan
+        The scan that is shown.
+    plane : {"axial", "coronal", "sagittal"}
+        The plane that is shown.
+    at : (z, y, x)
+        The voxel that the picture was drawn through.
+    pixel : (across, down)
+        Pixels from the upper left corner of the picture.
+    size : int
+        Pixels along the longer edge of the picture.
+
+    Returns
+    -------
+    (z, y, x)
+        The voxel.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> from deepqct.widgets.slices import voxel_under
+    >>> scan = dq.Scan(np.zeros((10, 40, 60), np.int16), 1.0, 0.0, voxel_mm=(0.5, 0.25, 0.25))
+    >>> voxel_under(scan, plane="axial", at=(5, 20, 30), pixel=(200, 75), size=300)
+    (5, 15, 40)
+    """
     scale = _pixels_a_mm(scan, plane=plane, size=size)
-    found = list(at)
+    voxel = list(at)
     for a, place in zip((a for a in range(3) if a != PLANES[plane]), pixel[::-1], strict=True):
-        found[a] = min(max(int(place / (scale * scan.voxel_mm[a])), 0), scan.native.shape[a] - 1)
-    z, y, x = found
+        voxel[a] = min(max(int(place / (scale * scan.voxel_mm[a])), 0), scan.native.shape[a] - 1)
+    z, y, x = voxel
     return z, y, x
 
 
 def _pixels_a_mm(scan: Scan, *, plane: str, size: int) -> float:
-    """How large a plane is shown: its longer edge takes `size` pixels."""
+    """Pixels per mm at which the longer edge of a plane takes `size` pixels."""
     return size / max(scan.native.shape[a] * scan.voxel_mm[a] for a in range(3) if a != PLANES[plane])
 
 
 def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, float], size: int = 260) -> Image.Image:
-    """How often each density occurs in a slice, log counts over mgHA/cm³, the window shaded."""
+    """Return a small histogram of a slice: log counts over densities from −1000 to 2000 mgHA/cm³, the window shaded.
+
+    Parameters
+    ----------
+    density : array of any shape, mgHA/cm³
+        Densities of the slice.
+    window : (low, high) mgHA/cm³
+        Densities shown as black and as white.
+    size : int
+        Width of the picture in pixels; its height is 90.
+
+    Returns
+    -------
+    PIL.Image.Image
+        In RGB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.widgets.slices import histogram_picture
+    >>> histogram_picture(np.full((40, 60), 900.0), window=(-400, 1400)).size
+    (260, 90)
+    """
     low, high = -1000.0, 2000.0
     counts = np.log1p(np.histogram(density, bins=size, range=(low, high))[0])
     height = 90
@@ -122,20 +181,32 @@ def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, flo
 
 
 class SliceViewer(widgets.VBox):
-    """Three planes through one voxel; `z`, `y`, `x`, `preset`, `level`, `width` and `outlines` are its controls.
+    """A widget that shows three planes through one voxel of a scan.
 
-    In a picture a click moves the voxel, the wheel turns over slices, and the density under the mouse is read out.
+    Its controls are the attributes `z`, `y`, `x`, `preset`, `level`, `width`, `outlines` and `cross`. A click in a
+    picture moves the voxel, the wheel goes from slice to slice, and the density under the mouse is shown below the
+    read-out.
 
     Parameters
     ----------
     scan : Scan
-        What is shown; memory-mapped scans are read slice by slice.
+        The scan to show; memory-mapped scans are read slice by slice.
     labels : (z, y, x) uint8, optional
-        Compartments to outline.
+        Compartments to outline: 1 trabecular, 2 cortical, 3 another bone.
     size : int
-        Pixels of a plane's longer edge.
+        Pixels along the longer edge of each plane.
     virtual : bool
-        Say that the woman is virtual.
+        Whether the read-out says that the woman is virtual.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
+    >>> viewer = dq.SliceViewer(scan, virtual=True)
+    >>> viewer.z.value = 2
+    >>> viewer.at, viewer.window
+    ((2, 60, 93), (-400.0, 1400.0))
     """
 
     def __init__(
@@ -178,7 +249,15 @@ class SliceViewer(widgets.VBox):
         super().__init__([widgets.HBox(list(self.planes.values()), layout=row), widgets.HBox([controls, beside])])
 
     def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
-        """Show another scan, from its middle."""
+        """Show another scan, starting at its middle voxel.
+
+        Parameters
+        ----------
+        scan : Scan
+            The scan to show.
+        labels : (z, y, x) uint8, optional
+            Compartments to outline.
+        """
         self.under.value = ""
         self._scan, self._labels, self._still = scan, labels, True
         self.outlines.layout.display = "none" if labels is None else ""
@@ -195,11 +274,19 @@ class SliceViewer(widgets.VBox):
 
     @property
     def window(self) -> tuple[float, float]:
-        """Black and white in mgHA/cm³."""
+        """The densities (low, high) shown as black and as white, in mgHA/cm³."""
         return self.level.value - self.width.value / 2, self.level.value + self.width.value / 2
 
     def mouse(self, event: dict[str, Any], *, plane: str) -> None:
-        """Follow one event of ipyevents in the picture of `plane`."""
+        """Follow one event of the mouse in the picture of a plane.
+
+        Parameters
+        ----------
+        event : dict
+            The event as ipyevents sends it: ``type``, ``dataX``, ``dataY``, of the wheel also ``deltaY``.
+        plane : {"axial", "coronal", "sagittal"}
+            The plane whose picture it happened in.
+        """
         pixel = float(event.get("dataX", 0)), float(event.get("dataY", 0))
         point = voxel_under(self._scan, plane=plane, at=self.at, pixel=pixel, size=self._size)
         if event["type"] == "wheel":
@@ -216,13 +303,13 @@ class SliceViewer(widgets.VBox):
             self.under.value = f"<p>Mouse: {self._words(point, density)}</p>"
 
     def _words(self, point: tuple[int, int, int], density: float) -> str:
-        """A voxel, its density and its compartment."""
-        part = 0 if self._labels is None else int(self._labels[point])
-        named = ("", ", trabecular compartment", ", cortical compartment", ", another bone")[part]
+        """The read-out: a voxel, its density and its compartment."""
+        label = 0 if self._labels is None else int(self._labels[point])
+        named = ("", ", trabecular compartment", ", cortical compartment", ", another bone")[label]
         return f"z {point[0]}, y {point[1]}, x {point[2]}: {density:.0f} mgHA/cm³{named}"
 
     def _take_preset(self, _: Any = None) -> None:
-        """Level and width of a preset; of ``full`` those of the axial slice."""
+        """Set level and width to those of the chosen preset; ``full`` is the range of the axial slice."""
         if self.preset.value == "by hand":
             return
         window = WINDOWS[self.preset.value]
@@ -235,7 +322,7 @@ class SliceViewer(widgets.VBox):
         self._draw()
 
     def _draw(self, _: Any = None) -> None:
-        """All pictures of the present point."""
+        """Draw all pictures and the read-out for the present voxel anew."""
         if self._still:
             return
         labels = self._labels if self.outlines.value else None
@@ -250,12 +337,29 @@ class SliceViewer(widgets.VBox):
 
 
 def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:
-    """Two viewers side by side that move together, in place (by share of the height) and in window.
+    """Return two viewers side by side that move together, in place and in density window.
+
+    Where the scans differ in size, the same share of each edge is shown, such as the middle of both.
 
     Parameters
     ----------
     one, other : SliceViewer
-        Of scans of any shapes.
+        The two viewers; their scans may have any shapes.
+
+    Returns
+    -------
+    ipywidgets.HBox
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> short, long = (dq.Scan(np.zeros((n, 40, 60), np.int16), 1.0, 0.0, voxel_mm=(0.1, 0.1, 0.1)) for n in (11, 21))
+    >>> one, other = dq.SliceViewer(short), dq.SliceViewer(long)
+    >>> pair = dq.widgets.link(one, other)
+    >>> one.z.value = 3
+    >>> other.z.value
+    6
     """
 
     def follow(source: SliceViewer, target: SliceViewer) -> None:

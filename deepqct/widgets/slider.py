@@ -1,4 +1,4 @@
-"""The static twin of the slice viewer: a slider of slices as HTML, without a script and without a server."""
+"""A slider of slices as HTML, without a script and without a server: what a page shows instead of the slice viewer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deepqct.scans.scan import Scan
 from deepqct.widgets.slices import WINDOWS, slice_picture
 
 MOST = 24  # slices in one page; our choice, so that an executed notebook stays small
-# Radio buttons are the slider: arrow keys move them, and each one that is checked shows the slice behind it. Where a page
-# is not trusted and its buttons and style are taken away, all slices stand one after the other.
+# Radio buttons are the slider: arrow keys move along them, and the checked one shows the slice that belongs to it.
+# Where a page is not trusted and loses its buttons and style, all slices are shown one below the other.
 _STYLE = (
     ".dq-slices{display:flex;flex-wrap:wrap;align-items:center;width:%dpx;max-width:100%%}"
     ".dq-slices input{order:1;flex:1 1 6px;min-width:6px;width:6px;margin:0 0 6px;height:18px;cursor:ew-resize}"
@@ -34,36 +34,45 @@ def slice_slider(
     most: int = MOST,
     virtual: bool = False,
 ) -> str:
-    """Axial slices of a scan under a slider, as HTML that needs nothing else.
+    """Return axial slices of a scan with a slider, as HTML that needs no script and no other file.
 
     Parameters
     ----------
     scan : Scan
-        What is shown; only the shown slices are read.
+        The scan to show; only the slices that are shown are read.
     name : str
-        What it is, for the caption of each slice.
+        What the scan is, for the caption of each slice.
     labels : (z, y, x) uint8, optional
-        Outlined: 1 trabecular, 2 cortical, 3 another bone.
+        Compartments to outline: 1 trabecular, 2 cortical, 3 another bone.
     window : (low, high) mgHA/cm³, or None
-        Black and white; None for each slice's own range.
+        Densities shown as black and as white; None for the range of each slice's densities.
     size : int
-        Pixels of the longer edge.
+        Pixels along the longer edge.
     most : int
-        Slices at most, at even distances.
+        At most so many slices, at even distances.
     virtual : bool
-        Say that the woman is virtual.
+        Whether each caption says that the woman is virtual.
 
     Returns
     -------
     str
-        HTML.
+        The HTML.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import numpy as np
+    >>> scan = dq.Scan(np.zeros((50, 40, 60), np.int16), 1.0, 0.0, voxel_mm=(0.5, 0.25, 0.25))
+    >>> html = dq.widgets.slice_slider(scan, name="Wrist", most=7)
+    >>> html.count("<img"), "Wrist, slice 50 of 50, 24.50 mm" in html
+    (7, True)
     """
     count = scan.native.shape[0]
     shown = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
     group = hashlib.sha256(f"{name} {scan.native.shape} {size}".encode()).hexdigest()[:12]
     mark = " · virtual woman" if virtual else ""
     middle = shown[len(shown) // 2]
-    parts = []
+    slides = []
     for z in shown:
         at = (int(z), scan.native.shape[1] // 2, scan.native.shape[2] // 2)
         drawn = BytesIO()
@@ -71,9 +80,9 @@ def slice_slider(
         picture.save(drawn, "JPEG", quality=82, optimize=True)
         data = base64.b64encode(drawn.getvalue()).decode()
         words = f"{escape(name)}, slice {z + 1} of {count}, {z * scan.voxel_mm[0]:.2f} mm{mark}"
-        parts.append(
+        slides.append(
             f'<input type="radio" name="dq-{group}" aria-label="{words}"{" checked" if z == middle else ""}>'
             f'<span><img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" '
             f'alt="{words}">{words}</span>'
         )
-    return f'<style>{_STYLE % size}</style><div class="dq-slices" role="group">{"".join(parts)}</div>'
+    return f'<style>{_STYLE % size}</style><div class="dq-slices" role="group">{"".join(slides)}</div>'
