@@ -154,7 +154,7 @@ def run_all(lab, browser: Browser) -> Iterator[Callable[[str, str | NotebookNode
         expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", timeout=60_000)
         expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("Python 3", timeout=60_000)
         prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
-        for _ in range(6):  # a kernel that is still starting swallows the first call
+        for _ in range(20):  # a kernel that is still starting swallows the first call
             page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
             page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
             page.wait_for_timeout(3000)
@@ -291,12 +291,13 @@ def test_every_notebook_runs_by_hand(lab, run_all, by_hand, job):
     status = page.locator(".jp-Notebook-ExecutionIndicator")
     for _ in range(300):
         page.wait_for_timeout(1000)
-        done = status.get_attribute("data-status") == "idle"
-        if done and not page.locator(".jp-InputPrompt", has_text="[*]").count():
+        if status.get_attribute("data-status") != "idle" or page.locator(".jp-InputPrompt", has_text="[*]").count():
+            continue
+        page.keyboard.press("Control+s")
+        page.wait_for_timeout(2000)
+        cells = [c for c in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells if c.cell_type == "code"]
+        if any(cell.execution_count for cell in cells):  # else a slow kernel is idle because it has not begun
             break
-    page.keyboard.press("Control+s")
-    page.wait_for_timeout(2000)
-    cells = [c for c in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells if c.cell_type == "code"]
     assert [output.ename for cell in cells for output in cell.outputs if output.output_type == "error"] == []
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     shown = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output')].map(e => e.textContent).join(' ')")
