@@ -35,6 +35,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -69,14 +70,14 @@ def run(
     from deepqct.run.workflow import execute
 
     folder = out or Path("reports") / Path(preset).stem
-    if "=" in cohort:
+    if "=" in cohort and not Path(cohort).expanduser().is_dir():
         settings = [cohort, *(settings or [])]
         cohort = ""
     plan = plan_run(cohort, out=folder, preset=preset, overrides=settings or [])
     if not cohort:
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
     report = execute(plan, cores=cores)
-    console.print(f"Report: {report}", highlight=False)
+    console.print(f"Report: {report}", markup=False, highlight=False)
 
 
 def _bytes(path: Path) -> int:
@@ -90,7 +91,9 @@ def check(
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
-    from deepqct.cohort.check import check_cohort, check_heads
+    from deepqct.cohort.check import check_cohort
+    from deepqct.cohort.hints import spelling_advice
+    from deepqct.cohort.scan_files import check_heads
     from deepqct.cohort.tsv import like_dates
     from deepqct.terms import LEFT_OUT, ROLES, columns_by_role
 
@@ -102,7 +105,7 @@ def check(
             errors.print(f"• {fault}", markup=False, highlight=False)
         errors.print(f"{len(faults)} fault{'' if len(faults) == 1 else 's'}; nothing was run.", highlight=False)
         raise typer.Exit(2)
-    table = Table(title=cohort.resolve().name, show_header=False)
+    table = Table(title=escape(cohort.resolve().name), show_header=False)
     people, scans = checked.participants, checked.scans
     events = int(people[outcome].sum())
     table.add_row("patients", f"{len(people)} ({events} with {outcome}, {len(people) - events} without)")
@@ -123,6 +126,9 @@ def check(
     if left_out := ", ".join(columns_by_role(checked.dictionary, LEFT_OUT)):
         line = f"Left in the cohort folder: {left_out}; describe them in participants.json to take them along."
         console.print(line, markup=False, highlight=False)
+    described = [name for name, entry in checked.dictionary.items() if entry.get("Role") != LEFT_OUT]
+    for line in spelling_advice(people.columns, described=described):
+        console.print(line, markup=False, highlight=False)
     if dates := like_dates(people["participant_id"]):
         console.print(dates, markup=False, highlight=False)
     console.print("No faults.")
@@ -132,6 +138,7 @@ def check(
 def inspect(
     file: Annotated[Path, typer.Argument(help="A scan: AIM, ISQ, a folder of DICOM slices, NIfTI, MHA or NRRD.")],
     unit: Annotated[str | None, typer.Option(help="density, for a file without a calibration of its own.")] = None,
+    unusual: Annotated[bool, typer.Option(help="Allow voxels and calibrations that no HR-pQCT scanner has.")] = False,
     png: Annotated[
         Path | None, typer.Option(help="Where the middle slice goes; deepqct-slice.png if not given.")
     ] = None,
@@ -142,7 +149,7 @@ def inspect(
     from deepqct import plots
     from deepqct.scans.scan import read_scan
 
-    scan = read_scan(file, unit=unit)
+    scan = read_scan(file, unit=unit, unusual=unusual)
     density = scan.density
     table = Table(title="Scan", show_header=False)
     table.add_row("voxels (z, y, x)", " × ".join(str(n) for n in density.shape))
@@ -164,8 +171,11 @@ def inspect(
         )
     console.print(bars)
     target = png or Path("deepqct-slice.png")
-    plots.save_slice(density, target, voxel_mm=scan.voxel_mm)
-    console.print(f"Middle slice: {target}", highlight=False)
+    try:
+        plots.save_slice(density, target, voxel_mm=scan.voxel_mm)
+    except OSError as error:
+        raise OSError(f"{str(error).rstrip('.')}, by --png.") from error
+    console.print(f"Middle slice: {target}", markup=False, highlight=False)
 
 
 @app.command("app")
@@ -209,7 +219,7 @@ def cohort_new(
             phenotype_separation=phenotype_separation, motion=motion, file_format=file_format, seed=seed, workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
-    console.print(f"Cohort: {out / 'cohort'}", highlight=False)
+    console.print(f"Cohort: {out / 'cohort'}", markup=False, highlight=False)
 
 
 @app.command(hidden=True)
@@ -237,10 +247,13 @@ def main() -> None:
     ...         print("exit code", ended.code)
     exit code 2
     """
+    from deepqct.work import keep_elsewhere
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × or → gets a question mark, not a crash
     try:
+        keep_elsewhere()
         app()
     except (ValueError, OSError) as error:
         errors.print(f"Error: {error}", style="red", markup=False, highlight=False)

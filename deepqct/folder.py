@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-_TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "sha256", "bones")  # columns of our tables
+_TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones")  # columns of our tables
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
 PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
@@ -70,8 +72,13 @@ class Run:
 
     @property
     def settings(self) -> Path:
-        """``settings.json``: cohort, preset, outcome and bones, as resolved before the run."""
+        """``settings.json``: cohort and a hash of its place, preset, outcome and bones, as resolved before the run."""
         return self.folder / "settings.json"
+
+    @property
+    def inputs(self) -> Path:
+        """``jobs/inputs.json``: in what state the cohort's files were; it changes only when they do."""
+        return self.folder / "jobs" / "inputs.json"
 
     @property
     def record(self) -> Path:
@@ -312,6 +319,11 @@ def resolve(path: str | Path) -> Path:
 def write_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; the file takes the place of `path` only if the block ends without an error.
 
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or its disk is full; the message names the file and says why.
+
     Examples
     --------
     >>> import tempfile
@@ -322,16 +334,33 @@ def write_whole(path: Path) -> Iterator[Path]:
     >>> path.read_text()
     'two words'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
+    except OSError as error:
+        raise _not_written(path, error) from error
     os.close(handle)
     unfinished = Path(name)
     try:
         yield unfinished
-        unfinished.chmod(0o644)
+        with suppress(PermissionError):  # some network folders keep no modes
+            unfinished.chmod(0o644)
         unfinished.replace(path)
+    except OSError as error:
+        ours = {error.filename, error.filename2} & {name, unfinished}
+        if ours or error.errno in _FULL:
+            raise _not_written(path, error) from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> OSError:
+    """The error of a file that cannot be written, in one sentence."""
+    return OSError(
+        f"{path} cannot be written ({error.strerror or error}); free space on its disk, or take a folder that you may "
+        "write to."
+    )
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -365,7 +394,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of the JSON file at `path`.
+    """The content of the JSON file at `path`, with or without the mark that Notepad writes before UTF-8.
 
     Examples
     --------
@@ -373,7 +402,7 @@ def read_json(path: Path) -> Any:
     >>> dq.folder.read_json(dq.run.example_run().dictionary)["age"]["Units"]
     'years'
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> Path:

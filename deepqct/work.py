@@ -1,4 +1,4 @@
-"""Long work: threads over the slices of an array, processes over scans, and reports of progress.
+"""Long work: steps that are compiled, threads over the slices of an array, processes over scans, reports of progress.
 
 Threads help here because compiled steps and SciPy's filters release Python's lock while they work. Progress goes to a
 function that gets the number done and the total; a notebook shows it as a bar or as plain lines.
@@ -6,20 +6,96 @@ function that gets the number done and the total; a notebook shows it as a bar o
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from math import inf
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Step = TypeVar("Step", bound=Callable[..., Any])
 Progress = Callable[[int, int], None]
 
 # The number of threads of a call that does not name one; 0 is one thread a processor.
 _DEFAULT = 0
+
+
+def compiled(*, fastmath: bool = False) -> Callable[[Step], Step]:
+    """Return numba's decorator for a step that is compiled once and kept on disk, and lets other threads work.
+
+    Parameters
+    ----------
+    fastmath : bool
+        True to let the compiler reorder sums.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> callable(dq.work.compiled(fastmath=True))
+    True
+    """
+    keep_elsewhere()
+    from numba import njit  # here, since it takes a while
+
+    keep: Callable[[Step], Step] = njit(nogil=True, cache=True, fastmath=fastmath)
+    return keep
+
+
+@cache
+def keep_elsewhere() -> None:
+    """Give programs a temporary folder for what they keep, where the home folder cannot be written.
+
+    On a node of a cluster or in a container nobody may own the home folder; numba, snakemake, Jupyter, IPython and
+    matplotlib would stop there. What the environment names already is left as it is, and a home folder that can be
+    written changes nothing.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.work.keep_elsewhere()
+    """
+    wanted = {
+        "XDG_CACHE_HOME": "~/.cache",
+        "MPLCONFIGDIR": "~/.config/matplotlib",
+        "JUPYTER_RUNTIME_DIR": "~/.local/share/jupyter/runtime",
+        "IPYTHONDIR": "~/.ipython",
+    }
+    lost = [name for name, folder in wanted.items() if name not in os.environ and not _can_write(Path(folder))]
+    if not lost:
+        return
+    weights = os.path.expanduser("~/.cache/torch")  # noqa: PTH111, which may be read where nothing can be written
+    if Path(weights).is_dir():
+        os.environ.setdefault("TORCH_HOME", weights)
+    kept = Path(tempfile.mkdtemp(prefix="deepqct-"))
+    atexit.register(shutil.rmtree, kept, ignore_errors=True)
+    for name in lost:
+        (kept / name).mkdir()
+        os.environ[name] = str(kept / name)  # processes that this one starts take it over
+
+
+def _can_write(folder: Path) -> bool:
+    """True if files can be written to a folder, or to the nearest one above it that is there."""
+    try:
+        folder = folder.expanduser()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except (OSError, RuntimeError):  # no such home is a RuntimeError
+        return False
 
 
 def set_threads(threads: int) -> None:
@@ -102,33 +178,140 @@ def each_slice(step: Callable[[Any], Result], slices: Iterable[Any], *, threads:
         return list(pool.map(step, slices))
 
 
-def side_by_side(do: Callable[[Item], Result], tasks: Sequence[Item], *, workers: int) -> Iterator[Result]:
-    """Call a function for every task, in several processes or one after the other; yield each result when it is done.
+def side_by_side(
+    do: Callable[[Item], Result],
+    tasks: Sequence[Item],
+    *,
+    workers: int,
+    lost: Callable[[Item, str], Result] | None = None,
+    limit_s: float = inf,
+) -> Iterator[Result]:
+    """Call a function for every task, in processes of their own; yield each result when it is done.
+
+    A process that dies, or takes longer than the limit, loses its own task only: a new one takes its place.
 
     Parameters
     ----------
     do : callable
-        Called with one task. With several workers it must be defined in a module, to be sent to another process.
+        Called with one task; it must be defined in a module, to be sent to another process.
     tasks : sequence
         What `do` is called with, one at a time.
     workers : int
         The number of processes; each takes its share of the processors. With more than one the results come in no fixed
-        order.
+        order. 0 calls `do` in this process: quicker for a few tasks, and nothing is kept apart.
+    lost : callable, optional
+        Gives the result of a lost task, from the task and what became of it; by default a lost task is an error.
+    limit_s : float
+        The longest time for one task, in seconds.
+
+    Raises
+    ------
+    RuntimeError
+        If a task is lost and `lost` is not given.
 
     Examples
     --------
     >>> import deepqct as dq
-    >>> list(dq.work.side_by_side(len, ["radius", "ulna"], workers=1))
+    >>> list(dq.work.side_by_side(len, ["radius", "ulna"], workers=0))
     [6, 4]
     """
-    if workers <= 1:
+    if workers < 1:
         yield from map(do, tasks)
         return
+    waiting, running = list(reversed(tasks)), dict[Any, _Worker[Item]]()
     threads = max((os.cpu_count() or 1) // workers, 1)
-    begin = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=begin, initializer=set_threads, initargs=(threads,)) as pool:
-        for future in as_completed([pool.submit(do, task) for task in tasks]):
-            yield future.result()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                worker = _Worker[Item].begun(do, threads)
+                worker.give(waiting.pop(), limit_s)
+                running[worker.pipe] = worker
+            soonest = min(worker.deadline for worker in running.values()) - time.monotonic()
+            for pipe in wait(list(running), timeout=None if soonest == inf else max(soonest, 0.0)):
+                worker = running.pop(pipe)
+                answer = worker.answer()
+                if isinstance(answer, str):
+                    yield _lost(worker.task, answer, lost)
+                    continue
+                if waiting:
+                    worker.give(waiting.pop(), limit_s)
+                    running[worker.pipe] = worker
+                else:
+                    worker.end()
+                yield answer[0]
+            for pipe, worker in list(running.items()):
+                if worker.deadline <= time.monotonic():
+                    running.pop(pipe).end()
+                    yield _lost(worker.task, f"took longer than {limit_s / 60:.0f} minutes and was stopped", lost)
+    finally:
+        for worker in running.values():
+            worker.end()
+
+
+def _lost(task: Item, why: str, lost: Callable[[Item, str], Result] | None) -> Result:
+    """What stands in for the result of a task whose process was lost."""
+    if lost is None:
+        raise RuntimeError(f"A process at work {why}.")
+    return lost(task, why)
+
+
+@dataclass
+class _Worker(Generic[Item]):
+    """A process that does one task after the other, the pipe to it, and the task that it has."""
+
+    process: Any
+    pipe: Any
+    task: Any = None
+    deadline: float = inf
+
+    @classmethod
+    def begun(cls, do: Callable[[Item], Any], threads: int) -> Self:
+        """Start a process that waits for tasks."""
+        begin = get_context("spawn")
+        ours, theirs = begin.Pipe()
+        process = begin.Process(target=_work, args=(theirs, do, threads), daemon=True)
+        process.start()
+        theirs.close()
+        return cls(process, ours)
+
+    def give(self, task: Item, limit_s: float) -> None:
+        """Send a task, which may take so long."""
+        self.task, self.deadline = task, time.monotonic() + limit_s
+        with contextlib.suppress(OSError):  # a process that is gone already is noticed when its answer is awaited
+            self.pipe.send(task)
+
+    def answer(self) -> tuple[Any] | str:
+        """The result of its task as a tuple of one, or what became of the process."""
+        try:
+            raised, answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(10)
+            killed = self.process.exitcode == -signal.SIGKILL
+            return "was ended by the system, as happens for lack of memory" if killed else "crashed"
+        if raised:
+            raise answer
+        return (answer,)
+
+    def end(self) -> None:
+        """Stop the process, whatever it does."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _work(pipe: Any, do: Callable[[Any], Any], threads: int) -> None:
+    """Do one task after the other until the other end is closed."""
+    set_threads(threads)
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = (False, do(task))
+        except Exception as error:
+            answer = (True, error)
+        pipe.send(answer)
 
 
 def followed(items: Iterable[Item], progress: Progress | None, *, total: int, before: int = 0) -> Iterator[Item]:

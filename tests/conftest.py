@@ -35,7 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def make_cohort(tmp_path: Path):
     """Write a cohort folder with `n` women and tiny scans of nothing; its tables can be spoilt by the test."""
-    scan = Scan(np.zeros((3, 4, 4), np.int16), SLOPE / MU_SCALING, INTERCEPT, (0.061,) * 3, "wrist", "left")
 
     def make(n: int = 8) -> Path:
         folder = tmp_path / "cohort"
@@ -43,6 +42,8 @@ def make_cohort(tmp_path: Path):
         people = [f"sub-{i:04d}\t{60 + i}\t{0.6 + i / 100}\t{i % 2}" for i in range(n)]
         scans = [f"sub-{i:04d}\twrist\tleft\tscans/sub-{i:04d}_wrist.AIM" for i in range(n)]
         for i in range(n):
+            native = np.full((3, 4, 4), i, np.int16)  # no scan is a copy of another
+            scan = Scan(native, SLOPE / MU_SCALING, INTERCEPT, (0.061,) * 3, "wrist", "left")
             write_aim(folder / "scans" / f"sub-{i:04d}_wrist.AIM", scan)
         _write(folder / "participants.tsv", ["participant_id\tage\tbmd_total_hip\tfracture", *people])
         _write(folder / "scans.tsv", ["participant_id\tsite\tside\tfile", *scans])

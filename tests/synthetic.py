@@ -294,7 +294,9 @@ def curation() -> pd.DataFrame:
     """curation.csv: one scan failed, one carries a flag."""
     sites = [(person, site) for person in outcome().index for site in ("ankle", "wrist")]
     table = pd.DataFrame(sites, columns=["participant_id", "site"])
-    table = table.assign(side="left", status="curated", reason="", flags="", sha256="ab" * 32)
+    table = table.assign(
+        side="left", status="curated", reason="", flags="", notes="", motion_score=20.0, sha256="ab" * 32
+    )
     table.loc[3, ["status", "reason", "sha256"]] = ["failed", "sub-0002_wrist.AIM ends after 12 of 24 slices.", ""]
     table.loc[8, "flags"] = "tibia: wider than its field of 48 mm"
     return table

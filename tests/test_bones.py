@@ -10,6 +10,7 @@ import shapes
 
 from deepqct.bones import BoneError, find_bones, local_thickness, measure
 from deepqct.bones.indices import cortical_pores, trabecular_indices
+from deepqct.bones.shape import NECK, _neck
 from deepqct.run_tables import wide_indices
 from deepqct.scans import Scan
 from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
@@ -192,6 +193,22 @@ def test_what_does_not_belong_there_is_named():
     bar = (np.abs(y[:260, None] - 15) < 2.0) & (np.abs(x[None, :420] - 17.7) < 2.5)
     fused = find_bones(with_tissue(double, bar, -30.0))
     assert any("waist" in flag or "touch" in flag for flag in (*fused["radius"].flags, *fused["ulna"].flags))
+
+
+def test_a_waist_is_between_two_parts_and_a_hollow_side_is_none():
+    """The convex hull of a normal radius is not full where the ulna lies against it; only a neck makes two of one."""
+    y, x = np.ogrid[:200, :320]
+
+    def disc(cy: int, cx: int, r: int) -> np.ndarray:
+        return np.hypot(y - cy, x - cx) < r
+
+    one, hollow = disc(100, 160, 80), disc(100, 160, 80) & ~disc(100, 285, 80)
+    joined = disc(100, 80, 60) | disc(100, 220, 60) | ((np.abs(y - 100) < 20) & (x > 80) & (x < 220))
+    assert one.sum() - hollow.sum() > 0.1 * one.sum()
+    assert _neck(np.zeros((9, 9), bool)) == _neck(one) == 0
+    assert _neck(hollow) < NECK / 2
+    assert _neck(joined) > NECK
+    assert _neck(disc(100, 120, 60) | disc(100, 220, 60)) > NECK  # two that overlap
 
 
 def test_an_empty_scan_is_an_error_not_a_bone():

@@ -16,6 +16,8 @@ import pytest
 from conftest import ROOT
 
 from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.run import plan_run, workflow
+from deepqct.run.jobs import write_jobs
 from deepqct.run.parameters import notebook_source
 from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
@@ -195,6 +197,27 @@ def test_a_changed_file_makes_out_of_date_what_depends_on_it(run, tmp_path, file
     assert {rule for _, _, rule, *_, plan in files if plan == "update pending"} == rules
 
 
+def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, make_cohort, capfd):
+    """Also if the new one is older than the results, and whatever its file is called."""
+    folder = make_cohort()
+    (folder / "scans" / "sub-0000_wrist.AIM").rename(folder / "scans" / "{bone} $1.AIM")
+    made, do = plan_run(str(folder), out=tmp_path / "run", preset="smoke"), subprocess.run
+    monkeypatch.setattr(workflow.subprocess, "run", lambda command, **options: do([*command, "--summary"], **options))
+
+    def pending() -> set[str]:
+        write_jobs(made)
+        assert workflow._snakemake(made, scans=sorted((folder / "scans").iterdir()), cores=1) == 0
+        files = [line.split("\t") for line in capfd.readouterr().out.splitlines()[1:]]
+        return {rule for _, _, rule, *_, plan in files if plan == "update pending"}
+
+    pending()
+    for path in (made.run.participants, made.run.dictionary, made.run.curation, made.run.indices, made.run.splits):
+        path.touch()
+    assert "data_curation" not in pending()
+    os.utime(folder / "scans" / "{bone} $1.AIM", (1e9, 1e9))
+    assert "data_curation" in pending()
+
+
 def test_one_changed_value_reruns_only_what_depends_on_it(run):
     """Changing the number of groups must not train a network."""
     done = deepqct_run(run.folder, "groups=3")
@@ -236,8 +259,8 @@ def test_ankles_alone_are_curated(tmp_path):
 
 
 def test_a_failed_stage_stops_only_what_depends_on_it(tmp_path):
-    """Its notebook is kept, the traceback's last lines are shown, and the report says so."""
-    run = Run(tmp_path / "run")
+    """Its notebook is kept, the traceback's last lines are shown, and the report says so; also in a folder of any name."""
+    run = Run(tmp_path / "cost $100 {run} 'a' \"b\" #1 %s ü")
     done = deepqct_run(run.folder, "n=6", "voxel_mm=0.4", "slices=3", "folds=5")
     assert done.returncode == 1
     assert started(done) == {"00_virtual_cohort", "01_data_curation"}

@@ -127,3 +127,49 @@ def test_inspect_of_a_real_scan_names_nobody(tmp_path):
     assert "mean 112.3" in done.stdout
     for secret in ("DBQ", "1237", "5697", "2016", "2017", "d0005679"):
         assert secret not in (done.stdout + done.stderr).replace(str(REAL), "")
+
+
+@pytest.mark.parametrize("words", [[], ["--png", "elsewhere/slice.png"]])
+def test_inspect_says_where_it_cannot_write(tmp_path, words):
+    """A working folder may belong to somebody else; here files stand where files and folders should be written."""
+    scan = Scan(np.zeros((3, 20, 20), np.int16), SLOPE / MU_SCALING, INTERCEPT, (0.0607,) * 3, "wrist", "left")
+    path = write_aim(tmp_path / "a.AIM", scan)
+    (tmp_path / "deepqct-slice.png").mkdir()
+    (tmp_path / "elsewhere").touch()
+    done = deepqct("inspect", str(path), *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "3 × 20 × 20" in done.stdout
+    assert "slice.png cannot be written (" in done.stderr
+    assert done.stderr.rstrip().endswith("or take a folder that you may write to, by --png.")
+    assert "Traceback" not in done.stderr
+    done = deepqct("inspect", str(path), "--png", str(tmp_path / "here.png"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_home_folder_that_cannot_be_written_stops_nothing(tmp_path):
+    """On a node of a cluster nobody may own it, nor the folder of the installation: numba would find no place."""
+    (tmp_path / "home").touch()
+    code = (
+        "import numba.core.caching as c; c.InTreeCacheLocator.from_function = classmethod(lambda *_: None)\n"
+        "import os, deepqct.bones.spheres, jupyter_core.paths as paths\n"
+        "print(os.environ['XDG_CACHE_HOME'], paths.jupyter_runtime_dir(), sep='\\n')"
+    )
+    names = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    own = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split())) == 2
+    for folder in map(Path, done.stdout.split()):
+        assert "deepqct-" in str(folder)
+        assert not folder.exists(), "it goes away with the process"
+    (tmp_path / "home").unlink()
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", "import deepqct as dq, os; dq.work.keep_elsewhere(); print(os.environ.get('IPYTHONDIR'))"],
+        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "None"
+    assert not list((tmp_path / "home").iterdir())

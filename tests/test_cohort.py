@@ -1,26 +1,21 @@
-"""The cohort's checks, splits and Table 1."""
+"""The cohort's checks: tables and scans."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from files import write_isq
+from files import edit, write_isq
 
-from deepqct.cohort import CohortError, check_cohort, check_heads, load_cohort, make_splits, reviews, table_one
+from deepqct.cohort import CohortError, check_cohort, check_heads, load_cohort, reviews
+from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.cohort.tsv import like_dates
+from deepqct.scans import read_scan, write_dicom
 from deepqct.terms import columns_by_role
-
-
-def edit(path: Path, row: int, column: str, value: str) -> None:
-    """Change one cell; row as a spreadsheet counts, the header being row 1."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    cells = lines[row - 1].split("\t")
-    cells[lines[0].split("\t").index(column)] = value
-    lines[row - 1] = "\t".join(cells)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def test_a_sound_cohort_has_no_faults(make_cohort):
@@ -79,14 +74,12 @@ def test_each_kind_of_fault_is_a_sentence(make_cohort, file, row, column, value,
 def test_scans_that_no_stage_could_read_are_faults(make_cohort):
     """Two hundred files without a unit would fail one by one in the curation."""
     folder = make_cohort()
-    for row, name in ((2, "a.nii.gz"), (3, "b.txt"), (4, "c.NRRD")):
+    for row, name in ((2, "a.nii.gz"), (3, "b.txt"), (4, "c.NRRD"), (5, "d.mha")):
         (folder / "scans" / name).write_bytes(b"x")
         edit(folder / "scans.tsv", row, "file", f"scans/{name}")
-    (folder / "scans" / "d").mkdir()
-    edit(folder / "scans.tsv", 5, "file", "scans/d")
     faults = check_cohort(folder)[1]
     assert len(faults) == 4
-    for row, file in ((2, "a.nii.gz"), (4, "c.NRRD"), (5, "d")):
+    for row, file in ((2, "a.nii.gz"), (4, "c.NRRD"), (5, "d.mha")):
         assert any(
             f"row {row} " in f and f"scans/{file} has no calibration of its own; write density" in f for f in faults
         )
@@ -224,11 +217,101 @@ def test_heads_of_scans_tell_what_will_fail(make_cohort):
         "row 4 (sub-0002): scans/sub-0002_wrist.AIM has no calibration of its own; write density",
         "row 5 (sub-0003): scans/sub-0003_wrist.AIM is a scan of the wrist, not of the ankle",
         "row 6 (sub-0004): scans/raw.ISQ has no calibration of its own",
-        "row 7 (sub-0005): scans/series is a folder without slices",
+        "row 7 (sub-0005): scans/series holds no DICOM slices",
         "row 8 (sub-0006): scans/sub-0006_wrist.AIM has a calibration of its own; leave its unit empty",
     )
     assert len(said) == len(words)
     assert all(word in fault for word, fault in zip(words, said, strict=True))
+
+
+SAME, COPY = "is the same scan on disk as", "is a copy, byte for byte, of"
+
+
+def linked(folder: Path) -> str:
+    """Another name of the first scan, as a link."""
+    (folder / "scans" / "link.AIM").symlink_to(folder / "scans" / "sub-0000_wrist.AIM")
+    return "scans/link.AIM"
+
+
+def hard_linked(folder: Path) -> str:
+    """Another name of the first scan, as the file itself."""
+    os.link(folder / "scans" / "sub-0000_wrist.AIM", folder / "scans" / "hard.AIM")
+    return "scans/hard.AIM"
+
+
+def copy(folder: Path) -> str:
+    """A copy of the first scan."""
+    shutil.copy(folder / "scans" / "sub-0000_wrist.AIM", folder / "scans" / "copy.AIM")
+    return "scans/copy.AIM"
+
+
+@pytest.mark.parametrize(
+    ("another", "words"),
+    [
+        (lambda folder: "./scans/sub-0000_wrist.AIM", SAME),
+        (lambda folder: "scans//sub-0000_wrist.AIM", SAME),
+        (linked, SAME),
+        (hard_linked, SAME),
+        (copy, COPY),
+    ],
+)
+@pytest.mark.parametrize("person", ["sub-0003", "sub-0000"])
+def test_one_scan_under_two_rows_is_a_fault(make_cohort, another, words, person):
+    """One woman in two folds gives her outcome away, and one bone as wrist and ankle is measured twice."""
+    folder = make_cohort()
+    if person == "sub-0000":
+        edit(folder / "scans.tsv", 5, "participant_id", person)
+        edit(folder / "scans.tsv", 5, "site", "ankle")
+    file = another(folder)
+    edit(folder / "scans.tsv", 5, "file", file)
+    cohort, faults = check_cohort(folder)
+    faults += [] if cohort is None else [fault for fault in check_heads(cohort) if "scan of the" not in fault]
+    assert len(faults) == 1
+    assert faults[0].startswith(
+        f"scans.tsv, row 5 ({person}): {file} {words} scans/sub-0000_wrist.AIM of row 2 (sub-0000);"
+    )
+
+
+def test_a_series_under_two_rows_is_a_fault(make_cohort):
+    """As a folder, by one of its slices, by two of them, or copied with other names and the litter of a system."""
+    folder = make_cohort()
+    scans = folder / "scans"
+    write_dicom(scans / "a", read_scan(scans / "sub-0001_wrist.AIM"))
+    (scans / "b").mkdir()
+    slices = sorted((scans / "a").iterdir())
+    for number, file in enumerate(reversed(slices)):
+        shutil.copy(file, scans / "b" / f"other{number}.dcm")
+    (scans / "b" / ".DS_Store").write_bytes(b"x")
+    one, two = (f"scans/a/{file.name}" for file in slices[:2])
+    for first, second, words in (
+        ("scans/a", "scans/a/", SAME),
+        ("scans/a", one, SAME),
+        (one, "scans/a", SAME),
+        (one, two, SAME),
+        ("scans/a", "scans/b", COPY),
+    ):
+        edit(folder / "scans.tsv", 3, "file", first)
+        edit(folder / "scans.tsv", 6, "file", second)
+        cohort, faults = check_cohort(folder)
+        faults += [] if cohort is None else one_scan_twice(cohort)
+        (fault,) = (fault for fault in faults if "calibration" not in fault)
+        assert fault.startswith(f"scans.tsv, row 6 (sub-0004): {second} {words} {first} of row 3 (sub-0001);")
+
+
+def test_a_scan_that_cannot_be_read_is_passed_over(make_cohort):
+    """Its header's check says what is wrong with it, and the others are compared all the same."""
+    folder = make_cohort()
+    edit(folder / "scans.tsv", 4, "file", copy(folder))
+    cohort = load_cohort(folder)
+    for name in ("sub-0003", "sub-0004"):
+        (folder / "scans" / f"{name}_wrist.AIM").write_bytes(b"")
+    (folder / "scans" / "sub-0005_wrist.AIM").unlink()
+    (folder / "scans" / "sub-0006_wrist.AIM").unlink()
+    (folder / "scans" / "sub-0006_wrist.AIM").symlink_to("sub-0006_wrist.AIM")
+    assert [fault for fault in check_heads(cohort) if SAME in fault or COPY in fault] == [
+        "scans.tsv, row 4 (sub-0002): scans/copy.AIM is a copy, byte for byte, of scans/sub-0000_wrist.AIM of row 2 "
+        "(sub-0000); give the scan that belongs to this row, or remove the row."
+    ]
 
 
 def test_ids_that_look_like_dates_are_a_word():
@@ -236,61 +319,3 @@ def test_ids_that_look_like_dates_are_a_word():
     for one in ("1950-03-12", "19500312", "12-03-1950"):
         assert f"1 of 2 ids look like dates, the first {one!r}" in like_dates(pd.Series(["sub-0001", one]))
     assert like_dates(pd.Series(["sub-0001", "P0042", "20260042", "1234-56-78"])) == ""
-
-
-def test_splits_are_by_patient_stratified_and_repeatable():
-    """One patient on two sides of a split would leak; folds without events cannot be scored."""
-    outcome = pd.Series([1] * 12 + [0] * 24, index=[f"sub-{i:04d}" for i in range(36)])
-    splits = make_splits(outcome, folds=3, repeats=2, seed=3)
-    for _, part in splits.groupby(["protocol", "repeat"]):
-        assert part["participant_id"].is_unique
-        assert set(part["participant_id"]) == set(outcome.index)
-        events = part.assign(event=part["participant_id"].map(outcome)).groupby("fold")["event"].sum()
-        assert (events >= 1).all()
-    folds_of_all = splits.query("protocol == 'all' and repeat == 0")["fold"]
-    assert "test" not in set(folds_of_all)
-    assert splits.query("protocol == 'as-published' and repeat == 0")["fold"].eq("test").sum() == 3
-    first, second = (
-        splits.query("protocol == 'all' and repeat == @r").set_index("participant_id")["fold"] for r in (0, 1)
-    )
-    assert (first != second).any()
-    again = make_splits(outcome.sample(frac=1, random_state=1), folds=3, repeats=2, seed=3)
-    pd.testing.assert_frame_equal(splits, again)
-
-
-def test_rows_of_one_patient_stay_together():
-    """The same slices under two ids, one on each side, would let a network recognise what it has seen."""
-    people = [f"sub-{i:04d}" for i in range(60)]
-    outcome = pd.Series(np.arange(60) % 3 == 0, index=people).astype(int)
-    groups = pd.Series([f"woman {i // 2}" for i in range(40)] + [None] * 20, index=people)
-    splits = make_splits(outcome, patients=groups, folds=5, repeats=3, seed=1)
-    assert len(splits) == (3 + 1) * 60
-    placed = splits.assign(group=splits["participant_id"].map(groups)).dropna(subset="group")
-    assert placed.groupby(["protocol", "repeat", "group"])["fold"].nunique().eq(1).all()
-    alone = make_splits(outcome, folds=5, repeats=3, seed=1)
-    apart = alone.assign(group=alone["participant_id"].map(groups)).dropna(subset="group")
-    assert not apart.groupby(["protocol", "repeat", "group"])["fold"].nunique().eq(1).all(), "the test can fail"
-    single = splits[splits["participant_id"].isin(people[40:]) & (splits["protocol"] == "all")]
-    assert single["fold"].nunique() == 5
-
-
-def test_the_published_split_of_216_women_is_195_and_21():
-    """The preprint reports 195 for development and 21 for the test."""
-    outcome = pd.Series(np.arange(216) % 3 == 0, index=[f"sub-{i:04d}" for i in range(216)]).astype(int)
-    test = make_splits(outcome, protocols=["as-published"], seed=1)["fold"].eq("test").sum()
-    assert test == 21
-
-
-def test_too_many_folds_are_refused():
-    """A fold without an event would give no AUC; better said before the training than after."""
-    outcome = pd.Series([1, 1, 0, 0, 0, 0], index=list("abcdef"))
-    with pytest.raises(ValueError, match="the rarer one has 2; lower folds"):
-        make_splits(outcome, protocols=["all"], folds=3)
-
-
-def test_table_one_counts_by_outcome(make_cohort):
-    """Table 1 is what a reviewer checks first."""
-    table = table_one(load_cohort(make_cohort())).set_index("variable")
-    assert table.loc["n"].tolist()[:3] == ["8", "4", "4"]
-    assert table.loc["age, years", "all"] == "63.5 (2.4)"
-    assert table.loc["age, years", "fracture"].startswith("64.0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepqct.cohort import keep_cohort, keep_splits, load_cohort
+from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
 from deepqct.curation import CurationError, curate, example_stacks, load_stack, of_bone
 from deepqct.curation.stacks import FIELD_MM
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import run_outcome
+from deepqct.scans import read_scan, write_dicom, write_image
 from deepqct.terms import SITES
 from deepqct.virtual import new_cohort
+from deepqct.work import side_by_side
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +199,7 @@ def test_every_kind_of_spoilt_file_is_one_sentence_and_the_others_go_on(cohort_f
     words = {
         "cut.AIM": "ends after", "empty.AIM": "is empty; copy it again", "text.AIM": "does not begin like an AIM",
         "renamed.ISQ": "does not begin like an ISQ", "renamed.nii": "damaged or not what its name says",
-        "image.mha": "damaged or not what its name says",
+        "image.mha": "has no line ElementDataFile as a MetaImage has",
     }  # fmt: skip
     for name, word in words.items():
         reason = table.loc[name, "reason"]
@@ -203,3 +207,79 @@ def test_every_kind_of_spoilt_file_is_one_sentence_and_the_others_go_on(cohort_f
         assert word in reason
         assert reason.count(".") <= 3
         assert "\n" not in reason
+
+
+def archive(folder: Path, cohort: Cohort, names: list[str]) -> Cohort:
+    """A cohort of the same good wrist under other names; the tests spoil some of them."""
+    good = cohort.scans.query("site == 'wrist'").iloc[0]
+    scan = read_scan(cohort.folder / good["file"])
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".AIM"):
+            (folder / name).write_bytes((cohort.folder / good["file"]).read_bytes())
+        elif name.endswith(".nrrd"):
+            write_image(folder / name, scan)
+        else:
+            write_dicom(folder / name, scan)
+    people = [f"sub-{i:04d}" for i in range(len(names))]
+    scans = pd.DataFrame({"participant_id": people, "site": "wrist", "side": good["side"], "file": names})
+    scans["unit"] = [None if name.endswith(".AIM") else "density" for name in names]
+    return type(cohort)(folder, cohort.participants, scans, cohort.dictionary, "fracture")
+
+
+def test_a_file_that_ends_its_process_costs_its_own_scan_only(cohort_folder, tmp_path, monkeypatch):
+    """A library that crashes on one file of an archive must not cost the night's work."""
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "nrrd.py").write_text("import os\nos._exit(139)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "library")  # the processes that curate look there too
+    names = ["a.AIM", "MUELLER_ANNA.nrrd", "b.AIM", "c.AIM"]
+    cohort, run = archive(tmp_path / "archive", load_cohort(cohort_folder), names), Run(tmp_path / "run")
+    table = curate(cohort, run, image_px=32, workers=2)
+    assert table["status"].tolist() == ["curated", "failed", "curated", "curated"]
+    assert "its process crashed; look at the file with deepqct inspect" in table["reason"][1]
+    assert "MUELLER" not in run.curation.read_text(encoding="utf-8")
+    assert len(read_table(run.indices)) == 6
+
+
+def test_names_of_slices_stay_in_the_cohort_folder(cohort_folder, tmp_path):
+    """A slice may be called after a patient, spaces and all."""
+    cohort = archive(tmp_path / "archive", load_cohort(cohort_folder), ["a.AIM", "MUELLER/series", "one/series"])
+    for folder in ("MUELLER", "one"):
+        series = tmp_path / "archive" / folder / "series"
+        for file in list(series.iterdir()):
+            file.rename(file.with_name(f"MUELLER ANNA, {file.name}"))
+        first, second, *_, last = sorted(series.iterdir())
+        second.unlink()
+        if folder == "one":
+            last.write_bytes(last.read_bytes()[:-100])
+    cohort.scans.loc[2, "file"] = f"one/series/{first.name}"
+    run = Run(tmp_path / "run")
+    table = curate(cohort, run, image_px=32)
+    assert table["status"].tolist() == ["curated", "failed", "failed"]
+    assert "lacks slices after one of its slices" in table["reason"][1]
+    assert "has pixels that cannot be read" in table["reason"][2]
+    for word in ("MUELLER", "ANNA", str(tmp_path)):
+        assert word not in run.curation.read_text(encoding="utf-8")
+
+
+def told(task: float, why: str) -> tuple[float, str]:
+    return task, why
+
+
+def halve(number: int) -> float:
+    return 1 / number
+
+
+def test_lost_tasks_are_told_and_the_others_are_done():
+    """A process that dies, and one that does not come back."""
+    died = list(side_by_side(os._exit, [3, 4], workers=2, lost=told))
+    assert sorted(died) == [(3, "crashed"), (4, "crashed")]
+    slow = list(side_by_side(time.sleep, [600], workers=1, lost=told, limit_s=2))
+    assert slow == [(600, "took longer than 0 minutes and was stopped")]
+    with pytest.raises(RuntimeError, match="A process at work crashed"):
+        list(side_by_side(os._exit, [1], workers=1))
+
+
+def test_an_error_in_a_process_is_the_same_error_here():
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(halve, [1, 0], workers=1))

@@ -29,15 +29,15 @@ def wrist(side: str = "left") -> tuple[Scan, dict[str, np.ndarray]]:
     density, truth = shapes.two_bones(
         "wrist", gap=20, angle=0.4, voxel_mm=VOXEL, slices=5, rng=np.random.default_rng(0)
     )
-    place = ("wrist", side, "XtremeCT II", "header", (3, 700, 800))
+    place = ("wrist", side, "XtremeCT II", "header", (3 * VOXEL, 700 * VOXEL, 800 * VOXEL))
     return Scan(to_native(density), SLOPE / MU_SCALING, INTERCEPT, (VOXEL,) * 3, *place), truth
 
 
 def write_mask(path: Path, mask: np.ndarray, scan: Scan) -> Path:
     """A mask as an AIM of the part of the grid that holds it."""
     (box,) = [tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(mask))]
-    position = tuple(p + s.start for p, s in zip(scan.position, box, strict=True))
-    return write_aim(path, replace(scan, native=(mask[box] * 127).astype(np.int16), position=position))
+    z, y, x = (mm + s.start * VOXEL for mm, s in zip(scan.origin_mm, box, strict=True))
+    return write_aim(path, replace(scan, native=(mask[box] * 127).astype(np.int16), origin_mm=(z, y, x)))
 
 
 def write_gobj(path: Path, boxes: list[tuple[int, int, int, int, int]]) -> Path:
@@ -89,11 +89,11 @@ def test_compartments_may_be_given_too(tmp_path):
 
 def test_a_gobj_is_drawn_in_its_place(tmp_path):
     path = write_gobj(tmp_path / "a.GOBJ;1", [(4, 740, 860, 21, 31), (5, 740, 860, 21, 31)])
-    mask, voxel_mm, position = read_mask_at(path)
-    assert mask.shape == (2, 21, 31)
-    assert mask.all()
-    assert position == (4, 730, 845)
-    assert voxel_mm == pytest.approx((0.2,) * 3)
+    stored = read_mask_at(path)
+    assert stored.voxels.shape == (2, 21, 31)
+    assert stored.voxels.all()
+    assert stored.origin_mm == pytest.approx((4 * VOXEL, 730 * VOXEL, 845 * VOXEL))
+    assert stored.voxel_mm == pytest.approx((VOXEL,) * 3)
     scan, _ = wrist("right")
     bone = contoured_bone(scan, "radius", {"total": path})
     assert bone.total.sum() == 2 * 21 * 31
@@ -104,7 +104,7 @@ def test_a_mask_of_another_scan_is_refused(tmp_path):
     scan, truth = wrist()
     path = write_mask(tmp_path / "radius.AIM", truth["radius"], scan)
     with pytest.raises(BoneError, match=r"radius\.AIM lies outside of the scan"):
-        contoured_bone(replace(scan, position=(900, 0, 0)), "radius", {"total": path})
+        contoured_bone(replace(scan, origin_mm=(900 * VOXEL, 0, 0)), "radius", {"total": path})
     with pytest.raises(BoneError, match=r"radius\.AIM has voxels of 0\.2000 mm and the scan of 0\.0607 mm"):
         contoured_bone(replace(scan, voxel_mm=(0.0607,) * 3), "radius", {"total": path})
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,3 +129,52 @@ def test_curation_leaves_the_rejected_out_until_they_are_taken_back(tmp_path):
     decide(folder, **decision, decision="undo")
     assert (curate(load_cohort(folder), run, image_px=32)["status"] == "curated").all()
     assert len(read_table(run.indices)) == 16
+
+
+def test_a_decision_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
+    """A reader who believes that it was kept never comes back to the scan."""
+    (tmp_path / REVIEWS).symlink_to(tmp_path / "nowhere" / REVIEWS)
+    with pytest.raises(
+        OSError, match=r"'reject' of AB on P1, wrist, was NOT kept: review.csv .*\(No such file"
+    ) as error:
+        decide(tmp_path, reviewer="AB", participant_id="P1", site="wrist", decision="reject")
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_a_line_is_whole_or_not_there(tmp_path, monkeypatch):
+    """A disk that fills up within a line would spoil the line of the next decision too."""
+    scan = {"reviewer": "AB", "participant_id": "P1", "site": "wrist"}
+    decide(tmp_path, **scan, decision="accept")
+    before, write = (tmp_path / REVIEWS).read_bytes(), os.write
+    monkeypatch.setattr("os.write", lambda handle, line: write(handle, line[:9]))
+    with pytest.raises(OSError, match="No space left"):
+        decide(tmp_path, **scan, decision="reject")
+    assert (tmp_path / REVIEWS).read_bytes() == before
+    monkeypatch.undo()
+    monkeypatch.setattr("os.fsync", Mock(side_effect=OSError(5, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output error"):
+        decide(tmp_path, **scan, decision="reject")
+    assert (tmp_path / REVIEWS).read_bytes() == before
+
+
+def test_a_file_without_a_last_line_break_gets_one_before_the_next_decision(tmp_path):
+    """An editor may have taken it away; two decisions in one line are none."""
+    for content in (None, b""):
+        if content is not None:
+            (tmp_path / REVIEWS).write_bytes(content)
+        for decision in ("accept", "reject"):
+            decide(tmp_path, reviewer="AB", participant_id="P1", site="wrist", decision=decision)
+            (tmp_path / REVIEWS).write_bytes((tmp_path / REVIEWS).read_bytes().rstrip())
+        assert read_reviews(tmp_path)["decision"].tolist() == ["accept", "reject"]
+
+
+def test_readers_at_work_at_once_lose_no_decision(tmp_path):
+    """Each has her own kernel, and there is one file, with one line of names."""
+
+    def judge(reader: str) -> None:
+        for i in range(20):
+            decide(tmp_path, reviewer=reader, participant_id=f"sub-{i:04d}", site="wrist", decision="accept")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(judge, "ABCD"))
+    assert read_reviews(tmp_path)["reviewer"].value_counts().to_dict() == dict.fromkeys("ABCD", 20)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import snakemake.utils
 
-from deepqct.cohort import load_cohort
-from deepqct.folder import Job, read_json, write_json
-from deepqct.run import ParameterError, Plan, RunError, execute, plan_run
+from deepqct.cohort import CohortError, decide, load_cohort
+from deepqct.folder import PACKAGE, Job, Run, read_json, write_json
+from deepqct.run import ParameterError, Plan, RunError, execute, plan_run, run_job
+from deepqct.run.jobs import write_inputs, write_jobs
 from deepqct.run.plan import PRESETS
 from deepqct.run.preflight import check_cohort_for, check_machine
 from deepqct.run.record import write_record
@@ -152,18 +156,59 @@ def test_what_no_cohort_could_be_run_with_is_an_error_at_once(override, sentence
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("folds=5", "5 folds need at least 5 patients of each outcome, and the rarer one has 4"),
+        ("folds=7", "7 folds need at least 7 patients of each outcome, and the rarer one has 6; set folds=6 or lower."),
+        ("groups=12", "12 of 12 women have a scan, too few for groups=12; set fewer groups, or groups=0"),
         ("contours=scanner", "the cohort folder has no contours.tsv"),
         ("adjust_for=agee", "adjust_for names 'agee'"),
     ],
 )
 def test_what_this_cohort_cannot_give_is_an_error_before_the_curation(make_cohort, override, sentence):
     """The tables say it; no scan need be read."""
-    folder = make_cohort()
+    folder = make_cohort(12)
     with pytest.raises(ParameterError) as error:
         check_cohort_for(plan(override, cohort=str(folder)).parameters, load_cohort(folder))
     assert sentence in str(error.value)
     check_cohort_for(plan("adjust_for=age", cohort=str(folder)).parameters, load_cohort(folder))
+
+
+@pytest.mark.parametrize(
+    ("n", "rejected", "sentence"),
+    [
+        (8, 0, "8 of 8 women have a scan, and a run looks for patient groups in 10 or more; add women to the cohort."),
+        (12, 3, "9 of 12 women have a scan that no reader rejected, and a run looks for patient groups in 10 or more"),
+        (10, 0, ""),
+    ],
+)
+def test_the_smallest_cohort_is_known_before_the_curation(make_cohort, n, rejected, sentence):
+    """Ten women are needed for the patient groups, which come after hours of networks."""
+    folder = make_cohort(n)
+    for number in range(rejected):
+        decide(folder, reviewer="AB", participant_id=f"sub-{number:04d}", site="wrist", decision="reject")
+    made = plan(preset="smoke", cohort=str(folder)).parameters
+    if sentence:
+        with pytest.raises(ParameterError) as error:
+            check_cohort_for(made, load_cohort(folder))
+        assert sentence in str(error.value)
+    else:
+        check_cohort_for(made, load_cohort(folder))
+
+
+def test_a_site_of_one_outcome_alone_is_known_before_the_curation(make_cohort):
+    """A network that sees no fracture learns none; the other site's bones can still be had."""
+    folder = make_cohort(12)
+    table = folder / "scans.tsv"
+    lines = table.read_text(encoding="utf-8")
+    for number in (0, 2):  # women without a fracture
+        (folder / "scans" / f"{number}.AIM").write_bytes(bytes([number]))
+        lines += f"sub-{number:04d}\tankle\tleft\tscans/{number}.AIM\n"
+    table.write_text(lines, encoding="utf-8")
+    with pytest.raises(ParameterError) as error:
+        check_cohort_for(plan(cohort=str(folder)).parameters, load_cohort(folder))
+    assert str(error.value) == (
+        "2 women have a scan of the ankle, 0 of them with fracture, and a network learns from both outcomes; set "
+        "bone=radius,ulna."
+    )
+    check_cohort_for(plan("bone=radius,ulna", cohort=str(folder)).parameters, load_cohort(folder))
 
 
 def test_weights_that_cannot_be_had_are_an_error_before_the_curation(monkeypatch):
@@ -257,3 +302,152 @@ def test_a_preset_that_is_no_yaml_is_one_sentence(tmp_path):
     file.write_text("3: 4\n", encoding="utf-8")
     with pytest.raises(ParameterError, match="3 is no parameter's name"):
         plan(preset=str(file))
+
+
+def as_left(made: Plan) -> None:
+    """The run folder as a run of this plan left it long ago."""
+    write_jobs(made)
+    for job in made.parameters:
+        os.utime(made.run.parameters(job), (1e9, 1e9))
+
+
+def test_a_cohort_is_the_same_from_wherever_it_is_named(tmp_path, monkeypatch, make_cohort):
+    """Without a checkout above it a path is spelled from the working directory; a night's run must not depend on that."""
+    folder = make_cohort()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    as_left(plan_run(folder.name, out=tmp_path / "run", preset="smoke"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = plan_run(str(folder), out=Path("../run"), preset="smoke")
+    monkeypatch.setattr("deepqct.run.workflow._snakemake", lambda *_, **__: 0)
+    monkeypatch.setattr("deepqct.run.workflow.check_cohort_for", lambda *_: None)
+    execute(again)
+    curation = again.run.parameters("01_data_curation")
+    assert {again.run.parameters(job).stat().st_mtime for job in again.parameters} == {1e9}
+    assert read_json(curation)["parameters"]["cohort_dir"] == "../cohort"
+    changed = plan_run(str(folder), out=Path("../run"), preset="smoke", overrides=["folds=3"])
+    write_jobs(changed)
+    assert curation.stat().st_mtime > 1e9
+
+
+def test_another_cohort_of_the_same_name_is_refused(tmp_path, monkeypatch):
+    """Two wards may both call their folder data."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    as_left(plan_run("data", out=tmp_path / "run", preset="smoke"))
+    assert str(tmp_path) not in (tmp_path / "run" / "settings.json").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(RunError, match="is a run of another cohort that is called data; give another folder by --out"):
+        execute(plan_run("data", out=tmp_path / "run", preset="smoke"))
+
+
+def test_a_project_that_is_moved_as_a_whole_keeps_its_runs(tmp_path):
+    """A drive may be mounted under another name tomorrow."""
+    one, other = (
+        plan_run(str(tmp_path / disk / "ours"), out=tmp_path / disk / "run", preset="smoke") for disk in ("old", "new")
+    )
+    elsewhere = plan_run(str(tmp_path / "old" / "ours"), out=tmp_path / "run", preset="smoke")
+    assert set(one.cohort_at) & set(other.cohort_at)
+    assert set(one.cohort_at) & set(elsewhere.cohort_at)
+    assert not set(other.cohort_at) & set(elsewhere.cohort_at)
+
+
+def test_a_run_folder_that_kept_no_place_is_known_by_its_path(tmp_path):
+    """Earlier versions wrote none."""
+    made = plan_run("data/ours", out=tmp_path / "run", preset="smoke")
+    as_left(made)
+    settings = read_json(made.run.settings)
+    write_json(made.run.settings, {name: value for name, value in settings.items() if name != "cohort_at"})
+    with pytest.raises(RunError, match="is a run of the cohort data/ours"):
+        execute(plan_run("data/theirs", out=tmp_path / "run", preset="smoke"))
+    with pytest.raises(CohortError):  # there is no such folder, but it would be its own
+        execute(made)
+
+
+def test_a_path_that_is_spelled_anew_makes_nothing_out_of_date(tmp_path):
+    """What counts for a result is not where the command was given."""
+    made = plan_run("virtual", out=tmp_path / "run", preset="smoke")
+    ended(made)
+    status = read_json(made.run.status("04_clustering"))
+    status["parameters"] |= {"run_dir": "run"}
+    write_json(made.run.status("04_clustering"), status)
+    assert {stage["status"] for stage in recorded(made).values()} == {"done"}
+
+
+def test_the_state_of_a_cohort_changes_with_any_of_its_files_and_names_none(tmp_path):
+    """A file that is replaced by an older one, or taken away, is a change too; a file may be called after a patient."""
+    run, slices = Run(tmp_path / "run"), tmp_path / "Doe^Jane"
+    slices.mkdir()
+    for name in ("1.dcm", "2.dcm"):
+        (slices / name).write_bytes(b"12")
+    written = write_inputs(run, [slices])
+    os.utime(written, (1e9, 1e9))
+    write_inputs(run, [slices])
+    assert written.stat().st_mtime == 1e9
+    assert "Doe" not in written.read_text(encoding="utf-8")
+    states = {written.read_text(encoding="utf-8")}
+    os.utime(slices / "1.dcm", (1e9, 1e9))
+    states.add(write_inputs(run, [slices]).read_text(encoding="utf-8"))
+    (slices / "1.dcm").unlink()
+    states.add(write_inputs(run, [slices]).read_text(encoding="utf-8"))
+    assert len(states) == 3
+    assert written.stat().st_mtime > 1e9
+
+
+NAMES = [
+    "cost $100",
+    "a'b",
+    'a"b',
+    "a{b}",
+    "{config[run]}",
+    "a b#c",
+    "ü",
+    "a%b",
+    "a`b",
+    "a\\b",
+    "a;b",
+    "a&b",
+    "a*b",
+    "[b]",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shell_gets_the_names_of_folders_as_they_are(tmp_path, name):
+    """A workflow that stops at a folder called "cost $100" stops after the cohort was checked."""
+    folder = tmp_path / name
+    folder.mkdir()
+    python = folder / "python"
+    python.write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    (line,) = re.findall(r"^JOB = (.*)$", (PACKAGE / "run" / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
+    config = {"root": str(folder), "python": str(python), "run": str(folder / "run")}
+    command = snakemake.utils.format(ast.literal_eval(line) + "05_explore", config=config)
+    said = subprocess.check_output(["bash", "-c", command], text=True, encoding="utf-8").splitlines()
+    assert said == [str(folder), "-m", "deepqct", "job", str(folder / "run"), "05_explore"]
+
+
+def test_a_job_runs_in_a_folder_of_any_name(tmp_path, capfd):
+    """Papermill takes braces for parameters of its own."""
+    run, job = Run(tmp_path / " ".join(NAMES)), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {"run_dir": str(run.folder), "threshold": "high"}})
+    assert not run_job(run, job)
+    assert "threshold of 05_explore is 'high'" in capfd.readouterr().out
+    assert run.notebook(job).exists()
+    assert run.page(job).exists()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\tb", "\udcfc"])
+def test_a_name_that_files_cannot_carry_is_refused_before_the_run(tmp_path, name):
+    """It would stop a job in the middle."""
+    with pytest.raises(ParameterError, match="in its name; rename that folder"):
+        plan_run("virtual", out=tmp_path / name)
+    with pytest.raises(ParameterError, match="in its name; rename that folder"):
+        plan_run(str(tmp_path / name), out=tmp_path / "run")
+
+
+def test_a_cohort_folder_called_virtual_is_no_virtual_cohort(tmp_path, monkeypatch):
+    """The path says so."""
+    monkeypatch.chdir(tmp_path)
+    assert Job("00_virtual_cohort") not in plan_run("./virtual", out=tmp_path / "run").parameters

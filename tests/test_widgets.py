@@ -7,6 +7,7 @@ import re
 import time
 from io import BytesIO
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 import synthetic
@@ -20,6 +21,7 @@ from deepqct.scans import Scan
 from deepqct.virtual import new_cohort
 from deepqct.widgets import Explorer, ReviewPanel, SliceViewer, link, slice_slider
 from deepqct.widgets.bone import thinned
+from deepqct.widgets.pictures import Faults
 from deepqct.widgets.slices import OUTLINES, PLANES, slice_picture, voxel_under
 
 
@@ -313,3 +315,56 @@ def test_the_numbers_follow_the_threshold_and_the_model(explorer):
     explorer.model.value = ("BMD", "femoral neck")
     assert not np.allclose(explorer.table["risk"], risks)
     assert len(explorer.patient.options) == synthetic.WOMEN
+
+
+def test_a_decision_that_was_not_kept_is_said_and_the_scan_stays(panel, folder):
+    """In a folder that cannot be written a click would do nothing, and say nothing."""
+    first = panel.current
+    (folder / "review.csv").symlink_to(folder / "nowhere" / "review.csv")
+    try:
+        panel.grade.value, panel.remark.value = 4, "moved"
+        for _ in range(2):
+            panel.reject.click()
+            assert panel.said.value.count("was NOT kept") == 1
+            assert f"<strong>{first[0]}, {first[1]}</strong>" in panel.said.value
+        panel.key_field.value = "r"
+        assert "was NOT kept" in panel.said.value
+        assert (panel.current, panel.grade.value, panel.remark.value) == (first, 4, "moved")
+    finally:
+        (folder / "review.csv").unlink()
+    panel.reject.click()
+    assert "NOT" not in panel.said.value
+    assert panel.current != first
+
+
+def test_a_table_of_decisions_that_was_spoilt_meanwhile_is_said(panel, folder):
+    """Someone had it open in a spreadsheet."""
+    panel.accept.click()
+    (folder / "review.csv").write_text("who,what\n", encoding="utf-8")
+    panel.undo.click()
+    assert "review.csv has the columns who, what" in panel.said.value
+
+
+def test_a_selection_that_was_not_kept_is_said(explorer):
+    """A file where a folder should be, as in a folder that cannot be written."""
+    explorer.select(explorer.table.index[:3].tolist())
+    explorer._run.selection.mkdir()
+    explorer.save.click()
+    assert "selection.csv cannot be written (Is a directory)" in explorer.selected.value
+    assert "3 selected" in explorer.selected.value
+    explorer._run.selection.rmdir()
+    explorer.save.click()
+    assert "cannot" not in explorer.selected.value
+    assert "3 women are in selection.csv" in explorer.selected.value
+
+
+def test_an_error_that_nobody_foresaw_is_shown_and_logged():
+    """And one within another callback ends that one too, and is said once."""
+    said, slider = widgets.HTML("<p>all well</p>"), widgets.IntSlider()
+    told = Faults(said).told
+    slider.observe(told(lambda change: {}[change["new"]]), names="value")
+    with pytest.raises(KeyError):
+        told(lambda: setattr(slider, "value", 3))()
+    assert said.value == "<p><strong>This did not work (KeyError: 3).</strong></p><p>all well</p>"
+    told(lambda: None)()
+    assert said.value == "<p>all well</p>"

@@ -1,6 +1,7 @@
 """Bones found in a scan, cut out and measured.
 
 planes.py     discs rolled over every slice, in mm: closing, opening, filling, depth
+shape.py      what is unusual about an outline: cut, waist, size
 find.py       which voxels are radius, ulna, tibia, fibula; their compartments
 contours.py   a bone within the contours of the scanner's own software
 spheres.py    the compiled steps of local thickness

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from deepqct.bones.find import Bone, BoneError, bone_within
 from deepqct.scans.scan import Scan, read_mask_at
 
+OFF_GRID = 0.1  # of a voxel, by which a contour may lie off the scan's voxels; rounded headers do
+
 
 def contoured_bone(scan: Scan, name: str, files: Mapping[str, Path]) -> Bone:
     """Cut one bone out of a scan within the contours that the manufacturer's software drew.
@@ -106,18 +108,29 @@ def dice(one: Bone, other: Bone, *, compartment: str) -> float:
 
 
 def _placed(path: Path, scan: Scan) -> NDArray[np.bool_]:
-    """The mask of a file, laid onto the scan's array by the positions of both."""
-    mask, voxel_mm, position = read_mask_at(path)
-    if not np.allclose(voxel_mm, scan.voxel_mm, rtol=0.01):
+    """The mask of a file, laid onto the scan's array by the places that both headers state."""
+    stored = read_mask_at(path)
+    mask = np.asarray(stored.voxels != 0)
+    if not np.allclose(stored.voxel_mm, scan.voxel_mm, rtol=0.01):
         raise BoneError(
-            f"{path} has voxels of {voxel_mm[0]:.4f} mm and the scan of {scan.voxel_mm[0]:.4f} mm; export it again."
+            f"{path} has voxels of {stored.voxel_mm[0]:.4f} mm and the scan of {scan.voxel_mm[0]:.4f} mm; export it again."
         )
-    out = np.zeros(scan.native.shape, bool)
-    shifts = [p - q for p, q in zip(position, scan.position, strict=True)]
-    to = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(shifts, mask.shape, scan.native.shape, strict=True))
+    places = [np.divide(one.origin_mm, one.voxel_mm) for one in (stored, scan)]  # each in its own voxels
+    away = places[0] - places[1]
+    shifts = np.rint(away).astype(int).tolist()
+    if np.abs(away - shifts).max() > OFF_GRID:
+        raise BoneError(
+            f"{path} does not lie on the scan's voxels but between them; draw or export it on the scan's grid."
+        )
+    placed = np.zeros(scan.native.shape, bool)
+    to = tuple(
+        slice(max(s, 0), min(s + n, m)) for s, n, m in zip(shifts, mask.shape, scan.native.shape, strict=True)
+    )  # fmt: skip
     if any(s.start >= s.stop for s in to):
-        raise BoneError(f"{path} lies outside of the scan; check that it belongs to this scan.")
-    out[to] = mask[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, shifts, strict=True))]
-    if not out.any():
+        raise BoneError(f"{path} lies outside of the scan by its header; check that it belongs to this scan.")
+    placed[to] = mask[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, shifts, strict=True))]
+    if not placed.any():
         raise BoneError(f"{path} is empty within the scan; check that it belongs to this scan.")
-    return out
+    if placed.sum() < 0.99 * mask.sum():
+        raise BoneError(f"{path} reaches beyond the scan by its header; check that it belongs to this scan.")
+    return placed

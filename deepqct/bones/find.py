@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, spatial
+from scipy import ndimage
 
 from deepqct.bones import planes
+from deepqct.bones.shape import shape_flags
 from deepqct.scans.scan import Scan, crop, each_loaded
 from deepqct.terms import SITES
 from deepqct.work import each_slice
@@ -54,11 +55,7 @@ SOFT_TISSUE = 20.0
 RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
-WAISTLINE = 0.92
 _CHUNK = 12  # slices that are smoothed at a time
-# Mean cross-sections in mm². Radius, tibia: what Neeteson 2023 (doi:10.1038/s41598-022-27350-0) shows of women and men;
-# ulna, fibula: our assumption, for want of any publication.
-USUAL_AREA = {"radius": (140.0, 530.0), "ulna": (30.0, 170.0), "tibia": (400.0, 1100.0), "fibula": (50.0, 260.0)}
 
 
 class BoneError(ValueError):
@@ -299,9 +296,12 @@ def _regions(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.boo
         here = [core[near[z], None] for core, near in zip(cores, nearest, strict=True)]
         apart = np.stack([planes.distance(core, pixel_mm=pixel_mm, threads=1)[0] for core in here])
         owner = apart.argmin(axis=0).astype(np.uint8) + np.uint8(1)
-        apart.sort(axis=0)
+        first, second = np.minimum(*apart[:2]), np.maximum(*apart[:2])
+        for other in apart[2:]:
+            second = np.minimum(second, np.maximum(first, other))
+            first = np.minimum(first, other)
         # The seam is the darkest line between the two shells, not the line half-way between the cores.
-        unsure = (apart[1] - apart[0] < CONTACT_MM) & (apart[0] > THINNEST_CORTEX_MM) & (apart[0] < 2 * CONTACT_MM)
+        unsure = (second - first < CONTACT_MM) & (first > THINNEST_CORTEX_MM) & (first < 2 * CONTACT_MM)
         if unsure.any():
             (box,) = ndimage.find_objects(unsure.astype(np.uint8))
             box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in box)
@@ -416,39 +416,10 @@ def _cut(
         total=mask,
         cortical=mask & ~spongy,
         trabecular=spongy,
-        flags=(*flags, *_shape_flags(name, total, spongy, voxel_mm=limb.voxel_mm)),
+        flags=(*flags, *shape_flags(name, total, spongy, voxel_mm=limb.voxel_mm)),
         origin=(corner[0] + z.start, corner[1] + y.start, corner[2] + x.start),
         mirrored=mirrored,
     )
-
-
-def _shape_flags(
-    name: str, total: NDArray[np.bool_], trabecular: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]
-) -> list[str]:
-    """What is unusual about the outline of a bone, `total` in the whole limb, and about its trabecular compartment."""
-    flags = []
-    if total[:, [0, -1]].any() or total[:, :, [0, -1]].any():
-        flags.append("cut by the field of view")
-    if not total.any(axis=(1, 2)).all():
-        flags.append("missing in some slices")
-    if not trabecular.any():
-        flags.append("no trabecular compartment")
-    area = total.sum() * voxel_mm[1] * voxel_mm[2] / len(total)
-    low, high = USUAL_AREA[name]
-    if not low <= area <= high:
-        flags.append(f"{area:.0f} mm² is outside the usual {low:.0f} to {high:.0f} of a {name} (another site?)")
-    if min(each_slice(_solidity, [total[len(total) * k // 4] for k in (1, 2, 3)])) < WAISTLINE:
-        flags.append("an outline with a waist (two bones in one?)")
-    return flags
-
-
-def _solidity(mask: NDArray[np.bool_]) -> float:
-    """The area of a slice over the area of its convex hull; 1 for an outline that is too small to tell."""
-    edge = mask & ~ndimage.binary_erosion(mask)
-    points = np.argwhere(edge)
-    if len(points) < 10 or np.ptp(points, axis=0).min() < 2:
-        return 1.0
-    return float(mask.sum() / (spatial.ConvexHull(points).volume + len(points) / 2))
 
 
 def _half_height(total: NDArray[np.bool_], boxed: Scan) -> NDArray[np.bool_]:

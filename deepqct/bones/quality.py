@@ -13,9 +13,12 @@ from scipy import ndimage
 from deepqct.bones import planes
 from deepqct.bones.find import Bone
 from deepqct.scans.scan import Scan, each_loaded
+from deepqct.scans.stored import GENERATIONS
 
-# Our choices, in mgHA/cm³: virtual scans of grades 4 and 5 mostly lie above the first, those of grades 1 and 2 below.
-MOTION_LIMIT = 35.0
+# Our choices, in mgHA/cm³: of 119 virtual scans, 27 of the 31 above the limit were drawn with grade 4 or 5, and 41 of 43
+# scans of grades 1 and 2 lie below the faint score, under which no eye sees motion.
+MOTION_LIMIT = 45.0
+MOTION_FAINT = 35.0
 RING_LIMIT = 12.0
 # Read off figure S1 of Neeteson 2023 (doi:10.1038/s41598-022-27350-0): women and men, XtremeCT II, one stack. No range is
 # published for ulna and fibula.
@@ -36,7 +39,7 @@ FINEST_MM = 0.07  # the other ranges hold for the voxels of an XtremeCT II only
 _REACH_MM = (0.3, 1.8)  # from the bone: from where its blur ends to within the margin of its box
 _STEP_MM = 0.15
 _DIRECTIONS = 72
-_GRIDS = {"XtremeCT": (1536, 1536), "XtremeCT II": (2304, 2304)}
+_GRIDS = {name: (width, width) for name, (_, width, _) in GENERATIONS.items()}
 _SMOOTH_MM = 0.5
 _SOFT = (-150.0, 200.0)  # mgHA/cm³ of fat to skin
 _CIRCLE = 100  # pixels that a circle must have for its mean to count
@@ -126,7 +129,7 @@ def ring_score(scan: Scan, bones: dict[str, Bone]) -> float:
     >>> total[:, 40:60, 5:25] = True
     >>> rings = np.where(np.hypot(*(np.indices((100, 100)) - 49.5)) % 10 < 5, 0, 30)
     >>> for tissue in (np.zeros((100, 100)), rings):
-    ...     place = {"scanner": "XtremeCT", "position": (0, 718, 718)}  # so that the axis is in the middle of the array
+    ...     place = {"scanner": "XtremeCT", "origin_mm": (0, 718 * 0.082, 718 * 0.082)}  # the axis in the middle
     ...     scan = dq.Scan(np.stack([tissue] * 4).astype(np.int16), 1.0, 0.0, (0.082, 0.082, 0.082), **place)
     ...     bone = dq.bones.bone_within(scan, "radius", total=total, trabecular=total)
     ...     round(dq.bones.ring_score(scan, {"radius": bone}))
@@ -191,8 +194,8 @@ def unusual_indices(indices: pd.Series, *, bone: str, voxel_mm: float) -> list[s
     ]
 
 
-def flags_of_scores(motion: float, rings: float) -> list[str]:
-    """Say in words which of a scan's scores are above their limits.
+def flags_of_scores(motion: float, rings: float) -> tuple[list[str], list[str]]:
+    """Say in words which of a scan's scores are above their limits, and which only come near.
 
     Parameters
     ----------
@@ -201,26 +204,40 @@ def flags_of_scores(motion: float, rings: float) -> list[str]:
 
     Returns
     -------
-    list of str
-        One flag for each score above its limit.
+    flags : list of str
+        One flag for each score above its limit: a person should look at the scan.
+    notes : list of str
+        What is faint: rings, which move densities little, and a motion score just under its limit.
+
+    Examples
+    --------
+    >>> from deepqct.bones.quality import flags_of_scores
+    >>> flags_of_scores(50.0, 3.0)
+    (['double contours or streaks, score 50.0 over 45 (motion?)'], [])
+    >>> flags_of_scores(40.0, 3.0)
+    ([], ['faint double contours or streaks, score 40.0 over 35 (motion?)'])
     """
-    flags = []
+    flags, notes = [], []
     if motion > MOTION_LIMIT:
         flags.append(f"double contours or streaks, score {motion:.1f} over {MOTION_LIMIT:g} (motion?)")
+    elif motion > MOTION_FAINT:
+        notes.append(f"faint double contours or streaks, score {motion:.1f} over {MOTION_FAINT:g} (motion?)")
     if rings > RING_LIMIT:
-        flags.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
-    return flags
+        notes.append(f"rings, score {rings:.1f} over {RING_LIMIT:g}")
+    return flags, notes
 
 
 def _axis(scan: Scan) -> tuple[float, float] | None:
     """The scanner's axis (y, x) in the array's pixels, which is the middle of the whole grid; None if unknown."""
-    shape = scan.native.shape[1:]
-    if shape in _GRIDS.values():
-        return (shape[0] - 1) / 2, (shape[1] - 1) / 2
-    if scan.scanner in _GRIDS and any(scan.position):
-        rows, columns = _GRIDS[scan.scanner]
-        return (rows - 1) / 2 - scan.position[1], (columns - 1) / 2 - scan.position[2]
-    return None
+    height, width = scan.native.shape[1:]
+    grid = scan.grid
+    if grid not in _GRIDS.values() and (height, width) in _GRIDS.values():  # whole; its place may be the patient's
+        return (height - 1) / 2, (width - 1) / 2
+    if grid not in _GRIDS.values() and any(scan.position):  # a box whose header does not say of which grid
+        grid = _GRIDS.get(str(scan.scanner))
+    if grid is None or grid not in _GRIDS.values():
+        return None
+    return (grid[0] - 1) / 2 - scan.position[1], (grid[1] - 1) / 2 - scan.position[2]
 
 
 def _around(scan: Scan, bones: dict[str, Bone]) -> tuple[tuple[slice, slice, slice], NDArray[np.bool_]]:

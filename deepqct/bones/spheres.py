@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from deepqct.bones.planes import envelope
+from deepqct.work import compiled
 
 # Our choices, in voxels, tried on plates, rods and balls of known size at random places and orientations.
 DISC_RADIUS = 0.5
@@ -29,7 +29,7 @@ COARSE_RADIUS = 4.0  # of neighbouring spheres larger than this, one stands for 
 MOVES = 5  # how often a sphere is moved at most
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -> Any:
     """Smooth the mask into `out`, less one half: twice the narrow Gaussian less the wide one.
 
@@ -64,7 +64,7 @@ def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -
                     out[z, y, x] += share * total
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
     """Lay the discs of one inner voxel, and return how many: 0, 1, or 2.
 
@@ -118,7 +118,7 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
     return discs
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
     """Count the discs of each slice into `counts`."""
     _, ny, nx = phi.shape
@@ -132,7 +132,7 @@ def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
         counts[z] = n
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any) -> Any:
     """Number the discs of each voxel in `site`, and write their places, their normals and `twin`."""
     _, ny, nx = phi.shape
@@ -154,7 +154,7 @@ def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: A
                     n += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
     """Write the nearest voxel that has a disc in the same slice, as y · nx + x; nothing where the slice has no disc."""
     _, ny, nx = site.shape
@@ -187,7 +187,7 @@ def nearest_in_plane(first: Any, last: Any, site: Any, out: Any) -> Any:
                 out[z, y, x] = at[j] * nx + near[at[j], x]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> Any:
     """Turn what `nearest_in_plane` wrote into the number of the nearest disc of all slices; -1 outside of `inside`."""
     nz, _, nx = site.shape
@@ -209,7 +209,7 @@ def nearest_overall(first: Any, last: Any, site: Any, inside: Any, out: Any) -> 
                 out[z, y, x] = site[at[j], best // nx, best % nx] if inside[z, y, x] else -1
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _from_disc(z: Any, y: Any, x: Any, place: Any, normal: Any, i: Any) -> Any:
     """The vector to the point (z, y, x) from the nearest point of disc `i`, or from its centre if the normal is 0."""
     vz, vy, vx = z - place[i, 0], y - place[i, 1], x - place[i, 2]
@@ -223,7 +223,7 @@ def _from_disc(z: Any, y: Any, x: Any, place: Any, normal: Any, i: Any) -> Any:
     return h * nz + e * lz, h * ny + e * ly, h * nx + e * lx
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def radii(first: Any, last: Any, nearest: Any, place: Any, normal: Any, twin: Any, radius: Any) -> Any:
     """Write the distance of each voxel to the nearest of the discs known to it and to its six neighbours."""
     nz, ny, nx = nearest.shape
@@ -250,7 +250,7 @@ def radii(first: Any, last: Any, nearest: Any, place: Any, normal: Any, twin: An
                 radius[z, y, x] = np.sqrt(best)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: Any) -> Any:
     """Mark in `keep` the voxels of the domain whose sphere lies in no neighbour's sphere, and count them by slice."""
     nz, ny, nx = radius.shape
@@ -275,7 +275,7 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
         counts[z] = n
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def move_to_middle(
     first: Any, last: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
 ) -> Any:
@@ -339,7 +339,7 @@ def move_to_middle(
                 n += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
     """Return which spheres are needed: from the largest down, those that lie in no neighbour that is needed.
 
@@ -378,7 +378,7 @@ def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
     return stays
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def paint(first: Any, last: Any, mask: Any, spheres: Any, out: Any) -> Any:
     """Write the largest diameter of the spheres that cover each voxel of the mask; 0 where none does."""
     _, ny, nx = mask.shape

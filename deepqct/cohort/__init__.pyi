@@ -1,6 +1,8 @@
-from .check import Cohort, CohortError, check_cohort, check_heads, load_cohort, read_scans, scan_of
+from .check import check_cohort, load_cohort
+from .cohort import Cohort, CohortError
 from .keep import keep_cohort, table_one
 from .reviews import ReviewError, decide, read_reviews, reader_agreement, reviewed
+from .scan_files import check_heads, read_scans, scan_of
 from .splits import keep_splits, make_splits
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepqct.cohort.check import Cohort
+from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_json, write_table
 from deepqct.terms import LEFT_OUT
 

@@ -6,7 +6,10 @@ so that the file tells who thought what, and when. A remark is free text and sta
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
+import fcntl
 import os
 import re
 from datetime import UTC, datetime
@@ -127,6 +130,8 @@ def decide(
     ------
     ReviewError
         If the decision, the grade or the site is none of these, or `reviewer` is empty.
+    OSError
+        If review.csv cannot be written; the decision was not kept then.
 
     Examples
     --------
@@ -147,7 +152,13 @@ def decide(
         raise ReviewError(f"motion_grade is {motion_grade!r}; use 1 to 5, or nothing.")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     values = [reviewer.strip(), participant_id, site, decision, motion_grade or "", re.sub(r"\s+", " ", remark).strip()]
-    _append(folder / REVIEWS, [*values, when, __version__])
+    try:
+        _append(folder / REVIEWS, [*values, when, __version__])
+    except OSError as error:
+        raise OSError(
+            f"{decision!r} of {reviewer.strip()} on {participant_id}, {site}, was NOT kept: {REVIEWS} of the cohort folder "
+            f"cannot be written ({error.strerror or error}); mend that and decide again."
+        ) from error
 
 
 def standing(reviews: pd.DataFrame) -> pd.DataFrame:
@@ -309,15 +320,27 @@ def _kappa(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _append(path: Path, values: list[object]) -> None:
-    """Add one line at the end of the file in one write, so that two readers at work do not overwrite each other."""
-    text = StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    if not path.exists():
-        lines.writerow(COLUMNS)
-    lines.writerow(values)
-    handle = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
+    """Add one line at the end of the file, whole or not at all, also while another reader adds hers."""
+    handle = os.open(path, os.O_APPEND | os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        os.write(handle, text.getvalue().encode())
-        os.fsync(handle)
+        with contextlib.suppress(OSError):  # some network folders know no locks; one write is the next best
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        size = os.fstat(handle).st_size
+        text = StringIO()
+        if size and os.pread(handle, 1, size - 1) != b"\n":  # a spreadsheet or an editor may leave it so
+            text.write("\n")
+        lines = csv.writer(text, lineterminator="\n")
+        if not size:
+            lines.writerow(COLUMNS)
+        lines.writerow(values)
+        line = text.getvalue().encode()
+        try:
+            if os.write(handle, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(handle)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, size)
+            raise
     finally:
         os.close(handle)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepqct.cohort.hints import leaves_folder, missing_files, plain, unlisted_ids
 from deepqct.cohort.tsv import decimal_commas, read_tsv
 from deepqct.terms import BONES, COMPARTMENTS, UNITS
 
@@ -26,6 +27,20 @@ ALIASES = {
     "Tb.Inn.BMD": "Tb.Inn.vBMD", "Inn.Tb.BMD": "Tb.Inn.vBMD", "Dinn": "Tb.Inn.vBMD", "BV/TV": "Tb.BV/TV",
     "1/N.SD": "Tb.1/N.SD", "Tb.N.SD": "Tb.1/N.SD",
 }  # fmt: skip
+# What else evaluation programmes and papers print, without capitals and signs. It is suggested only: which volume was
+# evaluated, a name does not say.
+_MAY_BE = {
+    "totvbmd": "Tt.vBMD", "totbmd": "Tt.vBMD", "vbmdtot": "Tt.vBMD", "mean1": "Tt.vBMD, Tb.vBMD", "trabvbmd": "Tb.vBMD",
+    "trabbmd": "Tb.vBMD", "cortvbmd": "Ct.vBMD", "cortbmd": "Ct.vBMD", "totar": "Tt.Ar", "totarea": "Tt.Ar",
+    "ttarea": "Tt.Ar", "cortar": "Ct.Ar", "cortarea": "Ct.Ar", "ctarea": "Ct.Ar", "trabar": "Tb.Ar", "trabarea": "Tb.Ar",
+    "tbarea": "Tb.Ar", "cpm": "Ct.Pm", "cortpm": "Ct.Pm", "ctperimeter": "Ct.Pm", "cortth": "Ct.Th", "dtctth": "Ct.Th",
+    "copo": "Ct.Po", "cortpo": "Ct.Po", "porosity": "Ct.Po", "ctporosity": "Ct.Po", "copodm": "Ct.Po.Dm",
+    "podm": "Ct.Po.Dm", "voxbvtv": "Tb.BV/TV", "trabbvtv": "Tb.BV/TV", "dttbn": "Tb.N", "dttbth": "Tb.Th",
+    "dttbsp": "Tb.Sp", "trabn": "Tb.N", "trabth": "Tb.Th", "trabsp": "Tb.Sp", "dttb1nsd": "Tb.1/N.SD",
+    "dt1nsd": "Tb.1/N.SD",
+}  # fmt: skip
+# Parts of names of what is not one of ours, though its name is near one: other densities, spreads, other structure.
+_OTHERS = re.compile(r"tmd|sd$|smi|conn|^mean|^[bt]v$|^da$|matv?bmd|^vox")
 _PERCENT = re.compile(r"\s*[(\[]?\s*%\s*[)\]]?$")
 _SHARES = [symbol for symbol, unit in UNITS.items() if unit == "1"]
 
@@ -53,15 +68,16 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.Da
     if table is None:
         return None
     before = len(faults)
+    unlisted, missing = unlisted_ids(table["participant_id"], people), missing_files(table["file"], folder)
     for row, (person, bone, compartment, file) in _rows(table, ["participant_id", "bone", "compartment", "file"]):
         where = f"{CONTOURS}, row {row} ({person})"
-        faults += _who(where, person, bone, people)
+        faults += _who(where, person, bone, people, unlisted)
         if compartment not in COMPARTMENTS:
             faults.append(f"{where}: compartment is {compartment!r}, not one of {', '.join(COMPARTMENTS)}; correct it.")
-        if Path(file).is_absolute() or ".." in Path(file).parts:
+        if leaves_folder(file):
             faults.append(f"{where}: file {file!r} leaves the cohort folder; give a path within it.")
-        elif not (folder / file).exists():
-            faults.append(f"{where}: {file} does not exist; copy it there or remove the row.")
+        elif file in missing:
+            faults.append(f"{where}: {file} does not exist; {missing[file] or 'copy it there or remove the row.'}")
     faults += _repeated(table, ["participant_id", "bone", "compartment"], CONTOURS)
     return table if len(faults) == before else None
 
@@ -97,10 +113,10 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         plain = _PERCENT.sub("", name)
         symbol = ALIASES.get(plain, plain)
         if symbol not in UNITS:
-            close = difflib.get_close_matches(symbol, [*UNITS, *ALIASES], n=1)
-            hint = f"rename it to {close[0]!r}" if close else "remove it"
-            faults.append(f"{INDICES}: no index is called {name!r}; {hint}.")
+            faults.append(f"{INDICES}: no index is called {name!r}; {_index_meant(symbol)}.")
             continue
+        if symbol in out:
+            faults.append(f"{INDICES}: {name!r} is {symbol}, and another column is too; keep one.")
         values = pd.to_numeric(table[name], errors="coerce")
         commas, sentence = decimal_commas(table, name, file=INDICES)
         faults += sentence + [
@@ -111,8 +127,9 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         if symbol in _SHARES and plain == name and values.max() > 1:
             faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")
         out[symbol] = values / (1 if plain == name else 100)
+    unlisted = unlisted_ids(table["participant_id"], people)
     for row, (person, bone) in _rows(table, ["participant_id", "bone"]):
-        faults += _who(f"{INDICES}, row {row} ({person})", person, bone, people)
+        faults += _who(f"{INDICES}, row {row} ({person})", person, bone, people, unlisted)
     faults += _repeated(table, ["participant_id", "bone"], INDICES)
     return out if len(faults) == before else None
 
@@ -123,11 +140,28 @@ def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str,
     return list(enumerate(rows, start=2))
 
 
-def _who(where: str, person: str, bone: str, people: set[str]) -> list[str]:
-    """Faults in the patient and the bone of one row."""
+def _index_meant(name: str) -> str:
+    """What to do about a column that no index is called: rename it, if it may be one of ours, or remove it."""
+    key = plain(re.sub(r"\s*[\[(].*[\])]$", "", name))  # without a unit
+    maybe = [known for known in (*UNITS, *ALIASES) if plain(known) == key][:1]
+    if not maybe and key in _MAY_BE:
+        maybe = _MAY_BE[key].split(", ")
+    if not maybe and not _OTHERS.search(key):
+        maybe = difflib.get_close_matches(name, [*UNITS, *ALIASES], n=1)
+    if not maybe:
+        return "remove it"
+    unit = UNITS[ALIASES.get(maybe[0], maybe[0])]
+    return (
+        f"rename it to {' or '.join(map(repr, maybe))} if it is that index{f' in {unit}' * (unit != '1')}, or remove it"
+    )
+
+
+def _who(where: str, person: str, bone: str, people: set[str], unlisted: dict[str, str]) -> list[str]:
+    """Faults in the patient and the bone of one row; `unlisted` says of ids that are not there what may be meant."""
     faults = []
     if person not in people:
-        faults.append(f"{where}: {person!r} is not in participants.tsv; add her there or remove the row.")
+        mend = unlisted.get(person) or "add her there or remove the row."
+        faults.append(f"{where}: {person!r} is not in participants.tsv; {mend}")
     if bone not in BONES:
         faults.append(f"{where}: bone is {bone!r}, not one of {', '.join(BONES)}; correct it.")
     return faults

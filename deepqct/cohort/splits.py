@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from deepqct.cohort.check import Cohort
+from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_table
 from deepqct.run_tables import patient_labels
 from deepqct.terms import SAME_PATIENT
 
 PROTOCOLS = ("all", "as-published")
+FEWEST_FOLDS = 2  # networks are trained on one part and judged on another
 
 
 def make_splits(
@@ -73,9 +74,10 @@ def make_splits(
     labels = outcome.astype(int).groupby(together).max().sort_index()
     fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
     if fewest < folds:
+        mend = f"set folds={fewest}" if fewest >= FEWEST_FOLDS else "add patients"
+        mend += " or lower" if fewest > FEWEST_FOLDS else ""
         raise ValueError(
-            f"{folds} folds need at least {folds} patients of each outcome, "
-            f"and the rarer one has {fewest}; lower folds."
+            f"{folds} folds need at least {folds} patients of each outcome, and the rarer one has {fewest}; {mend}."
         )
     tables = []
     for protocol in protocols:
@@ -88,10 +90,16 @@ def make_splits(
             if protocol == "as-published":
                 # Rounded down, as the preprint's 21 of 216; at least one patient of each outcome.
                 size = max(int(test_fraction * len(labels)), 2)
-                kept, _ = train_test_split(labels.index, test_size=size, stratify=labels, random_state=draw)
-                rest = labels.loc[sorted(kept)]
-            if int(rest.value_counts().min()) < folds:
-                raise ValueError(f"{folds} folds are too many beside the test set of {protocol!r}; lower folds.")
+                left = len(labels) - size
+                if left >= 2:  # one patient of each outcome
+                    kept, _ = train_test_split(labels.index, test_size=size, stratify=labels, random_state=draw)
+                    rest = labels.loc[sorted(kept)]
+                    left = int(rest.value_counts().reindex([0, 1], fill_value=0).min())
+                if left < folds:
+                    raise ValueError(
+                        f"The test set of {protocol!r} takes {size} of {len(labels)} patients and leaves {left} of the "
+                        f"rarer outcome for {folds} folds; set protocols=all{', or a smaller test_fraction' * (size > 2)}."
+                    )
             draws = StratifiedKFold(folds, shuffle=True, random_state=draw).split(np.zeros(len(rest)), rest)
             for number, (_, held_out) in enumerate(draws):
                 fold.loc[rest.index[held_out]] = str(number)

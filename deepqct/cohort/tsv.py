@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from deepqct.cohort.hints import other_spelling
 
 _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _COMPACT = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
@@ -47,8 +48,8 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
     before = len(faults)
     missing = [name for name in required if name not in header]
     for name in missing:
-        close = difflib.get_close_matches(name, header, n=1)
-        faults.append(f"{path.name} has no column {name!r}; {f'rename {close[0]!r}' if close else 'add it'}.")
+        close = other_spelling(name, [one for one in header if one and one not in required])
+        faults.append(f"{path.name} has no column {name!r}; {f'rename {close!r}' if close else 'add it'}.")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     faults += [f"{path.name} has two columns {name!r}; keep one." for name in twice]
     cells = [[*row, *[""] * (len(header) - len(row))] for row in rows if any(cell.strip() for cell in row)]
@@ -67,7 +68,7 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
 def _text(path: Path, faults: list[str]) -> str | None:
     """The text of a table; None if its encoding is not UTF-8, with the reason in `faults`."""
     data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:200]:
         faults.append(f"{path.name} is UTF-16, which Excel calls Unicode Text; {_SAVE}.")
         return None
     try:

@@ -1,6 +1,7 @@
 """Stage 01: scans in; bone stacks, indices and quality flags out.
 
 stacks.py          each bone in the middle of its field: what the networks see of a scan
+scan_stacks.py     a scan that was made in several stacks: each measured, or one chosen
 beside_scanner.py  our indices beside those of the scanner's own software
 one_scan.py        one scan read, its bones cut out, measured and written
 curation.py        every scan of a cohort curated; a scan that fails is a row with its reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepqct.cohort.check import Cohort
+from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.scanner_tables import SOURCES
 from deepqct.evaluation.agreement import limits_of_agreement
 from deepqct.folder import Run, read_table, write_table

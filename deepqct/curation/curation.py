@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from deepqct.cohort.check import Cohort
+from deepqct.cohort.cohort import Cohort
 from deepqct.curation.beside_scanner import check_sources, in_place_of
-from deepqct.curation.one_scan import BLANK, Task, curate_scan, scan_code
+from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
 from deepqct.folder import Run, read_json, write_table
 from deepqct.terms import BONES, SITES, UNITS
 from deepqct.work import Progress, side_by_side
+
+LIMIT_S = 1800.0  # for one scan; a full-size one takes about a minute; our choice
 
 
 class CurationError(RuntimeError):
@@ -38,7 +40,9 @@ def curate(
     image_px: int = 96,
     contours: str = "ours",
     indices: str = "ours",
-    workers: int = 1,
+    unusual: str = "refuse",
+    scan_stack: str = "each",
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Cut the bones out of every scan, measure them, and write what the later stages read.
@@ -58,16 +62,23 @@ def curate(
         them the indices measured within the scanner's.
     indices : str
         ``ours``, or ``scanner``: the manufacturer's values where indices.tsv has them.
+    unusual : str
+        ``refuse``, or ``allow`` voxels and calibrations that no HR-pQCT scanner has.
+    scan_stack : str
+        Of a scan that was made in several stacks: ``each`` keeps all, measures one by one and averages; ``1``, ``2`` or
+        ``3`` takes that one alone.
     workers : int
-        Number of scans curated at the same time; the results do not depend on it.
+        Number of processes that curate scans, in each of which a file that crashes its reader, or takes longer than
+        `LIMIT_S`, costs that scan only; the results do not depend on it. 0: in this process, where nothing is kept apart.
     progress : callable, optional
         Called after each scan with the number of scans done and the total.
 
     Returns
     -------
     DataFrame
-        One row a scan: participant_id, site, side, status (curated, failed, or rejected by a reader), reason, flags,
-        motion_score and ring_score (see quality.py), sha256 of the file.
+        One row a scan: participant_id, site, side, status (curated, failed, or rejected by a reader), reason, flags
+        (what a person should look at), notes (what is unusual, but no reason to doubt the scan), motion_score and
+        ring_score (see quality.py), sha256 of the file.
 
     Raises
     ------
@@ -93,7 +104,7 @@ def curate(
     tasks = [
         Task(
             row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
-            _contours(cohort, row) if contours != "ours" else {}, contours, code,
+            _contours(cohort, row) if contours != "ours" else {}, contours, unusual == "allow", scan_stack, code,
         )
         for row in cohort.scans.to_dict("records")
         if (row["participant_id"], row["site"]) not in cohort.rejected
@@ -104,7 +115,9 @@ def curate(
         for person, site, side in cohort.scans[["participant_id", "site", "side"]].itertuples(index=False)
         if (person, site) in cohort.rejected
     ]
-    for number, row in enumerate(side_by_side(curate_scan, tasks, workers=workers), start=1):
+    for number, row in enumerate(
+        side_by_side(curate_scan, tasks, workers=workers, lost=lost_scan, limit_s=LIMIT_S), start=1
+    ):
         rows.append(row)
         if progress is not None:
             progress(number, len(tasks))
@@ -129,6 +142,9 @@ def _forget_others(run: Run, table: pd.DataFrame) -> None:
     good = table.loc[table["status"] == "curated", ["participant_id", "site"]].itertuples(index=False)
     kept = {(person, bone) for person, site in good for bone in SITES[site]}
     for record in sorted(run.bones.glob("*.json")):
+        if record.name.startswith("."):  # left by a process that was killed while it wrote
+            record.unlink()
+            continue
         person, bone = record.stem.rsplit("_", 1)
         if (person, bone) not in kept:
             record.unlink()

@@ -6,6 +6,7 @@ code, is left as it is.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +17,25 @@ import numpy as np
 from deepqct import __version__
 from deepqct.bones.contours import contoured_bone, dice
 from deepqct.bones.find import Bone, BoneError, find_bones
-from deepqct.bones.indices import measure
 from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
+from deepqct.curation.scan_stacks import Span, chosen_stack, measure_stacks, part_of, stacks_of
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
 from deepqct.folder import Run, file_hash, read_json, write_json, write_whole
 from deepqct.reach import code_hash
-from deepqct.scans.formats import ScanError
-from deepqct.scans.scan import Scan, read_scan
+from deepqct.scans.formats import files_of
+from deepqct.scans.scan import Scan, crop, read_scan
+from deepqct.scans.seams import find_seams
+from deepqct.scans.stored import ScanError
 from deepqct.terms import COMPARTMENTS, SITES
 
 SCORES = ("motion_score", "ring_score")
-BLANK = {"flags": "", "motion_score": np.nan, "ring_score": np.nan, "sha256": ""}  # of a scan that was not curated
+BLANK = {
+    "flags": "",
+    "notes": "",
+    "motion_score": np.nan,
+    "ring_score": np.nan,
+    "sha256": "",
+}  # of a scan that was not curated
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,10 @@ class Task:
         Files of the contours of the scanner's software, by bone and compartment.
     use : str
         Which contours are used: ours, scanner or both, as `contours` of `curate`.
+    unusual : bool
+        Allow voxels and calibrations that no HR-pQCT scanner has.
+    scan_stack : str
+        Of a scan of several stacks: ``each``, or the number of the one that is curated.
     code : str
         Hash of the code that curates a scan (`scan_code`).
     """
@@ -62,6 +75,8 @@ class Task:
     image_px: int
     contours: dict[str, dict[str, Path]]
     use: str
+    unusual: bool
+    scan_stack: str
     code: str
 
 
@@ -95,37 +110,70 @@ def curate_scan(task: Task) -> dict[str, Any]:
         return row | {"status": "failed", "reason": _without_names(error, task)} | BLANK
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
         return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
-    flags = [f"{name}: {flag}" for name, record in zip(names, records, strict=True) for flag in record["flags"]]
+    said = {
+        level: "; ".join(f"{name}: {one}" for name, record in zip(names, records, strict=True) for one in record[level])
+        for level in ("flags", "notes")
+    }
     scores = {name: [record[name] for record in records if record[name] is not None] for name in SCORES}
     return (
         row
-        | {"status": "curated", "reason": "", "flags": "; ".join(flags)}
+        | {"status": "curated", "reason": "", **said}
         | {name: max(values, default=np.nan) for name, values in scores.items()}
         | {"sha256": made_from["sha256"]}
     )
 
 
+def lost_scan(task: Task, why: str) -> dict[str, Any]:
+    """The row of a scan whose process was lost.
+
+    Parameters
+    ----------
+    task : Task
+        The scan.
+    why : str
+        What became of the process, such as ``crashed``.
+    """
+    reason = f"the scan could not be read or measured: its process {why}; look at the file with deepqct inspect."
+    row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
+    return row | {"status": "failed", "reason": reason} | BLANK
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a scan or mask, with every file that it is made of."""
+    files = files_of(path)
+    if files == [path]:
+        return file_hash(path)
+    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
+
+
 def _made_from(task: Task) -> dict[str, Any]:
     """Everything that the result depends on, as the record of each bone keeps it."""
     contours = {
-        bone: {compartment: file_hash(path) for compartment, path in files.items()}
-        for bone, files in task.contours.items()
+        bone: {compartment: _hash(path) for compartment, path in files.items()} for bone, files in task.contours.items()
     }
     return {
-        "sha256": file_hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
-        "image_px": task.image_px, "use": task.use, "contours": contours, "deepqct": __version__, "code": task.code,
+        "sha256": _hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
+        "image_px": task.image_px, "use": task.use, "unusual": task.unusual, "scan_stack": task.scan_stack,
+        "contours": contours, "deepqct": __version__, "code": task.code,
     }  # fmt: skip
 
 
 def _curate_anew(task: Task, *, made_from: dict[str, Any]) -> list[dict[str, Any]]:
     """Read a scan, cut its bones out, measure and write them."""
-    scan = read_scan(task.path, unit=task.unit)
+    scan = read_scan(task.path, unit=task.unit, unusual=task.unusual)
     if scan.site not in (None, task.site):
         raise ScanError(f"{task.path} is a scan of the {scan.site}, and scans.tsv says {task.site}; correct the table.")
     other_side = scan.side not in (None, task.side)
-    notes = [f"its header says {scan.side}, scans.tsv {task.side} (which is it?)"] if other_side else []
+    doubts = [f"its header says {scan.side}, scans.tsv {task.side} (which is it?)"] if other_side else []
     scan = replace(scan, site=task.site, side=task.side)
+    seams = find_seams(scan)
+    spans = stacks_of(scan, seams)
     theirs = {name: contoured_bone(scan, name, files) for name, files in task.contours.items()}
+    if (span := chosen_stack(spans, task.scan_stack)) != (0, len(scan.native)):
+        scan, spans = crop(scan, (slice(*span), slice(None), slice(None))), [(0, span[1] - span[0])]
+        theirs = {name: part for name, bone in theirs.items() if (part := part_of(bone, span)) is not None}
+    else:
+        doubts += [str(seam) for seam in seams]
     names = SITES[task.site]
     if task.use == "scanner" and set(theirs) == set(names):
         bones = {name: theirs[name] for name in names}
@@ -137,7 +185,15 @@ def _curate_anew(task: Task, *, made_from: dict[str, Any]) -> list[dict[str, Any
     beside = theirs if task.use == "both" else {}
     return [
         _write_bone(
-            name, bones, task, scan=scan, made_from=made_from, notes=notes, rings=rings, beside=beside.get(name)
+            name,
+            bones,
+            task,
+            scan=scan,
+            made_from=made_from,
+            spans=spans,
+            doubts=doubts,
+            rings=rings,
+            beside=beside.get(name),
         )
         for name in bones
     ]
@@ -149,13 +205,22 @@ def _without_names(error: Exception, task: Task) -> str:
     for bone, files in task.contours.items():
         for compartment, path in files.items():
             text = text.replace(str(path), f"the {compartment} contour of the {bone}")
-    text = re.sub(re.escape(f"{task.path}/") + r"[^\s:;,]+", "one of its slices", text)
+    text = text.replace(f"{task.path} ", "the scan ").replace(f"{task.path}:", "the scan:")
+    scans = [task.path, *(path for files in task.contours.values() for path in files.values())]
+    slices = {file for path in scans if path.exists() for file in files_of(path)} - set(scans)
+    for file in sorted(slices, key=lambda file: len(file.name), reverse=True):
+        # A name that is a number only is nobody's, and may be a count.
+        own = [str(file), *([] if file.name.isdigit() else [file.name])]
+        text = re.sub("|".join(rf"(?<![\w.-]){re.escape(name)}(?![\w-])" for name in own), "one of its slices", text)
     return text.replace(str(task.path), "the scan")
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """The record of one bone's stack; empty if there is none."""
-    return read_json(path) if path.exists() else {}
+    """The record of one bone's stack; empty if there is none, or if what is there cannot be read and is made anew."""
+    try:
+        return dict(read_json(path)) if path.exists() else {}
+    except ValueError:
+        return {}
 
 
 def _write_bone(
@@ -165,7 +230,8 @@ def _write_bone(
     *,
     scan: Scan,
     made_from: dict[str, Any],
-    notes: list[str],
+    spans: list[Span],
+    doubts: list[str],
     rings: float,
     beside: Bone | None,
 ) -> dict[str, Any]:
@@ -174,13 +240,10 @@ def _write_bone(
     density, mask, first_mm = cut_stack(scan, name, bones, image_px=task.image_px)
     record_path = task.run.stack_record(task.participant_id, bone.name)
     record_path.unlink(missing_ok=True)
-    indices, motion = measure(bone), motion_score(bone)
-    flags = [
-        *notes,
-        *bone.flags,
-        *flags_of_scores(motion, rings),
-        *unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1]),
-    ]
+    indices, motion = measure_stacks(bone, spans), motion_score(bone)
+    flags, notes = flags_of_scores(motion, rings)
+    flags = [*doubts, *bone.flags, *flags]
+    notes += unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1])
     if of_bone(mask[:, [0, -1]]).any() or of_bone(mask[:, :, [0, -1]]).any():
         flags.append(f"wider than its field of {FIELD_MM[bone.name]:g} mm")
     for path, array in (
@@ -193,6 +256,7 @@ def _write_bone(
     record = {
         "made_from": made_from,
         "flags": flags,
+        "notes": notes,
         **_numbers({"motion_score": motion, "ring_score": rings}),
         "voxel_mm": [bone.voxel_mm[0], pixel, pixel],
         "scan_voxel_mm": list(bone.voxel_mm),
@@ -200,7 +264,7 @@ def _write_bone(
         "first_pixel_in_box_mm": list(first_mm),
         "mirrored": bone.mirrored,
         "indices": _numbers(indices.to_dict()),
-        "scanner_indices": None if beside is None else _numbers(measure(beside).to_dict()),
+        "scanner_indices": None if beside is None else _numbers(measure_stacks(beside, spans).to_dict()),
         "dice": None
         if beside is None
         else _numbers({name: dice(bone, beside, compartment=name) for name in COMPARTMENTS}),

@@ -209,9 +209,10 @@ def _facts(record: dict[str, Any], people: tuple[int | None, int | None, str]) -
 
 
 def _curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
-    """The number of scans, and a row for each that failed, was rejected or carries flags."""
+    """The number of scans, and a row for each that failed, was rejected or carries flags, those with most flags first."""
     failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
     flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
+    flagged = flagged.assign(n=flagged["flags"].str.count("; ")).sort_values(["n", "motion_score"], ascending=False)
     rows = [
         [r["participant_id"], r["site"], without_paths(f"failed: {r['reason']}", run.folder)]
         for _, r in failed.iterrows()

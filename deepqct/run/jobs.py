@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -15,7 +17,7 @@ from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
-from deepqct.run.record import now, scenario_of
+from deepqct.run.record import now, scenario_of, without_folders
 from deepqct.work import say
 
 
@@ -60,8 +62,8 @@ def run_job(run: Run, job: Job) -> bool:
     try:
         with run.log(job).open("w", encoding="utf-8") as log:
             papermill.execute_notebook(
-                notebook_source(job.stage), run.notebook(job), parameters=parameters, kernel_name="python3",
-                cwd=str(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
+                _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
+                kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: a kernel warns of its own TCP ports
             )  # fmt: skip
     except PapermillExecutionError as failure:
@@ -102,6 +104,11 @@ def stage_hash(stage: str) -> str:
     return code_hash("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
 
 
+def _as_named(path: Path) -> str:
+    """A path for papermill, which takes braces in it for the names of parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _forget_paths(notebook: Path) -> None:
     """Shorten the paths that papermill noted in a notebook to file names: they would name folders of the machine."""
     content = read_json(notebook)
@@ -113,7 +120,8 @@ def _forget_paths(notebook: Path) -> None:
 def write_jobs(plan: Plan) -> None:
     """Write the parameters of each job and settings.json, but only where they changed.
 
-    The times of these files tell snakemake which jobs to run again.
+    The times of these files tell snakemake which jobs to run again. Where only the paths are spelled anew, since the
+    command was given in another folder, the time stays.
 
     Parameters
     ----------
@@ -129,15 +137,58 @@ def write_jobs(plan: Plan) -> None:
     >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()), overrides=["bone=radius"])
     >>> write_jobs(plan)
     >>> dq.folder.read_json(plan.run.settings)
-    {'cohort': 'virtual', 'preset': 'quick', 'outcome': 'fracture', 'bones': ['radius']}
+    {'cohort': 'virtual', 'preset': 'quick', 'outcome': 'fracture', 'bones': ['radius'], 'cohort_at': ['virtual']}
     """
     code = {stage: stage_hash(stage) for stage in {job.stage for job in plan.parameters}}
     for job, parameters in plan.parameters.items():
         content = {"parameters": parameters, "code": code[job.stage]}
         path = plan.run.parameters(job)
-        if not path.exists() or read_json(path) != content:
-            write_json(path, content)
+        written = read_json(path) if path.exists() else None
+        if written == content:
+            continue
+        kept = path.stat().st_mtime_ns if written and without_folders(written) == without_folders(content) else None
+        write_json(path, content)
+        if kept is not None:
+            os.utime(path, ns=(kept, kept))
     outcome = plan.parameters[Job("01_data_curation")]["outcome"]
     settings = {"cohort": Path(plan.cohort).name, "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
+    settings["cohort_at"] = plan.cohort_at
     if not plan.run.settings.exists() or read_json(plan.run.settings) != settings:
         write_json(plan.run.settings, settings)
+
+
+def write_inputs(run: Run, files: Iterable[Path]) -> Path:
+    """Write jobs/inputs.json, which stands for the cohort's files, but only if one of them changed.
+
+    It holds a hash of their names, sizes and times and not the names themselves, which may be those of patients.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    files : iterable of Path
+        The cohort's tables and scans; of a folder of slices, each of its files counts.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.jobs import write_inputs
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> table = dq.folder.write_text(folder / "participants.tsv", "participant_id")
+    >>> before = write_inputs(dq.Run(folder), [table]).read_text()
+    >>> _ = dq.folder.write_text(table, "participant_id, age")
+    >>> write_inputs(dq.Run(folder), [table]).read_text() == before
+    False
+    """
+    each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    state = [f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in each]
+    content = {"files": len(each), "state": hashlib.sha256("\n".join(state).encode()).hexdigest()}
+    if not run.inputs.exists() or read_json(run.inputs) != content:
+        write_json(run.inputs, content)
+    return run.inputs

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,9 @@ class Plan:
         The name of the preset.
     parameters : dict
         The parameters of each `Job`, in the order of the stages.
+    cohort_at : list of str
+        Hashes of where the cohort lies, by which a run folder knows its cohort again without naming a path: by its full
+        path, and as seen from the run folder. Either will do, since the run folder may be moved, or both.
 
     Examples
     --------
@@ -46,12 +51,15 @@ class Plan:
     ['01_data_curation', '02_train_bone_radius', '02_train_bone_tibia']
     >>> plan.bones
     ['radius', 'tibia']
+    >>> plan.cohort_at
+    ['virtual']
     """
 
     run: Run
     cohort: str
     preset: str
     parameters: dict[Job, dict[str, Any]]
+    cohort_at: list[str]
 
     @property
     def bones(self) -> list[str]:
@@ -139,6 +147,9 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
     root, run = project_root(), Run(resolve(out))
     if cohort != VIRTUAL:
         cohort = os.path.relpath(Path(cohort).expanduser().resolve(), root)
+        cohort = os.path.join(os.curdir, cohort) if cohort == VIRTUAL else cohort  # noqa: PTH118, a folder of that name
+    for folder in (run.folder, resolve(cohort), root):
+        _check_name(folder)
     declared = {stage: declared_parameters(stage) for stage in STAGES}
     values = {stage: {name: p.default for name, p in parameters.items()} for stage, parameters in declared.items()}
     bones = ",".join(_bones_scanned(cohort))
@@ -174,7 +185,24 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             bone = declared[stage]["bone"].parse(name.strip(), stage=stage)
             jobs[Job(stage, bone)] = filled | {"bone": bone}
     check_values(jobs)
-    return Plan(run, cohort, Path(preset).stem, jobs)
+    return Plan(run, cohort, Path(preset).stem, jobs, _places(cohort, run))
+
+
+def _check_name(folder: Path) -> None:
+    """Raise an error for the name of a folder that files and programs of a run cannot carry."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in str(folder)):
+        raise ParameterError(
+            f"{str(folder)!r} has a line break, a tab or a letter that is no UTF-8 in its name; rename that folder."
+        )
+
+
+def _places(cohort: str, run: Run) -> list[str]:
+    """Hashes of where the cohort lies, by its full path and as seen from the run folder."""
+    if cohort == VIRTUAL:
+        return [VIRTUAL]
+    folder = resolve(cohort).resolve()
+    places = (str(folder), os.path.relpath(folder, run.folder.resolve()))
+    return [hashlib.sha256(place.encode()).hexdigest() for place in places]
 
 
 def _bones_scanned(cohort: str) -> list[str]:

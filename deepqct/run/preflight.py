@@ -6,17 +6,20 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from deepqct.cohort.check import Cohort
+import pandas as pd
+
+from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.keep import kept
+from deepqct.cohort.splits import FEWEST_FOLDS
 from deepqct.folder import Job
 from deepqct.networks.recipe import Recipe
 from deepqct.run.parameters import ParameterError
-from deepqct.terms import SAME_PATIENT
+from deepqct.terms import SAME_PATIENT, SITES
 
 # The lowest value that a parameter may have, in every stage that has it; those of the networks are checked by `Recipe`.
 LOWEST = {
-    "folds": 2, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1, "permutations": 0,
-    "bootstraps": 0, "draws": 1, "neighbours": 2,
+    "folds": FEWEST_FOLDS, "repeats": 1, "image_px": 16, "workers": 1, "threads": 1, "network_repeats": 1,
+    "permutations": 0, "bootstraps": 0, "draws": 1, "neighbours": 2,
 }  # fmt: skip
 Jobs = Mapping[Job, Mapping[str, Any]]
 
@@ -69,7 +72,7 @@ def check_values(jobs: Jobs) -> None:
 
 
 def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
-    """Raise an error for what this cohort cannot give: more folds than events, missing contours, unknown columns.
+    """Raise an error for what this cohort cannot give: too few women, more folds than events, missing contours or columns.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
     ...     check_cohort_for(plan.parameters, cohort)
     ... except dq.run.ParameterError as error:
     ...     print(error)
-    6 folds need at least 6 patients of each outcome, and the rarer one has 5; lower folds.
+    6 folds need at least 6 patients of each outcome, and the rarer one has 5; set folds=5 or lower.
     """
     from deepqct.cohort.splits import make_splits
     from deepqct.curation.beside_scanner import check_sources
@@ -112,11 +115,40 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
         )
     except ValueError as error:
         raise ParameterError(str(error)) from error
+    _check_women(jobs, cohort)
     for name in jobs[Job("04_clustering")]["adjust_for"].split(","):
         if name.strip() not in ("", "none", *people):
             raise ParameterError(
                 f"adjust_for names {name.strip()!r}, which the run does not take along; use a known column of "
                 "participants.tsv, or describe it in participants.json."
+            )
+
+
+def _check_women(jobs: Jobs, cohort: Cohort) -> None:
+    """Raise an error if too few women have a scan that counts for the patient groups, or for the network of a bone."""
+    from deepqct.groups.find import FEWEST
+
+    pairs = cohort.scans[["participant_id", "site"]].itertuples(index=False, name=None)
+    scanned = pd.DataFrame([pair for pair in pairs if pair not in cohort.rejected], columns=["participant_id", "site"])
+    outcome = cohort.participants.set_index("participant_id")[cohort.outcome]
+    women, wanted = scanned["participant_id"].nunique(), jobs[Job("04_clustering")]["groups"]
+    who = f"{women} of {len(outcome)} women have a scan" + (" that no reader rejected" if cohort.rejected else "")
+    if women < FEWEST:
+        raise ParameterError(f"{who}, and a run looks for patient groups in {FEWEST} or more; add women to the cohort.")
+    if wanted >= women:
+        raise ParameterError(
+            f"{who}, too few for groups={wanted}; set fewer groups, or groups=0 to let the data choose."
+        )
+    site_of = {bone: site for site, bones in SITES.items() for bone in bones}
+    for bone in (job.bone for job in jobs if job.bone):
+        site = site_of[bone]
+        seen = outcome[scanned.loc[scanned["site"] == site, "participant_id"].unique()].astype(int)
+        if seen.nunique() < 2:
+            others = ",".join(other.bone for other in jobs if other.bone and site_of[other.bone] != site)
+            mend = f"set bone={others}" if others else "add women"
+            raise ParameterError(
+                f"{len(seen)} women have a scan of the {site}, {int(seen.sum())} of them with {cohort.outcome}, and a "
+                f"network learns from both outcomes; {mend}."
             )
 
 

@@ -23,6 +23,7 @@ TABLES = (
     scanner_tables.CONTOURS,
     scanner_tables.INDICES,
 )
+FOLDERS = ("run_dir", "cohort_dir")  # the parameters that name folders
 Jobs = Mapping[Job, dict[str, Any]]
 
 
@@ -135,7 +136,8 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
         made_with = {name: status.get(name, value) for name, value in read_json(run.parameters(job)).items()}
         state = status.get("status", "not run")
         after_spoilt = spoilt and job.stage != spoilt
-        if state == "done" and (made_with != read_json(run.parameters(job)) or after_spoilt):
+        asked = without_folders(read_json(run.parameters(job)))
+        if state == "done" and (without_folders(made_with) != asked or after_spoilt):
             state = "out of date"
         if state != "done":
             spoilt = spoilt or job.stage
@@ -151,9 +153,29 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
     return stages
 
 
+def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job's file or its status says, without the run's and the cohort's folder.
+
+    They are spelled from where the command was given, and a result does not depend on that.
+
+    Parameters
+    ----------
+    content : mapping
+        Holds ``parameters``, and whatever else.
+
+    Examples
+    --------
+    >>> from deepqct.run.record import without_folders
+    >>> without_folders({"parameters": {"run_dir": "reports/quick", "seed": 7}, "code": "c"})
+    {'parameters': {'seed': 7}, 'code': 'c'}
+    """
+    kept = {name: value for name, value in content["parameters"].items() if name not in FOLDERS}
+    return {**content, "parameters": kept}
+
+
 def _named_only(parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters with the bare names of folders: a report is passed on and must name no place on the machine."""
-    return parameters | {name: Path(parameters[name]).name for name in ("run_dir", "cohort_dir") if name in parameters}
+    return parameters | {name: Path(parameters[name]).name for name in FOLDERS if name in parameters}
 
 
 def now() -> str:

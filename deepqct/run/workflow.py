@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepqct.cohort.check import load_cohort
+from deepqct.cohort.cohort import CohortError
+from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_json, write_text
 from deepqct.report.report import write_report
-from deepqct.run.jobs import write_jobs
+from deepqct.run.jobs import write_inputs, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
 from deepqct.run.record import TABLES, status_of, write_record
@@ -85,15 +87,13 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     ...     print(str(error).partition("; ")[2])
     give another folder by --out.
     """
-    curation = plan.run.parameters(Job("01_data_curation"))
-    if curation.exists():
-        whose = read_json(curation)["parameters"]["cohort_dir"]
-        if whose != plan.parameters[Job("01_data_curation")]["cohort_dir"]:
-            raise RunError(f"{plan.run.folder} is a run of the cohort {whose}; give another folder by --out.")
+    _check_whose(plan)
     scans: list[Path] = []
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         cohort = load_cohort(folder, outcome=plan.parameters[Job("01_data_curation")]["outcome"])
+        if twice := one_scan_twice(cohort):
+            raise CohortError("\n".join(twice))
         check_cohort_for(plan.parameters, cohort)
         made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
         named = (*TABLES, *cohort.scans["file"], *made)
@@ -101,6 +101,23 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     check_machine(plan.parameters)
     with _alone(plan.run):
         return _execute(plan, scans=scans, cores=cores)
+
+
+def _check_whose(plan: Plan) -> None:
+    """Raise an error if the run folder is a run of another cohort."""
+    curation = plan.run.parameters(Job("01_data_curation"))
+    if not curation.exists():
+        return
+    whose, asked = (
+        read_json(curation)["parameters"]["cohort_dir"],
+        plan.parameters[Job("01_data_curation")]["cohort_dir"],
+    )
+    settings = read_json(plan.run.settings) if plan.run.settings.exists() else {}
+    # A run folder of a version that kept no place is known by the spelling of its cohort's path.
+    at = settings.get("cohort_at")
+    if whose != asked if at is None else set(at).isdisjoint(plan.cohort_at):
+        which = "the cohort" if whose != asked else "another cohort that is called"
+        raise RunError(f"{plan.run.folder} is a run of {which} {whose}; give another folder by --out.")
 
 
 def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
@@ -137,9 +154,10 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
         "run": str(plan.run.folder),
         "training_threads": max((p["threads"] for job, p in plan.parameters.items() if job.bone), default=1),
         "virtual": plan.cohort == VIRTUAL,
-        "cohort_files": [str(path) for path in scans],
         "bones": plan.bones,
     }
+    if plan.cohort != VIRTUAL:
+        write_inputs(plan.run, scans)
     config_path = plan.run.folder / "jobs" / "workflow.json"
     write_text(config_path, json.dumps(config, indent=2))
     command = [

@@ -1,7 +1,12 @@
 """Scanner files in and out, as calibrated density and without a word about the patient.
 
-formats.py  one reader a file format; the few header fields that may pass
+stored.py   what a file holds, the few header fields that may pass, and what cannot be
+scanco.py   AIM, ISQ and GOBJ of the scanner's own software
+dicom.py    a DICOM series, or one file of many frames
+images.py   NIfTI, MHA and NRRD
+formats.py  one reader a file format, found by the name
 scan.py     a scan as calibrated density
+seams.py    jumps between the stacks of a scan
 write.py    scans written as scanner files
 """
 

@@ -1,7 +1,7 @@
 """A scanner file as calibrated density, without a word about the patient.
 
 Only technical fields of a header are kept, by a list of what may pass; names, dates, numbers and free text never enter
-a `Scan` (see formats.py). Native numbers are kept, densities computed from them on demand.
+a `Scan` (see stored.py). Native numbers are kept, densities computed from them on demand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepqct.scans.formats import ScanError, read_stored
+from deepqct.scans.formats import read_stored
+from deepqct.scans.stored import ScanError, Stored
+
+MOST_LABELS = 64  # of a mask, which has one number a compartment; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,14 @@ class Scan:
     site, side : str or None
         wrist or ankle, and left or right; None where the file does not say.
     scanner : str or None
-        The generation, such as XtremeCT II; None where the header's code does not say.
+        The generation, such as XtremeCT II; ``unclear`` where the header's voxel, grid and tube disagree; None where it
+        does not say.
     calibrated_by : str
         ``header``, or ``caller`` where whoever read the file stated its unit.
-    position : (z, y, x) int
-        Where the first voxel lies in the scanner's whole grid.
+    origin_mm : (z, y, x) mm
+        Where the first voxel lies in the scanner's whole grid, or in the patient's coordinates of a DICOM series.
+    grid : (y, x) or None
+        Voxels of the scanner's whole grid, of which the scan may be a box; None where the file does not say.
 
     Examples
     --------
@@ -57,7 +63,14 @@ class Scan:
     side: str | None = None
     scanner: str | None = None
     calibrated_by: str = "header"
-    position: tuple[int, int, int] = (0, 0, 0)
+    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    grid: tuple[int, int] | None = None
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """The first voxel (z, y, x) in the scanner's whole grid, in voxels."""
+        z, y, x = (round(mm / edge) for mm, edge in zip(self.origin_mm, self.voxel_mm, strict=True))
+        return z, y, x
 
     @property
     def density(self) -> NDArray[np.float32]:
@@ -154,7 +167,7 @@ def crop(scan: Scan, box: tuple[slice, slice, slice]) -> Scan:
     Returns
     -------
     Scan
-        Its `position` is that of the box.
+        Its `origin_mm` is that of the box.
 
     Examples
     --------
@@ -166,11 +179,11 @@ def crop(scan: Scan, box: tuple[slice, slice, slice]) -> Scan:
     ((3, 10, 40), (1, 10, 0))
     """
     starts = (s.indices(n)[0] for s, n in zip(box, scan.native.shape, strict=True))
-    z, y, x = (first + start for first, start in zip(scan.position, starts, strict=True))
-    return replace(scan, native=np.stack(list(each_loaded(scan.native, part=box))), position=(z, y, x))
+    z, y, x = (mm + start * edge for mm, start, edge in zip(scan.origin_mm, starts, scan.voxel_mm, strict=True))
+    return replace(scan, native=np.stack(list(each_loaded(scan.native, part=box))), origin_mm=(z, y, x))
 
 
-def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
+def read_scan(path: str | Path, *, unit: str | None = None, unusual: bool = False) -> Scan:
     """Read a scanner file as a scan with calibrated densities.
 
     Parameters
@@ -179,6 +192,8 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
         An AIM, an ISQ (memory-mapped), a folder of DICOM slices, a NIfTI, MHA or NRRD.
     unit : str, optional
         ``density`` says that the numbers of a file without a calibration are mgHA/cm³ already. Nothing is guessed.
+    unusual : bool
+        Allow voxels and calibrations that no HR-pQCT scanner has (stored.py states the bounds).
 
     Returns
     -------
@@ -188,8 +203,8 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
     Raises
     ------
     ScanError
-        If the file is missing, empty, cut off, damaged, a mask, or without a calibration; or if `unit` is given for a
-        file that has a calibration.
+        If the file is missing, empty, cut off, damaged, a mask, or without a calibration; if its voxels or its calibration
+        cannot be; or if `unit` is given for a file that has a calibration.
 
     Examples
     --------
@@ -205,21 +220,24 @@ def read_scan(path: str | Path, *, unit: str | None = None) -> Scan:
     path = Path(path)
     if unit not in (None, "density"):
         raise ScanError(f"unit is {unit!r}; it can only be 'density', or left out.")
-    stored = read_stored(path)
+    stored = read_stored(path, unusual=unusual)
     voxels = stored.voxels
     if unit is None and voxels.dtype.itemsize == 1:
-        raise ScanError(f"{path} holds 8-bit voxels, as masks do, which have no density; read it with read_mask.")
+        raise ScanError(f"{path} holds 8-bit voxels, as masks do, which have no density; give the scan itself.")
     if unit is None and stored.calibration is None:
-        raise ScanError(f"{path} has no density calibration; say unit='density' if its numbers are mgHA/cm³ already.")
+        raise ScanError(
+            f"{path} has no density calibration; state the unit density if its numbers are mgHA/cm³ already (column unit "
+            "of scans.tsv, --unit of inspect)."
+        )
     if voxels.dtype.kind not in "iu" or voxels.dtype.itemsize > 2 or voxels.dtype == np.uint16:
         voxels = voxels.astype(np.float32, copy=False)
     elif voxels.dtype.itemsize == 1:
         voxels = voxels.astype(np.int16)
     if unit == "density" and stored.calibration is not None:
-        raise ScanError(f"{path} is calibrated by its own header; leave out unit, which would throw that away.")
+        raise ScanError(f"{path} is calibrated by its own header; leave its unit empty, which would throw that away.")
     slope, intercept = stored.calibration or (1.0, 0.0)
     by = "header" if stored.calibration else "caller"
-    place = (stored.site, stored.side, stored.scanner, by, stored.position)
+    place = (stored.site, stored.side, stored.scanner, by, stored.origin_mm, stored.grid)
     return Scan(voxels, slope, intercept, stored.voxel_mm, *place)
 
 
@@ -256,33 +274,29 @@ def read_mask(path: str | Path) -> tuple[NDArray[np.bool_], tuple[float, float, 
     >>> mask.tolist(), voxel_mm
     ([[[False, True, True]]], (0.082, 0.082, 0.082))
     """
-    mask, voxel_mm, _ = read_mask_at(path)
-    return mask, voxel_mm
+    stored = read_mask_at(path)
+    return np.asarray(stored.voxels != 0), stored.voxel_mm
 
 
-def read_mask_at(
-    path: str | Path,
-) -> tuple[NDArray[np.bool_], tuple[float, float, float], tuple[int, int, int]]:
-    """Read a mask as `read_mask` does, and tell where it lies in the scanner's whole grid.
+def read_mask_at(path: str | Path) -> Stored:
+    """Read a mask with its place in the scanner's whole grid: what the file stores, not 0 where the mask is.
 
     Parameters
     ----------
     path : str or Path
         As for `read_mask`.
 
-    Returns
-    -------
-    (z, y, x) bool
-        The mask.
-    (z, y, x) mm
-        Edge lengths of a voxel.
-    (z, y, x) int
-        Where its first voxel lies in the whole grid; zeros where the format does not tell.
-
     Raises
     ------
     ScanError
-        As `read_mask`.
+        As `read_mask`, and for a scan in place of a mask: more numbers than a mask has labels.
     """
-    stored = read_stored(Path(path))
-    return np.asarray(stored.voxels != 0), stored.voxel_mm, stored.position
+    stored = read_stored(Path(path), unusual=True)
+    if (
+        stored.voxels.dtype.itemsize > 1
+        and len(np.unique(stored.voxels[:: max(len(stored.voxels) // 8, 1)])) > MOST_LABELS
+    ):
+        raise ScanError(
+            f"{path} holds a scan and no mask: its voxels have more than {MOST_LABELS} values; give the contour."
+        )
+    return stored

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.folder import write_whole
-from deepqct.scans.formats import SCANNER_CODES, SITE_CODES, ScanError
 from deepqct.scans.scan import Scan
+from deepqct.scans.stored import SITE_CODES, ScanError
 
 _SITE_CODES = {place: code for code, place in SITE_CODES.items()}
-_SCANNER_TYPES = {name: code for code, name in SCANNER_CODES.items()}
+_SCANNER_TYPES = {"XtremeCT": 9, "XtremeCT II": 9}  # one code for both
 # The calibration that scans without one of their own are written with; a typical one of an XtremeCT II.
 MU_SCALING = 8192
 SLOPE, INTERCEPT = 1603.51904, -391.209015
+_TUBE_V = {"XtremeCT": 60_000, "XtremeCT II": 68_000}
 _BLOCK = 512  # bytes of an ISQ's header are counted in these
 _DICOM_ROOT = "1.2.826.0.1.3680043.10.1561"  # of made-up series; the numbers stand for nothing
 
@@ -55,6 +56,7 @@ def write_image(path: Path, scan: Scan) -> Path:
 
     image = SimpleITK.GetImageFromArray(scan.density)
     image.SetSpacing(scan.voxel_mm[::-1])
+    image.SetOrigin(scan.origin_mm[::-1])
     with write_whole(path) as part:
         SimpleITK.WriteImage(image, str(part))
     return path
@@ -115,11 +117,10 @@ def write_aim(path: Path, scan: Scan) -> Path:
     z, y, x = scan.voxel_mm
     log = {
         "Created by": "deepqct",
-        "Orig-ISQ-Dim-p": list(scan.native.shape[::-1]),
+        "Orig-ISQ-Dim-p": [*(scan.grid or scan.native.shape[1:])[::-1], scan.native.shape[0]],
         "Site": _SITE_CODES.get((str(scan.site), str(scan.side)), 0),
         **({"Scanner type": _SCANNER_TYPES[scan.scanner]} if scan.scanner in _SCANNER_TYPES else {}),
-        "Energy [V]": 68000,
-        "Intensity [uA]": 1470,
+        **({"Energy [V]": _TUBE_V[scan.scanner]} if scan.scanner in _TUBE_V else {}),
         "Mu_Scaling": MU_SCALING,
         "Calib. default unit type": "2 (Density)",
         "Density: unit": "mg HA/ccm",
@@ -185,7 +186,7 @@ def write_isq(path: Path, scan: Scan) -> Path:
         80: (int(scan.native.min()), int(scan.native.max()), MU_SCALING),
         104: (_SCANNER_TYPES.get(str(scan.scanner), 0),),
         116: (site,),
-        168: (68000, 1470),
+        168: (_TUBE_V.get(str(scan.scanner), 0),),
         508: (4,),
     }.items():
         struct.pack_into(f"<{len(values)}i", header, at, *values)
@@ -246,7 +247,7 @@ def write_dicom(folder: Path, scan: Scan) -> Path:
 
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
-    z_mm, y_mm, x_mm = scan.voxel_mm
+    (z_mm, y_mm, x_mm), (z0, y0, x0) = scan.voxel_mm, scan.origin_mm
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -254,9 +255,10 @@ def write_dicom(folder: Path, scan: Scan) -> Path:
         image = SimpleITK.GetImageFromArray(np.clip(np.rint(density), -32768, 32767).astype(np.int16))
         image.SetSpacing((x_mm, y_mm))
         for tag, value in {
-            "0008|0060": "CT", "0020|000d": f"{_DICOM_ROOT}.1", "0020|000e": f"{_DICOM_ROOT}.2",
-            "0008|0018": f"{_DICOM_ROOT}.3.{z + 1}", "0020|0013": str(z + 1), "0018|0050": f"{z_mm:.6g}",
-            "0020|0032": f"0\\0\\{z * z_mm:.6g}", "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0008|0060": "CT", "0008|0012": "20000101", "0008|0013": "000000", "0020|000d": f"{_DICOM_ROOT}.1",
+            "0020|000e": f"{_DICOM_ROOT}.2", "0008|0018": f"{_DICOM_ROOT}.3.{z + 1}", "0020|0013": str(z + 1),
+            "0018|0050": f"{z_mm:.6g}", "0020|0032": f"{x0:.6g}\\{y0:.6g}\\{z0 + z * z_mm:.6g}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
         }.items():  # fmt: skip
             image.SetMetaData(tag, value)
         writer.SetFileName(str(part / f"{z:04d}.dcm"))

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from deepqct.terms import SITES
 from deepqct.virtual.outlines import WIDER_A_MM, Outline, draw_outline, widened
 from deepqct.virtual.steering import Aim, aim_of
 from deepqct.virtual.trabeculae import bone_fraction, draw_waves
-from deepqct.work import each_slice
+from deepqct.work import compiled, each_slice
 
 Field = NDArray[np.float32]
 
@@ -246,7 +245,7 @@ def _canals(
     return np.column_stack([first, first + _CANAL_LENGTH_MM, start, tilt[:, None] * tangent, radius])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _bore(canals: Any, z_mm: Any, y0: Any, x0: Any, voxel: Any, cortex: Any) -> None:
     """Bore the canals that pass a slice into its cortex."""
     ny, nx = cortex.shape

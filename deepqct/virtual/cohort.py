@@ -222,7 +222,7 @@ def new_cohort(
     ]
     write = partial(_write_scan, cohort=cohort, voxel_mm=voxel_mm, slices=slices, seed=seed)
     there = len(scans) - len(todo)
-    for made, _ in enumerate(side_by_side(write, todo, workers=workers), start=1):
+    for made, _ in enumerate(side_by_side(write, todo, workers=workers if workers > 1 else 0), start=1):
         if progress is not None:
             progress(there + made, len(scans))
     shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
+
+from deepqct.work import compiled
 
 Field = NDArray[np.float32]
 
@@ -124,7 +125,7 @@ def _filtered(band: Field, *, size: tuple[int, ...], shape: tuple[int, ...], rng
     return np.asarray(field / field.std(), np.float32)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _at(field: Any, z: Any, y: Any, x: Any) -> Any:
     """Value of a field at a point between its grid points, by linear interpolation."""
     i, j, k = int(z), int(y), int(x)
@@ -136,7 +137,7 @@ def _at(field: Any, z: Any, y: Any, x: Any) -> Any:
     return top * (1 - a) + low * a
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def bone_fraction(
     z: Any, depth: Any, sheets: Any, patches: Any, ratio: Any, step: Any, voxel: Any,
     thickness: Any, reach: Any, deepest: Any, patchiness: Any, out: Any,

@@ -21,7 +21,7 @@ from deepqct.plots.style import mark_virtual
 from deepqct.plots.women import map_points
 from deepqct.run_tables import run_outcome, virtual_of
 from deepqct.terms import BONES
-from deepqct.widgets.pictures import figure_bytes, image_widget, picture_bytes
+from deepqct.widgets.pictures import Faults, figure_bytes, image_widget, picture_bytes
 from deepqct.widgets.slices import SliceViewer
 
 _DPI = 90
@@ -80,15 +80,16 @@ class Explorer(widgets.VBox):
         self.save = widgets.Button(description="Save selection", disabled=True)
         self.scan_place = widgets.VBox()
         self.selection: list[str] = []
-        self.pictures = WomenPictures(pick=self._pick, select=self.select)
+        told = Faults(self.selected).told
+        self.pictures = WomenPictures(pick=told(self._pick), select=told(self.select))
         for control, act in (
             (self.model, self._change_model),
             (self.threshold, self._change_threshold),
             (self.patient, self._show),
             (self.bone, self._show_bone),
         ):
-            control.observe(act, names="value")
-        self.save.on_click(self._save)
+            control.observe(told(act), names="value")
+        self.save.on_click(told(self._save))
         row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
         super().__init__(
             [

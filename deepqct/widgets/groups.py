@@ -11,7 +11,7 @@ import pandas as pd
 from deepqct import plots
 from deepqct.groups.find import find_groups, named, verdict, z_means
 from deepqct.groups.methods import METHODS
-from deepqct.widgets.pictures import figure_bytes, image_widget
+from deepqct.widgets.pictures import Faults, figure_bytes, image_widget
 
 _DRAWS = 99  # random clouds of the test; few, since someone waits
 
@@ -88,8 +88,9 @@ def group_explorer(
             image.value = figure_bytes(axes, virtual=virtual)
         said.value = f"<p>{escape(verdict(groups))}</p>"
 
+    told = Faults(said).told
     for control in (number, method, chosen):
-        control.observe(follow, names="value")
+        control.observe(told(follow), names="value")
     follow()
     row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
     shown = widgets.HBox(pictures, layout=row)

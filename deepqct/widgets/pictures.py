@@ -1,7 +1,9 @@
-"""What widgets share: images at their own size, and pictures and figures as bytes."""
+"""What widgets share: images at their own size, pictures and figures as bytes, and errors that are seen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from html import escape
 from io import BytesIO
 from typing import Any
 
@@ -92,3 +94,59 @@ def figure_bytes(axes: Any, *, virtual: bool, dpi: int = 80) -> bytes:
     figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight")
     plt.close(figure)
     return drawn.getvalue()
+
+
+class Faults:
+    """Shows what goes wrong after a click as one sentence at the head of a text; ipywidgets itself tells nobody.
+
+    Parameters
+    ----------
+    place : ipywidgets.HTML
+        The text; the sentence goes away with the next click that works.
+
+    Examples
+    --------
+    >>> import ipywidgets
+    >>> from deepqct.widgets.pictures import Faults
+    >>> def save(_):
+    ...     raise OSError("The disk is full; free space on it.")
+    >>> button, said = ipywidgets.Button(), ipywidgets.HTML("<p>3 selected</p>")
+    >>> button.on_click(Faults(said).told(save))
+    >>> button.click()
+    >>> said.value
+    '<p><strong>The disk is full; free space on it.</strong></p><p>3 selected</p>'
+    """
+
+    def __init__(self, place: widgets.HTML) -> None:
+        self._place, self._shown, self._within = place, "", False
+
+    def told(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback that does `act` and shows its error.
+
+        Parameters
+        ----------
+        act : callable
+            What a click or a changed value does. An error that nobody foresaw is shown and raised, for the log.
+        """
+
+        def follow(*given: Any, **named: Any) -> None:
+            if self._within:  # a value that another callback sets: its error ends that one too
+                act(*given, **named)
+                return
+            self._place.value = self._place.value.removeprefix(self._shown)
+            self._shown, self._within = "", True
+            try:
+                act(*given, **named)
+            except (OSError, ValueError) as error:
+                self._show(str(error))
+            except Exception as error:
+                self._show(f"This did not work ({type(error).__name__}: {error}).")
+                raise
+            finally:
+                self._within = False
+
+        return follow
+
+    def _show(self, sentence: str) -> None:
+        self._shown = f"<p><strong>{escape(sentence)}</strong></p>"
+        self._place.value = self._shown + self._place.value

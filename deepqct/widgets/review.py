@@ -8,10 +8,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from deepqct.cohort.check import Cohort, scan_of
+from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.reviews import GRADES, decide, read_reviews, standing, still_open
+from deepqct.cohort.scan_files import scan_of
 from deepqct.folder import Run, read_table
-from deepqct.scans.formats import ScanError
+from deepqct.scans.stored import ScanError
+from deepqct.widgets.pictures import Faults
 from deepqct.widgets.slices import SliceViewer
 
 KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip"} | {
@@ -23,7 +25,8 @@ class ReviewPanel(widgets.VBox):
     """A widget to accept or reject scan after scan, with motion grade and remark, by button or key.
 
     It starts at the first scan that the reader has not judged yet, and never shows the outcome. Keys are typed into the
-    field "Keys": a accept, r reject, 1 to 5 motion grade, u undo, s skip.
+    field "Keys": a accept, r reject, 1 to 5 motion grade, u undo, s skip. A decision that cannot be written is said to be
+    so, and its scan stays.
 
     Parameters
     ----------
@@ -68,15 +71,16 @@ class ReviewPanel(widgets.VBox):
             for word, style in (("Accept", "success"), ("Reject", "danger"), ("Undo", ""), ("Skip", ""))
         )
         self.said, self.scan_place = widgets.HTML(), widgets.Box()
+        told = Faults(self.said).told
         for button, act in (
             (self.accept, lambda _: self._decide("accept")),
             (self.reject, lambda _: self._decide("reject")),
             (self.undo, lambda _: self._take_back()),
             (self.skip, lambda _: self._skip()),
         ):
-            button.on_click(act)
-        self.key_field.observe(self._key, names="value")
-        self.reviewer.observe(lambda _: self.go_on(), names="value")
+            button.on_click(told(act))
+        self.key_field.observe(told(self._key), names="value")
+        self.reviewer.observe(told(lambda _: self.go_on()), names="value")
         buttons = widgets.HBox([self.accept, self.reject, self.undo, self.skip, self.key_field])
         super().__init__([self.reviewer, self.said, self.scan_place, self.grade, self.remark, buttons])
         self.go_on()

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from deepqct.scans.scan import Scan
-from deepqct.widgets.pictures import image_widget, picture_bytes
+from deepqct.widgets.pictures import Faults, image_widget, picture_bytes
 
 # Density windows in mgHA/cm³; our choice. None: the range of the slice's densities.
 WINDOWS: dict[str, tuple[float, float] | None] = {"bone": (-400.0, 1400.0), "trabecular": (-200.0, 700.0), "full": None}
@@ -233,15 +233,16 @@ class SliceViewer(widgets.VBox):
         self.outlines = widgets.Checkbox(value=True, description="Compartments")
         self.cross = widgets.Checkbox(value=True, description="Cross")
         self._size, self._virtual, self._still = size, virtual, False
+        told = Faults(self.under).told
         for plane, image in self.planes.items():
             mouse = Event(
                 source=image, watched_events=["click", "wheel", "mousemove"], prevent_default_action=True, wait=_WAIT_MS
             )
-            mouse.on_dom_event(partial(self.mouse, plane=plane))
+            mouse.on_dom_event(told(partial(self.mouse, plane=plane)))
         self.show(scan, labels=labels)
         for control in (self.z, self.y, self.x, self.level, self.width, self.outlines, self.cross):
-            control.observe(self._draw, names="value")
-        self.preset.observe(self._take_preset, names="value")
+            control.observe(told(self._draw), names="value")
+        self.preset.observe(told(self._take_preset), names="value")
         controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width,
                                  widgets.HBox([self.outlines, self.cross])])  # fmt: skip
         beside = widgets.VBox([self.histogram, self.read_out, self.under])

@@ -63,7 +63,7 @@ def one(task: tuple[int, str, bool]) -> list[dict[str, Any]]:
         return [{"number": number, "bone": bone, "flags": [str(error)]} for bone in SITES[site]]
     rows = []
     for name, bone in bones.items():
-        flags = [*bone.flags, *flags_of_scores(motion_score(bone), np.nan)]
+        flags = [*bone.flags, *flags_of_scores(motion_score(bone), np.nan)[0]]
         drawn = {f"drawn {index}": woman[f"{name} {index}"] for index in SHOWN}
         rows.append({"number": number, "bone": name, "flags": flags, **drawn, **measure(bone)})
     return rows

@@ -1,0 +1,66 @@
+"""A checked cohort: its tables, its data dictionary, and what is rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+class CohortError(ValueError):
+    """A cohort folder that cannot be used as it is; the message names every fault.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.load_cohort("/nowhere")
+    Traceback (most recent call last):
+    deepqct.cohort.cohort.CohortError: /nowhere is not a folder; give the cohort folder, ...
+    """
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort whose tables were checked; `load_cohort` makes it.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    participants : DataFrame
+        One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1.
+    scans : DataFrame
+        One row a scan: participant_id, site, side, file; perhaps motion_grade; perhaps unit, ``density`` for a file
+        without a calibration of its own whose numbers are mgHA/cm³.
+    dictionary : dict
+        The data dictionary of participants.json, completed: each column has a description and a role.
+    outcome : str
+        The name of the target column.
+    contours, scanner_indices : DataFrame or None
+        The tables of what the scanner's own software made, where the folder has them (scanner_tables.py).
+    rejected : frozenset of (str, str)
+        Scans (participant_id, site) that a reader rejected (reviews.py).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> len(cohort.participants), len(cohort.scans), cohort.outcome, cohort.virtual["scenario"]
+    (12, 24, 'fracture', 'deepqct-like')
+    """
+
+    folder: Path
+    participants: pd.DataFrame
+    scans: pd.DataFrame
+    dictionary: dict[str, Any]
+    outcome: str
+    contours: pd.DataFrame | None = None
+    scanner_indices: pd.DataFrame | None = None
+    rejected: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def virtual(self) -> dict[str, Any] | None:
+        """Scenario and attainable AUC of a virtual cohort; None for real patients."""
+        return self.dictionary.get("virtual")

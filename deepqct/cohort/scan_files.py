@@ -1,0 +1,218 @@
+"""The scans of a cohort: where each file lies, what its header says, and how one is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from numpy.typing import NDArray
+
+from deepqct.cohort.cohort import Cohort
+from deepqct.cohort.hints import is_there, leaves_folder, missing_files, unlisted_ids
+from deepqct.cohort.twice import Named, copied, named_twice
+from deepqct.cohort.typed import validate
+from deepqct.scans.formats import may_be_calibrated, read_head
+from deepqct.scans.scan import Scan, read_scan
+from deepqct.scans.stored import ScanError
+from deepqct.terms import SITES
+
+
+def check_scans(table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str]) -> pd.DataFrame | None:
+    """The scans table with numbers as numbers; each fault is appended to `faults` with its row."""
+    schema = pa.DataFrameSchema(
+        {
+            "participant_id": pa.Column(str),
+            "site": pa.Column(str, pa.Check.isin(list(SITES))),
+            "side": pa.Column(str, pa.Check.isin(["left", "right"])),
+            "file": pa.Column(str, unique=True, report_duplicates="exclude_first"),
+            "unit": pa.Column(str, pa.Check.isin(["density"]), nullable=True, required=False),
+            "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
+        }
+    )
+    typed = validate(table, schema, file="scans.tsv", outcome=None, faults=faults)
+    unlisted = {} if known is None else unlisted_ids(table["participant_id"], known)
+    missing = missing_files(table["file"], folder)
+    there: list[Named] = []
+    for row, scan in zip(table.index + 2, table.to_dict("records"), strict=True):
+        person, file = scan["participant_id"], scan["file"]
+        if person in unlisted:
+            mend = unlisted[person] or "add her there or remove the row."
+            faults.append(f"scans.tsv, row {row}: {person!r} is not in participants.tsv; {mend}")
+        if not isinstance(file, str):
+            continue
+        if leaves_folder(file):
+            faults.append(
+                f"scans.tsv, row {row} ({person}): file {file!r} leaves the cohort folder; give a path within it."
+            )
+            continue
+        if file in missing:
+            mend = missing[file] or "copy the scan there or remove the row."
+            faults.append(f"scans.tsv, row {row} ({person}): {file} does not exist; {mend}")
+            continue
+        there.append(Named(int(row), person, file, folder / file))
+        if (calibrated := may_be_calibrated(folder / file)) is None:
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} is no AIM, ISQ, DICOM, NIfTI, MHA or NRRD by name; convert it."
+            )
+        elif not calibrated and scan.get("unit") != "density":
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} has no calibration of its own; write density into the column "
+                "unit if its numbers are mgHA/cm³."
+            )
+    faults += named_twice(there)
+    repeated = table[table.duplicated(["participant_id", "site"], keep="first")]
+    for row, scan in zip(repeated.index + 2, repeated.to_dict("records"), strict=True):
+        faults.append(
+            f"scans.tsv, row {row} ({scan['participant_id']}): a second {scan['site']} scan; "
+            "keep one scan a site and patient."
+        )
+    return typed
+
+
+def check_heads(cohort: Cohort) -> list[str]:
+    """Read the header of every scan, and say which scans could not be curated: cut off, no calibration, another site.
+
+    A scan that is, byte for byte, the scan of an earlier row is a fault too, since one woman would be in two folds.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+
+    Returns
+    -------
+    list of str
+        One sentence a fault: row of scans.tsv, patient, file, what to do.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> swapped = replace(cohort, scans=cohort.scans.head(1).assign(site="ankle"))
+    >>> print(*dq.cohort.check_heads(swapped))
+    scans.tsv, row 2 (sub-0001): scans/sub-0001_wrist.AIM is a scan of the wrist, not of the ankle; correct site.
+    """
+    faults = []
+    for row, scan in enumerate(cohort.scans.to_dict("records"), start=2):
+        path, where = cohort.folder / scan["file"], f"scans.tsv, row {row} ({scan['participant_id']})"
+        try:
+            head = read_head(path)
+        except ScanError as error:
+            faults.append(f"{where}: {str(error).replace(str(path), scan['file'])}")
+            continue
+        stated = scan.get("unit") == "density"
+        if head.site not in (None, scan["site"]):
+            faults.append(
+                f"{where}: {scan['file']} is a scan of the {head.site}, not of the {scan['site']}; correct site."
+            )
+        if head.mask and not stated:
+            faults.append(
+                f"{where}: {scan['file']} holds voxels of 8 bits or fewer, as masks do; give the scan itself."
+            )
+        elif may_be_calibrated(path) and (head.calibration is None) is not stated:
+            mend = (
+                "leave its unit empty" if stated else "write density into the column unit if its numbers are mgHA/cm³"
+            )
+            has = "a" if stated else "no"
+            faults.append(f"{where}: {scan['file']} has {has} calibration of its own; {mend}.")
+    return faults + one_scan_twice(cohort)
+
+
+def one_scan_twice(cohort: Cohort) -> list[str]:
+    """Say which rows of scans.tsv name one scan: the same file by two names, or a copy of it, byte for byte.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+
+    Returns
+    -------
+    list of str
+        One sentence a fault, with both rows; what cannot be read is passed over.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import deepqct as dq
+    >>> from deepqct.cohort.scan_files import one_scan_twice
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> scans = cohort.scans.head(3).assign(file=["scans/sub-0001_wrist.AIM", "./scans/sub-0001_wrist.AIM", "none.AIM"])
+    >>> print(*one_scan_twice(replace(cohort, scans=scans)))
+    scans.tsv, row 3 (sub-0001): ./scans/sub-0001_wrist.AIM is the same scan on disk as scans/sub-0001_wrist.AIM of row 2
+    (sub-0001); name each scan in one row only.
+    """
+    named = [
+        Named(row, person, file, cohort.folder / file)
+        for row, (person, file) in enumerate(
+            cohort.scans[["participant_id", "file"]].itertuples(index=False, name=None), start=2
+        )
+        if is_there(cohort.folder / file)
+    ]
+    return named_twice(named) or copied(named)
+
+
+def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
+    """Read the scans that some rows of scans.tsv name.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    scans : DataFrame
+        Rows of the cohort's table of scans: participant_id, site, file, perhaps unit.
+
+    Returns
+    -------
+    dict of str to (z, y, x) float32, mgHA/cm³
+        The density of each scan, by patient and site, such as ``"sub-0001 wrist"``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> densities = dq.cohort.read_scans(cohort.folder, cohort.scans.head(2))
+    >>> {name: density.shape for name, density in densities.items()}
+    {'sub-0001 wrist': (6, 120, 187), 'sub-0001 ankle': (6, 153, 220)}
+    """
+    return {f"{row['participant_id']} {row['site']}": _read_row(folder, row).density for _, row in scans.iterrows()}
+
+
+def scan_of(folder: Path, scans: pd.DataFrame, *, participant_id: str, site: str) -> Scan:
+    """Read one scan of a cohort, with the unit that scans.tsv states for it.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    scans : DataFrame
+        The cohort's table of scans: participant_id, site, file, perhaps unit.
+    participant_id, site : str
+        The patient, and wrist or ankle.
+
+    Raises
+    ------
+    ScanError
+        If scans.tsv has no such scan, or the file cannot be read.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> scan = dq.cohort.scan_of(cohort.folder, cohort.scans, participant_id="sub-0002", site="wrist")
+    >>> scan.site, scan.side, scan.density.shape[0]
+    ('wrist', 'right', 6)
+    """
+    rows = scans[(scans["participant_id"] == participant_id) & (scans["site"] == site)]
+    if rows.empty:
+        raise ScanError(f"scans.tsv has no {site} of {participant_id}; use a patient and a site that it lists.")
+    return _read_row(folder, rows.iloc[0])
+
+
+def _read_row(folder: Path, row: pd.Series) -> Scan:
+    """The scan of one row of scans.tsv."""
+    unit = row.get("unit")
+    return read_scan(folder / row["file"], unit=unit if isinstance(unit, str) else None)

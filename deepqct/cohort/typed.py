@@ -1,0 +1,70 @@
+"""Tables typed and checked value by value: every value that cannot be is one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pandera.errors
+import pandera.pandas as pa
+
+from deepqct.cohort.tsv import decimal_commas
+from deepqct.terms import BINARY, KNOWN, SITES
+
+
+def validate(
+    table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, outcome: str | None, faults: list[str]
+) -> pd.DataFrame | None:
+    """The table with its numbers as numbers; None if a value fails, and then `faults` has one sentence for each."""
+    typed = table.copy()
+    said = set()
+    for name, column in schema.columns.items():
+        if name in table.columns and column.dtype.type == np.float64:
+            typed[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+            commas, sentence = decimal_commas(table, name, file=file)
+            said |= {(row, name) for row in commas}
+            faults += sentence
+            for row in np.flatnonzero(table[name].notna() & typed[name].isna()):
+                if (int(row), name) not in said:
+                    said.add((int(row), name))
+                    faults.append(_sentence(table, file, int(row), name, "number", outcome))
+    try:
+        schema.validate(typed, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        for name, check, row in errors.failure_cases[["column", "check", "index"]].itertuples(index=False):
+            if (int(row), name) not in said:
+                said.add((int(row), name))
+                faults.append(_sentence(table, file, int(row), name, str(check), outcome))
+    return None if said else typed
+
+
+def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str, outcome: str | None) -> str:
+    """One fault as one sentence: what, where, what to do."""
+    value = table[column].iloc[row]
+    person = table["participant_id"].iloc[row]
+    where = f"{file}, row {row + 2}" + (
+        f" ({person})" if isinstance(person, str) and column != "participant_id" else ""
+    )
+    if pd.isna(value):
+        mend = "enter 0 or 1, or remove the patient" if column == outcome else "fill it in"
+        return f"{where}: {column} is missing; {mend}."
+    if check == "field_uniqueness":
+        first = int(np.flatnonzero(table[column] == value)[0]) + 2
+        return f"{where}: {column} {value!r} stands already in row {first}; keep one row each."
+    mend = "correct it" if column in ("participant_id", "site", "side", outcome) else "correct it or leave it empty"
+    if check == "number":
+        return f"{where}: {column} is {value!r}, not a number; {mend}."
+    if column == "participant_id":
+        return (
+            f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens, or stands for a "
+            f"missing value; {mend}."
+        )
+    if column in KNOWN and column not in BINARY and column != outcome:
+        _, low, high, unit, _ = KNOWN[column]
+        return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."
+    allowed = {
+        "site": ", ".join(SITES),
+        "side": "left, right",
+        "motion_grade": "1 to 5",
+        "unit": "density (for files without a calibration)",
+    }.get(column, "0, 1")
+    return f"{where}: {column} is {value!r}, not one of {allowed}; {mend}."

@@ -1,0 +1,329 @@
+"""Scanco's own files: AIM (versions 020 and 030), ISQ, GOBJ.
+
+Headers are read here, byte by byte, before any library sees the file: what they promise is held against the file's length,
+and letters of any encoding in names do no harm. AIM and ISQ carry their calibration: density = native / Mu_Scaling × slope
++ intercept, in mgHA/cm³.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepqct.scans.stored import Head, ScanError, Stored, check_calibration, check_voxel, generation, site_of
+
+_BLOCK = 512  # bytes; an ISQ counts its header in these
+_AGAIN = "copy it again from the scanner"
+# Type codes of an AIM that are plain numbers: what they are. Float is IEEE in version 030 and where ITK wrote it.
+_PLAIN = {0x20002: "<i2", 0x10001: "i1", 0x160001: "u1", 0x30004: "<i4", 0x1A0004: "<f4"}
+_MASKS = {0x10001, 0x160001, 0x150001, 0x60003, 0x80002}  # chars, plain or compressed, and bits
+_COMPRESSED = {0x150001, 0x60003, 0x80002}
+_LOGGED = (
+    "Mu_Scaling",
+    "Density: slope",
+    "Density: intercept",
+    "Site",
+    "Scanner type",
+    "Orig-ISQ-Dim-p",
+    "Energy [V]",
+)  # lines of a processing log that are read
+_MOST_PER_BYTE = 2048  # voxels that a byte of a compressed mask can stand for: runs of 255 bytes of 8 bits
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """The header of an AIM; positions and sizes as (x, y, z)."""
+
+    kind: int
+    version: int
+    position: tuple[int, ...]
+    dimensions: tuple[int, ...]
+    margin: tuple[int, ...]  # voxels at each side that are no part of the image
+    edges_mm: tuple[float, ...]
+    log: dict[str, str]
+    data: int  # where its voxels begin
+    length: int  # their bytes
+
+
+def read_aim_head(path: Path, *, unusual: bool = False) -> Head:
+    """Read what the header of an AIM says.
+
+    Raises
+    ------
+    ScanError
+        If it is cut off, is none, or states what cannot be.
+    """
+    aim = _aim(path, unusual=unusual)
+    x, y, z = aim.edges_mm
+    return Head(
+        (z, y, x), _aim_calibration(aim, path, unusual=unusual), *site_of(_whole(aim.log, "Site")), aim.kind in _MASKS
+    )
+
+
+def read_aim(path: Path, *, unusual: bool = False) -> Stored:
+    """Read an AIM with its voxels.
+
+    Raises
+    ------
+    ScanError
+        As `read_aim_head`, and for a type of voxels that is not read.
+    """
+    aim = _aim(path, unusual=unusual)
+    shape = tuple(aim.dimensions[::-1])
+    plain = _PLAIN.get(aim.kind) or ("<f4" if aim.kind == 0x40004 and aim.version == 30 else None)
+    if plain is not None:
+        voxels: NDArray[Any] = np.fromfile(path, plain, count=math.prod(shape), offset=aim.data).reshape(shape)
+    else:
+        voxels = _by_library(path, aim).reshape(shape)
+    inside = tuple(slice(m, n - m) for m, n in zip(aim.margin[::-1], shape, strict=True))
+    voxels = voxels[inside]
+    (x, y, z), code = aim.edges_mm, _whole(aim.log, "Scanner type")
+    grid = [int(n) for n in _numbers(aim.log, "Orig-ISQ-Dim-p") if math.isfinite(n)]
+    tube = _numbers(aim.log, "Energy [V]")
+    scanner = generation(
+        voxel_mm=x, grid=grid[0] if grid else None, tube_v=tube[0] if tube else None, code=code
+    )  # fmt: skip
+    first = [(p + m) * edge for p, m, edge in zip(aim.position, aim.margin, aim.edges_mm, strict=True)]
+    return Stored(
+        voxels, _aim_calibration(aim, path, unusual=unusual), (z, y, x), *site_of(_whole(aim.log, "Site")), scanner,
+        (first[2], first[1], first[0]), (grid[1], grid[0]) if len(grid) > 1 else None,
+    )  # fmt: skip
+
+
+def _aim(path: Path, *, unusual: bool) -> _Aim:
+    """The header of an AIM that is as long as it says."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(284)
+        if start.startswith(b"\x14\0\0\0\x8c\0\0\0") and len(start) >= 160:
+            blocks, first, version = struct.unpack("<5i", start[:20]), 20, 20
+            kind, *numbers = struct.unpack("<i21i", start[40:128])
+            edges = [_vax_float(start[at : at + 4]) for at in (128, 132, 136)]
+        elif start.startswith(b"AIMDATA_V030") and len(start) >= 280:
+            blocks, first, version = struct.unpack("<5q", start[16:56]), 56, 30
+            kind, *numbers = struct.unpack("<i21q", start[68:240])
+            edges = [nm / 1e6 for nm in struct.unpack("<3q", start[240:264])]
+        else:
+            raise ScanError(f"{path} does not begin like an AIM; export it again from the scanner as AIM.")
+        _, struct_bytes, log_bytes, length, _ = blocks
+        log_at = first + struct_bytes
+        data = log_at + log_bytes
+        if min(blocks) < 0 or data > size:
+            raise ScanError(f"{path} ends before its first slice; {_AGAIN}.")
+        file.seek(log_at)
+        log = _log(file.read(log_bytes))
+    position, dimensions, margin = numbers[:3], numbers[3:6], numbers[6:9]
+    _check_dimensions(dimensions, path)
+    if any(m < 0 or 2 * m >= n for m, n in zip(margin, dimensions, strict=True)):
+        raise ScanError(f"{path} states a margin of {margin} voxels around {dimensions}; {_AGAIN}.")
+    check_voxel(tuple(edges), path, unusual=unusual)
+    voxels, each = math.prod(dimensions), kind & 0xFFFF
+    if data + length > size:
+        whole = (size - data) * dimensions[2] // length
+        raise ScanError(f"{path} ends after {whole} of {dimensions[2]} slices; {_AGAIN}.")
+    if kind not in _COMPRESSED and each in (1, 2, 4) and length != voxels * each:
+        whole = length // max(dimensions[0] * dimensions[1] * each, 1)
+        raise ScanError(f"{path} holds {whole} of {dimensions[2]} slices by its own header; {_AGAIN}.")
+    if kind in _COMPRESSED and voxels > length * _MOST_PER_BYTE:
+        raise ScanError(f"{path} states {dimensions} voxels, more than its {length} bytes can hold; {_AGAIN}.")
+    return _Aim(
+        kind, version, tuple(position), tuple(dimensions), tuple(margin), tuple(edges), log, data, length
+    )  # fmt: skip
+
+
+def _by_library(path: Path, aim: _Aim) -> NDArray[Any]:
+    """The voxels of a compressed AIM, or of a type that is not plain."""
+    import py_aimio
+
+    try:
+        voxels, _ = py_aimio.read_aim(str(path))
+    except (RuntimeError, OSError, ValueError, IndexError, MemoryError) as error:
+        raise ScanError(
+            f"{path} holds voxels of type {aim.kind:#x}, which could not be read; save it as 16-bit AIM (short)."
+        ) from error
+    if voxels.size != math.prod(aim.dimensions):
+        raise ScanError(f"{path} holds {voxels.size} of {math.prod(aim.dimensions)} voxels; {_AGAIN}.")
+    return np.asarray(voxels)
+
+
+def _aim_calibration(aim: _Aim, path: Path, *, unusual: bool) -> tuple[float, float] | None:
+    """Slope and intercept of an AIM's log; None if it has none, or for a mask, whose numbers mean nothing."""
+    fields = [_numbers(aim.log, name) for name in ("Mu_Scaling", "Density: slope", "Density: intercept")]
+    if aim.kind in _MASKS or not all(fields):
+        return None
+    return _calibration(*(field[0] for field in fields), path=path, unusual=unusual)
+
+
+def _calibration(
+    scaling: float, slope: float, intercept: float, *, path: Path, unusual: bool
+) -> tuple[float, float]:  # fmt: skip
+    """Slope and intercept from native numbers to mgHA/cm³, checked."""
+    found = (slope / scaling if scaling else math.nan, intercept)
+    if not scaling > 0 or not slope > 0:
+        raise ScanError(
+            f"{path} has Mu_Scaling {scaling:g} and slope {slope:g}, which must be above 0; export it again."
+        )
+    check_calibration(found, path, unusual=unusual)
+    return found
+
+
+def _log(data: bytes) -> dict[str, str]:
+    """The technical lines of an AIM's processing log; letters of any encoding in the others do no harm."""
+    lines = data.decode("latin-1").splitlines()
+    return {name: line.removeprefix(name).strip() for line in lines for name in _LOGGED if line.startswith(f"{name} ")}
+
+
+def _numbers(log: dict[str, str], name: str) -> list[float]:
+    """The numbers of one line of a log; none where it is absent or holds other things."""
+    try:
+        return [float(part) for part in log.get(name, "").split()]
+    except ValueError:
+        return []
+
+
+def _whole(log: dict[str, str], name: str) -> int | None:
+    """The whole number of one line of a log."""
+    numbers = _numbers(log, name)
+    return int(numbers[0]) if numbers and math.isfinite(numbers[0]) else None
+
+
+@dataclass(frozen=True)
+class _Isq:
+    """The header of an ISQ; sizes as (x, y, z)."""
+
+    dimensions: tuple[int, ...]
+    edges_mm: tuple[float, ...]
+    mu_scaling: int
+    scanner: int
+    site: int
+    tube_v: int
+    data: int  # where its voxels begin
+    density: tuple[float, float] | None  # slope and intercept of the extended header
+
+
+def read_isq_head(path: Path, *, unusual: bool = False) -> Head:
+    """What an ISQ says of itself.
+
+    Raises
+    ------
+    ScanError
+        If it is cut off, is none, or states what cannot be.
+    """
+    isq = _isq(path, unusual=unusual)
+    x, y, z = isq.edges_mm
+    return Head((z, y, x), _isq_calibration(isq, path, unusual=unusual), *site_of(isq.site))
+
+
+def read_isq(path: Path, *, unusual: bool = False) -> Stored:
+    """Read an ISQ, memory-mapped: a whole one is 1.8 GB.
+
+    Raises
+    ------
+    ScanError
+        As `read_isq_head`.
+    """
+    isq = _isq(path, unusual=unusual)
+    voxels = np.memmap(path, dtype="<i2", mode="r", offset=isq.data, shape=tuple(isq.dimensions[::-1]))
+    x, y, z = isq.edges_mm
+    width, height, _ = isq.dimensions
+    scanner = generation(voxel_mm=x, grid=width, tube_v=isq.tube_v or None, code=isq.scanner)
+    return Stored(
+        voxels, _isq_calibration(isq, path, unusual=unusual), (z, y, x), *site_of(isq.site), scanner,
+        grid=(height, width),
+    )  # fmt: skip
+
+
+def _isq(path: Path, *, unusual: bool) -> _Isq:
+    """The header of an ISQ of 16 bits that is as long as it says."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_BLOCK)
+        if not head.startswith(b"CTDATA-HEADER") or len(head) < _BLOCK:
+            raise ScanError(f"{path} does not begin like an ISQ; export it again from the scanner as ISQ.")
+        kind, dimensions = struct.unpack_from("<i", head, 16)[0], struct.unpack_from("<3i", head, 44)
+        micrometres, (blocks,) = struct.unpack_from("<3i", head, 56), struct.unpack_from("<i", head, 508)
+        if kind != 3:
+            raise ScanError(f"{path} is an ISQ of type {kind}, and only 16-bit ones are read; export it as AIM.")
+        _check_dimensions(dimensions, path)
+        data = (blocks + 1) * _BLOCK
+        if not _BLOCK <= data <= size:
+            raise ScanError(f"{path} says that its voxels begin at byte {data} of {size}; {_AGAIN}.")
+        whole = (size - data) // (2 * dimensions[0] * dimensions[1])
+        if whole < dimensions[2]:
+            raise ScanError(f"{path} ends after {whole} of {dimensions[2]} slices; {_AGAIN}.")
+        extended = file.read(min(data - _BLOCK, 64 * _BLOCK))
+    edges = tuple(um / n / 1000 for um, n in zip(micrometres, dimensions, strict=True))
+    check_voxel(edges, path, unusual=unusual)
+    scaling, scanner, site, tube = (struct.unpack_from("<i", head, at)[0] for at in (88, 104, 116, 168))
+    return _Isq(dimensions, edges, scaling, scanner, site, tube, data, _density_block(extended))
+
+
+def _density_block(extended: bytes) -> tuple[float, float] | None:
+    """Slope and intercept of the block "Calibration" of an ISQ's extended header, if its unit is a density."""
+    if extended[8:24] != b"MultiHeader     ":
+        return None
+    at = 2 * _BLOCK  # of the first block that is listed; the list itself takes one
+    for number in range(4):
+        name = extended[_BLOCK + number * 128 + 8 : _BLOCK + number * 128 + 24]
+        blocks = int.from_bytes(extended[_BLOCK + number * 128 + 24 : _BLOCK + number * 128 + 28], "little")
+        if name == b"Calibration     ":
+            block = extended[at : at + blocks * _BLOCK]
+            if len(block) < 2 * _BLOCK or b"HA" not in block[648:664]:
+                return None
+            return _vax_double(block[664:672]), _vax_double(block[672:680])
+        at += blocks * _BLOCK
+    return None
+
+
+def _isq_calibration(isq: _Isq, path: Path, *, unusual: bool) -> tuple[float, float] | None:
+    """Slope and intercept of an ISQ that states densities; None for another unit."""
+    return None if isq.density is None else _calibration(isq.mu_scaling, *isq.density, path=path, unusual=unusual)
+
+
+def read_gobj(path: Path, *, unusual: bool = False) -> Stored:
+    """Read contours of Scanco's, drawn as a mask of the box that holds them.
+
+    Raises
+    ------
+    ScanError
+        If it cannot be read.
+    """
+    import py_aimio
+
+    try:
+        voxels, header = py_aimio.read_gobj(path)
+        x, y, z = (float(edge) for edge in header["spacing"])
+        first = [float(p) * edge for p, edge in zip(header["position"], (x, y, z), strict=True)]
+    except (ValueError, OSError, IndexError, KeyError, TypeError, MemoryError, OverflowError, struct.error) as error:
+        raise ScanError(f"{path} cannot be read as a GOBJ; export the contours again.") from error
+    check_voxel((z, y, x), path, unusual=unusual)
+    return Stored(voxels, None, (z, y, x), origin_mm=(first[2], first[1], first[0]))
+
+
+def _check_dimensions(dimensions: Any, path: Path) -> None:
+    """Refuse sizes that no scan has."""
+    if not all(1 <= n <= 100_000 for n in dimensions):
+        stated = " × ".join(str(n) for n in dimensions)
+        raise ScanError(f"{path} states {stated} voxels; export it again from the scanner.")
+
+
+def _vax_float(data: bytes) -> float:
+    """A VAX F_floating number of four bytes, in which version 020 states its edges."""
+    low, high = struct.unpack("<2H", data)
+    bits = low << 16 | high
+    sign, exponent, fraction = bits >> 31, bits >> 23 & 0xFF, bits & 0x7FFFFF
+    return 0.0 if exponent == 0 else (-1.0 if sign else 1.0) * (0x800000 | fraction) * 2.0 ** (exponent - 152)
+
+
+def _vax_double(data: bytes) -> float:
+    """A VAX G_floating number of eight bytes, in which an ISQ states its calibration."""
+    bits = int.from_bytes(b"".join(data[at : at + 2][::-1] for at in (0, 2, 4, 6)), "big")
+    sign, exponent, fraction = bits >> 63, bits >> 52 & 0x7FF, bits & (1 << 52) - 1
+    value = 0.0 if exponent == 0 else ((1 << 52) | fraction) * 2.0 ** (exponent - 1077)
+    return -value if sign else value
