@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapes
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
-from deepqct.bones import axis_spacing, local_thickness
+from deepqct.bones import axis_spacing, local_thickness, medial_spheres
+from deepqct.bones.indices import trabecular_indices
 
 CUBE = (1.0, 1.0, 1.0)
 
@@ -17,15 +20,75 @@ def _mean_inside(mask, margin):
     return float(local_thickness(mask, voxel_mm=CUBE)[inner][mask[inner]].mean())
 
 
-@pytest.mark.parametrize("voxels", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("voxels", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_plates_of_even_and_odd_width_are_exact(voxels, axis):
-    """A distance between voxel centres gives 1, 3, 3, 5, 5 or 2, 4, 4, 6, 6 here."""
+    """A distance between voxel centres gives 1, 1, 3, 3, 5, 5 or 2, 2, 4, 4, 6, 6 here."""
     mask = np.zeros((14, 14, 14), bool)
     np.moveaxis(mask, axis, 0)[4 : 4 + voxels] = True
     thickness = local_thickness(mask, voxel_mm=CUBE)
     assert np.abs(thickness[mask] - voxels).max() < 0.1
     assert not thickness[~mask].any()
+
+
+def _struts(voxels, *, lattice):
+    """Struts so many voxels thick and 14 voxels apart, along one axis or along all three."""
+    mask = np.zeros((42, 42, 42), bool)
+    on = np.arange(42) % 14 // voxels == 7 // voxels
+    mask[:, on[:, None] & on] = True
+    if lattice:
+        mask |= mask.transpose(1, 0, 2) | mask.transpose(1, 2, 0)
+    return mask
+
+
+def _network(seed, *, size=48):
+    """A network of struts and plates of a few voxels: the middle fifth of a smooth random field."""
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((size,) * 3), 3.0)
+    return np.abs(field) < np.quantile(np.abs(field), 0.2)
+
+
+@pytest.mark.parametrize("voxels", [1, 2])
+@pytest.mark.parametrize("lattice", [False, True])
+def test_thin_struts_bound_spheres_and_are_measured(voxels, lattice):
+    """Smoothing takes struts of one voxel away; without them the space between has no bounds."""
+    mask = _struts(voxels, lattice=lattice)
+    found = trabecular_indices(mask, domain=np.ones_like(mask), voxel_mm=CUBE)
+    widest = 2 * ndimage.distance_transform_edt(~mask).max()
+    assert 0.8 * widest < found["Tb.Sp"] < 1.05 * widest
+    assert voxels <= found["Tb.Th"] < 1.3 * voxels  # the nodes of a lattice hold larger spheres
+    assert 1 / found["Tb.N"] == pytest.approx(14 * np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("thin", [1, 2])
+def test_thin_plates_and_gaps_bound_spheres(thin):
+    mask = np.zeros((40, 24, 24), bool)
+    mask[8 : 8 + thin] = mask[20 : 20 + thin] = True
+    middle = np.s_[8 : 20 + thin, 12, 12]
+    for one in (mask, ~mask):
+        thickness = local_thickness(one, voxel_mm=CUBE)[middle]
+        widths = np.where(mask[middle], thin, 12 - thin)
+        np.testing.assert_allclose(thickness[one[middle]], widths[one[middle]], atol=0.1)
+
+
+def test_spheres_are_within_half_a_voxel_of_plain_ones():
+    """No sphere leaves the bounds that distances between voxel centres give, in whatever shape."""
+    rng = np.random.default_rng(0)
+    shown = [_struts(1, lattice=True), _struts(2, lattice=True), _network(0), shapes.ball(9, rng=rng)]
+    shown += [shapes.plate(width, size=24, rng=rng) for width in (1, 2, 3)] + [rng.random((20, 20, 20)) < 0.1]
+    for mask in shown:
+        for one in (mask, ~mask):
+            spheres = medial_spheres(one)
+            plain, _ = cKDTree(np.argwhere(~one)).query(spheres[:, :3])
+            assert np.abs(spheres[:, 3] - plain).max() < 0.51
+
+
+def test_a_doubled_mask_keeps_its_thickness():
+    """Only flat faces say the same on both grids; the steps of slanting ones are two voxels high on the finer."""
+    mask = shapes.flat_plates(thickness=3, gap=9, shape=(12, 12, 60))
+    doubled = mask.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    for one, two in ((mask, doubled), (~mask, ~doubled)):
+        coarse = local_thickness(one, voxel_mm=CUBE)[one].mean()
+        assert local_thickness(two, voxel_mm=(0.5,) * 3)[two].mean() == pytest.approx(coarse, rel=0.03)
 
 
 @pytest.mark.parametrize("voxels", [3, 5, 8, 12])

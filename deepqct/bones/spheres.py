@@ -5,7 +5,7 @@ same names mean the same in all steps:
 
 phi            the smoothed mask less one half: above 0 inside, and 0 at the surface
 place, normal  (n, 3) centres of the discs that make up the surface, and where they face; with a normal of 0, points
-site           the number of a voxel's disc, -1 for none; the next number is its second disc where `twin` is 1
+site           the number of a voxel's disc, -1 for none; the next numbers are its further discs, `twin` of them
 nearest        the number of the disc that is nearest to a voxel, -1 for none
 radius         the radius of the largest sphere around a voxel
 keep           True where a sphere is centred; of each slice `counts` tells how many, `starts` the number of the first
@@ -23,6 +23,7 @@ from deepqct.work import compiled
 
 # Our choices, in voxels, tried on plates, rods and balls of known size at random places and orientations.
 DISC_RADIUS = 0.5
+FACING = 0.1  # crossings of a voxel make one disc if the cosine between them is above this
 STEEPEST_RIDGE = 0.75  # a sphere lies in its neighbour's if the radius grows towards it by more than this per voxel
 REACH = 0.5  # a sphere covers the voxels whose centres are up to this far beyond its surface
 COARSE_RADIUS = 4.0  # of neighbouring spheres larger than this, one stands for several
@@ -65,11 +66,12 @@ def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -
 
 
 @compiled(fastmath=True)
-def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
-    """Lay the discs of one inner voxel, and return how many: 0, 1, or 2.
+def _discs_of(mask: Any, phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
+    """Lay the discs of one inner voxel, and return how many: 0 to 6.
 
-    The surface crosses the lines to some of its six neighbours. The crossings that face the way of the first one make
-    one disc by their mean, and those that face the other way a second one.
+    The surface crosses the lines to those of its six neighbours that are outside. The crossings that face one way make
+    one disc by their mean. Where the smoothed mask has lost the voxel, as in struts of one voxel, or the one outside,
+    the surface is the face between the two; plates and gaps of one voxel reach to their faces, too.
     """
     nz, ny, nx = phi.shape
     here = phi[z, y, x]
@@ -80,9 +82,17 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
         dy = (side == 3) - (side == 2)
         dx = (side == 5) - (side == 4)
         qz, qy, qx = z + dz, y + dy, x + dx
-        if qz < 0 or qy < 0 or qx < 0 or qz >= nz or qy >= ny or qx >= nx or phi[qz, qy, qx] > 0:
+        if qz < 0 or qy < 0 or qx < 0 or qz >= nz or qy >= ny or qx >= nx or mask[qz, qy, qx]:
             continue
-        t = here / (here - phi[qz, qy, qx])
+        t = 0.5
+        if here > 0 and phi[qz, qy, qx] < 0:
+            t = here / (here - phi[qz, qy, qx])
+        oz, oy, ox = z - dz, y - dy, x - dx
+        if oz >= 0 and oy >= 0 and ox >= 0 and oz < nz and oy < ny and ox < nx and not mask[oz, oy, ox]:
+            t = max(t, 0.5)
+        oz, oy, ox = qz + dz, qy + dy, qx + dx
+        if oz >= 0 and oy >= 0 and ox >= 0 and oz < nz and oy < ny and ox < nx and mask[oz, oy, ox]:
+            t = min(t, 0.5)
         s = 1 - t
         gz = s * (phi[min(z + 1, nz - 1), y, x] - phi[max(z - 1, 0), y, x])
         gz += t * (phi[min(qz + 1, nz - 1), qy, qx] - phi[max(qz - 1, 0), qy, qx])
@@ -97,19 +107,27 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
         crossed += 1
     if crossed == 0:
         return 0
-    members = np.zeros(2, np.float32)
-    place[:] = 0
-    normal[:] = 0
+    discs = 0
+    members = np.zeros(6, np.float32)
+    first = np.zeros(6, np.int32)
     for i in range(crossed):
-        along = 0.0
-        for d in range(3, 6):
-            along += crossings[i, d] * crossings[0, d]
-        group = 0 if along > 0 else 1
+        group = 0
+        while group < discs:
+            along = 0.0
+            for d in range(3, 6):
+                along += crossings[i, d] * crossings[first[group], d]
+            if along > FACING:
+                break
+            group += 1
+        if group == discs:
+            discs += 1
+            first[group] = i
+            place[group] = 0
+            normal[group] = 0
         members[group] += 1
         for d in range(3):
             place[group, d] += crossings[i, d]
             normal[group, d] += crossings[i, d + 3]
-    discs = 1 if members[1] == 0 else 2
     for group in range(discs):
         length = max(np.sqrt(normal[group, 0] ** 2 + normal[group, 1] ** 2 + normal[group, 2] ** 2), 1e-6)
         for d in range(3):
@@ -119,31 +137,33 @@ def _discs_of(phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
 
 
 @compiled()
-def count_discs(first: Any, last: Any, phi: Any, counts: Any) -> Any:
+def count_discs(first: Any, last: Any, mask: Any, phi: Any, counts: Any) -> Any:
     """Count the discs of each slice into `counts`."""
     _, ny, nx = phi.shape
     for z in range(first, last):
-        place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
+        place, normal = np.empty((6, 3), np.float32), np.empty((6, 3), np.float32)
         n = 0
         for y in range(ny):
             for x in range(nx):
-                if phi[z, y, x] > 0:
-                    n += _discs_of(phi, z, y, x, place, normal)
+                if mask[z, y, x]:
+                    n += _discs_of(mask, phi, z, y, x, place, normal)
         counts[z] = n
 
 
 @compiled()
-def lay_discs(first: Any, last: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any) -> Any:
+def lay_discs(
+    first: Any, last: Any, mask: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any
+) -> Any:
     """Number the discs of each voxel in `site`, and write their places, their normals and `twin`."""
     _, ny, nx = phi.shape
     for z in range(first, last):
-        place, normal = np.empty((2, 3), np.float32), np.empty((2, 3), np.float32)
+        place, normal = np.empty((6, 3), np.float32), np.empty((6, 3), np.float32)
         n = starts[z]
         for y in range(ny):
             for x in range(nx):
-                if phi[z, y, x] <= 0:
+                if not mask[z, y, x]:
                     continue
-                discs = _discs_of(phi, z, y, x, place, normal)
+                discs = _discs_of(mask, phi, z, y, x, place, normal)
                 if discs == 0:
                     continue
                 site[z, y, x] = n
@@ -264,6 +284,8 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
                 top = True
                 for qz in range(max(z - 1, 0), min(z + 2, nz)):
                     for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                        if not top:
+                            break
                         for qx in range(max(x - 1, 0), min(x + 2, nx)):
                             more = radius[qz, qy, qx] - here
                             apart = (qz - z) ** 2 + (qy - y) ** 2 + (qx - x) ** 2
@@ -276,14 +298,44 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
 
 
 @compiled(fastmath=True)
+def _to_centre(mask: Any, sphere: Any, place: Any, normal: Any, around: Any, m: Any) -> Any:
+    """The distance from a sphere's centre to the nearest voxel centre outside the mask, at the discs that it touches.
+
+    0 where it touches points, and where no voxel outside is next to the discs.
+    """
+    nz, ny, nx = mask.shape
+    cz, cy, cx, r = sphere[0], sphere[1], sphere[2], sphere[3]
+    best = 1e18
+    for k in range(m):
+        i = around[k]
+        if normal[i, 0] == 0 and normal[i, 1] == 0 and normal[i, 2] == 0:
+            return 0.0
+        vz, vy, vx = _from_disc(cz, cy, cx, place, normal, i)
+        if vz * vz + vy * vy + vx * vx > (r + 0.3) ** 2:  # tried: those of further discs were never nearer
+            continue
+        z, y, x = int(np.rint(place[i, 0])), int(np.rint(place[i, 1])), int(np.rint(place[i, 2]))
+        for qz in range(max(z - 1, 0), min(z + 2, nz)):
+            for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                    apart = (qz - cz) ** 2 + (qy - cy) ** 2 + (qx - cx) ** 2
+                    if apart < best and not mask[qz, qy, qx]:
+                        best = apart
+    return np.sqrt(best) if best < 1e17 else 0.0
+
+
+@compiled(fastmath=True)
 def move_to_middle(
-    first: Any, last: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
+    first: Any, last: Any, mask: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
 ) -> Any:
-    """Write the spheres of the ridge into `out`, each moved from what it touches until it is held from two sides."""
+    """Write the spheres of the ridge into `out`, each moved from what it touches until it is held from two sides.
+
+    Between discs, a radius is held within half a voxel of the distance to the nearest voxel's centre outside the mask.
+    """
     nz, ny, nx = keep.shape
     for z in range(first, last):
         n = starts[z]
-        around = np.empty(54, np.int32)
+        around = np.empty(162, np.int32)
+        to, apart = np.empty((162, 3), np.float64), np.empty(162, np.float64)  # from each disc
         for y in range(ny):
             for x in range(nx):
                 if not keep[z, y, x]:
@@ -304,10 +356,13 @@ def move_to_middle(
                 pz, py, px = np.float64(z), np.float64(y), np.float64(x)
                 best_r = 0.0
                 for move in range(MOVES + 1):
-                    r = 1e9
+                    nearest2 = 1e18
                     for k in range(m):
                         vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
-                        r = min(r, np.sqrt(vz * vz + vy * vy + vx * vx))
+                        to[k, 0], to[k, 1], to[k, 2] = vz, vy, vx
+                        apart[k] = vz * vz + vy * vy + vx * vx
+                        nearest2 = min(nearest2, apart[k])
+                    r = np.sqrt(nearest2)
                     # Much further away than a voxel, discs that were not gathered may be nearer.
                     if r <= best_r or (pz - z) ** 2 + (py - y) ** 2 + (px - x) ** 2 > 1.5:
                         break
@@ -316,11 +371,11 @@ def move_to_middle(
                     if move == MOVES:
                         break
                     uz, uy, ux, touching = 0.0, 0.0, 0.0, 0
+                    touch2 = (r + 0.05) ** 2
                     for k in range(m):
-                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
-                        d = np.sqrt(vz * vz + vy * vy + vx * vx)
-                        if 0 < d < r + 0.05:  # it touches
-                            uz, uy, ux = uz + vz / d, uy + vy / d, ux + vx / d
+                        if 0 < apart[k] < touch2:  # it touches
+                            d = np.sqrt(apart[k])
+                            uz, uy, ux = uz + to[k, 0] / d, uy + to[k, 1] / d, ux + to[k, 2] / d
                             touching += 1
                     length = np.sqrt(uz * uz + uy * uy + ux * ux)
                     if length < 0.1 * touching:  # held from opposite sides
@@ -328,14 +383,15 @@ def move_to_middle(
                     uz, uy, ux = uz / length, uy / length, ux / length
                     step = 1.0
                     for k in range(m):
-                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
-                        d2 = vz * vz + vy * vy + vx * vx
-                        closing = 2 * (r - (vz * uz + vy * uy + vx * ux))
-                        if np.sqrt(d2) >= r + 0.05 and closing > 1e-6:
-                            step = min(step, (d2 - r * r) / closing)
+                        closing = 2 * (r - (to[k, 0] * uz + to[k, 1] * uy + to[k, 2] * ux))
+                        if apart[k] >= touch2 and closing > 1e-6:
+                            step = min(step, (apart[k] - r * r) / closing)
                     if step <= 1e-3:
                         break
                     pz, py, px = pz + step * uz, py + step * uy, px + step * ux
+                centre = _to_centre(mask, out[n], place, normal, around, m)
+                if centre > 0:
+                    out[n, 3] = min(max(out[n, 3], centre - 0.5), centre + 0.5)
                 n += 1
 
 

@@ -3,7 +3,7 @@
 The one measure behind Tb.Th, Tb.Sp, Tb.N, Ct.Th and Ct.Po.Dm (Hildebrand & Rüegsegger 1997). A distance between voxel
 centres cannot tell plates of 3 and of 4 voxels apart, so distances are taken here to a surface laid between the voxels:
 
-1. the surface, as small discs where the smoothed mask crosses one half;
+1. the surface, as small discs where the smoothed mask crosses one half, and on voxels' faces where it loses thin parts;
 2. the nearest disc of every voxel (Felzenszwalb & Huttenlocher 2012, whose lines run in parallel);
 3. the ridge, voxels whose sphere no neighbour's sphere holds, moved off the grid to the middle of what they touch;
 4. the spheres, painted onto the voxels that they cover, the larger over the smaller.
@@ -118,15 +118,14 @@ def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> ND
     phi = np.empty(inside.shape, np.float32)
     share(spheres.smooth, nz, inside, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
     counts = np.zeros(nz, np.int64)
-    share(spheres.count_discs, nz, phi, counts, threads=threads)
+    share(spheres.count_discs, nz, inside, phi, counts, threads=threads)
     starts = _starts(counts)
     site = np.full(inside.shape, -1, np.int32)
     places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
     twin = np.zeros(starts[-1], np.uint8)
-    share(spheres.lay_discs, nz, phi, starts, site, places, normals, twin, threads=threads)
-    core = phi > 0
+    share(spheres.lay_discs, nz, inside, phi, starts, site, places, normals, twin, threads=threads)
     del phi
-    return _medial(core, site, places, normals, twin, around=core, threads=threads) + _corner(box)
+    return _medial(inside, site, places, normals, twin, around=inside, threads=threads) + _corner(box)
 
 
 def axis_spacing(
@@ -272,7 +271,7 @@ def _medial(
     del radius
     starts = _starts(counts)
     fitted = np.empty((starts[-1], 4), np.float32)
-    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, fitted, threads=threads)
+    share(spheres.move_to_middle, nz, inside, keep, starts, nearest, places, normals, twin, fitted, threads=threads)
     # Sorted in steps of 1/32 voxel: spheres of one step stay in the order of their places, which is quick to walk.
     falling = np.iinfo(np.uint16).max - np.minimum(fitted[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
     return fitted[spheres.thin_out(keep, fitted, np.argsort(falling, kind="stable"), nearest)]
