@@ -95,6 +95,8 @@ def check(
     from deepqct.cohort.hints import spelling_advice
     from deepqct.cohort.scan_files import check_heads
     from deepqct.cohort.tsv import like_dates
+    from deepqct.run.plan import PRESETS, ParameterError, plan_run
+    from deepqct.run.preflight import check_cohort_for
     from deepqct.terms import LEFT_OUT, ROLES, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome)
@@ -131,6 +133,12 @@ def check(
         console.print(line, markup=False, highlight=False)
     if dates := like_dates(people["participant_id"]):
         console.print(dates, markup=False, highlight=False)
+    for preset in PRESETS:
+        plan = plan_run(str(cohort), out=cohort / "run", preset=preset, overrides=[f"outcome={outcome}"])
+        try:
+            check_cohort_for(plan.parameters, checked)
+        except ParameterError as error:
+            console.print(f"Preset {preset} cannot be run: {error}", markup=False, highlight=False)
     console.print("No faults.")
 
 

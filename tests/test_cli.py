@@ -73,6 +73,14 @@ def test_check_says_which_columns_the_models_take(make_cohort):
     assert "Left in the cohort folder: BMI; describe them in participants.json to take them along." in done.stdout
 
 
+def test_check_says_which_presets_a_cohort_is_too_small_for(make_cohort):
+    """Whoever has four women should know it before she waits for a run."""
+    done = deepqct("check", str(make_cohort(4)))
+    assert done.returncode == 0
+    for preset in ("smoke", "quick", "paper"):
+        assert f"Preset {preset} cannot be run: 4 of 4 women have a scan" in done.stdout
+
+
 def test_run_refuses_a_faulty_cohort_before_any_work(make_cohort, tmp_path):
     """An hour of training on a table with a wrong age is an hour lost."""
     folder = make_cohort()

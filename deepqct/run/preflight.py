@@ -103,6 +103,7 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
     from deepqct.curation.beside_scanner import check_sources
 
     curation, people = jobs[Job("01_data_curation")], kept(cohort).set_index("participant_id")
+    _check_women(jobs, cohort)
     try:
         check_sources(cohort, contours=curation["contours"], indices=curation["indices"])
         make_splits(
@@ -115,7 +116,6 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
         )
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    _check_women(jobs, cohort)
     for name in jobs[Job("04_clustering")]["adjust_for"].split(","):
         if name.strip() not in ("", "none", *people):
             raise ParameterError(
