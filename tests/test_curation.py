@@ -283,3 +283,14 @@ def test_lost_tasks_are_told_and_the_others_are_done():
 def test_an_error_in_a_process_is_the_same_error_here():
     with pytest.raises(ZeroDivisionError):
         list(side_by_side(halve, [1, 0], workers=1))
+
+
+def test_a_copy_under_another_id_is_flagged(cohort_folder, tmp_path):
+    """The check of a run refuses it; by hand the curation is often the first that sees it."""
+    cohort = load_cohort(cohort_folder)
+    wrists = cohort.scans[cohort.scans["site"] == "wrist"].head(3)
+    files = [wrists["file"].iloc[0], wrists["file"].iloc[0], wrists["file"].iloc[2]]
+    table = curate(replace(cohort, scans=wrists.assign(file=files, side="right")), Run(tmp_path), image_px=32)
+    first, second = table["participant_id"].iloc[:2]
+    copied = [f"the same file as {second} wrist", f"the same file as {first} wrist", ""]
+    assert [flags.partition(";")[0] if "same file" in flags else "" for flags in table["flags"]] == copied

@@ -121,7 +121,7 @@ def curate(
         rows.append(row)
         if progress is not None:
             progress(number, len(tasks))
-    table = pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True)
+    table = _copies_flagged(pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True))
     _forget_others(run, table)
     ours, theirs = _indices(table, run, "indices"), _indices(table, run, "scanner_indices").assign(source="contours")
     if cohort.scanner_indices is not None:
@@ -135,6 +135,16 @@ def curate(
     if not (table["status"] == "curated").any():
         raise CurationError(f"None of {len(table)} scans could be curated; the first: {table['reason'].iloc[0]}")
     return table
+
+
+def _copies_flagged(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a flag on scans whose files are the same: in two folds, one would tell the outcome of the other."""
+    flags = table["flags"].copy()
+    for _, same in table[table["sha256"] != ""].groupby("sha256"):
+        for row in same.index if len(same) > 1 else []:
+            others = same.drop(row)[["participant_id", "site"]].agg(" ".join, axis=1)
+            flags[row] = "; ".join([f"the same file as {', '.join(others)}", *filter(None, [flags[row]])])
+    return table.assign(flags=flags)
 
 
 def _forget_others(run: Run, table: pd.DataFrame) -> None:
