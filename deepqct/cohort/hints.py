@@ -78,15 +78,15 @@ def spelling_advice(columns: Iterable[str], *, described: Iterable[str] = ()) ->
     lines = []
     for wanted, (meaning, _, _, unit, _) in KNOWN.items():
         usual = {plain(wanted), *_USUAL[wanted].split()}
-        found = "" if wanted in names else next((name for name in other if plain(name) in usual), "")
-        if found:
+        given = "" if wanted in names else next((name for name in other if plain(name) in usual), "")
+        if given:
             what = f"in {unit}" if unit else "as 0 or 1" if KNOWN[wanted][1:3] == (0, 1) else "as a number"
-            lines.append(f"There is no column {wanted!r}; rename {found!r} to {wanted!r} if it holds {meaning} {what}.")
+            lines.append(f"There is no column {wanted!r}; rename {given!r} to {wanted!r} if it holds {meaning} {what}.")
     if SAME_PATIENT not in names:
-        found = next((name for name in other if plain(name) in _USUAL[SAME_PATIENT].split()), "")
-        if found:
+        given = next((name for name in other if plain(name) in _USUAL[SAME_PATIENT].split()), "")
+        if given:
             lines.append(
-                f"Rename {found!r} to {SAME_PATIENT!r} if rows with one value of it are of one woman or family, so that no "
+                f"Rename {given!r} to {SAME_PATIENT!r} if rows with one value of it are of one woman or family, so that no "
                 "fold parts them."
             )
     symbols = {plain(symbol): symbol for symbol in UNITS}
@@ -109,12 +109,12 @@ def unlisted_ids(given: Iterable[Any], known: set[str]) -> dict[str, str]:
     known : set of str
         The ids that are listed.
     """
-    found, index = {}, _index(frozenset(known))
-    for name in {one for one in given if isinstance(one, str)} - known:
+    hints, index = {}, _index(frozenset(known))
+    for name in {text for text in given if isinstance(text, str)} - known:
         meant = _nearest(name, index)
         zeros = meant and re.sub(r"\D+", "", meant) != re.sub(r"\D+", "", name)
-        found[name] = f"did you mean {meant!r}{' (spreadsheets drop leading zeros)' if zeros else ''}?" if meant else ""
-    return found
+        hints[name] = f"did you mean {meant!r}{' (spreadsheets drop leading zeros)' if zeros else ''}?" if meant else ""
+    return hints
 
 
 def leaves_folder(file: str) -> bool:
@@ -215,11 +215,13 @@ def _nearest(name: str, index: _Index) -> str:
     """The one name that differs by capitals, accents, signs, leading zeros or an ending, or by a slip of the keyboard."""
     same = index.by_key.get(_key(name), [])
     if len(same) > 1:
-        same = [one for one in same if alike(one) == alike(name)]
+        same = [other for other in same if alike(other) == alike(name)]
     if same:
         return same[0] if len(same) == 1 else ""
     close = [
-        one for one in index.by_digits.get(_digits(name), []) if len(one) != len(name) or sorted(one) == sorted(name)
+        other
+        for other in index.by_digits.get(_digits(name), [])
+        if len(other) != len(name) or sorted(other) == sorted(name)
     ]
     return next(iter(difflib.get_close_matches(name, close, n=1, cutoff=0.8)), "")
 

@@ -39,17 +39,17 @@ def named_twice(rows: Iterable[Named]) -> list[str]:
     first: dict[tuple[int, int], Named] = {}
     faults = []
     # Folders first: a slice in a folder that is a scan belongs to that scan.
-    for one in sorted(rows, key=lambda one: (not one.path.is_dir(), one.row)):
+    for scan in sorted(rows, key=lambda scan: (not scan.path.is_dir(), scan.row)):
         try:
-            parts = [_on_disk(path) for path in ([one.path] if one.path.is_dir() else _parts(one.path))]
-            around = [_on_disk(one.path.resolve().parent)] if _is_slice(one.path) else []
+            parts = [_on_disk(path) for path in ([scan.path] if scan.path.is_dir() else _parts(scan.path))]
+            around = [_on_disk(scan.path.resolve().parent)] if _is_slice(scan.path) else []
         except OSError:  # the reader of its header says why
             continue
         before = next((first[part] for part in (*parts, *around) if part in first), None)
         if before is None:
-            first |= dict.fromkeys(parts, one)
-        elif before.file != one.file:  # the same words twice are a fault of the column already
-            faults.append(_same(*sorted((before, one))))
+            first |= dict.fromkeys(parts, scan)
+        elif before.file != scan.file:  # the same words twice are a fault of the column already
+            faults.append(_same(*sorted((before, scan))))
     return faults
 
 
@@ -75,7 +75,7 @@ def copied(rows: Iterable[Named]) -> list[str]:
     }
     faults |= {
         again: _same(first, again)
-        for first, *more in _split([one for one in rows if _is_slice(one.path)], _series)
+        for first, *more in _split([scan for scan in rows if _is_slice(scan.path)], _series)
         for again in more
     }
     return [faults[again] for again in sorted(faults)]
@@ -92,13 +92,13 @@ def _same(before: Named, again: Named) -> str:
 def _split(rows: list[Named], look: Callable[[Path], Hashable]) -> list[list[Named]]:
     """The rows that look alike, in groups of two and more."""
     groups: dict[Hashable, list[Named]] = {}
-    for one in rows:
+    for scan in rows:
         try:
-            seen = look(one.path)
+            seen = look(scan.path)
         except OSError:
             continue
         if seen is not None:
-            groups.setdefault(seen, []).append(one)
+            groups.setdefault(seen, []).append(scan)
     return [group for group in groups.values() if len(group) > 1]
 
 

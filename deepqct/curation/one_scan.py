@@ -111,7 +111,9 @@ def curate_scan(task: Task) -> dict[str, Any]:
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
         return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
     said = {
-        level: "; ".join(f"{name}: {one}" for name, record in zip(names, records, strict=True) for one in record[level])
+        level: "; ".join(
+            f"{name}: {text}" for name, record in zip(names, records, strict=True) for text in record[level]
+        )
         for level in ("flags", "notes")
     }
     scores = {name: [record[name] for record in records if record[name] is not None] for name in SCORES}
@@ -210,8 +212,10 @@ def _without_names(error: Exception, task: Task) -> str:
     slices = {file for path in scans if path.exists() for file in files_of(path)} - set(scans)
     for file in sorted(slices, key=lambda file: len(file.name), reverse=True):
         # A name that is a number only is nobody's, and may be a count.
-        own = [str(file), *([] if file.name.isdigit() else [file.name])]
-        text = re.sub("|".join(rf"(?<![\w.-]){re.escape(name)}(?![\w-])" for name in own), "one of its slices", text)
+        spellings = [str(file), *([] if file.name.isdigit() else [file.name])]
+        text = re.sub(
+            "|".join(rf"(?<![\w.-]){re.escape(name)}(?![\w-])" for name in spellings), "one of its slices", text
+        )
     return text.replace(str(task.path), "the scan")
 
 

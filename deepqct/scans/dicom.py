@@ -87,15 +87,15 @@ def read_dicom(path: Path, *, unusual: bool = False) -> Stored:
 def _read(path: Path, *, unusual: bool) -> Stored:
     """As `read_dicom`, where an element that cannot be understood may be any error."""
     heads = _heads(path)
-    slices = [one for file, head in heads.items() for one in _slices(file, head)]
+    slices = [image for file, head in heads.items() for image in _slices(file, head)]
     slices = _in_order(slices, path)
     slices, voxels = _stack(slices, heads, path)
     step = _check_steps(slices, path)
     first, (row_mm, column_mm) = slices[0], slices[0].spacing
     calibrations = {_scanco_calibration(head, path) for head in heads.values()}
-    for one in calibrations:
-        if one is not None:
-            check_calibration(one, path, unusual=unusual)
+    for calibration in calibrations:
+        if calibration is not None:
+            check_calibration(calibration, path, unusual=unusual)
     calibration = calibrations.pop()
     if calibrations:
         raise ScanError(f"{path} has a density calibration that changes from slice to slice; export it again.")
@@ -202,13 +202,13 @@ def _frames(path: Path, head: Dataset, frames: int) -> list[_Slice]:
     each = list(head.get("PerFrameFunctionalGroupsSequence") or [])
     if len(each) not in (0, frames):
         raise ScanError(f"{path} says where {len(each)} of its {frames} frames lie; export it again.")
-    own = each or [None] * frames
+    frame_groups = each or [None] * frames
     measures, planes, lines = (
-        [found if (found := _group(shared, frame, name)) is not None else head for frame in own]
+        [group if (group := _group(shared, frame, name)) is not None else head for frame in frame_groups]
         for name in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence")
     )
     axes = [_plane(plane, path) for plane in planes]
-    places = [_group(shared, frame, "PlanePositionSequence") for frame in own]
+    places = [_group(shared, frame, "PlanePositionSequence") for frame in frame_groups]
     if all(place is not None for place in places):
         firsts = [_vector(place, "ImagePositionPatient", 3, path) for place in places]
     else:
@@ -266,7 +266,9 @@ def _spacing(holder: Any, path: Path) -> tuple[float, float]:
 def _rescale(holder: Any, path: Path) -> tuple[float, float]:
     """Slope and intercept that a slice states for its numbers; 1 and 0 where it states none."""
     stated = (holder.get("RescaleSlope"), holder.get("RescaleIntercept"))
-    slope, intercept = (usual if one in (None, "") else float(one) for one, usual in zip(stated, (1, 0), strict=True))
+    slope, intercept = (
+        usual if number in (None, "") else float(number) for number, usual in zip(stated, (1, 0), strict=True)
+    )
     if not np.isfinite(slope) or not np.isfinite(intercept) or slope == 0:
         raise ScanError(f"{path} has a rescale of {slope:g} and {intercept:g}, which cannot be; export it again.")
     return float(slope), float(intercept)
@@ -283,16 +285,16 @@ def _words(name: str) -> str:
 def _in_order(slices: list[_Slice], path: Path) -> list[_Slice]:
     """Slices of one plane and pixel by their places along the normal."""
     first = slices[0]
-    for one in slices[1:]:
-        if not np.allclose(one.along_row, first.along_row, atol=1e-3) or not np.allclose(
-            one.along_column, first.along_column, atol=1e-3
+    for image in slices[1:]:
+        if not np.allclose(image.along_row, first.along_row, atol=1e-3) or not np.allclose(
+            image.along_column, first.along_column, atol=1e-3
         ):
             raise ScanError(
-                f"{path}: {one.name} lies in another plane than {first.name}; give a folder with one series."
+                f"{path}: {image.name} lies in another plane than {first.name}; give a folder with one series."
             )
-        if not np.allclose(one.spacing, first.spacing, rtol=1e-3):
-            raise ScanError(f"{path}: {one.name} has other pixels than {first.name}; give a folder with one series.")
-    return sorted(slices, key=lambda one: float(one.first @ first.normal))
+        if not np.allclose(image.spacing, first.spacing, rtol=1e-3):
+            raise ScanError(f"{path}: {image.name} has other pixels than {first.name}; give a folder with one series.")
+    return sorted(slices, key=lambda image: float(image.first @ first.normal))
 
 
 def _stack(
@@ -308,19 +310,20 @@ def _stack(
     kept: list[_Slice] = []
     planes: list[NDArray[Any]] = []
     pixels: dict[Path, NDArray[Any]] = {}
-    for one in slices:
-        if one.path not in pixels:
-            pixels = {one.path: _pixels(one.path)}
-        whole = pixels[one.path]
-        plane = whole if one.frame < 0 else whole[one.frame]
-        if kept and float((one.first - kept[-1].first) @ one.normal) < 1e-3 * min(one.spacing):
+    for image in slices:
+        if image.path not in pixels:
+            pixels = {image.path: _pixels(image.path)}
+        whole = pixels[image.path]
+        plane = whole if image.frame < 0 else whole[image.frame]
+        if kept and float((image.first - kept[-1].first) @ image.normal) < 1e-3 * min(image.spacing):
             same = (
-                np.allclose(one.first, kept[-1].first, atol=1e-3 * min(one.spacing)) and one.rescale == kept[-1].rescale
+                np.allclose(image.first, kept[-1].first, atol=1e-3 * min(image.spacing))
+                and image.rescale == kept[-1].rescale
             )
             if not same or not np.array_equal(plane, planes[-1]):
-                raise ScanError(f"{path}: {kept[-1].name} and {one.name} lie at the same place; remove one of them.")
+                raise ScanError(f"{path}: {kept[-1].name} and {image.name} lie at the same place; remove one of them.")
             continue
-        kept.append(one)
+        kept.append(image)
         planes.append(plane)
     if any(plane.ndim != 2 for plane in planes):
         raise ScanError(f"{path} holds colour images; a scan has one number a voxel.")
@@ -352,7 +355,7 @@ def _check_steps(slices: list[_Slice], path: Path) -> float:
     """
     if len(slices) < 2:
         raise ScanError(f"{path} holds one slice; give the whole series.")
-    places = np.array([one.first for one in slices])
+    places = np.array([image.first for image in slices])
     steps = np.diff(places @ slices[0].normal)
     step = float(np.quantile(steps, 0.5, method="lower"))
     off = np.flatnonzero(np.abs(steps - step) > STEP * step)
@@ -416,7 +419,7 @@ def _private(head: Dataset, tag: int) -> str | None:
 
 def _rescaled(voxels: NDArray[Any], slices: list[_Slice]) -> NDArray[Any]:
     """Numbers after the rescale that each slice states; integers where it is whole."""
-    lines = [one.rescale for one in slices]
+    lines = [image.rescale for image in slices]
     if set(lines) == {(1.0, 0.0)}:
         return voxels
     slope, intercept = (np.array(part)[:, None, None] for part in zip(*lines, strict=True))

@@ -87,9 +87,9 @@ def _read(path: Path, *, unusual: bool, voxels: bool) -> Stored:
     edges = np.linalg.norm(matrix, axis=0)
     check_voxel(tuple(edges.tolist()), path, unusual=unusual)
     shape = array.shape if voxels else (1, 1, 1)
-    own = array.dtype.newbyteorder("=")
+    native = array.dtype.newbyteorder("=")
     turned, voxel_mm, first = to_body_axes(
-        array.astype(own, copy=False) if voxels else np.empty(shape, own),
+        array.astype(native, copy=False) if voxels else np.empty(shape, native),
         directions=matrix / edges,
         origin=origin,
         edges=edges,

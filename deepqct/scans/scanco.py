@@ -164,13 +164,13 @@ def _calibration(
     scaling: float, slope: float, intercept: float, *, path: Path, unusual: bool
 ) -> tuple[float, float]:  # fmt: skip
     """Slope and intercept from native numbers to mgHA/cm³, checked."""
-    found = (slope / scaling if scaling else math.nan, intercept)
+    calibration = (slope / scaling if scaling else math.nan, intercept)
     if not scaling > 0 or not slope > 0:
         raise ScanError(
             f"{path} has Mu_Scaling {scaling:g} and slope {slope:g}, which must be above 0; export it again."
         )
-    check_calibration(found, path, unusual=unusual)
-    return found
+    check_calibration(calibration, path, unusual=unusual)
+    return calibration
 
 
 def _log(data: bytes) -> dict[str, str]:

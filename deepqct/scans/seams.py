@@ -90,14 +90,14 @@ def find_seams(scan: Scan) -> tuple[Seam, ...]:
     differ = _differences(scan.native)
     # The outermost pairs lie beside air in some files, and no stack is so short.
     peaks = differ[1:-1] > OUTLYING * np.maximum(differ[:-2], differ[2:])
-    found = []
+    seams = []
     for last in np.flatnonzero(peaks) + 1:
         before, after = (scan.density_of(int(z)) for z in (last, last + 1))
         seam = Seam(int(last) + 1, *_movement(before, after))
         turned = np.radians(abs(seam.degrees)) * _REACH_MM / scan.voxel_mm[1]
         if np.hypot(seam.y, seam.x) + turned > SMALLEST_JUMP:
-            found.append(seam)
-    return tuple(found)
+            seams.append(seam)
+    return tuple(seams)
 
 
 def _differences(native: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float64]:
