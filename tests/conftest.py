@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 import subprocess
@@ -30,6 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("browser") is not None) + (
         item.get_closest_marker("chain") is not None
     ))  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """Fail a test that leaves the process in another locale, in which it cannot read what other programs say."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    after = locale.setlocale(locale.LC_CTYPE, None)
+    locale.setlocale(locale.LC_CTYPE, before)
+    assert after == before
 
 
 @pytest.fixture
@@ -72,7 +83,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, decoy: Path) -> Path:
     out = tmp_path_factory.mktemp("smoke") / "run"
     command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(out)]
     own = os.environ | {"PYTHONPATH": os.pathsep.join([str(decoy), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=own, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=own, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepqct.scans import ScanError, read_scan
+from deepqct import scans
+from deepqct.scans import Scan, ScanError, read_scan
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -45,26 +46,20 @@ def write_isq(
 
 def write_dicom(folder: Path, native: NDArray[np.int16], *, voxel_mm: tuple[float, float, float]) -> Path:
     """A series of DICOM slices full of words about a patient."""
-    import SimpleITK
+    import pydicom
+    from pydicom.datadict import dictionary_VR
 
-    folder.mkdir(parents=True)
-    image = SimpleITK.GetImageFromArray(native)
-    image.SetSpacing(voxel_mm[::-1])
-    writer = SimpleITK.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
+    series = "1.2.826.0.1.3680043.2.1125"
     about = {
-        "0010|0010": f"{SECRETS[1]}^{SECRETS[0]}", "0010|0030": SECRETS[2], "0010|0020": SECRETS[3],
-        "0008|0080": SECRETS[4], "0008|103e": SECRETS[5], "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
-        "0020|000d": "1.2.826.0.1.3680043.2.1125.2", "0008|0060": "CT",
+        0x00100010: f"{SECRETS[1]}^{SECRETS[0]}", 0x00100030: SECRETS[2], 0x00100020: SECRETS[3], 0x00080080: SECRETS[4],
+        0x0008103E: SECRETS[5], 0x0020000E: f"{series}.1", 0x0020000D: f"{series}.2",
     }  # fmt: skip
-    for z in range(len(native)):
-        one = image[:, :, z]
-        place = "\\".join(map(str, image.TransformIndexToPhysicalPoint((0, 0, z))))
-        for tag, value in {**about, "0020|0032": place, "0020|0013": str(z)}.items():
-            one.SetMetaData(tag, value)
-        one.SetMetaData("0008|0018", f"1.2.826.0.1.3680043.2.1125.3.{z + 1}")
-        writer.SetFileName(str(folder / f"{z:04d}.dcm"))
-        writer.Execute(one)
+    for z, path in enumerate(sorted(scans.write_dicom(folder, Scan(native, 1.0, 0.0, voxel_mm)).iterdir())):
+        one = pydicom.dcmread(path)
+        for tag, value in about.items():
+            one.add_new(tag, dictionary_VR(tag), value)
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{series}.3.{z + 1}"
+        one.save_as(path)
     return folder
 
 

@@ -38,7 +38,7 @@ JOBS = [
 def deepqct_run(out: Path, *words: str, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
     """Call `deepqct run virtual` on a run folder."""
     command = [sys.executable, "-m", "deepqct", "run", "virtual", *words, "--preset", preset, "--out", str(out)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, check=False)
 
 
 def started(done: subprocess.CompletedProcess[str]) -> set[str]:
@@ -186,8 +186,8 @@ def test_a_changed_file_makes_out_of_date_what_depends_on_it(run, tmp_path, file
     shutil.copytree(run.folder, before)
     # -P: the scratch copy is imported, not the package of the working directory.
     done = subprocess.run(
-        [sys.executable, "-P", "-c", PENDING, str(run.folder)], capture_output=True, text=True, cwd=ROOT, check=False,
-        env=os.environ | {"PYTHONPATH": str(scratch)},
+        [sys.executable, "-P", "-c", PENDING, str(run.folder)], capture_output=True, encoding="utf-8",
+        cwd=ROOT, check=False, env=os.environ | {"PYTHONPATH": str(scratch)},
     )  # fmt: skip
     shutil.rmtree(run.folder)
     before.rename(run.folder)

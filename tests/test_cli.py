@@ -19,7 +19,7 @@ def deepqct(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "deepqct", *words],
-        capture_output=True, text=True, encoding="utf-8", cwd=cwd, check=False,
+        capture_output=True, encoding="utf-8", cwd=cwd, check=False,
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ def test_a_home_folder_that_cannot_be_written_stops_nothing(tmp_path):
     own = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False,
+        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(set(done.stdout.split())) == 2
@@ -177,7 +177,7 @@ def test_a_home_folder_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / "home").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", "import deepqct as dq, os; dq.work.keep_elsewhere(); print(os.environ.get('IPYTHONDIR'))"],
-        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=True,
+        env=own | {"HOME": str(tmp_path / "home")}, capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "None"
     assert not list((tmp_path / "home").iterdir())

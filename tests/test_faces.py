@@ -69,7 +69,7 @@ def test_no_docstring_is_a_riddle_of_two_words():
 def loaded_by(code: str) -> set[str]:
     """The modules that are there after some code, in a process of its own."""
     line = f"{code}\nimport sys; print(*sys.modules)"
-    return set(subprocess.check_output([sys.executable, "-c", line], text=True, cwd=ROOT).split())
+    return set(subprocess.check_output([sys.executable, "-c", line], encoding="utf-8", cwd=ROOT).split())
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,9 @@ def test_what_is_named_loads_no_more_than_it_needs(code, absent):
 
 def test_completion_finds_the_wings():
     """In a notebook, `dq.` and the tab key are the table of contents."""
-    done = subprocess.check_output([sys.executable, "-c", "import deepqct; print(*dir(deepqct))"], text=True, cwd=ROOT)
+    done = subprocess.check_output(
+        [sys.executable, "-c", "import deepqct; print(*dir(deepqct))"], encoding="utf-8", cwd=ROOT
+    )
     assert {"bones", "networks", "read_scan", "cross_validate"} <= set(done.split())
 
 

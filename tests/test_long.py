@@ -67,7 +67,7 @@ def test_a_killed_training_resumes_with_identical_numbers(tmp_path):
 
     def train(run, *, workers=0):
         command = [sys.executable, "-c", _TRAIN, str(ROOT / "tests"), str(run.folder), str(workers)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT)
 
     whole, broken, helped = (make_run(tmp_path / name, n=12, cue=300.0) for name in ("whole", "broken", "helped"))
     for run, workers in ((whole, 0), (helped, 2)):

@@ -84,7 +84,7 @@ def test_a_leak_makes_its_guard_fail(leak, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
 
     def passes() -> bool:
-        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
         assert "1 passed" in done.stdout or "1 failed" in done.stdout, done.stdout + done.stderr
         return done.returncode == 0
 
@@ -111,7 +111,7 @@ def test_the_package_under_test_is_the_copy(tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)

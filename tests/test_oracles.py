@@ -77,7 +77,7 @@ def proc(tmp_path_factory) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     pd.concat(sets).to_csv(folder / "sets.csv", index=False)
     (folder / "judge.R").write_text(_PROC)
     call = ["Rscript", str(folder / "judge.R"), str(folder / "sets.csv")]
-    done = subprocess.run(call, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(call, stdout=subprocess.PIPE, encoding="utf-8")
     if done.returncode == 3:
         pytest.skip("R has no pROC; Debian has it in r-cran-proc")
     done.check_returncode()
@@ -130,7 +130,7 @@ def peers() -> list[tuple[dict, dict]]:
         pytest.skip(f"{python}, named by DEEPQCT_PEERS, has no dcurves or no statsmodels")
     sets = [risks(seed) for seed in range(5)]
     asked = json.dumps([one | {"thresholds": THRESHOLDS} for one in sets])
-    done = subprocess.run([python, "-c", _PEERS], input=asked, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([python, "-c", _PEERS], input=asked, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return list(zip(sets, json.loads(done.stdout), strict=True))
 
 

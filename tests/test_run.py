@@ -101,7 +101,7 @@ def test_the_bare_import_is_light():
         "import sys, time; t = time.perf_counter(); import deepqct; d = time.perf_counter() - t; "
         "print(d, *[m for m in ('torch', 'fastai', 'itk', 'matplotlib', 'pandas') if m in sys.modules])"
     )
-    seconds, *heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    seconds, *heavy = subprocess.check_output([sys.executable, "-c", code], encoding="utf-8").split()
     assert heavy == []
     assert float(seconds) < 0.3
 
@@ -424,7 +424,7 @@ def test_the_shell_gets_the_names_of_folders_as_they_are(tmp_path, name):
     (line,) = re.findall(r"^JOB = (.*)$", (PACKAGE / "run" / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
     config = {"root": str(folder), "python": str(python), "run": str(folder / "run")}
     command = snakemake.utils.format(ast.literal_eval(line) + "05_explore", config=config)
-    said = subprocess.check_output(["bash", "-c", command], text=True, encoding="utf-8").splitlines()
+    said = subprocess.check_output(["bash", "-c", command], encoding="utf-8").splitlines()
     assert said == [str(folder), "-m", "deepqct", "job", str(folder / "run"), "05_explore"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from deepqct.folder import write_whole
 from deepqct.scans.scan import Scan
 from deepqct.scans.stored import SITE_CODES, ScanError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _SITE_CODES = {place: code for code, place in SITE_CODES.items()}
 _SCANNER_TYPES = {"XtremeCT": 9, "XtremeCT II": 9}  # one code for both
@@ -243,26 +246,36 @@ def write_dicom(folder: Path, scan: Scan) -> Path:
     >>> float(dq.read_scan(folder, unit="density").density.mean())
     109.0
     """
-    import SimpleITK
-
-    writer = SimpleITK.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    (z_mm, y_mm, x_mm), (z0, y0, x0) = scan.voxel_mm, scan.origin_mm
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for z, density in enumerate(scan.density_of(k) for k in range(len(scan.native))):
-        image = SimpleITK.GetImageFromArray(np.clip(np.rint(density), -32768, 32767).astype(np.int16))
-        image.SetSpacing((x_mm, y_mm))
-        for tag, value in {
-            "0008|0060": "CT", "0008|0012": "20000101", "0008|0013": "000000", "0020|000d": f"{_DICOM_ROOT}.1",
-            "0020|000e": f"{_DICOM_ROOT}.2", "0008|0018": f"{_DICOM_ROOT}.3.{z + 1}", "0020|0013": str(z + 1),
-            "0018|0050": f"{z_mm:.6g}", "0020|0032": f"{x0:.6g}\\{y0:.6g}\\{z0 + z * z_mm:.6g}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():  # fmt: skip
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(part / f"{z:04d}.dcm"))
-        writer.Execute(image)
+    for z in range(len(scan.native)):
+        _dicom_slice(scan, z).save_as(part / f"{z:04d}.dcm", enforce_file_format=True)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return folder
+
+
+def _dicom_slice(scan: Scan, z: int) -> Dataset:
+    """One slice of a series: its densities, its place and its number."""
+    # By pydicom: SimpleITK's writer leaves the whole process in the C locale, in which letters beyond ASCII are errors.
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    (z_mm, y_mm, x_mm), (z0, y0, x0) = scan.voxel_mm, scan.origin_mm
+    density = np.clip(np.rint(scan.density_of(z)), -32768, 32767).astype("<i2")
+    one = Dataset()
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, f"{_DICOM_ROOT}.3.{z + 1}"
+    one.Modality, one.InstanceCreationDate, one.InstanceCreationTime = "CT", "20000101", "000000"
+    one.StudyInstanceUID, one.SeriesInstanceUID, one.InstanceNumber = f"{_DICOM_ROOT}.1", f"{_DICOM_ROOT}.2", z + 1
+    one.SliceThickness, one.PixelSpacing = f"{z_mm:.6g}", [f"{y_mm:.6g}", f"{x_mm:.6g}"]
+    one.ImagePositionPatient = [f"{x0:.6g}", f"{y0:.6g}", f"{z0 + z * z_mm:.6g}"]
+    one.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    one.Rows, one.Columns = density.shape
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+    one.RescaleIntercept, one.RescaleSlope = 0, 1
+    one.PixelData = density.tobytes()
+    return one

@@ -27,7 +27,7 @@ def ask_peers(python: str | None, job: str, *, limit_s: float | None = None, **a
         np.savez(path, **arrays)
         command = [python, str(HERE / "peers.py"), job, str(path)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=limit_s)
         except subprocess.TimeoutExpired as stopped:
             said = (stopped.stdout or b"").decode().strip().splitlines()
             return {"stopped_s": limit_s, "before": json.loads(said[-1]) if said else {}}
@@ -40,7 +40,7 @@ def ask_peers(python: str | None, job: str, *, limit_s: float | None = None, **a
 def in_own_process(job: str, *arguments: str) -> dict[str, Any]:
     """Run a job of ours.py; its last line is JSON."""
     command = [sys.executable, str(HERE / "ours.py"), job, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
