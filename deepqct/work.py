@@ -118,8 +118,20 @@ def set_threads(threads: int) -> None:
     _DEFAULT = threads
 
 
-def _workers(threads: int | None) -> int:
-    """The number of threads of a call: its own, or the limit of the process, or one a processor."""
+def workers(threads: int | None = None) -> int:
+    """Return how many threads a call has: its own number, or the limit of the process, or one a processor.
+
+    Parameters
+    ----------
+    threads : int, optional
+        The number that the call was given.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.work.workers(3)
+    3
+    """
     return threads or _DEFAULT or os.cpu_count() or 1
 
 
@@ -149,9 +161,9 @@ def share(step: Callable[..., None], n: int, *arrays: object, threads: int | Non
     >>> squares.tolist()
     [0, 1, 4, 9, 16]
     """
-    workers = _workers(threads)
-    ends = np.linspace(0, n, min(n, 8 * workers) + 1).astype(int)
-    with ThreadPoolExecutor(workers) as pool:
+    several = workers(threads)
+    ends = np.linspace(0, n, min(n, 8 * several) + 1).astype(int)
+    with ThreadPoolExecutor(several) as pool:
         list(pool.map(lambda first, last: step(first, last, *arrays), ends[:-1], ends[1:]))
 
 
@@ -174,7 +186,7 @@ def each_slice(step: Callable[[Any], Result], slices: Iterable[Any], *, threads:
     >>> [int(total) for total in dq.work.each_slice(np.sum, np.arange(12).reshape(3, 2, 2))]
     [6, 22, 38]
     """
-    with ThreadPoolExecutor(_workers(threads)) as pool:
+    with ThreadPoolExecutor(workers(threads)) as pool:
         return list(pool.map(step, slices))
 
 

@@ -8,6 +8,7 @@ place, normal  (n, 3) centres of the discs that make up the surface, and where t
 site           the number of a voxel's disc, -1 for none; the next numbers are its further discs, `twin` of them
 nearest        the number of the disc that is nearest to a voxel, -1 for none
 radius         the radius of the largest sphere around a voxel
+outer          the voxels outside the mask among the 27 around a disc's place, as bits; 0 for points
 keep           True where a sphere is centred; of each slice `counts` tells how many, `starts` the number of the first
 spheres        (n, 4) centre and radius
 """
@@ -66,8 +67,8 @@ def smooth(first: Any, last: Any, mask: Any, narrow: Any, wide: Any, out: Any) -
 
 
 @compiled(fastmath=True)
-def _discs_of(mask: Any, phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any) -> Any:
-    """Lay the discs of one inner voxel, and return how many: 0 to 6.
+def _discs_of(mask: Any, phi: Any, z: Any, y: Any, x: Any, place: Any, normal: Any, crossings: Any) -> Any:
+    """Lay the discs of one inner voxel into `place` and `normal`, and return how many: 0 to 6.
 
     The surface crosses the lines to those of its six neighbours that are outside. The crossings that face one way make
     one disc by their mean. Where the smoothed mask has lost the voxel, as in struts of one voxel, or the one outside,
@@ -75,7 +76,6 @@ def _discs_of(mask: Any, phi: Any, z: Any, y: Any, x: Any, place: Any, normal: A
     """
     nz, ny, nx = phi.shape
     here = phi[z, y, x]
-    crossings = np.empty((6, 6), np.float32)
     crossed = 0
     for side in range(6):
         dz = (side == 1) - (side == 0)
@@ -137,33 +137,65 @@ def _discs_of(mask: Any, phi: Any, z: Any, y: Any, x: Any, place: Any, normal: A
 
 
 @compiled()
+def _deep(mask: Any, z: Any, y: Any, x: Any) -> Any:
+    """Whether all six neighbours are there and in the mask, as most are, so that no disc lies here."""
+    nz, ny, nx = mask.shape
+    if z == 0 or y == 0 or x == 0 or z == nz - 1 or y == ny - 1 or x == nx - 1:
+        return False
+    along_x = mask[z, y, x - 1] and mask[z, y, x + 1]
+    return along_x and mask[z, y - 1, x] and mask[z, y + 1, x] and mask[z - 1, y, x] and mask[z + 1, y, x]
+
+
+@compiled()
 def count_discs(first: Any, last: Any, mask: Any, phi: Any, counts: Any) -> Any:
     """Count the discs of each slice into `counts`."""
     _, ny, nx = phi.shape
+    place, normal, crossings = (
+        np.empty((6, 3), np.float32),
+        np.empty((6, 3), np.float32),
+        np.empty((6, 6), np.float32),
+    )
     for z in range(first, last):
-        place, normal = np.empty((6, 3), np.float32), np.empty((6, 3), np.float32)
         n = 0
         for y in range(ny):
             for x in range(nx):
-                if mask[z, y, x]:
-                    n += _discs_of(mask, phi, z, y, x, place, normal)
+                if mask[z, y, x] and not _deep(mask, z, y, x):
+                    n += _discs_of(mask, phi, z, y, x, place, normal, crossings)
         counts[z] = n
 
 
 @compiled()
+def _outside(mask: Any, place: Any) -> Any:
+    """Which of the 27 voxels around a place are outside the mask, as the bits of a number."""
+    nz, ny, nx = mask.shape
+    z, y, x = int(np.rint(place[0])), int(np.rint(place[1])), int(np.rint(place[2]))
+    bits = np.uint32(0)
+    for qz in range(max(z - 1, 0), min(z + 2, nz)):
+        for qy in range(max(y - 1, 0), min(y + 2, ny)):
+            for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                if not mask[qz, qy, qx]:
+                    bits |= np.uint32(1) << np.uint32(9 * (qz - z) + 3 * (qy - y) + (qx - x) + 13)
+    return bits
+
+
+@compiled()
 def lay_discs(
-    first: Any, last: Any, mask: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any
+    first: Any, last: Any, mask: Any, phi: Any, starts: Any, site: Any, places: Any, normals: Any, twin: Any, outer: Any
 ) -> Any:
-    """Number the discs of each voxel in `site`, and write their places, their normals and `twin`."""
+    """Number the discs of each voxel in `site`, and write their places, their normals, `twin` and `outer`."""
     _, ny, nx = phi.shape
+    place, normal, crossings = (
+        np.empty((6, 3), np.float32),
+        np.empty((6, 3), np.float32),
+        np.empty((6, 6), np.float32),
+    )
     for z in range(first, last):
-        place, normal = np.empty((6, 3), np.float32), np.empty((6, 3), np.float32)
         n = starts[z]
         for y in range(ny):
             for x in range(nx):
-                if not mask[z, y, x]:
+                if not mask[z, y, x] or _deep(mask, z, y, x):
                     continue
-                discs = _discs_of(mask, phi, z, y, x, place, normal)
+                discs = _discs_of(mask, phi, z, y, x, place, normal, crossings)
                 if discs == 0:
                     continue
                 site[z, y, x] = n
@@ -171,6 +203,7 @@ def lay_discs(
                 for i in range(discs):
                     places[n] = place[i]
                     normals[n] = normal[i]
+                    outer[n] = _outside(mask, place[i])
                     n += 1
 
 
@@ -298,34 +331,42 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
 
 
 @compiled(fastmath=True)
-def _to_centre(mask: Any, sphere: Any, place: Any, normal: Any, around: Any, m: Any) -> Any:
+def _to_centre(sphere: Any, place: Any, normal: Any, outer: Any, around: Any, m: Any) -> Any:
     """The distance from a sphere's centre to the nearest voxel centre outside the mask, at the discs that it touches.
 
     0 where it touches points, and where no voxel outside is next to the discs.
     """
-    nz, ny, nx = mask.shape
     cz, cy, cx, r = sphere[0], sphere[1], sphere[2], sphere[3]
     best = 1e18
     for k in range(m):
         i = around[k]
-        if normal[i, 0] == 0 and normal[i, 1] == 0 and normal[i, 2] == 0:
-            return 0.0
+        if outer[i] == 0:
+            continue
         vz, vy, vx = _from_disc(cz, cy, cx, place, normal, i)
         if vz * vz + vy * vy + vx * vx > (r + 0.3) ** 2:  # tried: those of further discs were never nearer
             continue
-        z, y, x = int(np.rint(place[i, 0])), int(np.rint(place[i, 1])), int(np.rint(place[i, 2]))
-        for qz in range(max(z - 1, 0), min(z + 2, nz)):
-            for qy in range(max(y - 1, 0), min(y + 2, ny)):
-                for qx in range(max(x - 1, 0), min(x + 2, nx)):
-                    apart = (qz - cz) ** 2 + (qy - cy) ** 2 + (qx - cx) ** 2
-                    if apart < best and not mask[qz, qy, qx]:
-                        best = apart
+        dz, dy, dx = np.rint(place[i, 0]) - cz, np.rint(place[i, 1]) - cy, np.rint(place[i, 2]) - cx
+        bits = outer[i]
+        for q in range(27):
+            if bits & 1:
+                qz, qy, qx = q // 9 - 1, q // 3 % 3 - 1, q % 3 - 1
+                best = min(best, (dz + qz) ** 2 + (dy + qy) ** 2 + (dx + qx) ** 2)
+            bits >>= np.uint32(1)
     return np.sqrt(best) if best < 1e17 else 0.0
 
 
 @compiled(fastmath=True)
 def move_to_middle(
-    first: Any, last: Any, mask: Any, keep: Any, starts: Any, nearest: Any, place: Any, normal: Any, twin: Any, out: Any
+    first: Any,
+    last: Any,
+    keep: Any,
+    starts: Any,
+    nearest: Any,
+    place: Any,
+    normal: Any,
+    twin: Any,
+    outer: Any,
+    out: Any,
 ) -> Any:
     """Write the spheres of the ridge into `out`, each moved from what it touches until it is held from two sides.
 
@@ -334,22 +375,25 @@ def move_to_middle(
     nz, ny, nx = keep.shape
     for z in range(first, last):
         n = starts[z]
-        around = np.empty(162, np.int32)
+        around, heads = np.empty(162, np.int32), np.empty(27, np.int32)
         to, apart = np.empty((162, 3), np.float64), np.empty(162, np.float64)  # from each disc
         for y in range(ny):
             for x in range(nx):
                 if not keep[z, y, x]:
                     continue
-                m = 0
+                m, different = 0, 0
                 for qz in range(max(z - 1, 0), min(z + 2, nz)):
                     for qy in range(max(y - 1, 0), min(y + 2, ny)):
                         for qx in range(max(x - 1, 0), min(x + 2, nx)):
                             i = nearest[qz, qy, qx]
                             new = i >= 0
-                            for k in range(m):
-                                if around[k] == i:
+                            for k in range(different):
+                                if heads[k] == i:
                                     new = False
+                                    break
                             if new:
+                                heads[different] = i
+                                different += 1
                                 for k in range(i, i + 1 + twin[i]):
                                     around[m] = k
                                     m += 1
@@ -389,49 +433,70 @@ def move_to_middle(
                     if step <= 1e-3:
                         break
                     pz, py, px = pz + step * uz, py + step * uy, px + step * ux
-                centre = _to_centre(mask, out[n], place, normal, around, m)
+                centre = _to_centre(out[n], place, normal, outer, around, m)
                 if centre > 0:
                     out[n, 3] = min(max(out[n, 3], centre - 0.5), centre + 0.5)
                 n += 1
 
 
 @compiled()
-def thin_out(keep: Any, spheres: Any, order: Any, index: Any) -> Any:
-    """Return which spheres are needed: from the largest down, those that lie in no neighbour that is needed.
-
-    Spheres above `COARSE_RADIUS` also go if a needed one is next to them: painted with `REACH`, it covers nearly the
-    same voxels. `order` are the numbers of the spheres from the largest down. Overwrites `index`.
-    """
-    nz, ny, nx = keep.shape
-    voxel = np.empty((len(spheres), 3), np.int32)
-    n = 0
-    for z in range(nz):
+def number(first: Any, last: Any, keep: Any, starts: Any, voxel: Any, index: Any) -> Any:
+    """Write where each sphere's voxel lies, and into `index` the number of each voxel's sphere, -1 for none."""
+    _, ny, nx = keep.shape
+    for z in range(first, last):
+        n = starts[z]
         for y in range(ny):
             for x in range(nx):
                 index[z, y, x] = -1
                 if keep[z, y, x]:
                     voxel[n] = (z, y, x)
+                    index[z, y, x] = n
                     n += 1
-    stays = np.zeros(n, np.bool_)
-    for i in order:
-        z, y, x = voxel[i]
-        held = False
-        r = spheres[i, 3]
-        for qz in range(max(z - 1, 0), min(z + 2, nz)):
-            for qy in range(max(y - 1, 0), min(y + 2, ny)):
-                for qx in range(max(x - 1, 0), min(x + 2, nx)):
-                    k = index[qz, qy, qx]
-                    if k < 0:
-                        continue
-                    room = spheres[k, 3] - r + (1.8 if r > COARSE_RADIUS else 1e-3)
-                    dz = spheres[i, 0] - spheres[k, 0]
-                    dy = spheres[i, 1] - spheres[k, 1]
-                    dx = spheres[i, 2] - spheres[k, 2]
-                    held |= dz * dz + dy * dy + dx * dx <= room * room
-        if not held:
-            stays[i] = True
-            index[z, y, x] = i
-    return stays
+
+
+@compiled()
+def thin_out(
+    first: Any, last: Any, ends: Any, order: Any, rank: Any, spheres: Any, voxel: Any, index: Any, left: Any
+) -> Any:
+    """Decide which spheres are needed: from the largest down, those that lie in no neighbour that is needed.
+
+    Spheres above `COARSE_RADIUS` also go if a needed one is next to them: painted with `REACH`, it covers nearly the
+    same voxels. The `rank` of a needed one becomes 0; the others lose their place in `index`. Several threads decide at
+    once, each about a slab's spheres, whose numbers stand in `order` from `ends` on, the lowest `rank` first: where it
+    depends on a neighbour in another slab that is not decided yet, a sphere is `left` for the next call. So the result is
+    that of one thread.
+    """
+    nz, ny, nx = index.shape
+    for slab in range(first, last):
+        undecided = 0
+        for j in range(ends[slab], ends[slab] + left[slab]):
+            i = order[j]
+            z, y, x = voxel[i, 0], voxel[i, 1], voxel[i, 2]
+            held, unsure = False, False
+            cz, cy, cx, r, mine = spheres[i, 0], spheres[i, 1], spheres[i, 2], spheres[i, 3], rank[i]
+            slack = (1.8 if r > COARSE_RADIUS else 1e-3) - r
+            for qz in range(max(z - 1, 0), min(z + 2, nz)):
+                for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                    if held:
+                        break
+                    for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                        k = index[qz, qy, qx]
+                        if k < 0:
+                            continue
+                        if rank[k] == 0:
+                            room = spheres[k, 3] + slack
+                            apart = (spheres[k, 0] - cz) ** 2 + (spheres[k, 1] - cy) ** 2 + (spheres[k, 2] - cx) ** 2
+                            held |= apart <= room * room
+                        elif rank[k] < mine or (rank[k] == mine and k < i):
+                            unsure = True
+            if held:
+                index[z, y, x] = -1
+            elif unsure:
+                order[ends[slab] + undecided] = i
+                undecided += 1
+            else:
+                rank[i] = 0
+        left[slab] = undecided
 
 
 @compiled(fastmath=True)
@@ -459,3 +524,20 @@ def paint(first: Any, last: Any, mask: Any, spheres: Any, out: Any) -> Any:
             for x in range(nx):
                 if not mask[z, y, x]:
                     out[z, y, x] = 0
+
+
+@compiled()
+def fill_gaps(first: Any, last: Any, mask: Any, painted: Any, out: Any) -> Any:
+    """Write what is painted; where the mask has nothing, the most that is next to it, or one voxel if that is nothing."""
+    nz, ny, nx = mask.shape
+    for z in range(first, last):
+        for y in range(ny):
+            for x in range(nx):
+                best = painted[z, y, x]
+                if best == 0 and mask[z, y, x]:
+                    best = np.float32(1)
+                    for qz in range(max(z - 1, 0), min(z + 2, nz)):
+                        for qy in range(max(y - 1, 0), min(y + 2, ny)):
+                            for qx in range(max(x - 1, 0), min(x + 2, nx)):
+                                best = max(best, painted[qz, qy, qx])
+                out[z, y, x] = best

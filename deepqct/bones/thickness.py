@@ -13,12 +13,13 @@ Nothing is upsampled: memory stays near 10 bytes a voxel of the box around the s
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from deepqct.bones import spheres
-from deepqct.work import share
+from deepqct.work import each_slice, share, workers
 
 SMOOTHING = 0.8  # voxels, of the mask, sharpened so that curved surfaces do not shrink; our choice
 CUBE_TOLERANCE = 0.01
@@ -80,7 +81,7 @@ def local_thickness(
     inside = np.ascontiguousarray(mask[box])
     centred = medial_spheres(mask, threads=threads) if medial is None else medial
     painted = _paint(inside, centred - _corner(box), threads=threads)
-    out[box] = _fill_gaps(inside, painted)
+    share(spheres.fill_gaps, len(inside), inside, painted, out[box], threads=threads)
     out *= np.float32(edge)
     return out
 
@@ -122,10 +123,10 @@ def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> ND
     starts = _starts(counts)
     site = np.full(inside.shape, -1, np.int32)
     places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
-    twin = np.zeros(starts[-1], np.uint8)
-    share(spheres.lay_discs, nz, inside, phi, starts, site, places, normals, twin, threads=threads)
+    twin, outer = np.zeros(starts[-1], np.uint8), np.zeros(starts[-1], np.uint32)
+    share(spheres.lay_discs, nz, inside, phi, starts, site, places, normals, twin, outer, threads=threads)
     del phi
-    return _medial(inside, site, places, normals, twin, around=inside, threads=threads) + _corner(box)
+    return _medial(inside, site, places, normals, twin, outer, around=inside, threads=threads) + _corner(box)
 
 
 def axis_spacing(
@@ -192,10 +193,9 @@ def axis_spacing(
     site = np.full(inside.shape, -1, np.int32)
     voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(inside.shape) - 1)
     site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
-    # Points have no direction and no twin.
-    between = _medial(
-        inside, site, axes, np.zeros_like(axes), np.zeros(len(axes), np.uint8), around=_grow(inside), threads=threads
-    )
+    # Points have no direction, no twin, and nothing outside.
+    twin, outer = np.zeros(len(axes), np.uint8), np.zeros(len(axes), np.uint32)
+    between = _medial(inside, site, axes, np.zeros_like(axes), twin, outer, around=_grow(inside), threads=threads)
     out[box] = _paint(inside, between, threads=threads)
     out *= np.float32(edge)
     return out
@@ -252,6 +252,7 @@ def _medial(
     places: NDArray[np.float32],
     normals: NDArray[np.float32],
     twin: NDArray[np.uint8],
+    outer: NDArray[np.uint32],
     *,
     around: NDArray[np.bool_],
     threads: int | None,
@@ -271,10 +272,32 @@ def _medial(
     del radius
     starts = _starts(counts)
     fitted = np.empty((starts[-1], 4), np.float32)
-    share(spheres.move_to_middle, nz, inside, keep, starts, nearest, places, normals, twin, fitted, threads=threads)
-    # Sorted in steps of 1/32 voxel: spheres of one step stay in the order of their places, which is quick to walk.
-    falling = np.iinfo(np.uint16).max - np.minimum(fitted[:, 3] * 32, np.iinfo(np.uint16).max).astype(np.uint16)
-    return fitted[spheres.thin_out(keep, fitted, np.argsort(falling, kind="stable"), nearest)]
+    share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, outer, fitted, threads=threads)
+    return fitted[_needed(keep, fitted, starts, nearest, threads=threads)]
+
+
+def _needed(
+    keep: NDArray[np.bool_],
+    fitted: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    index: NDArray[np.int32],
+    *,
+    threads: int | None,
+) -> NDArray[np.bool_]:
+    """Which spheres are needed to cover what all of them cover; `index` is written over."""
+    nz = len(keep)
+    voxel = np.empty((len(fitted), 3), np.int16)
+    share(spheres.number, nz, keep, starts, voxel, index, threads=threads)
+    # Ranked in steps of 1/32 voxel: spheres of one step stay in the order of their places, which is quick to walk.
+    rank = np.iinfo(np.uint16).max - np.minimum(fitted[:, 3] * 32, np.iinfo(np.uint16).max - 1).astype(np.uint16)
+    # One slab a thread, so that they come down in size together and seldom wait for each other.
+    ends = starts[np.linspace(0, nz, min(nz, workers(threads)) + 1).astype(int)]
+    slabs = [slice(first, last) for first, last in itertools.pairwise(ends)]
+    falling = each_slice(lambda slab: np.argsort(rank[slab], kind="stable").astype(np.int32), slabs, threads=threads)
+    order, left = np.concatenate([slab.start + own for slab, own in zip(slabs, falling, strict=True)]), np.diff(ends)
+    while left.any():
+        share(spheres.thin_out, len(slabs), ends, order, rank, fitted, voxel, index, left, threads=threads)
+    return rank == 0
 
 
 def _paint(mask: NDArray[np.bool_], fitted: NDArray[np.float32], *, threads: int | None) -> NDArray[np.float32]:
@@ -282,12 +305,3 @@ def _paint(mask: NDArray[np.bool_], fitted: NDArray[np.float32], *, threads: int
     out = np.zeros(mask.shape, np.float32)
     share(spheres.paint, len(mask), mask, fitted, out, threads=threads)
     return out
-
-
-def _fill_gaps(mask: NDArray[np.bool_], painted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give voxels that no sphere reaches the thickness next to them, and one voxel where there is none next to them."""
-    gaps = mask & (painted == 0)
-    if not gaps.any():
-        return painted
-    around = ndimage.maximum_filter(painted, 3)
-    return np.where(gaps, np.maximum(around, 1), painted).astype(np.float32)
