@@ -117,13 +117,16 @@ def trabecular_indices(
     bone = bone & domain
     medial = medial_spheres(bone)
     apart = axis_spacing(bone, domain=domain, voxel_mm=voxel_mm, medial=medial)
-    apart = apart[apart > 0].astype(np.float64)
+    apart = apart[apart > 0]
+    number = float(1 / apart.mean(dtype=np.float64)) if apart.size else np.nan
+    spread = float(apart.std(dtype=np.float64)) if apart.size else np.nan
+    del apart  # as large as a bone, and the spheres below need the room
     return {
         "Tb.BV/TV": _share(bone.sum(), domain.sum()),
-        "Tb.N": float(1 / apart.mean()) if apart.size else np.nan,
+        "Tb.N": number,
         "Tb.Th": _mean_thickness(bone, voxel_mm, medial=medial),
         "Tb.Sp": _mean_thickness(domain & ~bone, voxel_mm),
-        "Tb.1/N.SD": float(apart.std()) if apart.size else np.nan,
+        "Tb.1/N.SD": spread,
     }
 
 
@@ -215,10 +218,13 @@ def _areas(bone: Bone) -> dict[str, float]:
 
 def _without_small(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
     """The mask without its pieces of fewer voxels; voxels that share only a corner are one piece."""
-    labels, _ = ndimage.label(mask, np.ones((3, 3, 3), bool))
-    large = np.bincount(labels.ravel()) >= voxels
-    large[0] = False
-    return np.asarray(large[labels])
+    out = np.zeros(mask.shape, bool)
+    for box in ndimage.find_objects(mask.astype(np.uint8)):  # the one box of all
+        labels, _ = ndimage.label(mask[box], np.ones((3, 3, 3), bool))
+        large = np.bincount(labels.ravel()) >= voxels
+        large[0] = False
+        out[box] = large[labels]
+    return out
 
 
 def _mean_thickness(

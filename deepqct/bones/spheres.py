@@ -314,6 +314,18 @@ def ridge(first: Any, last: Any, radius: Any, domain: Any, keep: Any, counts: An
                 here = radius[z, y, x]
                 if here <= 0 or not domain[z, y, x]:
                     continue
+                inner = 0 < z < nz - 1 and 0 < y < ny - 1 and 0 < x < nx - 1
+                # Along the axes first, where most voxels find a larger sphere.
+                if inner and (
+                    max(
+                        max(
+                            max(radius[z, y, x - 1], radius[z, y, x + 1]), max(radius[z, y - 1, x], radius[z, y + 1, x])
+                        ),
+                        max(radius[z - 1, y, x], radius[z + 1, y, x]),
+                    )
+                    > here + STEEPEST_RIDGE
+                ):
+                    continue
                 top = True
                 for qz in range(max(z - 1, 0), min(z + 2, nz)):
                     for qy in range(max(y - 1, 0), min(y + 2, ny)):
@@ -342,16 +354,26 @@ def _to_centre(sphere: Any, place: Any, normal: Any, outer: Any, around: Any, m:
         i = around[k]
         if outer[i] == 0:
             continue
+        dz, dy, dx = place[i, 0] - cz, place[i, 1] - cy, place[i, 2] - cx
+        if dz * dz + dy * dy + dx * dx > (r + 0.3 + DISC_RADIUS) ** 2:
+            continue
         vz, vy, vx = _from_disc(cz, cy, cx, place, normal, i)
         if vz * vz + vy * vy + vx * vx > (r + 0.3) ** 2:  # tried: those of further discs were never nearer
             continue
         dz, dy, dx = np.rint(place[i, 0]) - cz, np.rint(place[i, 1]) - cy, np.rint(place[i, 2]) - cx
+        before, here, after = (dx - 1) ** 2, dx**2, (dx + 1) ** 2
         bits = outer[i]
-        for q in range(27):
-            if bits & 1:
-                qz, qy, qx = q // 9 - 1, q // 3 % 3 - 1, q % 3 - 1
-                best = min(best, (dz + qz) ** 2 + (dy + qy) ** 2 + (dx + qx) ** 2)
-            bits >>= np.uint32(1)
+        for qz in range(-1, 2):
+            for qy in range(-1, 2):
+                row = 1e18
+                if bits & 1:
+                    row = before
+                if bits & 2:
+                    row = min(row, here)
+                if bits & 4:
+                    row = min(row, after)
+                best = min(best, row + (dz + qz) ** 2 + (dy + qy) ** 2)
+                bits >>= np.uint32(3)
     return np.sqrt(best) if best < 1e17 else 0.0
 
 
@@ -376,7 +398,9 @@ def move_to_middle(
     for z in range(first, last):
         n = starts[z]
         around, heads = np.empty(162, np.int32), np.empty(27, np.int32)
-        to, apart = np.empty((162, 3), np.float64), np.empty(162, np.float64)  # from each disc
+        # Of each disc around: where it lies, where it faces, how wide it is. In rows, which compilers turn into vectors.
+        az, ay, ax, fz, fy, fx, wide = np.empty((7, 162), np.float64)
+        tz, ty, tx, apart = np.empty((4, 162), np.float64)  # from each disc to the centre
         for y in range(ny):
             for x in range(nx):
                 if not keep[z, y, x]:
@@ -396,15 +420,26 @@ def move_to_middle(
                                 different += 1
                                 for k in range(i, i + 1 + twin[i]):
                                     around[m] = k
+                                    az[m], ay[m], ax[m] = place[k, 0], place[k, 1], place[k, 2]
+                                    fz[m], fy[m], fx[m] = normal[k, 0], normal[k, 1], normal[k, 2]
+                                    point = fz[m] == 0 and fy[m] == 0 and fx[m] == 0
+                                    wide[m] = 0.0 if point else DISC_RADIUS
                                     m += 1
                 pz, py, px = np.float64(z), np.float64(y), np.float64(x)
                 best_r = 0.0
                 for move in range(MOVES + 1):
                     nearest2 = 1e18
                     for k in range(m):
-                        vz, vy, vx = _from_disc(pz, py, px, place, normal, around[k])
-                        to[k, 0], to[k, 1], to[k, 2] = vz, vy, vx
-                        apart[k] = vz * vz + vy * vy + vx * vx
+                        vz, vy, vx = pz - az[k], py - ay[k], px - ax[k]
+                        h = vz * fz[k] + vy * fy[k] + vx * fx[k]
+                        vz, vy, vx = vz - h * fz[k], vy - h * fy[k], vx - h * fx[k]
+                        aside = max(np.sqrt(vz * vz + vy * vy + vx * vx), 1e-12)
+                        e = max(1 - wide[k] / aside, 0.0)
+                        tz[k] = h * fz[k] + e * vz
+                        ty[k] = h * fy[k] + e * vy
+                        tx[k] = h * fx[k] + e * vx
+                        apart[k] = tz[k] * tz[k] + ty[k] * ty[k] + tx[k] * tx[k]
+                    for k in range(m):
                         nearest2 = min(nearest2, apart[k])
                     r = np.sqrt(nearest2)
                     # Much further away than a voxel, discs that were not gathered may be nearer.
@@ -419,7 +454,7 @@ def move_to_middle(
                     for k in range(m):
                         if 0 < apart[k] < touch2:  # it touches
                             d = np.sqrt(apart[k])
-                            uz, uy, ux = uz + to[k, 0] / d, uy + to[k, 1] / d, ux + to[k, 2] / d
+                            uz, uy, ux = uz + tz[k] / d, uy + ty[k] / d, ux + tx[k] / d
                             touching += 1
                     length = np.sqrt(uz * uz + uy * uy + ux * ux)
                     if length < 0.1 * touching:  # held from opposite sides
@@ -427,7 +462,7 @@ def move_to_middle(
                     uz, uy, ux = uz / length, uy / length, ux / length
                     step = 1.0
                     for k in range(m):
-                        closing = 2 * (r - (to[k, 0] * uz + to[k, 1] * uy + to[k, 2] * ux))
+                        closing = 2 * (r - (tz[k] * uz + ty[k] * uy + tx[k] * ux))
                         if apart[k] >= touch2 and closing > 1e-6:
                             step = min(step, (apart[k] - r * r) / closing)
                     if step <= 1e-3:

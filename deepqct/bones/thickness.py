@@ -14,6 +14,7 @@ Nothing is upsampled: memory stays near 10 bytes a voxel of the box around the s
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from deepqct.work import each_slice, share, workers
 
 SMOOTHING = 0.8  # voxels, of the mask, sharpened so that curved surfaces do not shrink; our choice
 CUBE_TOLERANCE = 0.01
+
+# As the names are explained in `spheres`: site, place, normal, twin, outer.
+_Surface = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint32]]
 
 
 def local_thickness(
@@ -115,18 +119,7 @@ def medial_spheres(mask: NDArray[np.bool_], *, threads: int | None = None) -> ND
         return np.zeros((0, 4), np.float32)
     box = _box(mask)
     inside = np.ascontiguousarray(mask[box])
-    nz = len(inside)
-    phi = np.empty(inside.shape, np.float32)
-    share(spheres.smooth, nz, inside, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
-    counts = np.zeros(nz, np.int64)
-    share(spheres.count_discs, nz, inside, phi, counts, threads=threads)
-    starts = _starts(counts)
-    site = np.full(inside.shape, -1, np.int32)
-    places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
-    twin, outer = np.zeros(starts[-1], np.uint8), np.zeros(starts[-1], np.uint32)
-    share(spheres.lay_discs, nz, inside, phi, starts, site, places, normals, twin, outer, threads=threads)
-    del phi
-    return _medial(inside, site, places, normals, twin, outer, around=inside, threads=threads) + _corner(box)
+    return _medial(inside, lambda: _discs(inside, threads=threads), around=inside, threads=threads) + _corner(box)
 
 
 def axis_spacing(
@@ -190,12 +183,7 @@ def axis_spacing(
     inside = np.ascontiguousarray(domain[box])
     centred = medial_spheres(mask, threads=threads) if medial is None else medial
     axes = np.ascontiguousarray((centred - _corner(box))[:, :3])
-    site = np.full(inside.shape, -1, np.int32)
-    voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(inside.shape) - 1)
-    site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
-    # Points have no direction, no twin, and nothing outside.
-    twin, outer = np.zeros(len(axes), np.uint8), np.zeros(len(axes), np.uint32)
-    between = _medial(inside, site, axes, np.zeros_like(axes), twin, outer, around=_grow(inside), threads=threads)
+    between = _medial(inside, lambda: _points(axes, inside.shape), around=_grow(inside), threads=threads)
     out[box] = _paint(inside, between, threads=threads)
     out *= np.float32(edge)
     return out
@@ -246,18 +234,41 @@ def _taps(sigma: float) -> NDArray[np.float32]:
     return (weights / weights.sum()).astype(np.float32)
 
 
+def _discs(inside: NDArray[np.bool_], *, threads: int | None) -> _Surface:
+    """The surface of a mask."""
+    nz = len(inside)
+    phi = np.empty(inside.shape, np.float32)
+    share(spheres.smooth, nz, inside, _taps(SMOOTHING), _taps(SMOOTHING * np.sqrt(2)), phi, threads=threads)
+    counts = np.zeros(nz, np.int64)
+    share(spheres.count_discs, nz, inside, phi, counts, threads=threads)
+    starts = _starts(counts)
+    site = np.full(inside.shape, -1, np.int32)
+    places, normals = (np.empty((starts[-1], 3), np.float32) for _ in range(2))
+    twin, outer = np.zeros(starts[-1], np.uint8), np.zeros(starts[-1], np.uint32)
+    share(spheres.lay_discs, nz, inside, phi, starts, site, places, normals, twin, outer, threads=threads)
+    return site, places, normals, twin, outer
+
+
+def _points(axes: NDArray[np.float32], shape: tuple[int, ...]) -> _Surface:
+    """The points of mid-axes as a surface; they have no direction, no twin, and nothing outside."""
+    site = np.full(shape, -1, np.int32)
+    voxel = np.clip(np.rint(axes).astype(np.intp), 0, np.array(shape) - 1)
+    site[tuple(voxel.T)] = np.arange(len(axes), dtype=np.int32)
+    return site, axes, np.zeros_like(axes), np.zeros(len(axes), np.uint8), np.zeros(len(axes), np.uint32)
+
+
 def _medial(
     inside: NDArray[np.bool_],
-    site: NDArray[np.int32],
-    places: NDArray[np.float32],
-    normals: NDArray[np.float32],
-    twin: NDArray[np.uint8],
-    outer: NDArray[np.uint32],
+    surface: Callable[[], _Surface],
     *,
     around: NDArray[np.bool_],
     threads: int | None,
 ) -> NDArray[np.float32]:
-    """Spheres centred inside, between the discs or points that `site` refers to; distances are taken `around`."""
+    """Spheres centred inside, between the discs or points of a surface; distances are taken `around`.
+
+    The surface is made here, so that each of its arrays can go as soon as it is used up.
+    """
+    site, places, normals, twin, outer = surface()
     if not len(places):
         return np.zeros((0, 4), np.float32)
     nz, ny, _ = inside.shape
@@ -273,6 +284,7 @@ def _medial(
     starts = _starts(counts)
     fitted = np.empty((starts[-1], 4), np.float32)
     share(spheres.move_to_middle, nz, keep, starts, nearest, places, normals, twin, outer, fitted, threads=threads)
+    del places, normals, twin, outer
     return fitted[_needed(keep, fitted, starts, nearest, threads=threads)]
 
 
