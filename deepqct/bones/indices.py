@@ -82,7 +82,7 @@ def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
     del smooth
     pores = cortical_pores(bone.cortical & ~solid, cortical=bone.cortical)
     # The Gaussian keeps noise from making pores, and narrows small ones; their rims are taken from unfiltered voxels.
-    pores |= ndimage.binary_dilation(pores, np.ones((3, 3, 3), bool)) & bone.cortical & (bone.density < CORTICAL_BONE)
+    pores |= _with_neighbours(pores) & bone.cortical & (bone.density < CORTICAL_BONE)
     solid &= ~pores
     values = _densities(bone) | _areas(bone)
     values["Ct.Th"] = _mean_thickness(bone.cortical, bone.voxel_mm)
@@ -214,6 +214,17 @@ def _areas(bone: Bone) -> dict[str, float]:
     areas = {symbol: float(mask.sum()) * pixel_mm2 / slices for symbol, mask in masks.items()}
     rounds = each_slice(lambda mask: _perimeter(mask, bone.voxel_mm[1:]), bone.total[present])
     return areas | {"Ct.Pm": float(np.mean(rounds)) if rounds else np.nan}
+
+
+def _with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and the 26 neighbours of each voxel, one axis after the other."""
+    for axis in range(3):
+        before = np.moveaxis(mask, axis, 0)
+        grown = before.copy()
+        grown[1:] |= before[:-1]
+        grown[:-1] |= before[1:]
+        mask = np.moveaxis(grown, 0, axis)
+    return mask
 
 
 def _without_small(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
