@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -16,6 +17,7 @@ from deepqct.folder import read_table
 from deepqct.scans import read_scan
 from deepqct.terms import BONES, KNOWN, SITES
 from deepqct.virtual import SCENARIOS, attainable_auc, draw_scan, draw_women, new_cohort, targets
+from deepqct.virtual.cohort import _plan_scans
 from deepqct.virtual.outlines import draw_outline
 
 
@@ -145,6 +147,16 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
         new_cohort(tmp_path / name, **recipe, **options)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
     assert hashes(tmp_path / "a" / "cohort") != hashes(tmp_path / "c" / "cohort")
+
+
+def test_motion_is_dealt_by_the_shares_whatever_the_seed():
+    """A cohort of 60 has the published mix, not what chance makes of it: 12, 42, 42, 18 and 6 of 120 limbs."""
+    women = pd.DataFrame({"participant_id": [f"sub-{i:03d}" for i in range(60)]})
+    for seed in range(3):
+        scans = _plan_scans(women, motion=True, file_format="aim", seed=seed)
+        lost = 120 - len(scans)
+        counts = scans["motion_grade"].value_counts().sort_index().to_numpy()
+        assert np.abs(counts - [12, 42, 42, 18, 6]).sum() == lost
 
 
 @pytest.mark.parametrize("file_format", ["aim", "isq", "dicom"])
