@@ -8,8 +8,8 @@ import pytest
 import synthetic
 from sklearn.metrics import adjusted_rand_score
 
-from deepqct.folder import read_json, read_table, write_table
-from deepqct.groups import METHODS, beside_preprint, embedding, find, find_groups, keep_comparison, z_means
+from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.groups import METHODS, beside_preprint, embedding, find, find_groups, keep_comparison, space, z_means
 from deepqct.groups.comparison import compare_groups
 from deepqct.groups.methods import number_by_gap, partition
 from deepqct.widgets import group_explorer
@@ -117,15 +117,30 @@ def test_what_cannot_be_grouped_is_refused_in_one_sentence():
     table = two_clouds()[0]
     with pytest.raises(ValueError, match="groups is 4 for 3 patients"):
         find_groups(table.head(3), groups=4)
-    with pytest.raises(ValueError, match="There are 3 patients; groups are looked for in 10 or more"):
-        find_groups(table.head(3))
+    with pytest.raises(ValueError, match="groups is 2 for 9 patients; groups are drawn in 10 or more"):
+        find_groups(table.head(9), groups=2)
     with pytest.raises(ValueError, match="'kmeans'; use one of mixture, k-means"):
         find_groups(table, method="kmeans")
     with pytest.raises(ValueError, match=r"cluster_on names 'Tb\.X'"):
-        find.named(table, "Tt.vBMD, Tb.X")
+        space.named(table, "Tt.vBMD, Tb.X")
     with pytest.raises(ValueError, match="adjust_for names 'size'"):
-        find.covariates_of(table, "size")
-    assert list(find.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
+        space.covariates_of(table, "size")
+    assert list(space.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_too_few_women_are_one_group_and_told_so(tmp_path, n):
+    """Where most scans of a cohort failed, the stage writes its tables and says what it could not do."""
+    table = two_clouds()[0].head(n)
+    groups = find_groups(table, **QUICK)
+    assert (groups.n_groups, set(groups.labels), len(groups.numbers) > 0) == (1, {1}, True)
+    said = f"Groups are looked for in 10 women or more, and here are {n}: they stay one group."
+    assert find.verdict(groups) == said
+    run = Run(tmp_path)
+    kept = find.keep_groups(run, groups, embedding.embed(groups.space.standardise(table)), table)
+    assert len(kept) == n
+    assert read_json(run.phenotypes_record)["p_one_cloud"] is None
+    assert find.agreement_between_bones(groups, table).empty
 
 
 def test_useless_columns_make_no_groups(found):

@@ -4,14 +4,13 @@ from .find import (
     Groups,
     agreement_between_bones,
     agreement_between_methods,
-    covariates_of,
     find_groups,
     keep_groups,
-    named,
     verdict,
     z_means,
 )
 from .methods import METHODS
+from .space import covariates_of, named
 
 __all__ = [
     "METHODS",

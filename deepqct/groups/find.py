@@ -55,7 +55,7 @@ class Groups:
     numbers : DataFrame
         silhouette, gap, gap_se, bic; one row for each number of groups.
     p : float
-        P value of one Gaussian cloud against two.
+        P value of one Gaussian cloud against two; NaN if there were too few women to ask.
     chosen : bool
         True if the data chose the number, False if it was asked for.
     method : str
@@ -167,7 +167,8 @@ def find_groups(
     Returns
     -------
     Groups
-        The groups; one group if no number is asked for and the test does not reject one cloud.
+        The groups; one group if no number is asked for and the test does not reject one cloud. In fewer than 10 patients
+        nothing is tested, and they are one group.
 
     Raises
     ------
@@ -193,8 +194,8 @@ def find_groups(
     n = len(features)
     if groups is not None and not 1 <= groups < n:
         raise ValueError(f"groups is {groups} for {n} patients; at least 1, and fewer than patients, are needed.")
-    if n < FEWEST:
-        raise ValueError(f"There are {n} patients; groups are looked for in {FEWEST} or more.")
+    if n < FEWEST and groups is not None:
+        raise ValueError(f"groups is {groups} for {n} patients; groups are drawn in {FEWEST} or more, leave it out.")
     with threadpool_limits(1):  # thousands of fits on a few hundred rows: threads would only wait for each other
         return _find(
             features, most=max_groups, seed=seed, groups=groups, method=method, components=components,
@@ -217,8 +218,11 @@ def _find(
     scores = space.scores(z)
     most = min(max(most, groups or 1), different, n // 2)
     numbers = numbers_of_groups(scores, max_groups=most, method=method, seed=seed)
-    p = one_cloud_p(scores, draws=draws, seed=seed, progress=progress, total=draws + bootstraps)
-    n_groups = groups or (1 if p > LEVEL or most < 2 else number_by_gap(numbers))
+    if n < FEWEST:
+        p, n_groups = float("nan"), 1
+    else:
+        p = one_cloud_p(scores, draws=draws, seed=seed, progress=progress, total=draws + bootstraps)
+        n_groups = groups or (1 if p > LEVEL or most < 2 else number_by_gap(numbers))
     raw, fitted = partition(scores, groups=n_groups, method=method, seed=seed)
     if len(np.unique(raw)) < n_groups:
         raise ValueError(f"The {method} of {n_groups} groups leaves one empty; ask for fewer.")
@@ -241,81 +245,6 @@ def _find(
         chosen=groups is None, method=method, space=space, fitted=fitted, order=order,
         shape=shape_of(values, labels), far=far_out(values, labels, seed=seed),
     )  # fmt: skip
-
-
-def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
-    """Choose columns of indices by bone, by symbol or by their whole name.
-
-    Parameters
-    ----------
-    features : DataFrame
-        One row a patient, with columns such as ``radius Tt.vBMD``.
-    names : str
-        ``all``, or bones, symbols or whole columns, separated by commas: ``radius, tibia``, ``Tt.vBMD, Tb.N``.
-
-    Returns
-    -------
-    DataFrame
-        The columns that fit any of the names, in the order of the table.
-
-    Raises
-    ------
-    ValueError
-        If a name fits no column.
-
-    Examples
-    --------
-    >>> import deepqct as dq, pandas as pd
-    >>> features = pd.DataFrame(columns=["radius Tt.vBMD", "radius Tb.N", "tibia Tt.vBMD"])
-    >>> list(dq.groups.named(features, "Tt.vBMD"))
-    ['radius Tt.vBMD', 'tibia Tt.vBMD']
-    """
-    if names.strip() == "all":
-        return features
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    kept: list[Any] = []
-    for name in wanted:
-        fits = [column for column in features if name in (column, *str(column).split(" "))]
-        if not fits:
-            raise ValueError(
-                f"cluster_on names {name!r}, neither a bone nor an index here; use all, or some of indices.csv."
-            )
-        kept += fits
-    return features[[column for column in features if column in set(kept)]]
-
-
-def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | None:
-    """Choose the columns of the participants that indices are adjusted for.
-
-    Parameters
-    ----------
-    people : DataFrame
-        participants.csv, indexed by participant_id.
-    names : str
-        ``none``, or columns of numbers separated by commas, such as ``age, height_cm``.
-
-    Returns
-    -------
-    DataFrame or None
-        The columns as numbers, one row a participant; None for ``none``.
-
-    Raises
-    ------
-    ValueError
-        If a column is absent or is not of numbers.
-
-    Examples
-    --------
-    >>> import deepqct as dq, pandas as pd
-    >>> people = pd.DataFrame({"age": [61, 72], "centre": ["Basel", "Bern"]}, index=["P01", "P02"])
-    >>> dq.groups.covariates_of(people, "age").to_dict()
-    {'age': {'P01': 61.0, 'P02': 72.0}}
-    """
-    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
-    for name in wanted:
-        if name not in people or not pd.api.types.is_numeric_dtype(people[name]):
-            raise ValueError(f"adjust_for names {name!r}, which is no column of numbers of the participants.")
-    return people[wanted].astype(float) if wanted else None
 
 
 def agreement_between_methods(groups: Groups, features: pd.DataFrame, *, seed: int = 0, covariates: Any = None) -> Any:
@@ -414,6 +343,10 @@ def verdict(groups: Groups) -> str:
     Against one Gaussian cloud of the data's covariance, two groups have p = 0.050 (n = 10).
     There are 2 groups of 5, 5 women.
     """
+    if np.isnan(groups.p):
+        return (
+            f"Groups are looked for in {FEWEST} women or more, and here are {len(groups.labels)}: they stay one group."
+        )
     n, p = len(groups.labels), f"p = {groups.p:.3f}" if groups.p >= 0.001 else "p < 0.001"
     tested = f"Against one Gaussian cloud of the data's covariance, two groups have {p} (n = {n})."
     if groups.n_groups == 1:
@@ -490,8 +423,8 @@ def keep_groups(
     numbers = groups.numbers.astype(float).replace({np.nan: None}).reset_index().to_dict("records")
     record = {
         "verdict": verdict(groups), "groups": groups.n_groups, "chosen_by_the_data": groups.chosen,
-        "method": groups.method, "p_one_cloud": groups.p, "jaccard": stable, "numbers": numbers,
-        "indices": list(groups.space.columns),
+        "method": groups.method, "p_one_cloud": None if np.isnan(groups.p) else groups.p, "jaccard": stable,
+        "numbers": numbers, "indices": list(groups.space.columns),
         "adjusted_for": list(groups.space.adjusted_for),
         "versions": {name: version(name) for name in ("umap-learn", "scikit-learn", "numpy")},
     }  # fmt: skip

@@ -87,6 +87,81 @@ class Space:
         return scores / np.sqrt(self.components.explained_variance_[0])
 
 
+def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
+    """Choose columns of indices by bone, by symbol or by their whole name.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row a patient, with columns such as ``radius Tt.vBMD``.
+    names : str
+        ``all``, or bones, symbols or whole columns, separated by commas: ``radius, tibia``, ``Tt.vBMD, Tb.N``.
+
+    Returns
+    -------
+    DataFrame
+        The columns that fit any of the names, in the order of the table.
+
+    Raises
+    ------
+    ValueError
+        If a name fits no column.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> features = pd.DataFrame(columns=["radius Tt.vBMD", "radius Tb.N", "tibia Tt.vBMD"])
+    >>> list(dq.groups.named(features, "Tt.vBMD"))
+    ['radius Tt.vBMD', 'tibia Tt.vBMD']
+    """
+    if names.strip() == "all":
+        return features
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    kept: list[Any] = []
+    for name in wanted:
+        fits = [column for column in features if name in (column, *str(column).split(" "))]
+        if not fits:
+            raise ValueError(
+                f"cluster_on names {name!r}, neither a bone nor an index here; use all, or some of indices.csv."
+            )
+        kept += fits
+    return features[[column for column in features if column in set(kept)]]
+
+
+def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | None:
+    """Choose the columns of the participants that indices are adjusted for.
+
+    Parameters
+    ----------
+    people : DataFrame
+        participants.csv, indexed by participant_id.
+    names : str
+        ``none``, or columns of numbers separated by commas, such as ``age, height_cm``.
+
+    Returns
+    -------
+    DataFrame or None
+        The columns as numbers, one row a participant; None for ``none``.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent or is not of numbers.
+
+    Examples
+    --------
+    >>> import deepqct as dq, pandas as pd
+    >>> people = pd.DataFrame({"age": [61, 72], "centre": ["Basel", "Bern"]}, index=["P01", "P02"])
+    >>> dq.groups.covariates_of(people, "age").to_dict()
+    {'age': {'P01': 61.0, 'P02': 72.0}}
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
+    for name in wanted:
+        if name not in people or not pd.api.types.is_numeric_dtype(people[name]):
+            raise ValueError(f"adjust_for names {name!r}, which is no column of numbers of the participants.")
+    return people[wanted].astype(float) if wanted else None
+
+
 def varying_columns(features: pd.DataFrame) -> list[str]:
     """Names of the columns that vary, have at least half of their values, and do not repeat an earlier column.
 

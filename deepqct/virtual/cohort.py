@@ -237,7 +237,7 @@ def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: in
     n = len(women)
     rng = np.random.default_rng([seed, 20])
     left = rng.random((n, len(SITES))) < 0.5
-    grade = _dealt(MOTION, n * len(SITES), rng=rng).reshape(n, len(SITES)) + 1
+    grade = _dealt(MOTION, rng.random((n, len(SITES)))) + 1
     lost = rng.random((n, len(SITES))) < _NOT_SCANNED
     lost &= np.cumsum(lost, axis=1) < len(SITES)  # everybody has one scan
     return pd.DataFrame(
@@ -257,12 +257,10 @@ def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: in
     )
 
 
-def _dealt(shares: Sequence[float], n: int, *, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers from 0 on in any order, each as often as its share says, so that a small cohort is no odd one."""
-    exact = np.asarray(shares) * n
-    counts = np.floor(exact).astype(np.intp)
-    counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1
-    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+def _dealt(shares: Sequence[float], drawn: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Random numbers turned into 0, 1 and on by their rank, each as often as its share says: no small cohort is odd."""
+    rank = drawn.ravel().argsort().argsort().reshape(drawn.shape)
+    return np.searchsorted(np.cumsum(shares), (rank + 0.5) / drawn.size, side="right")
 
 
 def _true_motion(scans: pd.DataFrame) -> pd.DataFrame:

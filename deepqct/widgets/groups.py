@@ -9,8 +9,9 @@ import ipywidgets as widgets
 import pandas as pd
 
 from deepqct import plots
-from deepqct.groups.find import find_groups, named, verdict, z_means
+from deepqct.groups.find import find_groups, verdict, z_means
 from deepqct.groups.methods import METHODS
+from deepqct.groups.space import named
 from deepqct.widgets.pictures import Faults, figure_bytes, image_widget
 
 _DRAWS = 99  # random clouds of the test; few, since someone waits
