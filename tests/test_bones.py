@@ -109,6 +109,25 @@ def test_wide_indices_keep_every_bone():
     assert wide.loc["a", "ulna Tt.Ar"] == long.loc[1, "Tt.Ar"]
 
 
+@pytest.mark.parametrize("voxel", [0.12, 0.5])
+@pytest.mark.parametrize("from_cortex", [1.5, 3.0, 6.0, 16.0])
+def test_a_plate_does_not_cut_a_bone(from_cortex, voxel):
+    """At 0.5 mm a plate is as thick as a cortex; what it cut off was lost, or taken for the second bone."""
+    n = round(70 / voxel)
+    y, x = np.mgrid[:n, :n] * voxel
+    tibia = ((y - 34) / 16) ** 2 + ((x - 28) / 18) ** 2 <= 1
+    marrow = ((y - 34) / 14.8) ** 2 + ((x - 28) / 16.8) ** 2 <= 1
+    fibula, hollow = (((y - 38) / r) ** 2 + ((x - 56) / r) ** 2 <= 1 for r in (6, 4.8))
+    plate = marrow & (np.abs(x - (28 - 16.8 + from_cortex)) <= 0.25)
+    image = np.where((tibia & ~marrow) | (fibula & ~hollow), 950.0, 60.0)
+    image[plate] = 700
+    noise = np.random.default_rng(0).normal(0, 40, (6, n, n))
+    bones = find_bones(Scan((image + noise).astype(np.int16), 1.0, 0.0, (voxel,) * 3, "ankle", "right"))
+    for bone, drawn in zip(bones.values(), (tibia, fibula), strict=True):
+        assert bone.total[0].sum() == pytest.approx(drawn.sum(), rel=0.05)
+        assert bone.flags == ()
+
+
 @pytest.mark.parametrize("site", ["wrist", "ankle"])
 @pytest.mark.parametrize(
     ("gap", "degrees", "side"), [(20, 0, "right"), (6, 37, "left"), (2, 161, "right"), (0, 250, "left")]

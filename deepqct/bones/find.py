@@ -33,6 +33,7 @@ LEAKY = 0.5  # a space leaks in a slice where it is smaller than this share of i
 LEAK_TRIES = 3  # where a thin shell leaks, up to this many times LEAK_MM is tried
 STRUT_MM = 0.3  # trabeculae of up to twice this thickness do not divide a core
 THINNEST_WALL_MM = 1.0  # between the spaces of two bones
+PLATE_SHARE = 0.25  # of a space's rim; more lies along a plate, and none or less where two bones touch
 SLIT_MM = 0.6  # a space of up to twice this width between two shells is no core
 THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
 CORE_CLOSING_MM = 1.0
@@ -56,6 +57,7 @@ RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
 _CHUNK = 12  # slices that are smoothed at a time
+_SEAM_SLICES = 40  # among which spaces are held against each other
 
 
 class BoneError(ValueError):
@@ -334,15 +336,30 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
     while len(tries) < LEAK_TRIES and not _go_through(tries[-1]):
         tries.append(_spaces(shells, (len(tries) + 1) * leak, voxel_mm=voxel_mm))
     cores = tries[-1] if _go_through(tries[-1]) else max(tries, key=_enclosed)
-    main, rest = cores[:2], []
-    for core in cores[2:]:
-        # A wall as thin as this is a plate within a bone, not the two cortices between bones.
-        away = [planes.distance(large, pixel_mm=voxel_mm[1:])[core].min() for large in main]
-        if min(away) < THINNEST_WALL_MM:
-            main[int(np.argmin(away))] |= core
-        else:
-            rest.append(core)
-    return [*main, *rest]
+    whole: list[NDArray[np.bool_]] = []
+    for core in cores:
+        parts = [other for other in whole if _in_one_bone(core, other, third=len(whole) > 1, voxel_mm=voxel_mm)]
+        apart = [other for other in whole if not any(other is part for part in parts)]
+        whole = [*apart, np.logical_or.reduce([core, *parts])]
+    return sorted(whole, key=np.count_nonzero, reverse=True)
+
+
+def _in_one_bone(
+    small: NDArray[np.bool_], large: NDArray[np.bool_], *, third: bool, voxel_mm: tuple[float, float, float]
+) -> bool:
+    """Whether no more than a plate divides two spaces, which then are of one bone.
+
+    A plate is thin wherever the spaces face each other. Two bones that touch are round, and have two cortices between
+    them; where they are two already, a `third` space as near as a plate is thick is a part of one of them.
+    """
+    step = max(len(small) // _SEAM_SLICES, 1)
+    small, large = small[::step], large[::step]
+    away = planes.distance(large, pixel_mm=voxel_mm[1:])
+    if third and away[small].min(initial=np.inf) < THINNEST_WALL_MM:
+        return True
+    rim = small & ~ndimage.binary_erosion(small, np.ones((1, 3, 3), bool))
+    facing = away[rim] <= max(THINNEST_WALL_MM, 3 * max(voxel_mm[1:])) * 1.01
+    return bool(facing.size and facing.mean() > PLATE_SHARE)
 
 
 def _enclosed(cores: list[NDArray[np.bool_]]) -> int:
