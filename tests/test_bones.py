@@ -128,6 +128,20 @@ def test_a_plate_does_not_cut_a_bone(from_cortex, voxel):
         assert bone.flags == ()
 
 
+@pytest.mark.parametrize("leaky", [[3], [0, 1], [2, 5]])
+def test_slices_in_which_a_shell_leaks_keep_their_bone(leaky):
+    """A gap that no closing spans leaves a slice without a core: the bone was lost there, or cut into two along z."""
+    whole = phantom(RADIUS, ULNA, shape=(8, 260, 420))
+    native = whole.native.copy()
+    native[leaky, 118:133, 35:55] = to_native(np.full(1, 20.0))  # 1.8 mm of the radius's shell
+    bones = find_bones(replace(whole, native=native))
+    drawn = find_bones(whole)["radius"].total[3].sum()
+    areas = bones["radius"].total.sum(axis=(1, 2))
+    assert areas.min() > 0.9 * drawn
+    assert bones["radius"].flags == ()
+    assert list(bones) == ["radius", "ulna"]
+
+
 @pytest.mark.parametrize("site", ["wrist", "ankle"])
 @pytest.mark.parametrize(
     ("gap", "degrees", "side"), [(20, 0, "right"), (6, 37, "left"), (2, 161, "right"), (0, 250, "left")]

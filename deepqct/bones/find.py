@@ -341,17 +341,37 @@ def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -
         parts = [other for other in whole if _in_one_bone(core, other, third=len(whole) > 1, voxel_mm=voxel_mm)]
         apart = [other for other in whole if not any(other is part for part in parts)]
         whole = [*apart, np.logical_or.reduce([core, *parts])]
-    return sorted(whole, key=np.count_nonzero, reverse=True)
+    return [_mended(core, shells, pixel_mm=voxel_mm[1:]) for core in sorted(whole, key=np.count_nonzero, reverse=True)]
+
+
+def _mended(core: NDArray[np.bool_], shells: NDArray[np.bool_], *, pixel_mm: tuple[float, float]) -> NDArray[np.bool_]:
+    """A core that goes on through slices in which its shell leaks: there it is that of the nearest slice which does not.
+
+    A slice without most of the shell around the core holds no bone, and stays as it is.
+    """
+    area = core.sum(axis=(1, 2))
+    closed = np.flatnonzero(area >= LEAKY * np.median(area[area > 0]))
+    mended = core.copy()
+    for z in np.flatnonzero(area < LEAKY * np.median(area[area > 0])):
+        near = closed[np.abs(closed - z).argmin()]
+        around = planes.dilate(core[[near]], CLOSING_MM, pixel_mm=pixel_mm, threads=1)[0] & ~core[near]
+        if (shells[z] & around).sum() > 0.5 * (shells[near] & around).sum():
+            mended[z] |= core[near]
+    return mended
 
 
 def _in_one_bone(
     small: NDArray[np.bool_], large: NDArray[np.bool_], *, third: bool, voxel_mm: tuple[float, float, float]
 ) -> bool:
-    """Whether no more than a plate divides two spaces, which then are of one bone.
+    """Whether no more than a plate, or a slice that leaks, divides two spaces, which then are of one bone.
 
     A plate is thin wherever the spaces face each other. Two bones that touch are round, and have two cortices between
-    them; where they are two already, a `third` space as near as a plate is thick is a part of one of them.
+    them; where they are two already, a `third` space as near as a plate is thick is a part of one of them. Spaces one
+    above the other are what a leak in the slices between them has left of one bone.
     """
+    below, above = small.any(axis=0), large.any(axis=0)
+    if (below & above).sum() > 0.5 * min(below.sum(), above.sum()):
+        return True
     step = max(len(small) // _SEAM_SLICES, 1)
     small, large = small[::step], large[::step]
     away = planes.distance(large, pixel_mm=voxel_mm[1:])

@@ -15,9 +15,9 @@ from deepqct.bones.find import Bone
 from deepqct.scans.scan import Scan, each_loaded
 from deepqct.scans.stored import GENERATIONS
 
-# Our choices, in mgHA/cm³: of 119 virtual scans, 27 of the 31 above the limit were drawn with grade 4 or 5, and 41 of 43
-# scans of grades 1 and 2 lie below the faint score, under which no eye sees motion.
-MOTION_LIMIT = 45.0
+# Our choices, in mgHA/cm³: of 119 virtual scans with grades as in life, 10 of the 11 above the limit were drawn with grade
+# 4 or 5, and 52 of 54 scans of grades 1 and 2 lie below the faint score, under which no eye sees motion.
+MOTION_LIMIT = 52.0
 MOTION_FAINT = 35.0
 RING_LIMIT = 12.0
 # Read off figure S1 of Neeteson 2023 (doi:10.1038/s41598-022-27350-0): women and men, XtremeCT II, one stack. No range is
@@ -212,8 +212,8 @@ def flags_of_scores(motion: float, rings: float) -> tuple[list[str], list[str]]:
     Examples
     --------
     >>> from deepqct.bones.quality import flags_of_scores
-    >>> flags_of_scores(50.0, 3.0)
-    (['double contours or streaks, score 50.0 over 45 (motion?)'], [])
+    >>> flags_of_scores(60.0, 3.0)
+    (['double contours or streaks, score 60.0 over 52 (motion?)'], [])
     >>> flags_of_scores(40.0, 3.0)
     ([], ['faint double contours or streaks, score 40.0 over 35 (motion?)'])
     """
