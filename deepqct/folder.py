@@ -116,6 +116,11 @@ class Run:
         return self.folder / "indices.csv"
 
     @property
+    def texture(self) -> Path:
+        """``texture.csv``: one row a bone, the texture features of `deepqct.bones.measure_texture`."""
+        return self.folder / "texture.csv"
+
+    @property
     def scanner_indices(self) -> Path:
         """``indices_scanner.csv``: indices of the same bones by the scanner's software, where the cohort has them."""
         return self.folder / "indices_scanner.csv"

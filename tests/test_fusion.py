@@ -43,6 +43,9 @@ def data(n: int = 60, *, seed: int = 0, effect: float = 1.0, protocols: tuple[st
             for b in BONES
         ]
     )
+    seen = indices[["participant_id", "bone"]].assign(
+        **{"Tb.Lac.1": np.repeat(risk, len(BONES)) + np.random.default_rng([seed, 1]).standard_normal(len(indices))}
+    )
     splits = make_splits(outcome, protocols=protocols, folds=3, seed=seed)
     rows = splits.assign(split=np.where(splits["fold"] == "test", "test", "out-of-fold"))
     scores = {
@@ -52,16 +55,16 @@ def data(n: int = 60, *, seed: int = 0, effect: float = 1.0, protocols: tuple[st
     scores = {b: table.assign(risk=1 / (1 + np.exp(-table["score"]))) for b, table in scores.items()}
     dictionary = complete_dictionary({}, participants, outcome="fracture")
     return {
-        "participants": participants, "indices": indices, "scores": scores, "splits": splits, "dictionary": dictionary,
-        "outcome": outcome,
+        "participants": participants, "indices": indices, "texture": seen, "scores": scores, "splits": splits,
+        "dictionary": dictionary, "outcome": outcome,
     }  # fmt: skip
 
 
 def assembled(tables) -> Tables:
     """The same as the models take them."""
-    wide = wide_indices(tables["indices"])
+    wide, seen = wide_indices(tables["indices"]), wide_indices(tables["texture"])
     return Tables(
-        features=tables["participants"].set_index("participant_id").join(wide),
+        features=tables["participants"].set_index("participant_id").join(wide).join(seen),
         indices=list(wide.columns),
         scores=tables["scores"],
         inner=tables.get("inner", {}),
@@ -69,6 +72,7 @@ def assembled(tables) -> Tables:
         dictionary=tables["dictionary"],
         outcome=tables["outcome"],
         patients=tables.get("patients", patient_labels(tables["outcome"].index, None)),
+        texture=tuple(seen.columns),
     )
 
 
@@ -340,7 +344,7 @@ def test_nothing_to_predict_from_is_one_sentence():
     tables = data()
     tables["participants"] = tables["participants"][["participant_id", "fracture"]]
     tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
-    tables["indices"] = tables["indices"][["participant_id", "bone"]]
+    tables["indices"] = tables["texture"] = tables["indices"][["participant_id", "bone"]]
     tables["scores"] = {}
     with pytest.raises(ValueError, match="There is nothing to predict from"):
         predict(tables)
@@ -351,6 +355,7 @@ def test_networks_of_bones_that_were_not_asked_for_take_no_part(tmp_path, capsys
     run, tables = Run(tmp_path), data()
     write_table(run.participants, tables["participants"])
     write_table(run.indices, tables["indices"])
+    write_table(run.texture, tables["texture"])
     write_table(run.splits, tables["splits"])
     write_json(run.dictionary, tables["dictionary"])
     for bone, table in tables["scores"].items():

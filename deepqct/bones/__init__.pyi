@@ -2,6 +2,7 @@ from .contours import contoured_bone, dice
 from .find import Bone, BoneError, bone_within, find_bones
 from .indices import convention_table, measure
 from .quality import motion_score, ring_score, unusual_indices
+from .texture import measure_texture, texture_table
 from .thickness import axis_spacing, local_thickness, medial_spheres
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "find_bones",
     "local_thickness",
     "measure",
+    "measure_texture",
     "medial_spheres",
     "motion_score",
     "ring_score",
+    "texture_table",
     "unusual_indices",
 ]

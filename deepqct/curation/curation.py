@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepqct.bones.texture import texture_table
 from deepqct.cohort.cohort import Cohort
 from deepqct.curation.beside_scanner import check_sources, in_place_of
 from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
@@ -54,7 +55,8 @@ def curate(
     cohort : Cohort
         The checked cohort.
     run : Run
-        Receives bones/, indices.csv and curation.csv, and indices_scanner.csv if there is anything of the scanner's.
+        Receives bones/, indices.csv, texture.csv and curation.csv, and indices_scanner.csv if there is anything of the
+        scanner's.
     image_px : int
         Pixels along each edge of the square density stacks; the field in mm is fixed for each bone (`FIELD_MM`).
     contours : str
@@ -129,6 +131,7 @@ def curate(
         if indices == "scanner":
             ours = in_place_of(ours, cohort.scanner_indices)
     write_table(run.indices, ours)
+    write_table(run.texture, _indices(table, run, "texture"))
     write_table(run.curation, table)
     if len(theirs):
         write_table(run.scanner_indices, theirs[["participant_id", "bone", "source", *UNITS]])
@@ -181,13 +184,14 @@ def _unit(row: dict[Any, Any]) -> str | None:
 
 
 def _indices(table: pd.DataFrame, run: Run, kind: str) -> pd.DataFrame:
-    """Our indices or the scanner's (`kind`) from the records of all curated scans, one row a bone."""
+    """Our indices, the scanner's or texture (`kind`) from the records of all curated scans, one row a bone."""
     rows = []
     for person, site, status in table[["participant_id", "site", "status"]].itertuples(index=False):
         for bone in SITES[site] if status == "curated" else ():
             values = read_json(run.stack_record(person, bone))[kind]
             if values is not None:
                 rows.append({"participant_id": person, "bone": bone, **values})
-    indices = pd.DataFrame(rows, columns=["participant_id", "bone", *UNITS])
+    names = texture_table()["feature"] if kind == "texture" else UNITS
+    indices = pd.DataFrame(rows, columns=["participant_id", "bone", *names])
     order = indices["bone"].map({bone: i for i, bone in enumerate(BONES)})
     return indices.assign(order=order).sort_values(["participant_id", "order"], ignore_index=True).drop(columns="order")

@@ -18,6 +18,7 @@ from deepqct import __version__
 from deepqct.bones.contours import contoured_bone, dice
 from deepqct.bones.find import Bone, BoneError, find_bones
 from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
+from deepqct.bones.texture import measure_texture
 from deepqct.curation.scan_stacks import Span, chosen_stack, measure_stacks, part_of, stacks_of
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
 from deepqct.folder import Run, file_hash, read_json, write_json, write_whole
@@ -268,6 +269,7 @@ def _write_bone(
         "first_pixel_in_box_mm": list(first_mm),
         "mirrored": bone.mirrored,
         "indices": _numbers(indices.to_dict()),
+        "texture": _numbers(measure_stacks(bone, spans, by=measure_texture).to_dict()),
         "scanner_indices": None if beside is None else _numbers(measure_stacks(beside, spans).to_dict()),
         "dice": None
         if beside is None

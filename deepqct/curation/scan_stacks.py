@@ -6,7 +6,7 @@ by itself, or one is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -108,8 +108,8 @@ def part_of(bone: Bone, span: Span) -> Bone | None:
     )
 
 
-def measure_stacks(bone: Bone, spans: Sequence[Span]) -> pd.Series:
-    """Measure a bone stack by stack, and average each index over its stacks, weighted by their slices.
+def measure_stacks(bone: Bone, spans: Sequence[Span], *, by: Callable[[Bone], pd.Series] = measure) -> pd.Series:
+    """Measure a bone stack by stack, and average each value over its stacks, weighted by their slices.
 
     Parameters
     ----------
@@ -117,11 +117,13 @@ def measure_stacks(bone: Bone, spans: Sequence[Span]) -> pd.Series:
         Found in the scan.
     spans : sequence of (int, int)
         The stacks of the scan, from `stacks_of`.
+    by : callable
+        What measures: `measure`, or `deepqct.bones.measure_texture`.
 
     Returns
     -------
     Series
-        The indices as `measure` gives them; of a single stack just those.
+        The values as `by` gives them; of a single stack just those.
 
     Examples
     --------
@@ -135,8 +137,8 @@ def measure_stacks(bone: Bone, spans: Sequence[Span]) -> pd.Series:
     """
     parts = [part for span in spans if (part := part_of(bone, span)) is not None]
     if len(parts) < 2:
-        return measure(bone)
+        return by(bone)
     slices = np.array([len(part.total) for part in parts])
-    measured = [measure(part) for part in parts]
+    measured = [by(part) for part in parts]
     mean = np.column_stack(measured) @ (slices / slices.sum())
     return pd.Series(mean, index=measured[0].index, name=measured[0].name)

@@ -157,6 +157,7 @@ def _questions(
     names = known[known["own"]].set_index(["family", "bones"])["model"]
     pairs = [("DeepQCT", "pQCT-index", True), ("pQCT-index", "BMD", False), ("DeepQCT", "BMD", False)]
     pairs += [("DeepQCT", "FRAX", False), ("DeepQCT", "Clinical", False)]
+    pairs += [("DeepQCT", "Texture", True), ("Texture", "pQCT-index", False)]
     for family_a, family_b, with_margin in pairs:
         if family_a in wide and family_b in wide:
             yield f"{family_a} − {family_b}", wide[family_a], wide[family_b], with_margin

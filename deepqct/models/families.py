@@ -1,12 +1,12 @@
 """The families of models: which columns each model takes.
 
-BMD, pQCT-index and DeepQCT, as the preprint names them (Chen 2024), beside clinical factors and FRAX; which models a
-family has is our choice, fixed beforehand.
+BMD, pQCT-index and DeepQCT, as the preprint names them (Chen 2024), beside clinical factors, FRAX and texture, which reads
+the images without a network; which models a family has is our choice, fixed beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from deepqct.terms import BONES, SITES, columns_by_role
 
-FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "DeepQCT")
+FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "Texture", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
 PLUS_CLINICAL = " + clinical"
 PLUS_INDICES = " + all indices"
@@ -71,7 +71,9 @@ class Model:
         return {name: values[name] for name in COLUMNS}
 
 
-def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: list[str]) -> list[Model]:
+def models_for(
+    dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: list[str], texture: Sequence[str] = ()
+) -> list[Model]:
     """The models that a cohort's columns, indices and networks allow.
 
     Parameters
@@ -82,6 +84,8 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
         One row for each patient, one column for each bone and index, such as ``radius Tt.vBMD``.
     bones : list of str
         The bones that have scores of networks.
+    texture : sequence of str
+        The columns of texture features, such as ``radius Tb.Lac.1``.
 
     Returns
     -------
@@ -103,6 +107,12 @@ def models_for(dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: l
     measured = {b: tuple(c for c in indices.columns if c.startswith(f"{b} ")) for b in BONES}
     measured = {bone: columns for bone, columns in measured.items() if columns}
     models += _over_bones("pQCT-index", measured, clinical, networks=False)
+    seen = {b: tuple(c for c in texture if c.startswith(f"{b} ")) for b in BONES}
+    seen = {bone: columns for bone, columns in seen.items() if columns}
+    models += _over_bones("Texture", seen, (), networks=False)
+    if seen and measured:
+        both = (*sum(seen.values(), ()), *sum(measured.values(), ()))
+        models.append(Model("Texture", _named(list(seen)) + PLUS_INDICES, both, tuple(seen), own=False))
     if bones:
         scores = {b: (f"{b} score",) for b in BONES if b in bones}
         models += _over_bones("DeepQCT", scores, clinical, networks=True)

@@ -60,6 +60,8 @@ class Tables:
         The outcome, indexed by participant_id.
     patients : Series
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
+    texture : tuple of str
+        The columns of `features` that are texture; without any there are no models of texture.
     """
 
     features: pd.DataFrame
@@ -70,6 +72,7 @@ class Tables:
     dictionary: Mapping[str, Any]
     outcome: pd.Series
     patients: pd.Series
+    texture: tuple[str, ...] = ()
 
 
 def tables(run: Run, *, stacking: str = "standard") -> Tables:
@@ -105,6 +108,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
     wide = wide_indices(read_table(run.indices))
+    texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
     for bone in set(BONES) - set(bones_of(run)):
         if run.scores(bone).exists():
@@ -116,8 +120,9 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
                 run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
             )
     return Tables(
-        features=participants.set_index("participant_id").join(wide),
+        features=participants.set_index("participant_id").join(wide).join(texture),
         indices=list(wide.columns),
+        texture=tuple(texture.columns),
         scores={bone: read_table(run.scores(bone)) for bone in scored},
         inner=inner,
         splits=read_table(run.splits),
@@ -134,7 +139,9 @@ def models_of(data: Tables) -> list[Model]:
     return [
         model
         for bones in bone_sets
-        for model in models_for(data.dictionary, indices=data.features[data.indices], bones=list(bones))
+        for model in models_for(
+            data.dictionary, indices=data.features[data.indices], bones=list(bones), texture=data.texture
+        )
     ]
 
 
@@ -179,7 +186,7 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
     >>> import deepqct as dq
     >>> predictions = dq.models.predict_all(dq.models.tables(dq.run.example_run()))
     >>> predictions.groupby("family")["model"].nunique().to_dict()
-    {'BMD': 8, 'Clinical': 1, 'DeepQCT': 5, 'pQCT-index': 9}
+    {'BMD': 8, 'Clinical': 1, 'DeepQCT': 5, 'Texture': 9, 'pQCT-index': 9}
     """
     unknown = sorted(set(data.splits["participant_id"]) - set(data.features.index))
     if unknown:
@@ -203,7 +210,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         _check_folds(bone_rows["fold"], fold=fold, bone=bone, protocol=protocol)
         features[f"{bone} score"] = bone_rows["score"]
         risks[f"{bone} score"] = bone_rows["risk"]
-    models = models_for(data.dictionary, indices=features[data.indices], bones=bones)
+    models = models_for(data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture)
     if not models:
         raise ValueError(
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
@@ -350,7 +357,7 @@ def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.
     >>> run = dq.run.example_run()
     >>> predictions = dq.predict_run(run)
     >>> f"{predictions['participant_id'].nunique()} women, {len(predictions)} rows in {run.predictions.name}"
-    '12 women, 276 rows in predictions.csv'
+    '12 women, 384 rows in predictions.csv'
     """
     data = tables(run, stacking=stacking)
     predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)

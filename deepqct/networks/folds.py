@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from deepqct.folder import Run, read_json, read_table, write_json, write_table, write_whole
 from deepqct.networks.backbones import network
 from deepqct.networks.data import items_of, measured
-from deepqct.networks.images import BoneImage
+from deepqct.networks.images import BoneImage, softened
 from deepqct.networks.recipe import Recipe
 from deepqct.run_tables import main_rows, run_outcome
 
@@ -272,7 +272,7 @@ def held_out_folds(run: Run, *, bone: str, protocol: str, repeat: int, recipe: R
 
 
 def batch_of(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe) -> torch.Tensor:
-    """The images that some rows of `items_of` name, as one batch.
+    """The images that some rows of `items_of` name, as one batch, as they are when they are scored.
 
     Parameters
     ----------
@@ -290,7 +290,8 @@ def batch_of(run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe) -> tor
     (images, channels, y, x) Tensor
         0 and 1 are the edges of the density window.
     """
-    return torch.stack([BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in items.itertuples()])
+    batch = torch.stack([BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in items.itertuples()])
+    return softened(batch) if recipe.augment else batch
 
 
 def items_of_others(run: Run, items: pd.DataFrame, **where: Any) -> pd.DataFrame:

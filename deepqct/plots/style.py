@@ -25,7 +25,8 @@ _SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixe
 # Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other things.
 BONE_COLOURS = {"radius": "#0072B2", "ulna": "#56B4E9", "tibia": "#D55E00", "fibula": "#E69F00"}
 FAMILY_COLOURS = {
-    "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "DeepQCT": "#000000",
+    "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "Texture": "#4B3F8F",
+    "DeepQCT": "#000000",
 }  # fmt: skip
 OTHER_COLOURS = ("#000000", "#009E73", "#CC79A7", "#7F7F7F", "#8C6D00", "#4B3F8F")
 STYLE: Any = {

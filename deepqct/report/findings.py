@@ -9,7 +9,9 @@ from deepqct.run_tables import headlines, main_rows
 
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
-_SPOKEN = ("DeepQCT − pQCT-index", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing")
+_SPOKEN = (
+    "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing",
+)  # fmt: skip
 
 
 def result(
@@ -61,7 +63,7 @@ def result(
             line += "." if attainable is None else f"; on average over such cohorts nobody can exceed {attainable:.2f}."
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
-        for family in ("pQCT-index", "BMD"):
+        for family in ("pQCT-index", "Texture", "BMD"):
             reference = _of_family(rows[rows["split"] == "out-of-fold"], family)
             if reference is not None and e.estimable:
                 of_other_women = (reference[1].n, reference[1].events) != (e.n, e.events)
@@ -90,7 +92,7 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
     >>> from deepqct.report.findings import differences
     >>> sentences = differences(dq.folder.read_table(dq.run.example_run().comparisons))
     >>> [sentence.partition(":")[0] for sentence in sentences]
-    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD']
+    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD', 'DeepQCT − Texture']
     """
     if comparisons.empty:
         return []

@@ -45,6 +45,7 @@ _TABLES = (
     "sample_size.csv",
     "predictions.csv",
     "indices.csv",
+    "texture.csv",
     "phenotypes.csv",
     "phenotypes.json",
     "group_comparison.csv",
