@@ -128,8 +128,8 @@ def test_the_result_is_the_tables(finished):
     row = table.query("protocol == 'all' and family == 'DeepQCT' and model == 'all four bones'").iloc[0]
     assert (
         "In 60 virtual women (20 with fracture; protocol “all”), the DeepQCT score of all four bones reached an "
-        f"out-of-fold AUC of {row['estimate']:.2f} (95 % {row['low']:.2f}–{row['high']:.2f}); on average over such "
-        "cohorts nobody can exceed 0.75." in text
+        f"out-of-fold AUC of {row['estimate']:.2f} (95 % {row['low']:.2f}–{row['high']:.2f}); who knew the drawn "
+        "risk would reach 0.75 on average over such cohorts." in text
     )
     assert "The 6-woman test set of “as-published” (2 events) is too small: its AUC is not estimable." in text
     assert text.count("not estimable") == 1 + 19

@@ -60,7 +60,9 @@ def result(
         line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score of {name} "
         if e.estimable:
             line += f"reached an out-of-fold AUC of {figure(e)}"
-            line += "." if attainable is None else f"; on average over such cohorts nobody can exceed {attainable:.2f}."
+            if attainable is not None:  # of the population: a cohort may lie above it by chance
+                line += f"; who knew the drawn risk would reach {attainable:.2f} on average over such cohorts"
+            line += "."
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
         for family in ("pQCT-index", "Texture", "BMD"):
