@@ -211,7 +211,8 @@ def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, ma
         return {rule for _, _, rule, *_, plan in files if plan == "update pending"}
 
     pending()
-    for path in (made.run.participants, made.run.dictionary, made.run.curation, made.run.indices, made.run.splits):
+    kept = made.run
+    for path in (kept.participants, kept.dictionary, kept.curation, kept.indices, kept.texture, kept.splits):
         path.touch()
     assert "data_curation" not in pending()
     os.utime(folder / "scans" / "{bone} $1.AIM", (1e9, 1e9))

@@ -18,7 +18,7 @@ from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.models import predict
 from deepqct.networks import Recipe, cross_validation, data, folds, training
 from deepqct.networks.backbones import network, try_network
-from deepqct.networks.images import BoneImage
+from deepqct.networks.images import BoneImage, augmentation, normalised, softened
 from deepqct.run.parameters import declared_parameters
 from deepqct.terms import BONES
 
@@ -235,6 +235,32 @@ def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_
     frozen.clear()
     training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert frozen == [(1, False)]
+
+
+def test_images_are_scored_as_soft_as_those_of_training(run):
+    """Noise keeps half of its power in training; images with all of it are of a kind that no network has seen."""
+    fastai_like = BoneImage(torch.randn(64, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.5)
+    moved = fastai_like.clone()
+    torch.manual_seed(0)
+    for step in augmentation(RECIPE)[:-2]:  # noise and softening left out
+        moved = step(moved, split_idx=0) if hasattr(step, "split_idx") else step(moved)
+    middle = np.s_[..., 8:-8, 8:-8]
+    in_training, in_scoring = (float(images[middle].var()) for images in (moved, softened(fastai_like)))
+    assert 0.4 < in_training / float(fastai_like[middle].var()) < 0.6
+    assert in_scoring == pytest.approx(in_training, rel=0.2)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_all_that_is_scored_or_explained_takes_one_path(run, augment):
+    """Heat that explains other images than those that were scored explains nothing."""
+    recipe = replace(RECIPE, augment=augment)
+    dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
+    loader = dls.test_dl(dls.valid.items)
+    scored = torch.cat([torch.Tensor(batch[0]) for batch in loader])
+    explained = normalised(folds.batch_of(run, dls.valid.items, bone="radius", recipe=recipe))
+    torch.testing.assert_close(scored.cpu(), explained)
+    raw = torch.stack([BoneImage.of(i, run=run, bone="radius", recipe=recipe) for i in dls.valid.items.itertuples()])
+    assert torch.allclose(explained, normalised(raw)) is not augment
 
 
 def test_views_are_averaged_as_logits_and_differ(run):
