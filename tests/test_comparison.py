@@ -146,7 +146,7 @@ def test_optimism_knows_a_signal_from_noise():
         assert told[-1] == (len(told), len(told)), "the bar reaches its end"
         assert len(told) > 19 + 10
         p = found.set_index("what")["p"]
-        assert (p["best of 16 models"] < 0.05) == strong, "fused models of standard stacking are not among them"
+        assert (p["best of 25 models"] < 0.05) == strong, "fused models of standard stacking are not among them"
         permuted = found[found["what"].str.startswith("permuted")]
         assert ((permuted["p"] <= 0.05).all()) == strong
         corrected = found[found["what"].str.startswith(".632+")]
@@ -214,5 +214,5 @@ def test_an_empty_column_and_no_bone_density_are_met():
     tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
     tables["scores"] = {}
     predictions, models = predict(tables), models_of_run(tables)
-    assert comparison.planned(predictions, models=models).empty
-    assert set(comparison.summarise(predictions, models=models)["family"]) == {"pQCT-index"}
+    assert set(comparison.planned(predictions, models=models)["question"]) == {"Texture − pQCT-index"}
+    assert set(comparison.summarise(predictions, models=models)["family"]) == {"pQCT-index", "Texture"}

@@ -391,6 +391,7 @@ def test_strict_stacking_scores_by_networks_that_saw_neither_fold(run, monkeypat
     assert (inner["fold"] == inner["participant_id"].map(fold_of)).all()
     assert (inner["held_out"] != inner["fold"]).all()
     write_table(run.indices, pd.DataFrame({"participant_id": fold_of.index, "bone": "radius", "Tt.vBMD": range(10)}))
+    write_table(run.texture, pd.DataFrame({"participant_id": fold_of.index, "bone": "radius", "Tb.Vario": range(10)}))
     fused = predict.predict_run(run, stacking="strict").query("family == 'DeepQCT' and model == 'radius + all indices'")
     assert len(fused) == 10, "what was written is what a run stacks strictly"
     trained.clear()

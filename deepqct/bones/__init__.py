@@ -7,6 +7,7 @@ contours.py   a bone within the contours of the scanner's own software
 spheres.py    the compiled steps of local thickness
 thickness.py  local thickness by maximal spheres; the spacing of mid-axes
 indices.py    the standard index set of one bone, and its definitions
+texture.py    how density varies from place to place, at several scales, and the sources of it
 quality.py    motion, rings, indices outside of published ranges: what a reviewer should know
 """
 
