@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -318,6 +319,31 @@ def test_weights_come_whole_from_other_patients_only(run, tmp_path_factory):
     save_file(backbone.state_dict(), elsewhere)
     body = network(arch="resnet18", channels=3, weights=str(elsewhere))
     assert torch.equal(body.get_submodule("0.0").weight, backbone.conv1.weight)
+
+
+def test_weights_that_learned_from_scored_women_are_refused_wherever_they_lie(run, tmp_path_factory):
+    """A network of another run on the same women, copied elsewhere and under other ids, would score whom it knows."""
+    for person in read_table(run.participants)["participant_id"]:
+        write_json(
+            run.stack_record(person, "radius"),
+            {"made_from": {"sha256": f"{person:0<64}"}, "voxel_mm": [0.12, 0.3, 0.3]},
+        )
+    training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
+    copied = tmp_path_factory.mktemp("copied") / "net.safetensors"
+    copied.write_bytes((run.models("radius") / "all" / "repeat0" / "fold0.safetensors").read_bytes())
+    other = Run(tmp_path_factory.mktemp("other"))
+    shutil.copytree(run.folder, other.folder, dirs_exist_ok=True)
+    shutil.rmtree(other.folder / "models", ignore_errors=True)
+    for path in sorted(other.bones.iterdir()):
+        path.rename(path.with_name(path.name.replace("sub-", "P")))
+    for path in (other.participants, other.splits):
+        path.write_text(path.read_text(encoding="utf-8").replace("sub-", "P"), encoding="utf-8")
+    recipe = replace(RECIPE, weights=str(copied))
+    with pytest.raises(ValueError, match="learned from scans of 4 of the women whom fold 1 scores"):
+        training.train_fold(other, bone="radius", fold=1, recipe=recipe)
+    assert len(training.train_fold(other, bone="radius", fold=0, recipe=recipe)) == 6
+    further = other.models("radius") / "all" / "repeat0" / "fold0.safetensors"
+    assert folds.scans_seen(copied) == folds.scans_seen(further)
 
 
 def test_bones_without_stacks_are_named(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from deepqct.folder import Run, read_json, read_table, write_json, write_table, write_whole
@@ -17,6 +19,8 @@ from deepqct.networks.data import items_of, measured
 from deepqct.networks.images import BoneImage, softened
 from deepqct.networks.recipe import Recipe
 from deepqct.run_tables import main_rows, run_outcome
+
+_TRAINED_ON, _HASH = "trained_on", 16  # the entry of a weights file, and how many letters of a scan's hash stand there
 
 
 def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> torch.nn.Module:
@@ -221,7 +225,13 @@ class FoldFiles:
         return self.record.exists() and read_json(self.record) == made_from
 
     def write(
-        self, model: torch.nn.Module, *, scores: pd.DataFrame, history: pd.DataFrame, made_from: dict[str, Any]
+        self,
+        model: torch.nn.Module,
+        *,
+        scores: pd.DataFrame,
+        history: pd.DataFrame,
+        made_from: dict[str, Any],
+        trained_on: Iterable[str],
     ) -> None:
         """Write the files of a trained fold, the record last.
 
@@ -235,14 +245,44 @@ class FoldFiles:
             epoch, train_loss, valid_loss.
         made_from : dict
             All that the files depend on, such as the recipe and a hash of the data; written as JSON.
+        trained_on : iterable of str
+            The scans from `scans_of` that it learned from; they go into the file of the weights, wherever that is carried.
         """
         self.record.unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with write_whole(self.weights) as unfinished:
-            save_file(tensors, unfinished)
+            save_file(tensors, unfinished, metadata={_TRAINED_ON: " ".join(sorted(trained_on))})
         write_table(self.scores, scores)
         write_table(self._file("_history.csv"), history)
         write_json(self.record, made_from)
+
+
+def scans_of(run: Run, people: Iterable[str], *, bone: str) -> set[str]:
+    """The beginnings of the hashes of some women's scans: the same women in another cohort, under other ids, have these.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    people : iterable of str
+        participant_id of women who have this bone.
+    bone : str
+        radius, ulna, tibia or fibula.
+    """
+    made_from = [read_json(run.stack_record(person, bone))["made_from"] for person in people]
+    return {str(made["sha256"])[:_HASH] for made in made_from if isinstance(made, dict) and made.get("sha256")}
+
+
+def scans_seen(weights: Path) -> set[str]:
+    """The scans that the network in a file learned from, as `scans_of` names them; empty if the file does not say.
+
+    Parameters
+    ----------
+    weights : Path
+        A safetensors file.
+    """
+    with safe_open(weights, framework="pt") as file:
+        return set(((file.metadata() or {}).get(_TRAINED_ON) or "").split())
 
 
 def held_out_folds(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe) -> Any:

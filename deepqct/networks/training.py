@@ -31,7 +31,7 @@ from deepqct import __version__
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve
 from deepqct.networks.backbones import builder, given, load_weights, try_network, weights_needed
 from deepqct.networks.data import bone_dataloaders, items_of, seed_of
-from deepqct.networks.folds import FoldFiles, place_of
+from deepqct.networks.folds import FoldFiles, place_of, scans_of, scans_seen
 from deepqct.networks.recipe import Recipe
 from deepqct.reach import code_hash
 from deepqct.work import say
@@ -165,7 +165,8 @@ def train_fold(
     Raises
     ------
     ValueError
-        If the recipe begins with weights of this run's own networks; and as in `bone_dataloaders`.
+        If the recipe begins with weights of this run's own networks, or of any network that learned from a scan of a woman
+        who would be scored, whatever her id; and as in `bone_dataloaders`.
     RuntimeError
         If ImageNet weights can neither be found nor fetched.
 
@@ -189,6 +190,13 @@ def train_fold(
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
     control = "" if recipe.control == "none" else f" · control {recipe.control}"
     title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}" + (f" and {without}" if without else "")
+    others = [str(fold), str(without) if without is not None else "test"]
+    scored = items.loc[items["fold"].isin(others), "participant_id"].unique()
+    if given(recipe.weights) and (seen := scans_seen(resolve(recipe.weights)) & scans_of(run, scored, bone=bone)):
+        raise ValueError(
+            f"weights is {recipe.weights!r}, which learned from scans of {len(seen)} of the women whom fold {fold} scores; "
+            "give one that was trained on others."
+        )
     begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
     made_from = {
         "recipe": asdict(recipe) | begun_with,
@@ -219,7 +227,10 @@ def train_fold(
     second, split = ("test", "test") if without is None else (str(without), "inner")
     also_unseen = _patient_logits(learner, items[items["fold"] == second], tta=recipe.tta).assign(split=split)
     scores = pd.concat([held_out, also_unseen], ignore_index=True)[["participant_id", "split", "score"]]
-    files.write(learner.model, scores=scores, history=losses, made_from=made_from)
+    # What the weights began with was learned from, too.
+    trained_on = scans_of(run, dls.train.items["participant_id"].unique(), bone=bone)
+    trained_on |= scans_seen(resolve(recipe.weights)) if given(recipe.weights) else set()
+    files.write(learner.model, scores=scores, history=losses, made_from=made_from, trained_on=trained_on)
     return scores
 
 
