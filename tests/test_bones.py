@@ -9,6 +9,7 @@ import pytest
 import shapes
 
 from deepqct.bones import BoneError, find_bones, local_thickness, measure
+from deepqct.bones.cores import find_cores
 from deepqct.bones.indices import cortical_pores, trabecular_indices
 from deepqct.bones.shape import NECK, _neck
 from deepqct.run_tables import wide_indices
@@ -126,6 +127,18 @@ def test_a_plate_does_not_cut_a_bone(from_cortex, voxel):
     for bone, drawn in zip(bones.values(), (tibia, fibula), strict=True):
         assert bone.total[0].sum() == pytest.approx(drawn.sum(), rel=0.05)
         assert bone.flags == ()
+
+
+def test_a_pocket_between_touching_bones_does_not_join_them():
+    """Soft tissue that two thin cortices enclose faces both; they must stay two bones."""
+    voxel = 0.12
+    shells = np.zeros((3, 250, 420), bool)
+    shells[:, 20:230, 20:400] = True
+    for rows, columns in ((30, 220), (30, 240)), ((30, 220), (280, 390)), ((100, 150), (245, 275)):
+        shells[:, slice(*rows), slice(*columns)] = False
+    cores = find_cores(shells, voxel_mm=(voxel,) * 3)
+    assert len(cores) == 2
+    assert not (cores[0][:, :, 290:].any() or cores[1][:, :, :230].any())
 
 
 @pytest.mark.parametrize("leaky", [[3], [0, 1], [2, 5]])

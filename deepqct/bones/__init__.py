@@ -2,6 +2,7 @@
 
 planes.py     discs rolled over every slice, in mm: closing, opening, filling, depth
 shape.py      what is unusual about an outline: cut, waist, size
+cores.py      the spaces that the shells of bones enclose, one for each bone
 find.py       which voxels are radius, ulna, tibia, fibula; their compartments
 contours.py   a bone within the contours of the scanner's own software
 spheres.py    the compiled steps of local thickness

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct.bones import planes
+from deepqct.bones.cores import LEAK_MM, find_cores, numbered
 from deepqct.bones.shape import shape_flags
 from deepqct.scans.scan import Scan, crop, each_loaded
 from deepqct.terms import SITES
@@ -28,20 +28,12 @@ CORTEX_DENSITY = 450.0
 SMOOTHING_MM = 0.10
 CLOSING_MM = 1.2
 OPENING_MM = 1.0
-LEAK_MM = 0.2  # gaps in a shell of up to twice this width are closed
-LEAKY = 0.5  # a space leaks in a slice where it is smaller than this share of its median area
-LEAK_TRIES = 3  # where a thin shell leaks, up to this many times LEAK_MM is tried
-STRUT_MM = 0.3  # trabeculae of up to twice this thickness do not divide a core
-THINNEST_WALL_MM = 1.0  # between the spaces of two bones
-PLATE_SHARE = 0.25  # of a space's rim; more lies along a plate, and none or less where two bones touch
-SLIT_MM = 0.6  # a space of up to twice this width between two shells is no core
 THICKEST_STRUT_MM = 0.3  # of a trabecula, blur included
 CORE_CLOSING_MM = 1.0
 CORE_OPENING_MM = 0.5
 PORE_MM = 0.2  # dark spots of up to twice this width are pores of the cortex, not marrow
 THINNEST_CORTEX_MM = 0.3
 SMALLEST_BONE_MM2 = 15.0
-SMALLEST_CORE_MM2 = 5.0
 CONTACT_MM = 2.0  # the seam between two bones lies where the distances to their cores differ by less than this
 WALL_DENSITY = 700.0
 DARKNESS = 30.0  # how many times more a path through soft tissue costs than one through bone
@@ -57,7 +49,6 @@ RIM_MM = 0.15  # how far the first outline may lie outside of the bone
 METAL_DENSITY = 3000.0
 SMALLEST_METAL_MM3 = 1.0
 _CHUNK = 12  # slices that are smoothed at a time
-_SEAM_SLICES = 40  # among which spaces are held against each other
 
 
 class BoneError(ValueError):
@@ -249,21 +240,10 @@ def _outlines(limb: Scan) -> tuple[list[NDArray[np.bool_]], int]:
     outlines = []
     for region, core in _regions(shells, limb):
         closed = planes.fill(planes.close(shells & region | core, CLOSING_MM, pixel_mm=pixel_mm)) & region
-        labels, sizes = _label(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
+        labels, sizes = numbered(planes.open_(closed, OPENING_MM, pixel_mm=pixel_mm))
         outlines += [(int(size), labels == i) for i, size in enumerate(sizes, start=1) if size >= smallest]
     outlines.sort(key=lambda outline: outline[0], reverse=True)
     return [mask for _, mask in outlines[:2]], max(len(outlines) - 2, 0)
-
-
-def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer[Any]], NDArray[np.intp]]:
-    """Number the pieces that hang together, in 16 bits if that is enough, and count the voxels of each."""
-    try:
-        labels, n = ndimage.label(mask, output=np.int16)
-    except RuntimeError:  # more pieces than 16 bits count
-        labels, n = ndimage.label(mask)
-    # Slice by slice, since bincount makes 64-bit copies.
-    sizes = sum((np.bincount(plane.ravel(), minlength=n + 1) for plane in labels), np.zeros(n + 1, np.intp))
-    return labels, sizes[1:]
 
 
 def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
@@ -287,7 +267,7 @@ def _smoothly(scan: Scan, step: Callable[[slice, NDArray[np.float32]], NDArray[n
 def _regions(shells: NDArray[np.bool_], limb: Scan) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """The region of each core, and the core; with fewer than two cores one region of everything, without a core."""
     pixel_mm = limb.voxel_mm[1:]
-    cores = _cores(shells, voxel_mm=limb.voxel_mm)
+    cores = find_cores(shells, voxel_mm=limb.voxel_mm)
     if len(cores) < 2:
         return [(np.ones(shells.shape, bool), np.zeros(shells.shape, bool))]
 
@@ -322,87 +302,6 @@ def _nearest_slice(core: NDArray[np.bool_]) -> NDArray[np.intp]:
     present = np.flatnonzero(core.any(axis=(1, 2)))
     away = np.abs(present[:, None] - np.arange(len(core)))
     return np.asarray(present[away.argmin(axis=0)])
-
-
-def _cores(shells: NDArray[np.bool_], *, voxel_mm: tuple[float, float, float]) -> list[NDArray[np.bool_]]:
-    """The spaces that shells enclose, the largest first; not divided by trabeculae, without slits between two shells.
-
-    Where a thin shell leaks in some slices, larger gaps are closed, until two spaces go through the whole stack. If
-    that never happens, the try that encloses most is taken; where a slice still leaks, its shells alone make the
-    outline.
-    """
-    leak = max(LEAK_MM, *voxel_mm[1:])
-    tries = [_spaces(shells, leak, voxel_mm=voxel_mm)]
-    while len(tries) < LEAK_TRIES and not _go_through(tries[-1]):
-        tries.append(_spaces(shells, (len(tries) + 1) * leak, voxel_mm=voxel_mm))
-    cores = tries[-1] if _go_through(tries[-1]) else max(tries, key=_enclosed)
-    whole: list[NDArray[np.bool_]] = []
-    for core in cores:
-        parts = [other for other in whole if _in_one_bone(core, other, third=len(whole) > 1, voxel_mm=voxel_mm)]
-        apart = [other for other in whole if not any(other is part for part in parts)]
-        whole = [*apart, np.logical_or.reduce([core, *parts])]
-    return [_mended(core, shells, pixel_mm=voxel_mm[1:]) for core in sorted(whole, key=np.count_nonzero, reverse=True)]
-
-
-def _mended(core: NDArray[np.bool_], shells: NDArray[np.bool_], *, pixel_mm: tuple[float, float]) -> NDArray[np.bool_]:
-    """A core that goes on through slices in which its shell leaks: there it is that of the nearest slice which does not.
-
-    A slice without most of the shell around the core holds no bone, and stays as it is.
-    """
-    area = core.sum(axis=(1, 2))
-    closed = np.flatnonzero(area >= LEAKY * np.median(area[area > 0]))
-    mended = core.copy()
-    for z in np.flatnonzero(area < LEAKY * np.median(area[area > 0])):
-        near = closed[np.abs(closed - z).argmin()]
-        around = planes.dilate(core[[near]], CLOSING_MM, pixel_mm=pixel_mm, threads=1)[0] & ~core[near]
-        if (shells[z] & around).sum() > 0.5 * (shells[near] & around).sum():
-            mended[z] |= core[near]
-    return mended
-
-
-def _in_one_bone(
-    small: NDArray[np.bool_], large: NDArray[np.bool_], *, third: bool, voxel_mm: tuple[float, float, float]
-) -> bool:
-    """Whether no more than a plate, or a slice that leaks, divides two spaces, which then are of one bone.
-
-    A plate is thin wherever the spaces face each other. Two bones that touch are round, and have two cortices between
-    them; where they are two already, a `third` space as near as a plate is thick is a part of one of them. Spaces one
-    above the other are what a leak in the slices between them has left of one bone.
-    """
-    below, above = small.any(axis=0), large.any(axis=0)
-    if (below & above).sum() > 0.5 * min(below.sum(), above.sum()):
-        return True
-    step = max(len(small) // _SEAM_SLICES, 1)
-    small, large = small[::step], large[::step]
-    away = planes.distance(large, pixel_mm=voxel_mm[1:])
-    if third and away[small].min(initial=np.inf) < THINNEST_WALL_MM:
-        return True
-    rim = small & ~ndimage.binary_erosion(small, np.ones((1, 3, 3), bool))
-    facing = away[rim] <= max(THINNEST_WALL_MM, 3 * max(voxel_mm[1:])) * 1.01
-    return bool(facing.size and facing.mean() > PLATE_SHARE)
-
-
-def _enclosed(cores: list[NDArray[np.bool_]]) -> int:
-    """How many voxels the two largest spaces have."""
-    return sum(int(np.count_nonzero(core)) for core in cores[:2])
-
-
-def _go_through(cores: list[NDArray[np.bool_]]) -> bool:
-    """Whether at least two spaces go through all slices, and in no slice are much smaller than in the others."""
-    areas = [core.sum(axis=(1, 2)) for core in cores]
-    return sum(bool(area.min() > LEAKY * np.median(area)) for area in areas) >= 2
-
-
-def _spaces(
-    shells: NDArray[np.bool_], leak_mm: float, *, voxel_mm: tuple[float, float, float]
-) -> list[NDArray[np.bool_]]:
-    """The spaces that shells enclose if gaps of up to twice `leak_mm` are closed, the largest first."""
-    pixel_mm = (voxel_mm[1], voxel_mm[2])
-    tight = planes.close(shells, leak_mm, pixel_mm=pixel_mm)
-    space = planes.close(planes.fill(tight) & ~shells, STRUT_MM, pixel_mm=pixel_mm)
-    labels, sizes = _label(planes.open_(space, SLIT_MM, pixel_mm=pixel_mm))
-    smallest = SMALLEST_CORE_MM2 / (voxel_mm[1] * voxel_mm[2]) * len(shells)
-    return [labels == i + 1 for i in np.argsort(sizes)[::-1] if sizes[i] >= smallest]
 
 
 def _metal(limb: Scan) -> bool:
@@ -484,7 +383,7 @@ def _trabecular(total: NDArray[np.bool_], boxed: Scan) -> NDArray[np.bool_]:
     dense = _smoothly(boxed, lambda slices, smooth: total[slices] & (smooth > CORTEX_DENSITY) | ~total[slices])
     dense = planes.close(dense, PORE_MM, pixel_mm=pixel_mm)
     dense = planes.open_(dense, THICKEST_STRUT_MM / 2, pixel_mm=pixel_mm)
-    labels, sizes = _label(deep & ~dense)
+    labels, sizes = numbered(deep & ~dense)
     if not len(sizes):
         return np.zeros(total.shape, bool)
     core = np.concatenate([[False], sizes >= 0.05 * sizes.max()])[labels]

@@ -19,6 +19,7 @@ from deepqct.networks.data import items_of, measured
 from deepqct.networks.images import BoneImage, softened
 from deepqct.networks.recipe import Recipe
 from deepqct.run_tables import main_rows, run_outcome
+from deepqct.terms import BONES
 
 _TRAINED_ON, _HASH = "trained_on", 16  # the entry of a weights file, and how many letters of a scan's hash stand there
 
@@ -257,19 +258,18 @@ class FoldFiles:
         write_json(self.record, made_from)
 
 
-def scans_of(run: Run, people: Iterable[str], *, bone: str) -> set[str]:
-    """The beginnings of the hashes of some women's scans: the same women in another cohort, under other ids, have these.
+def scans_of(run: Run, people: Iterable[str]) -> set[str]:
+    """The beginnings of the hashes of all scans of some women: in another cohort, under other ids, they have the same.
 
     Parameters
     ----------
     run : Run
         A curated run.
     people : iterable of str
-        participant_id of women who have this bone.
-    bone : str
-        radius, ulna, tibia or fibula.
+        Their participant_id. Scans of all their bones count, since a network of one bone knows the outcome of all.
     """
-    made_from = [read_json(run.stack_record(person, bone))["made_from"] for person in people]
+    records = [record for person in people for bone in BONES if (record := run.stack_record(person, bone)).exists()]
+    made_from = [read_json(record)["made_from"] for record in records]
     return {str(made["sha256"])[:_HASH] for made in made_from if isinstance(made, dict) and made.get("sha256")}
 
 

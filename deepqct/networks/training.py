@@ -192,9 +192,9 @@ def train_fold(
     title = f"{bone}{control} · {protocol} · repeat {repeat} · fold {fold}" + (f" and {without}" if without else "")
     others = [str(fold), str(without) if without is not None else "test"]
     scored = items.loc[items["fold"].isin(others), "participant_id"].unique()
-    if given(recipe.weights) and (seen := scans_seen(resolve(recipe.weights)) & scans_of(run, scored, bone=bone)):
+    if given(recipe.weights) and (seen := scans_seen(resolve(recipe.weights)) & scans_of(run, scored)):
         raise ValueError(
-            f"weights is {recipe.weights!r}, which learned from scans of {len(seen)} of the women whom fold {fold} scores; "
+            f"weights is {recipe.weights!r}, which learned from {len(seen)} scans of women whom fold {fold} scores; "
             "give one that was trained on others."
         )
     begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
@@ -228,7 +228,7 @@ def train_fold(
     also_unseen = _patient_logits(learner, items[items["fold"] == second], tta=recipe.tta).assign(split=split)
     scores = pd.concat([held_out, also_unseen], ignore_index=True)[["participant_id", "split", "score"]]
     # What the weights began with was learned from, too.
-    trained_on = scans_of(run, dls.train.items["participant_id"].unique(), bone=bone)
+    trained_on = scans_of(run, dls.train.items["participant_id"].unique())
     trained_on |= scans_seen(resolve(recipe.weights)) if given(recipe.weights) else set()
     files.write(learner.model, scores=scores, history=losses, made_from=made_from, trained_on=trained_on)
     return scores
