@@ -164,6 +164,10 @@ class Run:
         """``scores_<bone>_inner.csv``: scores by networks that saw neither of two folds, for strict stacking."""
         return self.folder / f"scores_{bone}_inner.csv"
 
+    def training(self, bone: str) -> Path:
+        """``training_<bone>.csv``: the AUC of one bone's networks in the women of their training and in those held out."""
+        return self.folder / f"training_{bone}.csv"
+
     def saliency(self, bone: str) -> Path:
         """``saliency_<bone>.npz``: where the networks looked in each held-out woman (heatmaps.py)."""
         return self.folder / f"saliency_{bone}.npz"

@@ -17,7 +17,7 @@ from torchvision import models
 
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.models import predict
-from deepqct.networks import Recipe, cross_validation, data, folds, training
+from deepqct.networks import Recipe, backbones, cross_validation, data, folds, training
 from deepqct.networks.backbones import network, try_network
 from deepqct.networks.images import BoneImage, augmentation, normalised, softened
 from deepqct.run.parameters import declared_parameters
@@ -182,7 +182,7 @@ def test_missing_weights_and_devices_are_errors_not_silent_changes(run, monkeypa
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(training, "vision_learner", unreachable)
+    monkeypatch.setattr(backbones, "create_vision_model", unreachable)
     dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
     with pytest.raises(RuntimeError, match="ImageNet weights of resnet34 are not on this machine"):
         training.bone_learner(dls, weights="imagenet")
@@ -198,7 +198,7 @@ def test_every_setting_of_a_recipe_is_a_parameter_of_the_notebook():
     fields = {field.name: field.default for field in dataclasses.fields(Recipe)}
     fields.pop("control")  # no way to train a bone
     assert set(fields) <= set(declared)
-    chosen = {"epochs", "images"}  # of the preset quick
+    chosen = {"epochs", "images", "batch_size", "field"}  # of the preset quick
     assert {name: declared[name].default for name in fields.keys() - chosen} == {
         n: fields[n] for n in fields.keys() - chosen
     }
@@ -212,9 +212,9 @@ def test_every_setting_of_a_recipe_is_a_parameter_of_the_notebook():
 def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_factory, monkeypatch):
     """A body that is never frozen, or never begins with what was asked for, is another study."""
     asked, frozen = [], []
-    built, fitted = training.vision_learner, training.Learner.fit_one_cycle
+    built, fitted = backbones.create_vision_model, training.Learner.fit_one_cycle
 
-    def building(*args: Any, **kwargs: Any) -> training.Learner:
+    def building(*args: Any, **kwargs: Any) -> torch.nn.Module:
         asked.append(kwargs["pretrained"])
         return built(*args, **kwargs | {"pretrained": False})
 
@@ -222,7 +222,7 @@ def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_
         frozen.append((epochs, not self.model.get_submodule("0.0").weight.requires_grad))
         fitted(self, epochs, *args, **kwargs)
 
-    monkeypatch.setattr(training, "vision_learner", building)
+    monkeypatch.setattr(backbones, "create_vision_model", building)
     monkeypatch.setattr(training.Learner, "fit_one_cycle", fitting)
     dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
     for weights in ("imagenet", "none"):

@@ -2,10 +2,14 @@
 
 recipe.py            the settings that decide what a network sees and how it learns
 images.py            images of one bone as fastai items, all on the same density scale, and their augmentation
+stock.py             all images of a bone in one array, from which batches are taken whole
 data.py              fastai data of a bone: whose images, in which fold, with which outcome
+readers.py           how a network's maps become logits: pooling, bags of patches, indices told beside the outcome
 backbones.py         the networks themselves, and the weights that they begin with
+ensemble.py          networks of different seeds that are scored as one
 folds.py             the files of trained folds, and what can be read back from them
 training.py          a fastai learner trained on all folds but one
+learned.py           how well networks know the women whom they learned from, beside women whom they have not seen
 cross_validation.py  every fold trained and scored
 controls.py          what a network scores without the bone, or without its outcome
 explained.py         files of where a network looked in each woman, so that no network is needed to show it

@@ -4,6 +4,7 @@ from .cross_validation import cross_validate
 from .data import bone_dataloaders, first_fold, show_images
 from .explained import Explained, keep_explained, load_explained
 from .folds import load_fold, top_losses, training_history, with_outcome
+from .learned import training_auc
 from .recipe import Recipe
 from .saliency import explain, mean_maps
 from .training import bone_learner, train_fold, use_device
@@ -25,6 +26,7 @@ __all__ = [
     "show_images",
     "top_losses",
     "train_fold",
+    "training_auc",
     "training_history",
     "use_device",
     "with_outcome",

@@ -9,18 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.vision.learner import _default_meta, create_body, create_timm_model, create_vision_model, model_meta
+from fastai.callback.hook import num_features_model
+from fastai.vision.learner import (
+    TimmBody,
+    _default_meta,
+    create_body,
+    create_timm_model,
+    create_vision_model,
+    model_meta,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision import models
 
 from deepqct.folder import resolve
+from deepqct.networks.readers import Design, assembled
 from deepqct.networks.recipe import WEIGHTS
 
 _HEADS = ("fc.", "classifier.", "head.")  # layers of torchvision's networks that our own head replaces
 
 
-def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Module:
+def network(*, arch: str, channels: int, weights: str = "none", design: Design | None = None) -> torch.nn.Module:
     """The network that `bone_learner` trains, built without any data.
 
     Parameters
@@ -29,21 +38,45 @@ def network(*, arch: str, channels: int, weights: str = "none") -> torch.nn.Modu
         As in `Recipe`.
     channels : int
         Slabs of an image.
+    design : Design, optional
+        What the head is built for; by default fastai's own head.
 
     Returns
     -------
     Module
         Its part ``0`` is the body (the backbone), its part ``1`` the head, which gives one logit an image.
+
+    Raises
+    ------
+    ValueError
+        If the design needs maps and the backbone keeps none, or the file holds weights of another network.
     """
-    build, pretrained = builder(arch), weights == "imagenet"
+    build, plain = builder(arch), design in (None, Design())
+    settings: dict[str, Any] = {"pretrained": weights == "imagenet", "n_in": channels}
+    settings |= {} if plain else {"custom_head": torch.nn.Identity()}
     with weights_needed(arch):
         if isinstance(build, str):
-            model: torch.nn.Sequential = create_timm_model(arch, 1, pretrained=pretrained, n_in=channels)[0]
+            model: torch.nn.Module = create_timm_model(arch, 1, **settings)[0]
         else:
-            model = create_vision_model(build, 1, pretrained=pretrained, n_in=channels)
+            model = create_vision_model(build, 1, **settings)
+    if design is not None and not plain:
+        body = model.get_submodule("0")
+        model = assembled(body, _features(body, arch=arch), design=design)
     if given(weights):
         load_weights(model, resolve(weights), arch=arch, channels=channels)
     return model
+
+
+def _features(body: torch.nn.Module, *, arch: str) -> int:
+    """The channels of a body's map."""
+    if isinstance(body, TimmBody):
+        if not body.needs_pool:
+            raise ValueError(
+                f"arch is {arch!r}, which keeps no maps of places; pooling, patches and auxiliary need a convolutional "
+                "network such as resnet34."
+            )
+        return int(body.model.num_features)
+    return int(num_features_model(torch.nn.Sequential(*body.children())))
 
 
 @cache
@@ -117,14 +150,33 @@ def builder(arch: str) -> Any:
     return getattr(models, arch) if arch in models.list_models(module=models) else arch
 
 
-def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels: int) -> None:
+def parts_of(model: torch.nn.Module, *, arch: str) -> Any:
+    """The groups of a network's weights that learn at rates of their own, as fastai splits such a backbone.
+
+    Parameters
+    ----------
+    model : Module
+        From `network`.
+    arch : str
+        As in `Recipe`.
+
+    Returns
+    -------
+    list of lists of Parameter
+        From the first layers to the head.
+    """
+    split = model_meta.get(builder(arch), _default_meta)["split"]
+    return split(torch.nn.Sequential(model.get_submodule("0"), model.get_submodule("1")))
+
+
+def load_weights(model: torch.nn.Module, path: Path, *, arch: str, channels: int) -> None:
     """Load a safetensors file into a network.
 
     A file of one of our own networks fills the whole network; one of torchvision's or timm's fills the backbone alone.
 
     Parameters
     ----------
-    model : Sequential
+    model : Module
         From `network`; its weights are replaced.
     path : Path
         The safetensors file.
@@ -145,7 +197,7 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
             return
         build = builder(arch)
         if isinstance(build, str):
-            body = model[0].get_submodule("model")
+            body = model.get_submodule("0.model")
             body.load_state_dict({name: tensor for name, tensor in tensors.items() if name in body.state_dict()})
             return
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}
@@ -154,7 +206,9 @@ def load_weights(model: torch.nn.Sequential, path: Path, *, arch: str, channels:
             raise KeyError
         whole.load_state_dict(tensors, strict=False)
         cut = model_meta.get(build, _default_meta)["cut"]
-        model[0].load_state_dict(create_body(whole, n_in=channels, pretrained=True, cut=cut).state_dict())
+        model.get_submodule("0").load_state_dict(
+            create_body(whole, n_in=channels, pretrained=True, cut=cut).state_dict()
+        )
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"{path.name} does not hold the weights of {arch} with {channels} channels; give a file of such a network "

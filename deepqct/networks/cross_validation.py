@@ -10,6 +10,7 @@ import pandas as pd
 from deepqct.evaluation.calibration import calibrate_out_of_fold
 from deepqct.folder import Run, write_table
 from deepqct.networks.data import measured
+from deepqct.networks.learned import training_auc
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.training import train_fold
 from deepqct.run_tables import run_outcome
@@ -25,7 +26,7 @@ def cross_validate(
     workers: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv.
+    """Train every fold of every protocol in splits.csv, and write scores_<bone>.csv and training_<bone>.csv.
 
     A recipe with a control trains the folds of the first protocol and repeat alone, and writes no scores.
 
@@ -86,6 +87,7 @@ def cross_validate(
     scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
     if not is_control:  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
+        write_table(run.training(bone), training_auc(run, bone=bone))
         if stacking == "strict":
             pairs = splits[splits["fold"] != "test"]
             inner = _inner_scores(run, pairs, bone=bone, recipe=recipe, workers=workers, progress=progress)

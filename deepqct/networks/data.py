@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, Normalize
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from deepqct.evaluation.multiplicity import permuted
 from deepqct.folder import Run, read_table
-from deepqct.networks.images import MEAN, SD, BoneImage, augmentation, bone_images
+from deepqct.networks.images import MEAN, SD, BoneImage, augmentation
 from deepqct.networks.recipe import Recipe
+from deepqct.networks.stock import Stock, StockDL, targets_of
 from deepqct.run_tables import patients_of, run_outcome
 
 
@@ -169,7 +171,8 @@ def bone_dataloaders(
     Returns
     -------
     fastai DataLoaders
-        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1.
+        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1; with `Recipe.auxiliary` also of the
+        indices (batch, indices) of the women to train on.
 
     Raises
     ------
@@ -190,8 +193,8 @@ def bone_dataloaders(
     """
     recipe = recipe or Recipe()
     _can_fork(workers)
-    items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
-    items = items[~items["fold"].isin(["test", str(without)])].reset_index(drop=True)
+    everybody = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
+    items = everybody[~everybody["fold"].isin(["test", str(without)])].reset_index(drop=True)
     held_out = np.flatnonzero(items["fold"] == str(fold))
     if held_out.size in (0, len(items)):
         raise ValueError(
@@ -211,10 +214,21 @@ def bone_dataloaders(
             Normalize.from_stats([MEAN] * recipe.channels, [SD] * recipe.channels),
         ],
     )
-    for person in items["participant_id"].unique():  # before any worker splits off, so that all share one copy
-        bone_images(run, person, bone, view=recipe.view)
-    training = len(items) - held_out.size
-    return block.dataloaders(items, bs=min(recipe.batch_size, training), num_workers=workers, device=default_device())
+    training = items[items["fold"] != str(fold)]
+    targets = targets_of(run, training["participant_id"].unique(), bone=bone) if recipe.auxiliary else None
+    device = default_device()
+    stock = Stock.of(
+        run, everybody["participant_id"].unique(), bone=bone, recipe=recipe, targets=targets,
+        device=torch.device("cpu") if workers else device,  # processes that split off cannot share a card
+    )  # fmt: skip
+    return block.dataloaders(
+        items,
+        bs=min(recipe.batch_size, len(training)),
+        num_workers=workers,
+        device=device,
+        dl_type=StockDL,
+        stock=stock,
+    )
 
 
 def show_images(dls: DataLoaders, *, most: int = 9, seed: int = 0) -> NDArray[Any]:

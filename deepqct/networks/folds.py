@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,15 @@ from safetensors.torch import load_file, save_file
 from deepqct.folder import Run, read_json, read_table, write_json, write_table, write_whole
 from deepqct.networks.backbones import network
 from deepqct.networks.data import items_of, measured
+from deepqct.networks.ensemble import Ensemble
 from deepqct.networks.images import BoneImage, softened
+from deepqct.networks.readers import Design
 from deepqct.networks.recipe import Recipe
 from deepqct.run_tables import main_rows, run_outcome
 from deepqct.terms import BONES
 
+# What decides which network a file of weights is of. What a run began with may be gone, so that not all is read.
+_OF_HEAD = ("arch", "channels", "low", "high", "pooling", "patches", "patch_mm", "bag")
 _TRAINED_ON, _HASH = "trained_on", 16  # the entry of a weights file, and how many letters of a scan's hash stand there
 
 
@@ -41,7 +45,8 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
     Returns
     -------
     Module
-        A body and a head, which give one logit for each image (channels, y, x).
+        A body and a head, which give one logit for each image (channels, y, x); of an ensemble, an `Ensemble`, which gives
+        the mean logit of its networks.
 
     Raises
     ------
@@ -58,8 +63,18 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
     """
     files = FoldFiles(place_of(run, bone=bone, protocol=protocol, repeat=repeat), fold)
     run.require(files.record, written_by="02_train_bone")
-    recipe = read_json(files.record)["recipe"]
-    model = network(arch=recipe["arch"], channels=recipe["channels"])
+    members = read_json(files.record)["recipe"]["ensemble"]
+    if members == 1:
+        return _loaded(files)
+    return Ensemble([_loaded(files.member(number)) for number in range(members)]).eval()
+
+
+def _loaded(files: FoldFiles) -> torch.nn.Module:
+    """The network that one file of weights holds."""
+    record = read_json(files.record)
+    recipe = Recipe(**{name: record["recipe"][name] for name in _OF_HEAD})
+    design = Design.of(recipe, pixel_mm=record["pixel_mm"], targets=len(record["targets"]))
+    model = network(arch=recipe.arch, channels=recipe.channels, design=design)
     model.load_state_dict(load_file(files.weights))
     return model.eval()
 
@@ -77,7 +92,8 @@ def training_history(run: Run, *, bone: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        epoch (from 1), train_loss, valid_loss (cross-entropy in nats; of the held-out fold), protocol, repeat, fold.
+        epoch (from 1), train_loss, valid_loss (cross-entropy in nats; of the held-out fold; of an ensemble, means
+        over its networks), protocol, repeat, fold. With `Recipe.auxiliary`, train_loss has the error of the indices in it.
 
     Examples
     --------
@@ -183,6 +199,45 @@ def place_of(run: Run, *, bone: str, protocol: str, repeat: int, control: str = 
 
 
 @dataclass(frozen=True)
+class FoldTables:
+    """What the training of a fold gives beside the weights.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        participant_id, split, score, of the patients whom the network has not seen.
+    training : DataFrame
+        participant_id, score, of those whom it was trained on.
+    history : DataFrame
+        epoch, train_loss, valid_loss.
+    """
+
+    scores: pd.DataFrame
+    training: pd.DataFrame
+    history: pd.DataFrame
+
+    @classmethod
+    def mean(cls, members: Sequence[FoldTables]) -> FoldTables:
+        """The tables of an ensemble: means over its networks.
+
+        Parameters
+        ----------
+        members : sequence of FoldTables
+            Of the same patients and epochs.
+        """
+        return cls(
+            scores=_mean([tables.scores for tables in members], by=["participant_id", "split"]),
+            training=_mean([tables.training for tables in members], by=["participant_id"]),
+            history=_mean([tables.history for tables in members], by=["epoch"]),
+        )
+
+
+def _mean(tables: Sequence[pd.DataFrame], *, by: list[str]) -> pd.DataFrame:
+    """The mean of tables with the same rows, in the order of the first."""
+    return pd.concat(tables).groupby(by, sort=False).mean().reset_index()
+
+
+@dataclass(frozen=True)
 class FoldFiles:
     """The files of one trained fold; they count only where there is a record, which is written last.
 
@@ -206,6 +261,26 @@ class FoldFiles:
         return self._file("_scores.csv")
 
     @property
+    def training(self) -> Path:
+        """The table of scores of the patients whom it was trained on."""
+        return self._file("_training.csv")
+
+    @property
+    def history(self) -> Path:
+        """The table of losses by epoch."""
+        return self._file("_history.csv")
+
+    def member(self, number: int) -> FoldFiles:
+        """The files of one network of an ensemble, in a folder beside those of the fold.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+        """
+        return FoldFiles(self.folder / f"member{number}", self.fold)
+
+    @property
     def record(self) -> Path:
         """The record of what the fold was made from."""
         return self._file(".json")
@@ -226,36 +301,36 @@ class FoldFiles:
         return self.record.exists() and read_json(self.record) == made_from
 
     def write(
-        self,
-        model: torch.nn.Module,
-        *,
-        scores: pd.DataFrame,
-        history: pd.DataFrame,
-        made_from: dict[str, Any],
-        trained_on: Iterable[str],
+        self, tables: FoldTables, *, made_from: dict[str, Any], model: torch.nn.Module | None, trained_on: Iterable[str]
     ) -> None:
         """Write the files of a trained fold, the record last.
 
         Parameters
         ----------
-        model : Module
-            The trained network.
-        scores : DataFrame
-            participant_id, split, score.
-        history : DataFrame
-            epoch, train_loss, valid_loss.
+        tables : FoldTables
+            Its scores and losses.
         made_from : dict
             All that the files depend on, such as the recipe and a hash of the data; written as JSON.
+        model : Module or None
+            The trained network; None for an ensemble, whose networks have files of their own.
         trained_on : iterable of str
             The scans from `scans_of` that it learned from; they go into the file of the weights, wherever that is carried.
         """
         self.record.unlink(missing_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        with write_whole(self.weights) as unfinished:
-            save_file(tensors, unfinished, metadata={_TRAINED_ON: " ".join(sorted(trained_on))})
-        write_table(self.scores, scores)
-        write_table(self._file("_history.csv"), history)
+        if model is None:
+            self.weights.unlink(missing_ok=True)
+        else:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+            with write_whole(self.weights) as unfinished:
+                save_file(tensors, unfinished, metadata={_TRAINED_ON: " ".join(sorted(trained_on))})
+        write_table(self.scores, tables.scores)
+        write_table(self.training, tables.training)
+        write_table(self.history, tables.history)
         write_json(self.record, made_from)
+
+    def read(self) -> FoldTables:
+        """The tables of a fold that was trained before."""
+        return FoldTables(*(read_table(path) for path in (self.scores, self.training, self.history)))
 
 
 def scans_of(run: Run, people: Iterable[str]) -> set[str]:

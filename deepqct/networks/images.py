@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from deepqct.curation.stacks import load_stack, of_bone
 from deepqct.folder import Run
-from deepqct.networks.recipe import Recipe, View
+from deepqct.networks.recipe import BONE_MM, Recipe, View
 
 # Fixed for every image: a density must look the same in every woman. Our choice, near the range of Neeteson 2023.
 MEAN, SD = 0.4, 0.25
@@ -110,10 +110,11 @@ def _bone_images(run: Run, participant_id: str, bone: str, view: View, _: tuple[
         )
     if view.control == "noise":
         rng = np.random.default_rng([view.seed, zlib.crc32(f"{participant_id} {bone}".encode())])
-        pixels = round(density.shape[1] * view.crop)
+        pixels = view.pixels(bone, size=density.shape[1], pixel_mm=voxel_mm[1])
         noise = rng.normal(300.0, 300.0, (view.images, view.channels, pixels, pixels))
         return noise.astype(np.int16)
-    seen = _seen(cropped(density, view.crop), cropped(mask, view.crop), view=view, pixel_mm=voxel_mm[1])
+    kept = window(mask, bone, view=view, pixel_mm=voxel_mm[1], whose=participant_id)
+    seen = _seen(density[kept], mask[kept], view=view, pixel_mm=voxel_mm[1])
     project = np.max if view.projection == "max" else np.mean
     slabs = _slabs(density.shape[0], voxel_mm[0], view=view)
     return np.stack(
@@ -138,12 +139,32 @@ def image_masks(run: Run, participant_id: str, bone: str, *, view: View) -> NDAr
     (images, y, x) uint8
         Labels as in `deepqct.curation.stacks`.
     """
-    _, mask, voxel_mm = load_stack(run, participant_id, bone)
-    mask = cropped(mask, view.crop)
+    mask, voxel_mm = seen_mask(run, participant_id, bone, view=view), load_stack(run, participant_id, bone)[2]
     labels = np.unique(mask)
     slabs = (np.unique(np.concatenate(image)) for image in _slabs(mask.shape[0], voxel_mm[0], view=view))
     counts = (np.stack([(mask[slices] == label).sum(axis=0) for label in labels]) for slices in slabs)
     return np.stack([labels[np.argmax(count, axis=0)] for count in counts]).astype(np.uint8)
+
+
+def seen_mask(run: Run, participant_id: str, bone: str, *, view: View) -> NDArray[np.uint8]:
+    """The labels of a stack in the square that images show.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+    participant_id, bone : str
+        The woman, and which of her bones.
+    view : View
+        What the images are.
+
+    Returns
+    -------
+    (z, y, x) uint8
+        Labels as in `deepqct.curation.stacks`.
+    """
+    _, mask, voxel_mm = load_stack(run, participant_id, bone)
+    return mask[window(mask, bone, view=view, pixel_mm=voxel_mm[1], whose=participant_id)]
 
 
 def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pixel_mm: float) -> NDArray[np.float32]:
@@ -163,19 +184,46 @@ def _seen(density: NDArray[np.int16], mask: NDArray[np.uint8], *, view: View, pi
     return density.astype(np.float32)
 
 
-def cropped(stack: NDArray[Any], share: float) -> NDArray[Any]:
-    """The middle of each slice of a stack.
+def window(
+    mask: NDArray[np.uint8], bone: str, *, view: View, pixel_mm: float, whose: str
+) -> tuple[slice, slice, slice]:
+    """The slices, rows and columns of a stack that images show: a square, as wide in every woman.
 
     Parameters
     ----------
-    stack : (z, y, x) array
-        Its slices are square.
-    share : float
-        Edge of what is kept, as a share of the whole edge; 1 keeps all.
+    mask : (z, y, x) uint8
+        Labels of the stack, whose slices are square.
+    bone : str
+        radius, ulna, tibia or fibula.
+    view : View
+        Its field and crop.
+    pixel_mm : float
+        Edge of a pixel.
+    whose : str
+        The woman, for the message of an error.
+
+    Raises
+    ------
+    ValueError
+        If her bone is wider than the field of such a bone.
     """
-    size = stack.shape[1]
-    edge = (size - round(size * share)) // 2
-    return stack[:, edge : edge + round(size * share), edge : edge + round(size * share)]
+    size = mask.shape[1]
+    edge = view.edge(bone, size=size, pixel_mm=pixel_mm)
+    start = [0, 0]
+    if view.field == "bone":
+        inside: NDArray[np.bool_] = np.any(of_bone(mask), axis=0)
+        for axis in (0, 1):
+            (there,) = np.nonzero(np.any(inside, axis=1 - axis))
+            first, end = (int(there[0]), int(there[-1]) + 1) if there.size else (0, size)
+            if there.size and end - first > edge:
+                raise ValueError(
+                    f"The {bone} of {whose} is {(end - first) * pixel_mm:.0f} mm wide, and field=bone keeps "
+                    f"{BONE_MM[bone]:g} mm; set field=whole, or reject her scan if its outline is wrong."
+                )
+            start[axis] = min(max((first + end - edge) // 2, 0), size - edge)
+    kept = round(edge * view.crop)
+    rows, columns = (slice(begin + (edge - kept) // 2, begin + (edge - kept) // 2 + kept) for begin in start)
+    return slice(None), rows, columns
 
 
 def _slabs(slices: int, slice_mm: float, *, view: View) -> list[list[NDArray[np.intp]]]:

@@ -5,6 +5,7 @@ All defaults are our choice; the abstract of the preprint (Chen 2024) names ResN
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -14,6 +15,13 @@ from deepqct.folder import resolve
 
 BACKGROUNDS = ("remove", "keep")
 PROJECTIONS = ("mean", "max")
+FIELDS = ("whole", "bone")
+# Edge in mm of the square that field=bone keeps around a bone. Our choice: it holds every bone of 10,000 virtual women, and
+# the largest published radius and tibia (`deepqct.bones.quality.PUBLISHED`, women and men) in the shape of the mean.
+BONE_MM = {"radius": 32.0, "ulna": 15.5, "tibia": 41.0, "fibula": 22.0}
+POOLINGS = ("concat", "spread")
+BAGS = ("attention", "spread")
+SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
 # Controls change what the images show, or which outcome is learnt; see controls.py.
 CONTROLS = ("permuted", "noise", "background", "silhouette")
@@ -25,7 +33,7 @@ class View:
 
     Parameters
     ----------
-    images, channels, slab_mm, projection, crop, background
+    images, channels, slab_mm, projection, field, crop, background
         As in `Recipe`.
     control : str
         As in `Recipe`; none for permuted outcomes, which change no image.
@@ -37,10 +45,35 @@ class View:
     channels: int
     slab_mm: float
     projection: str
+    field: str
     crop: float
     background: str
     control: str
     seed: int
+
+    def edge(self, bone: str, *, size: int, pixel_mm: float) -> int:
+        """Pixels along an edge of the square that is kept before `crop`: the same for every woman.
+
+        Parameters
+        ----------
+        bone : str
+            radius, ulna, tibia or fibula.
+        size : int
+            Pixels along an edge of the stack.
+        pixel_mm : float
+            Edge of a pixel in mm.
+        """
+        return size if self.field == "whole" else min(size, math.ceil(BONE_MM[bone] / pixel_mm))
+
+    def pixels(self, bone: str, *, size: int, pixel_mm: float) -> int:
+        """Pixels along an edge of an image.
+
+        Parameters
+        ----------
+        bone, size, pixel_mm
+            As in `edge`.
+        """
+        return round(self.edge(bone, size=size, pixel_mm=pixel_mm) * self.crop)
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,11 @@ class Recipe:
     lr : float
         The highest learning rate of the schedule. Unless weights is none, the head alone learns at this rate;
         afterwards, as in fastai's ``fine_tune``, the head at half of it and earlier layers at less, down to 1/200.
+    wd : float
+        Weight decay of AdamW, of all weights.
+    ensemble : int
+        How many networks are trained for each fold, each from a seed of its own; a patient's score is the mean of their
+        logits.
     images : int
         Images cut from each stack, from the first slice of the file to the last.
     channels : int
@@ -69,8 +107,11 @@ class Recipe:
         Thickness of a slab in mm; 0 for slabs that fill the stack.
     projection : str
         ``mean`` or ``max`` density across a slab.
+    field : str
+        ``whole`` keeps the field of the stack; ``bone`` a square around each woman's bone, as wide as such a bone can be
+        (`BONE_MM`) and moved by whole pixels: fewer pixels, and nothing of a bone is lost.
     crop : float
-        Edge of the square around the middle of the picture that is kept, as a share of the whole edge; 1 keeps all.
+        Edge of the square around the middle of the field that is kept, as a share of the field's edge; 1 keeps all.
     low, high : float, mgHA/cm³
         The edges of the density window, the same for all images; densities outside are set to the nearer edge.
     background : str
@@ -79,6 +120,20 @@ class Recipe:
         Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
         How many augmented views are scored beside the plain one (test-time augmentation).
+    pooling : str
+        How the head sums up a map: ``concat``, by mean and maximum as fastai does; ``spread``, by mean, maximum and
+        standard deviation, so that it can tell an even bone from one with holes in it.
+    patches : int
+        0 reads each image whole. Above 0, so many patches of it are read at the stack's own pixels, and a bag of them gives
+        the logit: random places within the bone in training, a fixed even set when scored. Saliency needs 0.
+    patch_mm : float
+        Edge of a patch in mm.
+    bag : str
+        How patches are summed up: ``attention``, a weighted mean whose weights are learnt (Ilse et al. 2018,
+        arXiv:1802.04712); ``spread``, mean and standard deviation.
+    auxiliary : float
+        Weight of the squared error with which the network also tells the bone's own indices of the women whom it is trained
+        on (standardised in these women; indices.csv); 0 teaches the outcome alone. No index is ever part of a score.
     control : str
         ``none``, or one of `CONTROLS`; set by `deepqct.networks.run_controls`.
     seed : int
@@ -100,16 +155,24 @@ class Recipe:
     epochs: int = 8
     batch_size: int = 16
     lr: float = 1e-3
+    wd: float = 0.01
+    ensemble: int = 1
     images: int = 2
     channels: int = 3
     slab_mm: float = 0.0
     projection: str = "mean"
+    field: str = "whole"
     crop: float = 1.0
     low: float = -400.0
     high: float = 1400.0
     background: str = "remove"
     augment: bool = True
     tta: int = 0
+    pooling: str = "concat"
+    patches: int = 0
+    patch_mm: float = 6.0
+    bag: str = "attention"
+    auxiliary: float = 0.0
     control: str = "none"
     seed: int = 7
 
@@ -127,6 +190,27 @@ class Recipe:
         names = [field.name for field in fields(cls) if field.name != "control"]
         return cls(**{name: parameters[name] for name in names if name in parameters})
 
+    def patch_px(self, pixel_mm: float) -> int:
+        """Pixels along an edge of a patch; 0 if images are read whole.
+
+        Parameters
+        ----------
+        pixel_mm : float
+            Edge of a pixel of the stacks in mm.
+
+        Raises
+        ------
+        ValueError
+            If a network cannot read patches of so few pixels.
+        """
+        pixels = round(self.patch_mm / pixel_mm) if self.patches else 0
+        if self.patches and pixels < SMALLEST_PATCH:
+            raise ValueError(
+                f"patch_mm is {self.patch_mm:g}, which is {pixels} pixels of {pixel_mm:.2g} mm, and a network reads "
+                f"{SMALLEST_PATCH} or more; raise patch_mm, or image_px in 01."
+            )
+        return pixels
+
     @property
     def view(self) -> View:
         """The settings of the images alone; they are equal for two recipes that differ in training only."""
@@ -143,7 +227,11 @@ class Recipe:
         ValueError
             Naming the parameter, its value and what it may be.
         """
-        for name, known in (("background", BACKGROUNDS), ("projection", PROJECTIONS), ("control", ("none", *CONTROLS))):
+        choices = {
+            "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
+            "control": ("none", *CONTROLS),
+        }  # fmt: skip
+        for name, known in choices.items():
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; use one of {', '.join(known)}.")
@@ -157,6 +245,14 @@ class Recipe:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
+        if self.ensemble < 1 or self.wd < 0 or self.patches < 0 or self.auxiliary < 0 or self.patch_mm <= 0:
+            raise ValueError(
+                "ensemble must be 1 or more; wd, patches and auxiliary 0 or more; patch_mm must lie above 0."
+            )
+        if self.patches and self.background != "remove":
+            raise ValueError(
+                "patches are cut within the bone, which shows only with background=remove; set it, or patches=0."
+            )
 
 
 @cache

@@ -19,11 +19,13 @@ from fastai.callback.hook import Hook
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepqct.curation.stacks import load_stack, of_bone
+from deepqct.curation.stacks import of_bone
 from deepqct.folder import Run
+from deepqct.networks.ensemble import members_of
 from deepqct.networks.explained import Explained
 from deepqct.networks.folds import batch_of, held_out_folds, items_of_others
-from deepqct.networks.images import bone_images, cropped, normalised
+from deepqct.networks.images import bone_images, normalised, seen_mask
+from deepqct.networks.readers import Patched
 from deepqct.networks.recipe import Recipe
 from deepqct.work import say
 
@@ -128,6 +130,8 @@ def _local_mean(maps: torch.Tensor) -> torch.Tensor:
 
 def _seen(model: torch.nn.Module, images: torch.Tensor, *, finest: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits of a batch, and the map that is explained."""
+    if isinstance(model, Patched):
+        raise NoMapsError("A network of patches keeps no map of an image.")
     layer = _layer(model.get_submodule("0"), images, finest=finest)
     keep = Hook(layer, lambda _, __, output: output, detach=False)
     try:
@@ -214,20 +218,32 @@ def explain(
         others = items_of_others(run, items, **where)
         taken = others["participant_id"].unique()[:: max(-(-others["participant_id"].nunique() // MOST_USUAL), 1)]
         seen = (others[others["participant_id"] == person] for person in taken)
+        women = [batch_of(run, her_items, bone=bone, recipe=recipe) for her_items in seen]
         try:
-            reference = usual(model, (batch_of(run, her_items, bone=bone, recipe=recipe) for her_items in seen))
+            references = [usual(member, women) for member in members_of(model)]
         except NoMapsError:
-            say(f"{recipe.arch} keeps no maps of places, so that there is no saliency; see what covering a part costs.")
+            why = (
+                "A network of patches keeps no map of an image"
+                if recipe.patches
+                else f"{recipe.arch} keeps no maps of places"
+            )
+            say(f"{why}, so that there is no saliency; see what covering a part costs.")
             return []
+        usual_logit = float(np.mean([reference.logit for reference in references]))
         for person in list(items["participant_id"].unique())[:most]:
             her_items = items[items["participant_id"] == person]
             images = batch_of(run, her_items, bone=bone, recipe=recipe)
             with torch.no_grad():
                 score = float(model(normalised(images)).mean())
-            sign = 1.0 if score >= reference.logit else -1.0
-            heat = np.clip(sign * grad_cam(model, images, reference=reference).mean(axis=0), 0, None)
+            sign = 1.0 if score >= usual_logit else -1.0
+            # The logit of an ensemble is a mean, and so is what each place adds to it.
+            of_members = [
+                grad_cam(member, images, reference=reference)
+                for member, reference in zip(members_of(model), references, strict=True)
+            ]
+            heat = np.clip(sign * np.mean(of_members, axis=0).mean(axis=0), 0, None)
             density = bone_images(run, person, bone, view=recipe.view)
-            mask = cropped(load_stack(run, person, bone)[1], recipe.crop)
+            mask = seen_mask(run, person, bone, view=recipe.view)
             explained.append(
                 Explained(
                     participant_id=str(person),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -25,14 +25,15 @@ from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device, set_seed
-from fastai.vision.learner import vision_learner
 
 from deepqct import __version__
 from deepqct.folder import Run, file_hash, read_json, read_table, resolve
-from deepqct.networks.backbones import builder, given, load_weights, try_network, weights_needed
+from deepqct.networks.backbones import given, network, parts_of, try_network
 from deepqct.networks.data import bone_dataloaders, items_of, seed_of
-from deepqct.networks.folds import FoldFiles, place_of, scans_of, scans_seen
+from deepqct.networks.folds import FoldFiles, FoldTables, place_of, scans_of, scans_seen
+from deepqct.networks.readers import Design, OutcomeAndIndices
 from deepqct.networks.recipe import Recipe
+from deepqct.networks.stock import targets_of
 from deepqct.reach import code_hash
 from deepqct.work import say
 
@@ -72,15 +73,26 @@ def use_device(name: str = "auto") -> str:
     return str(default_device(chosen != "cpu"))
 
 
-def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "none", progress: bool = False) -> Learner:
+def bone_learner(
+    dls: DataLoaders,
+    *,
+    arch: str = "resnet34",
+    weights: str = "none",
+    wd: float = 0.01,
+    design: Design | None = None,
+    auxiliary: float = 0.0,
+    progress: bool = False,
+) -> Learner:
     """A fastai learner whose network gives one logit for each image.
 
     Parameters
     ----------
     dls : fastai DataLoaders
         From `bone_dataloaders`.
-    arch, weights : str
+    arch, weights, wd, auxiliary
         As in `Recipe`.
+    design : Design, optional
+        What the head is built for; by default fastai's own head.
     progress : bool
         True shows progress bars; False prints a line for each epoch.
 
@@ -107,20 +119,15 @@ def bone_learner(dls: DataLoaders, *, arch: str = "resnet34", weights: str = "no
     """
     channels, pixels = dls.train_ds[0][0].shape[:2]
     if arch != Recipe.arch:
-        try_network(arch=arch, channels=channels, pixels=pixels)
-    with weights_needed(arch):
-        learner = vision_learner(
-            dls,
-            builder(arch),
-            pretrained=weights == "imagenet",
-            n_out=1,
-            n_in=channels,
-            normalize=False,
-            loss_func=BCEWithLogitsLossFlat(),
-            opt_func=_ADAMW,
-        )
-    if given(weights):
-        load_weights(learner.model, resolve(weights), arch=arch, channels=channels)
+        try_network(arch=arch, channels=channels, pixels=(design.patch_px if design else 0) or pixels)
+    learner = Learner(
+        dls,
+        network(arch=arch, channels=channels, weights=weights, design=design),
+        loss_func=OutcomeAndIndices(auxiliary) if auxiliary else BCEWithLogitsLossFlat(),
+        opt_func=_ADAMW,
+        splitter=partial(parts_of, arch=arch),
+        wd=wd,
+    )
     _follow_last_epoch(learner.model, steps=len(dls.train))
     if not progress:
         learner.remove_cb(ProgressCallback)
@@ -197,11 +204,16 @@ def train_fold(
             f"weights is {recipe.weights!r}, which learned from {len(seen)} scans of women whom fold {fold} scores; "
             "give one that was trained on others."
         )
+    learned_from = items.loc[~items["fold"].isin(["test", *others]), "participant_id"].unique()
+    targets = targets_of(run, learned_from, bone=bone) if recipe.auxiliary else pd.DataFrame()
     begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
     made_from = {
         "recipe": asdict(recipe) | begun_with,
         "bone": bone, "protocol": protocol, "repeat": repeat, "fold": str(fold), "without": str(without),
         "data": _data_hash(items, run=run, bone=bone),
+        "pixel_mm": read_json(run.stack_record(items["participant_id"].iloc[0], bone))["voxel_mm"][1],
+        "targets": list(targets.columns),
+        "targets_sha256": hashlib.sha256(targets.to_csv().encode()).hexdigest() if recipe.auxiliary else "",
         "code": code_hash("from deepqct.networks.training import train_fold\ntrain_fold"),
         "device": str(default_device()),
         "versions": {"deepqct": __version__, "torch": torch.__version__},
@@ -209,12 +221,58 @@ def train_fold(
     if files.done(made_from):
         say(f"{title}: trained before, kept")
         return read_table(files.scores)
+    where: dict[str, Any] = {"bone": bone, "fold": fold, "without": without, "protocol": protocol, "repeat": repeat}
+    how: dict[str, Any] = {"workers": workers, "progress": progress}
+    if recipe.ensemble == 1:
+        return _train_one(
+            run, files, title=title, made_from=made_from, recipe=recipe, items=items, where=where, **how
+        ).scores
+    alone = replace(recipe, ensemble=1)
+    members = []
+    for number in range(recipe.ensemble):
+        of_member = made_from | {"recipe": asdict(alone) | begun_with, "member": number}
+        name, member = f"{title} · network {number + 1} of {recipe.ensemble}", files.member(number)
+        if member.done(of_member):
+            say(f"{name}: trained before, kept")
+            members.append(member.read())
+        else:
+            members.append(
+                _train_one(run, member, title=name, made_from=of_member, recipe=alone, items=items, where=where, **how)
+            )
+    tables = FoldTables.mean(members)
+    files.write(tables, made_from=made_from, model=None, trained_on=())
+    return tables.scores
+
+
+def _train_one(
+    run: Run,
+    files: FoldFiles,
+    *,
+    title: str,
+    made_from: dict[str, Any],
+    recipe: Recipe,
+    items: pd.DataFrame,
+    where: dict[str, Any],
+    workers: int,
+    progress: bool,
+) -> FoldTables:
+    """Train one network, and write its files."""
     say(title)
-    set_seed(seed_of(recipe.seed, bone, protocol, repeat, files.fold), reproducible=True)
-    dls = bone_dataloaders(
-        run, bone=bone, fold=fold, without=without, protocol=protocol, repeat=repeat, recipe=recipe, workers=workers
+    member = (
+        [f"network {made_from['member']}"] if made_from.get("member") else []
+    )  # the first has the seed of one alone
+    place = (where["bone"], where["protocol"], where["repeat"], files.fold, *member)
+    set_seed(seed_of(recipe.seed, *place), reproducible=True)
+    dls = bone_dataloaders(run, recipe=recipe, workers=workers, **where)
+    learner = bone_learner(
+        dls,
+        arch=recipe.arch,
+        weights=recipe.weights,
+        wd=recipe.wd,
+        design=Design.of(recipe, pixel_mm=made_from["pixel_mm"], targets=len(made_from["targets"])),
+        auxiliary=recipe.auxiliary,
+        progress=progress,
     )
-    learner = bone_learner(dls, arch=recipe.arch, weights=recipe.weights, progress=progress)
     if recipe.weights != "none":
         say("one epoch of the head alone, then all layers")
         learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
@@ -223,15 +281,21 @@ def train_fold(
     losses = pd.DataFrame(
         [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
     )
-    held_out = _patient_logits(learner, items[items["fold"] == str(fold)], tta=recipe.tta).assign(split="out-of-fold")
+    fold, without = str(where["fold"]), where["without"]
+    held_out = _patient_logits(learner, items[items["fold"] == fold], tta=recipe.tta).assign(split="out-of-fold")
     second, split = ("test", "test") if without is None else (str(without), "inner")
     also_unseen = _patient_logits(learner, items[items["fold"] == second], tta=recipe.tta).assign(split=split)
-    scores = pd.concat([held_out, also_unseen], ignore_index=True)[["participant_id", "split", "score"]]
+    seen = items[~items["fold"].isin(["test", fold, str(without)])]
+    tables = FoldTables(
+        scores=pd.concat([held_out, also_unseen], ignore_index=True)[["participant_id", "split", "score"]],
+        training=_patient_logits(learner, seen, tta=recipe.tta)[["participant_id", "score"]],
+        history=losses,
+    )
     # What the weights began with was learned from, too.
-    trained_on = scans_of(run, dls.train.items["participant_id"].unique())
+    trained_on = scans_of(run, seen["participant_id"].unique())
     trained_on |= scans_seen(resolve(recipe.weights)) if given(recipe.weights) else set()
-    files.write(learner.model, scores=scores, history=losses, made_from=made_from, trained_on=trained_on)
-    return scores
+    files.write(tables, made_from=made_from, model=learner.model, trained_on=trained_on)
+    return tables
 
 
 def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:

@@ -19,7 +19,7 @@ from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
 from deepqct.models.families import models_table
 from deepqct.plots.style import screen_size
 from deepqct.report import tripod
-from deepqct.report.findings import cautions, differences, result
+from deepqct.report.findings import cautions, differences, learned, result
 from deepqct.report.pages import without_paths
 from deepqct.run_tables import bones_of, headlines, main_rows, run_outcome, virtual_of
 from deepqct.terms import BONES
@@ -161,6 +161,7 @@ def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:
         "parameters": content.get("parameters", {}),
         "figures": figures,
         "page": f"notebooks/{job}.html" if run.page(job).exists() else "",
+        "learned": learned(_read(run.training(job.bone))) if job.bone else "",
     }
 
 

@@ -57,15 +57,17 @@ def check_values(jobs: Jobs) -> None:
     curation = jobs[Job("01_data_curation")]
     if not 0 < curation["test_fraction"] < 1:
         raise ParameterError(f"test_fraction is {curation['test_fraction']}; it must lie between 0 and 1.")
-    for values in (values for job, values in jobs.items() if job.bone):
+    for bone, values in ((job.bone, values) for job, values in jobs.items() if job.bone):
         if values["stacking"] == "strict" and curation["folds"] < 3:
             raise ParameterError(f"Strict stacking needs at least 3 folds, and folds is {curation['folds']}.")
         try:
-            recipe = Recipe.of(values)
-            if recipe.arch != Recipe.arch:
+            recipe, size = Recipe.of(values), curation["image_px"]
+            if recipe.patches or recipe.arch != Recipe.arch:
+                from deepqct.curation.stacks import FIELD_MM
                 from deepqct.networks.backbones import try_network
 
-                pixels = round(curation["image_px"] * recipe.crop)
+                pixel_mm = FIELD_MM[bone] / size
+                pixels = recipe.patch_px(pixel_mm) or recipe.view.pixels(bone, size=size, pixel_mm=pixel_mm)
                 try_network(arch=recipe.arch, channels=recipe.channels, pixels=pixels)
         except ValueError as error:
             raise ParameterError(f"02_train_bone: {error}") from error
