@@ -211,6 +211,7 @@ def cohort_new(
         float | None, typer.Option(help="SDs between two phenotypes; 0 for none. The scenario's own if not given.")
     ] = None,
     hidden_share: Annotated[float, typer.Option(help="Share of the risk that no standard index sees.")] = 0.25,
+    risk_form: Annotated[str, typer.Option(help="How the risk depends on structure: linear or weakest.")] = "linear",
     motion: Annotated[bool, typer.Option(help="Motion grades 1 to 5 as in life, or all still.")] = True,
     file_format: Annotated[str, typer.Option("--format", help="aim, isq or dicom.")] = "aim",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
@@ -224,7 +225,8 @@ def cohort_new(
         task = bar.add_task("scans", total=2 * n)
         new_cohort(
             out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, hidden_share=hidden_share,
-            phenotype_separation=phenotype_separation, motion=motion, file_format=file_format, seed=seed, workers=workers,
+            risk_form=risk_form, phenotype_separation=phenotype_separation, motion=motion, file_format=file_format,
+            seed=seed, workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Cohort: {out / 'cohort'}", markup=False, highlight=False)

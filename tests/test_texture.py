@@ -66,6 +66,17 @@ def test_gathered_perforations_are_seen_where_the_mean_is_the_same():
     assert other["Tb.Q50"] == pytest.approx(one["Tb.Q50"], rel=0.05)
 
 
+def test_the_direction_of_sheets_is_seen_and_no_other_feature_knows_it():
+    """Sheets across x have short runs of bone along x; turned by a right angle they change sign, not strength."""
+    core = np.broadcast_to(300 + 200 * np.sin(2 * np.pi * np.arange(128) * 0.125 / 2.0), (8, 128, 128))
+    across_x, across_y = measure_texture(bone_of(core)), measure_texture(bone_of(np.swapaxes(core, 1, 2)))
+    lean = [name for name in across_x.index if ".Lean." in name]
+    assert (across_x[["Tb.Lean.bone", "Tb.Lean.marrow", "Tb.Lean.0.5"]] < -0.5).all()
+    np.testing.assert_allclose(across_y[lean], -across_x[lean], atol=1e-3)
+    rest = across_x.index.difference(lean)
+    np.testing.assert_allclose(across_y[rest], across_x[rest], rtol=1e-3, atol=1e-3)
+
+
 def test_a_fine_and_a_coarse_scan_tell_the_same():
     """A model of one voxel size would otherwise be useless at another."""
     core = waves(2.0, voxel=0.06, n=256, slices=16)

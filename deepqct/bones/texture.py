@@ -2,9 +2,10 @@
 
 The features were chosen from the literature of trabecular texture before any model saw them, not by what predicts: energy
 in bands of scale and its unevenness (Unser 1995), lacunarity (Dougherty & Henebry 2002), run lengths (Galloway 1975), the
-slope of the variogram, on which the trabecular bone score rests (Pothuaud 2008), and quantiles of density (the grey-level
-histogram). Scales are in mm, so that one table holds for several voxel sizes; which scales, and what stands for the
-cortex, are our choice.
+slope of the variogram, on which the trabecular bone score rests (Pothuaud 2008), quantiles of density (the grey-level
+histogram), and how much runs and variogram differ between the two directions of the slice (after the mean intercept
+lengths of Harrigan & Mann 1984). The last were added when the virtual bones were given a direction. Scales are in mm, so
+that one table holds for several voxel sizes; which scales, and what stands for the cortex, are our choice.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def measure_texture(bone: Bone) -> pd.Series:
     References
     ----------
     Unser M (1995), IEEE Trans Image Process 4:1549. Dougherty G, Henebry GM (2002), Med Eng Phys 24:129. Galloway MM
-    (1975), Comput Graph Image Process 4:172. Pothuaud L et al. (2008), Bone 42:775.
+    (1975), Comput Graph Image Process 4:172. Pothuaud L et al. (2008), Bone 42:775. Harrigan TP, Mann RW (1984), J Mater
+    Sci 19:761.
 
     Examples
     --------
@@ -57,7 +59,7 @@ def measure_texture(bone: Bone) -> pd.Series:
     >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.3, slices=8, seed=1)
     >>> features = dq.bones.measure_texture(dq.find_bones(scan)["radius"])
     >>> len(features), bool(features["Tb.Lac.1"] < features["Tb.Lac.0.5"])
-    (32, True)
+    (37, True)
     """
     bone = _coarse(bone)
     pixel = bone.voxel_mm[1]
@@ -67,7 +69,7 @@ def measure_texture(bone: Bone) -> pd.Series:
         **{f"Tb.{name}": value for name, value in _bands(bone.density, bone.trabecular, pixel).items()},
         **_lacunarity(solid, bone.trabecular, bone.voxel_mm),
         **_runs(solid, bone.trabecular, pixel),
-        "Tb.Vario": _variogram(smooth, bone.trabecular, pixel),
+        **_variogram(smooth, bone.trabecular, pixel),
         **_quantiles("Tb", smooth[bone.trabecular]),
         **{f"Ct.{name}": value for name, value in _bands(bone.density, bone.cortical, pixel, most=2).items()},
         **_quantiles("Ct", smooth[bone.cortical]),
@@ -182,13 +184,16 @@ def _boxes(mask: NDArray[np.bool_], starts: list[NDArray[np.intp]]) -> NDArray[n
 
 
 def _runs(solid: NDArray[np.bool_], mask: NDArray[np.bool_], pixel: float) -> dict[str, float]:
-    """Logarithms of the mean run of bone and of marrow in the slice, in mm, and of the long runs' weight among them."""
+    """Logarithms of the mean run of bone and of marrow in the slice, in mm, of the long runs' weight, and of x over y."""
     found = {}
     for name, phase in (("bone", solid), ("marrow", mask & ~solid)):
-        lengths = np.concatenate([_lengths(phase), _lengths(np.swapaxes(phase, 1, 2))]) * pixel
+        along_x, along_y = (_lengths(field) * pixel for field in (phase, np.swapaxes(phase, 1, 2)))
+        lengths = np.concatenate([along_x, along_y])
         found[f"Tb.Run.{name}"] = float(np.log(lengths.mean())) if lengths.size else np.nan
         weight = (lengths**2).mean() / lengths.mean() ** 2 if lengths.size else np.nan
         found[f"Tb.Long.{name}"] = float(np.log(weight))
+        ways = along_x.size and along_y.size
+        found[f"Tb.Lean.{name}"] = float(np.log(along_x.mean() / along_y.mean())) if ways else np.nan
     return found
 
 
@@ -199,9 +204,9 @@ def _lengths(phase: NDArray[np.bool_]) -> NDArray[np.float64]:
     return (change[1::2] - change[::2]).astype(np.float64)
 
 
-def _variogram(density: Field, mask: NDArray[np.bool_], pixel: float) -> float:
-    """The slope of the logarithm of the variogram over the logarithm of the lag, in the slice."""
-    points = []
+def _variogram(density: Field, mask: NDArray[np.bool_], pixel: float) -> dict[str, float]:
+    """The slope of the logarithm of the variogram over the logarithm of the lag, in the slice, and how it leans."""
+    points, ways = [], []
     for lag_mm in LAGS_MM:
         lag = max(round(lag_mm / pixel), 1)
         squares = []
@@ -210,9 +215,15 @@ def _variogram(density: Field, mask: NDArray[np.bool_], pixel: float) -> float:
             both = np.moveaxis(mask, axis, 0)[lag:] & np.moveaxis(mask, axis, 0)[:-lag]
             squares.append((one[both] - other[both]) ** 2)
         both_ways = np.concatenate(squares)
+        y, x = (way.mean(dtype=np.float64) if way.size else np.nan for way in squares)
+        ways.append(float(np.log(y / x)) if x > 0 and y > 0 else np.nan)
         points.append((lag * pixel, both_ways.mean(dtype=np.float64) if both_ways.size else np.nan))
     lags, values = np.log(np.array(points)).T
-    return float(np.polyfit(lags, values, 1)[0]) if len(set(lags)) > 1 and np.isfinite(values).all() else np.nan
+    known = len(set(lags)) > 1 and np.isfinite(values).all()
+    return {
+        "Tb.Vario": float(np.polyfit(lags, values, 1)[0]) if known else np.nan,
+        **{f"Tb.Lean.{lag:g}": way for lag, way in zip(LAGS_MM, ways, strict=True)},
+    }
 
 
 def _quantiles(compartment: str, density: Field) -> dict[str, float]:
@@ -270,7 +281,17 @@ def texture_table() -> pd.DataFrame:
         rows.append(
             (f"Tb.Long.{phase}", f"log of the mean square over the squared mean of runs of {phase}", "Galloway 1975")
         )
+        lean = f"log of the mean run of {phase} along x of the stack over that along y"
+        rows.append((f"Tb.Lean.{phase}", lean, "Harrigan 1984"))
     rows.append(("Tb.Vario", "slope of the log variogram over 0.25 to 1 mm, in the slice", "Pothuaud 2008"))
+    rows += [
+        (
+            f"Tb.Lean.{lag:g}",
+            f"log of the variogram at {lag:g} mm along y of the stack over that along x",
+            "Harrigan 1984",
+        )
+        for lag in LAGS_MM
+    ]
     sides = f"coefficient of variation over {SECTORS} sectors of"
     rows.append(("Ct.Sides.area", f"{sides} cortical area", "ours"))
     rows.append(("Ct.Sides.dark", f"{sides} the share of cortex under {CORTICAL_BONE:g} mgHA/cm³", "ours"))

@@ -1,5 +1,15 @@
 from . import targets
+from .attainable import attainable_auc
 from .cohort import draw_scan, new_cohort, scan_in_steps
-from .population import SCENARIOS, attainable_auc, draw_women
+from .population import RISK_FORMS, SCENARIOS, draw_women
 
-__all__ = ["SCENARIOS", "attainable_auc", "draw_scan", "draw_women", "new_cohort", "scan_in_steps", "targets"]
+__all__ = [
+    "RISK_FORMS",
+    "SCENARIOS",
+    "attainable_auc",
+    "draw_scan",
+    "draw_women",
+    "new_cohort",
+    "scan_in_steps",
+    "targets",
+]

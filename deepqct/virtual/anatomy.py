@@ -173,7 +173,13 @@ def _draw_bone(
     bone_y, bone_x = y[rows] - centre[0], x[columns] - centre[1]
     ends = [widened(outline, along).depth(bone_y, bone_x) for along in (-length / 2, length / 2)]
     shell = _shell(ends[0][1], aim, rng)
-    waves = draw_waves((length, *(n * voxel_mm for n in box.shape[1:])), voxel_mm=voxel_mm, knobs=aim.knobs, rng=rng)
+    waves = draw_waves(
+        (length, *(n * voxel_mm for n in box.shape[1:])),
+        voxel_mm=voxel_mm,
+        knobs=aim.knobs,
+        turn_rad=aim.turn_rad,
+        rng=rng,
+    )
     patches = waves.patches - _mean_within(waves.patches, ends[0][0] - shell, voxel_mm / waves.step_mm)
     canals = _canals(aim, outline, shell_mm=aim.shell_mm, length_mm=length, bone=bone, rng=rng)
     deepest = max(float((ends[0][0] - shell).max()) * 0.8, 1.0)
@@ -186,7 +192,7 @@ def _draw_bone(
         fraction = np.empty(depth.shape, np.float32)
         bone_fraction(
             z, inner, waves.sheets, patches, voxel_mm / waves.step_mm, waves.step_mm, voxel_mm, thickness,
-            reach_mm, deepest, aim.patchiness, fraction,
+            reach_mm, deepest, fraction,
         )  # fmt: skip
         cortex = np.full(depth.shape, aim.cortical_tissue, np.float32)
         _bore(canals, z * voxel_mm, float(bone_y[0]), float(bone_x[0]), voxel_mm, cortex)

@@ -17,8 +17,9 @@ from deepqct.scans.scan import Scan
 from deepqct.scans.write import write_aim, write_dicom, write_isq
 from deepqct.terms import SITES
 from deepqct.virtual.anatomy import draw_limb
+from deepqct.virtual.attainable import attainable_auc
 from deepqct.virtual.motion import draw_poses, move
-from deepqct.virtual.population import HIDDEN_SHARE, MOTION, attainable_auc, draw_women
+from deepqct.virtual.population import HIDDEN_SHARE, MOTION, draw_women
 from deepqct.virtual.scanner import scan_limb
 from deepqct.work import Progress, side_by_side
 
@@ -128,6 +129,7 @@ def new_cohort(
     slices: int = 24,
     prevalence: float = 0.33,
     hidden_share: float = HIDDEN_SHARE,
+    risk_form: str = "linear",
     phenotype_separation: float | None = None,
     motion: bool = True,
     file_format: str = "aim",
@@ -151,6 +153,8 @@ def new_cohort(
         Number of slices along z, at least 3.
     prevalence, hidden_share : float
         Share with a fragility fracture, and share of the risk that no index sees, as in `draw_women`.
+    risk_form : str
+        linear or weakest: how the risk depends on structure, as in `draw_women`.
     phenotype_separation : float, optional
         Distance between two phenotypes in SDs, the `separation` of `draw_women`; by default that of the scenario.
     motion : bool
@@ -191,7 +195,8 @@ def new_cohort(
         raise ValueError(f"The format is {file_format!r}; use {', '.join(_ENDINGS)}.")
     cohort, truth = out / "cohort", out / "truth"
     asked = {
-        "scenario": scenario, "prevalence": prevalence, "hidden_share": hidden_share, "separation": phenotype_separation,
+        "scenario": scenario, "prevalence": prevalence, "hidden_share": hidden_share,
+        "risk_form": risk_form, "separation": phenotype_separation,
         "n": n, "voxel_mm": voxel_mm, "slices": slices, "motion": motion, "format": file_format, "seed": seed,
     }  # fmt: skip
     women = draw_women(
@@ -199,11 +204,16 @@ def new_cohort(
         scenario=scenario,
         prevalence=prevalence,
         hidden_share=hidden_share,
+        risk_form=risk_form,
         separation=phenotype_separation,
         seed=seed,
     )
     attainable = attainable_auc(
-        scenario, prevalence=prevalence, hidden_share=hidden_share, separation=phenotype_separation
+        scenario,
+        prevalence=prevalence,
+        hidden_share=hidden_share,
+        risk_form=risk_form,
+        separation=phenotype_separation,
     )
     record = truth / "truth.json"
     known = read_json(record) if record.exists() else {}

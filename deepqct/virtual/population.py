@@ -7,8 +7,9 @@ that no standard index sees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ SCENARIOS = {"null": 0.50, "literature": 0.75, "deepqct-like": 0.92}
 # Two phenotypes, this many SDs apart along their mean difference, unless told otherwise.
 SEPARATION = {"null": 0.0, "literature": 0.0, "deepqct-like": 3.0}
 FRAIL_SHARE = 0.4  # of the phenotype of poorer bone; ours
+RISK_FORMS = ("linear", "weakest")
 HIDDEN_SHARE = 0.25  # of the risk that the standard indices do not see; ours
 _HIDDEN_BETWEEN = 0.7  # bones of one woman; ours
 # Risk by SD of each index and of age, before scaling: after the odds ratios of Burt 2018 (Ct.Th of the tibia and Tb.N
@@ -31,6 +33,9 @@ _HIDDEN_BETWEEN = 0.7  # bones of one woman; ours
 _RISK = {"Tt.Ar": 0.3, "Ct.Th": -1.0, "Ct.vBMD": -0.4, "Ct.Po": 0.3, "Tb.N": -0.8, "Tb.Th": -0.3, "q": -0.3}
 _RISK_OF_BONE = {"radius": 1.0, "ulna": 0.6, "tibia": 1.0, "fibula": 0.6}
 _RISK_OF_AGE = 2.0
+# Where the risk follows the weakest bone: what a cortex that is thin and a network that is sparse add together, in SDs of
+# a bone's weakness for each SD squared; how sharply the weakest counts; and the weight of age beyond structure. Ours.
+_THIN_AND_SPARSE, _SHARPNESS, _WEAKEST_AGE = 0.6, 2.0, 0.5
 # Share at average risk; ours.
 FACTORS = {
     "parental_hip_fracture": 0.08,
@@ -44,11 +49,53 @@ _MISSING = 0.03  # of each DXA and clinical value; ours
 # Motion grades 1 to 5 of women of about 70 years; ours, near the mean of 2.7 and the 73 % of up to 3 in women and men
 # over 65 of Arch Osteoporos 2023;18:142 (doi:10.1007/s11657-023-01352-5).
 MOTION = (0.10, 0.35, 0.35, 0.15, 0.05)
-_CROWD = 200_000  # women of the simulated population
+CROWD = 200_000  # women of the simulated population
 
 
 @dataclass(frozen=True)
-class _Crowd:
+class Causes:
+    """What the risk of fracture follows from.
+
+    Parameters
+    ----------
+    scenario : str
+        A name in `SCENARIOS`.
+    hidden_share, risk_form, separation
+        As in `draw_women`.
+    """
+
+    scenario: str
+    hidden_share: float
+    risk_form: str
+    separation: float
+
+    @classmethod
+    def of(cls, scenario: str, *, hidden_share: float, risk_form: str, separation: float | None) -> Self:
+        """The causes that were asked for, checked, with the scenario's separation unless another one is given.
+
+        Parameters
+        ----------
+        scenario, hidden_share, risk_form, separation
+            As in `draw_women`.
+
+        Raises
+        ------
+        ValueError
+            If the scenario or the form of the risk is unknown, or a share or the separation is out of range.
+        """
+        if scenario not in SCENARIOS:
+            raise ValueError(f"Unknown scenario {scenario!r}; use {', '.join(SCENARIOS)}.")
+        if risk_form not in RISK_FORMS:
+            raise ValueError(f"Unknown form of the risk {risk_form!r}; use {', '.join(RISK_FORMS)}.")
+        if separation is not None and not 0 <= separation <= 10:
+            raise ValueError(f"The separation of the phenotypes is {separation}; it must lie between 0 and 10.")
+        if not 0 <= hidden_share <= 1:
+            raise ValueError(f"The hidden share of the risk is {hidden_share}; it must lie between 0 and 1.")
+        return cls(scenario, hidden_share, risk_form, SEPARATION[scenario] if separation is None else float(separation))
+
+
+@dataclass(frozen=True)
+class Crowd:
     """Women as arrays of numbers, one row for each.
 
     Parameters
@@ -81,6 +128,7 @@ def draw_women(
     scenario: str = "literature",
     prevalence: float = 0.33,
     hidden_share: float = HIDDEN_SHARE,
+    risk_form: str = "linear",
     separation: float | None = None,
     seed: int = 7,
 ) -> pd.DataFrame:
@@ -95,7 +143,11 @@ def draw_women(
     prevalence : float
         Share with a fragility fracture. The preprint's is unknown; 0.33 is our choice.
     hidden_share : float
-        Share of the risk's variance that no standard index sees.
+        Share of the risk's variance that no standard index sees; where the risk follows the weakest bone, share of the
+        variance of each bone's weakness.
+    risk_form : str
+        How the risk depends on structure: ``linear``, a weighted sum over the bones; ``weakest``, the softened greatest
+        of the bones' weaknesses, where a cortex and a network that are both poor weigh more than the two apart.
     separation : float, optional
         Distance between two phenotypes, in SDs along their mean difference; 0 for one kind of women. By default that
         of the scenario.
@@ -112,7 +164,7 @@ def draw_women(
     Raises
     ------
     ValueError
-        If the scenario is unknown, or a share or the separation is out of range.
+        If the scenario or the form of the risk is unknown, or a share or the separation is out of range.
 
     Examples
     --------
@@ -121,10 +173,10 @@ def draw_women(
     >>> women.shape, int(women["fracture"].sum()), round(float(women["radius Ct.Th"].mean()), 2)
     ((200, 59), 66, 0.95)
     """
-    separation = _separation(scenario, separation)
-    slope = _slope(scenario, prevalence, hidden_share, separation)
+    causes = Causes.of(scenario, hidden_share=hidden_share, risk_form=risk_form, separation=separation)
+    slope = slope_of(causes, prevalence=prevalence)
     rng = np.random.default_rng([seed, 2025])
-    crowd = _draw(n, hidden_share=hidden_share, separation=separation, rng=rng)
+    crowd = _draw(n, causes, rng=rng)
     structure = _in_units(crowd.structure)
     size = crowd.structure[:, targets.columns().index("tibia Tt.Ar")]
     # Kept within what occurs: the checks of a cohort would refuse a rare draw of 22 kg as a slip of the pen.
@@ -158,89 +210,9 @@ def draw_women(
     return pd.concat([women, truth, structure, hidden], axis=1)
 
 
-def attainable_auc(
-    scenario: str, *, prevalence: float = 0.33, hidden_share: float = HIDDEN_SHARE, separation: float | None = None
-) -> dict[str, float]:
-    """Return the AUC that the best possible model reaches in the population, for each family and bone.
-
-    By Monte Carlo on 200,000 women: each family makes its best linear guess at the latent risk from the most that it
-    could know.
-
-    Parameters
-    ----------
-    scenario : str
-        null, literature or deepqct-like.
-    prevalence : float
-        Share with a fragility fracture.
-    hidden_share : float
-        Share of the risk's variance that no standard index sees.
-    separation : float, optional
-        Distance between two phenotypes in SDs; by default that of the scenario.
-
-    Returns
-    -------
-    dict of str to float
-        ``all`` (the latent risk itself); ``clinical`` (age); ``BMD``; ``pQCT-index radius`` … and ``pQCT-index all``
-        (the drawn indices); ``DeepQCT radius`` … and ``DeepQCT all`` (also what indices do not see).
-
-    Raises
-    ------
-    ValueError
-        If the scenario is unknown, or a share or the separation is out of range.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> best = dq.virtual.attainable_auc("literature")
-    >>> [round(best[model], 2) for model in ("BMD", "pQCT-index all", "DeepQCT all", "all")]
-    [0.67, 0.71, 0.75, 0.75]
-    """
-    return dict(_attainable(scenario, prevalence, hidden_share, _separation(scenario, separation)))
-
-
-@cache
-def _attainable(
-    scenario: str, prevalence: float, hidden_share: float, separation: float
-) -> tuple[tuple[str, float], ...]:
-    """The names and values that `attainable_auc` returns, kept for the next call."""
-    crowd = _crowd(hidden_share, separation)
-    slope = _slope(scenario, prevalence, hidden_share, separation)
-    known: dict[str, NDArray[np.float64]] = {"clinical": crowd.age[:, None], "BMD": crowd.dxa}
-    liability = slope * crowd.risk + np.random.default_rng(2).logistic(size=_CROWD)
-    event = liability > np.quantile(liability, 1 - prevalence)
-    k = len(targets.DRAWN)
-    for i, bone in enumerate(BONES):
-        known[f"pQCT-index {bone}"] = crowd.structure[:, i * k : (i + 1) * k]
-    known["pQCT-index all"] = crowd.structure
-    for i, bone in enumerate(BONES):
-        known[f"DeepQCT {bone}"] = np.column_stack([known[f"pQCT-index {bone}"], crowd.hidden[:, i]])
-    known["DeepQCT all"] = np.column_stack([crowd.structure, crowd.hidden])
-    best = {"all": _auc(crowd.risk, event)}
-    for name, values in known.items():
-        design = np.column_stack([np.ones(len(values)), values])
-        best[name] = _auc(design @ np.linalg.lstsq(design, crowd.risk, rcond=None)[0], event)
-    return tuple((name, round(value, 3) if slope else 0.5) for name, value in best.items())
-
-
-def _auc(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve."""
-    ranks, events = stats.rankdata(score), int(event.sum())
-    return float((ranks[event].sum() - events * (events + 1) / 2) / (events * (len(event) - events)))
-
-
-def _separation(scenario: str, separation: float | None) -> float:
-    """The separation that was asked for, or that of the scenario; both are checked first."""
-    if scenario not in SCENARIOS:
-        raise ValueError(f"Unknown scenario {scenario!r}; use {', '.join(SCENARIOS)}.")
-    if separation is not None and not 0 <= separation <= 10:
-        raise ValueError(f"The separation of the phenotypes is {separation}; it must lie between 0 and 10.")
-    return SEPARATION[scenario] if separation is None else float(separation)
-
-
-def _draw(n: int, *, hidden_share: float, separation: float, rng: np.random.Generator) -> _Crowd:
-    """Draw `n` women as arrays of numbers; see `_Crowd`."""
-    if not 0 <= hidden_share <= 1:
-        raise ValueError(f"The hidden share of the risk is {hidden_share}; it must lie between 0 and 1.")
+def _draw(n: int, causes: Causes, *, rng: np.random.Generator) -> Crowd:
+    """Draw `n` women as arrays of numbers; see `Crowd`."""
+    separation = causes.separation
     age = np.clip(rng.normal(*targets.AGE, n), targets.YOUNGEST, targets.OLDEST)
     years = (age - targets.AGE[0]) / targets.AGE[1]
     by_age = targets.slopes() * targets.AGE[1] / targets.spreads()
@@ -258,35 +230,93 @@ def _draw(n: int, *, hidden_share: float, separation: float, rng: np.random.Gene
     structure = by_age * years[:, None] + beyond_age + np.outer(apart - along, towards)
     common = rng.standard_normal((n, 1))
     hidden = np.sqrt(_HIDDEN_BETWEEN) * common + np.sqrt(1 - _HIDDEN_BETWEEN) * rng.standard_normal((n, len(BONES)))
-    loading = np.array([targets.DXA_LOADING[site] for site in targets.DXA])
+    loadings = targets.DXA_LOADING_LOW if causes.scenario == "deepqct-like" else targets.DXA_LOADING
+    loading = np.array([loadings[site] for site in targets.DXA])
     shared = 0.5 * rng.standard_normal((n, 1)) + np.sqrt(0.75) * rng.standard_normal((n, len(targets.DXA)))
     quality = -(apart / np.sqrt(variances[-1] - (by_age @ towards) ** 2))[:, None]
     loss = np.array([targets.DXA_LOSS / 100 * peak * targets.AGE[1] / sd for _, sd, peak, _ in targets.DXA.values()])
     dxa = loss * years[:, None] + np.sqrt(1 - loss**2) * (loading * quality + np.sqrt(1 - loading**2) * shared)
+    if causes.risk_form == "weakest":
+        centre, spread = _weakest_moments(causes)
+        risk = (_weakest(structure, hidden, years, share=causes.hidden_share) - centre) / spread
+    else:
+        risk = _linear(structure, hidden, years, together=together, by_age=by_age, share=causes.hidden_share)
+    return Crowd(age, structure, hidden, dxa, frail, risk)
+
+
+def _linear(
+    structure: NDArray[np.float64], hidden: NDArray[np.float64], years: NDArray[np.float64], *,
+    together: NDArray[np.float64], by_age: NDArray[np.float64], share: float,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The latent risk as a weighted sum over all bones, of mean 0 and SD 1 in the population."""
     weights = np.array([_RISK[index] * _RISK_OF_BONE[bone] for bone in BONES for index in targets.DRAWN])
     seen = structure @ weights + _RISK_OF_AGE * years
     # The variance of `seen` in the population follows from the targets, whether there are phenotypes or not.
     variance = weights @ together @ weights + 2 * _RISK_OF_AGE * (weights @ by_age) + _RISK_OF_AGE**2
     unseen = hidden.mean(axis=1) / np.sqrt(_HIDDEN_BETWEEN + (1 - _HIDDEN_BETWEEN) / len(BONES))
-    risk = np.sqrt((1 - hidden_share) / variance) * seen + np.sqrt(hidden_share) * unseen
-    return _Crowd(age, structure, hidden, dxa, frail, risk)
+    return np.asarray(np.sqrt((1 - share) / variance) * seen + np.sqrt(share) * unseen)
+
+
+def _weakest(
+    structure: NDArray[np.float64], hidden: NDArray[np.float64], years: NDArray[np.float64], *, share: float
+) -> NDArray[np.float64]:
+    """The latent risk as the softened greatest of the bones' weaknesses, not scaled yet."""
+    k, weights = len(targets.DRAWN), np.array([_RISK[index] for index in targets.DRAWN])
+    thickness, number = (targets.DRAWN.index(name) for name in ("Ct.Th", "Tb.N"))
+    weakness = []
+    for i in range(len(BONES)):
+        indices = structure[:, i * k : (i + 1) * k]
+        spread = np.sqrt(weights @ targets.correlations()[i * k : (i + 1) * k, i * k : (i + 1) * k] @ weights)
+        both_poor = np.maximum(-indices[:, thickness], 0) * np.maximum(-indices[:, number], 0)
+        seen = indices @ weights / spread + _THIN_AND_SPARSE * both_poor
+        weakness.append(np.sqrt(1 - share) * seen + np.sqrt(share) * hidden[:, i])
+    greatest = special.logsumexp(_SHARPNESS * np.array(weakness), axis=0) / _SHARPNESS
+    return np.asarray(greatest + _WEAKEST_AGE * years)
 
 
 @cache
-def _crowd(hidden_share: float, separation: float) -> _Crowd:
-    """The simulated population, always the same."""
-    return _draw(_CROWD, hidden_share=hidden_share, separation=separation, rng=np.random.default_rng(1))
+def _weakest_moments(causes: Causes) -> tuple[float, float]:
+    """Mean and SD of the risk of `_weakest` in the population."""
+    crowd = crowd_of(replace(causes, risk_form="linear"))
+    years = (crowd.age - targets.AGE[0]) / targets.AGE[1]
+    risk = _weakest(crowd.structure, crowd.hidden, years, share=causes.hidden_share)
+    return float(risk.mean()), float(risk.std())
 
 
 @cache
-def _slope(scenario: str, prevalence: float, hidden_share: float, separation: float) -> float:
-    """The logistic slope on the latent risk that gives the scenario's AUC at this prevalence."""
-    target = SCENARIOS[scenario]
+def crowd_of(causes: Causes) -> Crowd:
+    """The simulated population, always the same.
+
+    Parameters
+    ----------
+    causes : Causes
+        What the risk follows from.
+    """
+    return _draw(CROWD, causes, rng=np.random.default_rng(1))
+
+
+@cache
+def slope_of(causes: Causes, *, prevalence: float) -> float:
+    """The logistic slope on the latent risk that gives the scenario's AUC at this prevalence.
+
+    Parameters
+    ----------
+    causes : Causes
+        What the risk follows from.
+    prevalence : float
+        Share with a fragility fracture.
+
+    Raises
+    ------
+    ValueError
+        If the prevalence is out of range.
+    """
+    target = SCENARIOS[causes.scenario]
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence is {prevalence}; it must lie between 0 and 1.")
     if target == 0.5:
         return 0.0
-    risk = np.quantile(_crowd(hidden_share, separation).risk, (np.arange(4000) + 0.5) / 4000)
+    risk = np.quantile(crowd_of(causes).risk, (np.arange(4000) + 0.5) / 4000)
 
     def excess(slope: float) -> float:
         intercept = optimize.brentq(lambda a: special.expit(a + slope * risk).mean() - prevalence, -80, 80)

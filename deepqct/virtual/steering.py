@@ -55,18 +55,18 @@ class Aim:
         Density of the cortex between its canals, mgHA/cm³.
     porosity : float
         Share of canals in the cortex, whether the scanner sees them or not.
-    patchiness : float
-        How strongly perforations gather in patches, 0 to 0.8.
     clustering : float
         How strongly canals gather on one side of the bone, 0 to 1.
+    turn_rad : float
+        Direction in the slice of the first family of trabecular sheets, 0 to a right angle.
     """
 
     knobs: Knobs
     shell_mm: float
     cortical_tissue: float
     porosity: float
-    patchiness: float
     clustering: float
+    turn_rad: float
 
 
 def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
@@ -100,8 +100,8 @@ def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
         shell_mm=shell,
         cortical_tissue=(dense - TISSUE[0] - TISSUE[2] / shell - TISSUE[3] * porosity) / TISSUE[1],
         porosity=float(np.clip(porosity, 0.0, MOST_PORES)),
-        patchiness=float(np.clip(0.30 + 0.25 * hidden, 0.0, 0.8)),
         clustering=float(np.clip(0.5 + 0.3 * hidden, 0.0, 1.0)),
+        turn_rad=float(np.pi / 4 * (1 + np.clip(0.5 * hidden, -1, 1))),
     )
 
 

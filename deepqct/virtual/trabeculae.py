@@ -23,10 +23,11 @@ Field = NDArray[np.float32]
 BANDWIDTH = 0.35  # of the waves, relative
 GATHERING = 5.0  # how closely the waves keep to their axis
 SPACING = (1.0, 0.75, 0.5)  # frequencies of the three families, relative
+STRAY_RAD = 0.05  # spread of the direction of a bone's first family; ours
 ROD = 1.15  # diameter of rods over thickness of plates
 UNEVEN = 0.25  # spread of thickness from place to place
 COARSEST_MM = 0.12  # grid of the waves; a fifth of the shortest
-PATCH_MM = 4.0  # size of the patches in which perforations gather
+PATCH_MM, PATCHINESS = 4.0, 0.3  # size of the patches in which perforations gather, and how strongly they do
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Waves:
 
 
 def draw_waves(
-    extent_mm: tuple[float, float, float], *, voxel_mm: float, knobs: Knobs, rng: np.random.Generator
+    extent_mm: tuple[float, float, float], *, voxel_mm: float, knobs: Knobs, turn_rad: float, rng: np.random.Generator
 ) -> Waves:
     """Return the random fields for a box around one bone.
 
@@ -80,6 +81,9 @@ def draw_waves(
         Edge of a voxel; the grid of the fields is never finer.
     knobs : Knobs
         Steer the network; only the frequency counts here.
+    turn_rad : float
+        Direction in the slice across which the sheets of the first family lie: 0 for x, a right angle for y. It changes
+        no index that is the same whichever way a bone is turned.
     rng : numpy Generator
         Random numbers of this bone.
 
@@ -92,7 +96,8 @@ def draw_waves(
     >>> import numpy as np
     >>> from deepqct.virtual.trabeculae import Knobs, draw_waves
     >>> knobs = Knobs(frequency=0.8, thickness_mm=0.15, reach_mm=0.1)
-    >>> draw_waves((2.0, 5.0, 5.0), voxel_mm=0.2, knobs=knobs, rng=np.random.default_rng(1)).sheets.shape
+    >>> waves = draw_waves((2, 5, 5), voxel_mm=0.2, knobs=knobs, turn_rad=0.5, rng=np.random.default_rng(1))
+    >>> waves.sheets.shape
     (3, 14, 29, 29)
     """
     step = max(voxel_mm, COARSEST_MM)
@@ -104,7 +109,7 @@ def draw_waves(
     kz, ky, kx = kz[:, None, None], ky[None, :, None], kx[None, None]
     k = np.sqrt(kz**2 + ky**2 + kx**2)
     k[0, 0, 0] = 1.0
-    turn = rng.uniform(0, np.pi)
+    turn = turn_rad + rng.normal(0, STRAY_RAD)
     axes = [(0.0, np.sin(turn), np.cos(turn)), (0.0, np.cos(turn), -np.sin(turn)), (1.0, 0.0, 0.0)]
     sheets = []
     for (az, ay, ax), relative in zip(axes, SPACING, strict=True):
@@ -140,7 +145,7 @@ def _at(field: Any, z: Any, y: Any, x: Any) -> Any:
 @compiled()
 def bone_fraction(
     z: Any, depth: Any, sheets: Any, patches: Any, ratio: Any, step: Any, voxel: Any,
-    thickness: Any, reach: Any, deepest: Any, patchiness: Any, out: Any,
+    thickness: Any, reach: Any, deepest: Any, out: Any,
 ) -> None:  # fmt: skip
     """Write the share of bone in each voxel of one slice into `out`.
 
@@ -162,8 +167,6 @@ def bone_fraction(
         As in `Knobs`, mm.
     deepest : float
         Depth from which trabeculae no longer change towards the middle, mm.
-    patchiness : float
-        How strongly the reach follows the patches.
     out : (y, x)
         Receives the share, 0 to 1.
     """
@@ -185,7 +188,7 @@ def bone_fraction(
             patch = _at(patches, pz, py, px)
             inward = min(max(depth[y, x] / deepest, 0.0), 1.0)
             thick = thickness * (0.90 + 0.20 * inward) * np.exp(UNEVEN * 0.5 * patch)
-            wide = reach * (1.7 - 1.4 * inward) * np.exp(patchiness * patch)
+            wide = reach * (1.7 - 1.4 * inward) * np.exp(PATCHINESS * patch)
             rod = np.sqrt(s[0] * s[0] + s[1] * s[1])
             rod = min(rod, np.sqrt(s[0] * s[0] + s[2] * s[2]))
             rod = min(rod, np.sqrt(s[1] * s[1] + s[2] * s[2])) - ROD * thick / 2
