@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, app, cohort new.
+"""The command line: run, check, inspect, app, cohort new, pretrain.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 
@@ -230,6 +230,48 @@ def cohort_new(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Cohort: {out / 'cohort'}", markup=False, highlight=False)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Receives weights.safetensors, pretraining.json and card.md.")],
+    scans: Annotated[
+        Path | None, typer.Option(help="A curated run whose stacks are learned from; virtual bones if not given.")
+    ] = None,
+    arch: Annotated[str, typer.Option(help="A torchvision or timm backbone.")] = "resnet34",
+    weights: Annotated[str, typer.Option(help="What it begins with: none, imagenet, or a .safetensors file.")] = "none",
+    samples: Annotated[int, typer.Option(help="Images that are learned from.")] = 200_000,
+    batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 64,
+    lr: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    pixels: Annotated[int, typer.Option(help="Edge of an image.")] = 64,
+    background: Annotated[str, typer.Option(help="remove or keep, as the networks will see it.")] = "remove",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights on a processor.")] = 7,
+    device: Annotated[str, typer.Option(help="cuda, mps, cpu, or auto.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw and measure bones.")] = 2,
+) -> None:
+    """Let a network learn to read the structure of bone, without any outcome; weights=OUT/weights.safetensors takes it on.
+
+    What was interrupted goes on where it was.
+    """
+    from deepqct.folder import Run, resolve
+    from deepqct.networks import Pretraining, use_device
+    from deepqct.networks import pretrain as learn
+
+    settings = Pretraining(
+        arch=arch, weights=weights, samples=samples, batch_size=batch_size, lr=lr, pixels=pixels, background=background,
+        seed=seed,
+    )  # fmt: skip
+    use_device(device)
+    run = None if scans is None else Run(resolve(scans))
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("steps", total=settings.steps)
+            made = learn(out, settings=settings, run=run, workers=workers,
+                         progress=lambda done, total: bar.update(task, completed=done, total=total))  # fmt: skip
+    else:
+        made = learn(out, settings=settings, run=run, workers=workers)
+    console.print(f"Weights: {made}", markup=False, highlight=False)
 
 
 @app.command(hidden=True)

@@ -246,7 +246,9 @@ def test_what_no_index_sees_turns_the_sheets_and_moves_no_index():
     woman = draw_women(1, seed=1).iloc[0].to_dict()
     found: dict[float, list[pd.Series]] = {-1.8: [], 1.8: []}
     for hidden, seed in itertools.product(found, range(3)):
-        scan = draw_scan(woman | {"radius hidden": hidden}, site="wrist", side="right", voxel_mm=0.12, slices=12, seed=seed)
+        scan = draw_scan(
+            woman | {"radius hidden": hidden}, site="wrist", side="right", voxel_mm=0.12, slices=12, seed=seed
+        )
         bone = find_bones(scan)["radius"]
         found[hidden].append(pd.concat([measure(bone), measure_texture(bone)]))
     low, high = (pd.concat(rows, axis=1).mean(axis=1) for rows in found.values())

@@ -76,14 +76,7 @@ def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
     >>> dq.measure(dq.find_bones(scan)["radius"])[["Tt.vBMD", "Tt.Ar", "Ct.Th"]].round(1).to_dict()
     {'Tt.vBMD': 273.2, 'Tt.Ar': 204.1, 'Ct.Th': 1.0}
     """
-    smooth = ndimage.gaussian_filter(bone.density, SIGMA_VOXELS, radius=SUPPORT_VOXELS)
-    trabeculae = _without_small((smooth > TRABECULAR_BONE) & bone.trabecular, SMALLEST_PIECE_VOXELS)
-    solid = (smooth > CORTICAL_BONE) & bone.cortical
-    del smooth
-    pores = cortical_pores(bone.cortical & ~solid, cortical=bone.cortical)
-    # The Gaussian keeps noise from making pores, and narrows small ones; their rims are taken from unfiltered voxels.
-    pores |= _with_neighbours(pores) & bone.cortical & (bone.density < CORTICAL_BONE)
-    solid &= ~pores
+    trabeculae, solid, pores = tissue_of(bone)
     values = _densities(bone) | _areas(bone)
     values["Ct.Th"] = _mean_thickness(bone.cortical, bone.voxel_mm)
     values["Ct.Po"] = _share(pores.sum(), pores.sum() + solid.sum())
@@ -93,6 +86,29 @@ def measure(bone: Bone, *, derived: bool = False) -> pd.Series:
         fraction, number = max(values["Tb.vBMD"], 0.0) / BONE_TISSUE, values["Tb.N"]
         values |= {"Tb.BV/TV": fraction, "Tb.Th": fraction / number, "Tb.Sp": (1 - fraction) / number}
     return pd.Series(values, index=list(UNITS), name=bone.name, dtype=float)
+
+
+def tissue_of(bone: Bone) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell bone tissue from the space in it, as `measure` does.
+
+    Parameters
+    ----------
+    bone : Bone
+        Density in mgHA/cm³ with its compartments.
+
+    Returns
+    -------
+    three (z, y, x) bool
+        Trabecular bone, cortical bone, and the pores of the cortex.
+    """
+    smooth = ndimage.gaussian_filter(bone.density, SIGMA_VOXELS, radius=SUPPORT_VOXELS)
+    trabeculae = _without_small((smooth > TRABECULAR_BONE) & bone.trabecular, SMALLEST_PIECE_VOXELS)
+    solid = (smooth > CORTICAL_BONE) & bone.cortical
+    del smooth
+    pores = cortical_pores(bone.cortical & ~solid, cortical=bone.cortical)
+    # The Gaussian keeps noise from making pores, and narrows small ones; their rims are taken from unfiltered voxels.
+    pores |= _with_neighbours(pores) & bone.cortical & (bone.density < CORTICAL_BONE)
+    return trabeculae, solid & ~pores, pores
 
 
 def trabecular_indices(

@@ -15,6 +15,11 @@ controls.py          what a network scores without the bone, or without its outc
 explained.py         files of where a network looked in each woman, so that no network is needed to show it
 saliency.py          where a network looks: Grad-CAM on women whom it has not seen
 covered.py           what a network loses when a part of the bone is covered
+structure.py         the structure of a bone's image, place by place, which pretraining reads
+stream.py            the images that pretraining learns from, without end
+card.py              the model card of pretrained weights
+pretraining.py       a network that learns to read structure before it learns an outcome
+features.py          what a frozen network makes of each woman, as a table
 """
 
 import lazy_loader

@@ -216,6 +216,29 @@ def load_weights(model: torch.nn.Module, path: Path, *, arch: str, channels: int
         ) from error
 
 
+def body_tensors(model: torch.nn.Sequential, *, arch: str) -> dict[str, torch.Tensor]:
+    """The weights of a network's body under the names of torchvision or timm, as `load_weights` takes a backbone's.
+
+    Parameters
+    ----------
+    model : Sequential
+        From `network`, of three channels.
+    arch : str
+        As in `Recipe`.
+    """
+    build, body = builder(arch), model[0]
+    if isinstance(build, str):
+        tensors = body.get_submodule("model").state_dict()
+    else:
+        whole = build()
+        cut = model_meta.get(build, _default_meta)["cut"]
+        create_body(whole, n_in=3, pretrained=False, cut=cut).load_state_dict(
+            body.state_dict()
+        )  # its layers are whole's
+        tensors = {name: tensor for name, tensor in whole.state_dict().items() if not name.startswith(_HEADS)}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
 def given(weights: str) -> bool:
     """True where `weights` names a file, not imagenet or none.
 

@@ -9,6 +9,7 @@ anatomy.py     a limb: bones, canals, muscles, fat and skin
 motion.py      how a limb moves during a scan
 scanner.py     what a scanner makes of it
 cohort.py      the cohort folder
+pieces.py      pieces of virtual bones that belong to nobody, each drawn with constants of its own
 """
 
 import lazy_loader

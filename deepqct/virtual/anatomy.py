@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepqct.terms import SITES
 from deepqct.virtual.outlines import WIDER_A_MM, Outline, draw_outline, widened
 from deepqct.virtual.steering import Aim, aim_of
-from deepqct.virtual.trabeculae import bone_fraction, draw_waves
+from deepqct.virtual.trabeculae import PATCHINESS, ROD, UNEVEN, bone_fraction, draw_waves
 from deepqct.work import compiled, each_slice
 
 Field = NDArray[np.float32]
@@ -192,7 +192,7 @@ def _draw_bone(
         fraction = np.empty(depth.shape, np.float32)
         bone_fraction(
             z, inner, waves.sheets, patches, voxel_mm / waves.step_mm, waves.step_mm, voxel_mm, thickness,
-            reach_mm, deepest, fraction,
+            reach_mm, deepest, PATCHINESS, ROD, UNEVEN, fraction,
         )  # fmt: skip
         cortex = np.full(depth.shape, aim.cortical_tissue, np.float32)
         _bore(canals, z * voxel_mm, float(bone_y[0]), float(bone_x[0]), voxel_mm, cortex)

@@ -50,6 +50,34 @@ class Knobs:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """The numbers of the drawing itself, which are the same in all virtual women.
+
+    Parameters
+    ----------
+    bandwidth : float
+        Width of the band of waves, relative to its frequency.
+    gathering : float
+        How closely the waves keep to their axis.
+    spacing : tuple of three float
+        Frequencies of the three families, relative to the knob.
+    rod : float
+        Diameter of rods over thickness of plates.
+    uneven : float
+        Spread of thickness from place to place.
+    patch_mm : float
+        Size of the patches in which perforations gather, mm.
+    """
+
+    bandwidth: float = BANDWIDTH
+    gathering: float = GATHERING
+    spacing: tuple[float, float, float] = SPACING
+    rod: float = ROD
+    uneven: float = UNEVEN
+    patch_mm: float = PATCH_MM
+
+
+@dataclass(frozen=True)
 class Waves:
     """The random fields of one bone, on a grid that may be coarser than the voxels.
 
@@ -69,7 +97,13 @@ class Waves:
 
 
 def draw_waves(
-    extent_mm: tuple[float, float, float], *, voxel_mm: float, knobs: Knobs, turn_rad: float, rng: np.random.Generator
+    extent_mm: tuple[float, float, float],
+    *,
+    voxel_mm: float,
+    knobs: Knobs,
+    turn_rad: float,
+    rng: np.random.Generator,
+    constants: Constants | None = None,
 ) -> Waves:
     """Return the random fields for a box around one bone.
 
@@ -86,6 +120,8 @@ def draw_waves(
         no index that is the same whichever way a bone is turned.
     rng : numpy Generator
         Random numbers of this bone.
+    constants : Constants, optional
+        Of the drawing; by default those of all virtual women.
 
     Returns
     -------
@@ -100,6 +136,7 @@ def draw_waves(
     >>> waves.sheets.shape
     (3, 14, 29, 29)
     """
+    constants = constants or Constants()
     step = max(voxel_mm, COARSEST_MM)
     shape = tuple(int(edge / step) + 4 for edge in extent_mm)
     size = tuple(fft.next_fast_len(n, real=True) for n in shape)
@@ -112,12 +149,12 @@ def draw_waves(
     turn = turn_rad + rng.normal(0, STRAY_RAD)
     axes = [(0.0, np.sin(turn), np.cos(turn)), (0.0, np.cos(turn), -np.sin(turn)), (1.0, 0.0, 0.0)]
     sheets = []
-    for (az, ay, ax), relative in zip(axes, SPACING, strict=True):
+    for (az, ay, ax), relative in zip(axes, constants.spacing, strict=True):
         cosine = (az * kz + ay * ky + ax * kx) / k
-        band = np.exp(-0.5 * ((k / (knobs.frequency * relative) - 1) / BANDWIDTH) ** 2)
-        band *= np.exp(-GATHERING / 2 * (1 - cosine**2))
+        band = np.exp(-0.5 * ((k / (knobs.frequency * relative) - 1) / constants.bandwidth) ** 2)
+        band *= np.exp(-constants.gathering / 2 * (1 - cosine**2))
         sheets.append(_filtered(band, size=size, shape=shape, rng=rng))
-    patches = _filtered(np.exp(-0.5 * (k * PATCH_MM / 1.2) ** 2), size=size, shape=shape, rng=rng)
+    patches = _filtered(np.exp(-0.5 * (k * constants.patch_mm / 1.2) ** 2), size=size, shape=shape, rng=rng)
     return Waves(np.stack(sheets), patches, step)
 
 
@@ -145,7 +182,7 @@ def _at(field: Any, z: Any, y: Any, x: Any) -> Any:
 @compiled()
 def bone_fraction(
     z: Any, depth: Any, sheets: Any, patches: Any, ratio: Any, step: Any, voxel: Any,
-    thickness: Any, reach: Any, deepest: Any, out: Any,
+    thickness: Any, reach: Any, deepest: Any, patchiness: Any, rod_size: Any, uneven: Any, out: Any,
 ) -> None:  # fmt: skip
     """Write the share of bone in each voxel of one slice into `out`.
 
@@ -167,6 +204,10 @@ def bone_fraction(
         As in `Knobs`, mm.
     deepest : float
         Depth from which trabeculae no longer change towards the middle, mm.
+    patchiness : float
+        How strongly the reach follows the patches.
+    rod_size, uneven : float
+        The `rod` and `uneven` of `Constants`.
     out : (y, x)
         Receives the share, 0 to 1.
     """
@@ -187,10 +228,10 @@ def bone_fraction(
                 s[f] = abs(_at(field, pz, py, px)) / slope
             patch = _at(patches, pz, py, px)
             inward = min(max(depth[y, x] / deepest, 0.0), 1.0)
-            thick = thickness * (0.90 + 0.20 * inward) * np.exp(UNEVEN * 0.5 * patch)
-            wide = reach * (1.7 - 1.4 * inward) * np.exp(PATCHINESS * patch)
+            thick = thickness * (0.90 + 0.20 * inward) * np.exp(uneven * 0.5 * patch)
+            wide = reach * (1.7 - 1.4 * inward) * np.exp(patchiness * patch)
             rod = np.sqrt(s[0] * s[0] + s[1] * s[1])
             rod = min(rod, np.sqrt(s[0] * s[0] + s[2] * s[2]))
-            rod = min(rod, np.sqrt(s[1] * s[1] + s[2] * s[2])) - ROD * thick / 2
+            rod = min(rod, np.sqrt(s[1] * s[1] + s[2] * s[2])) - rod_size * thick / 2
             plate = max(s[0] - thick / 2, min(s[1], s[2]) - wide)
             out[y, x] = min(max(0.5 - min(rod, plate) / voxel, 0.0), 1.0)
