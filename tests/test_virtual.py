@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import roc_auc_score
 
-from deepqct.bones import find_bones, measure
+from deepqct.bones import find_bones, measure, measure_texture
 from deepqct.cohort import load_cohort
 from deepqct.folder import read_table
 from deepqct.scans import read_scan
