@@ -50,7 +50,7 @@ class Reader:
     Parameters
     ----------
     model : Module
-        A body and a linear head on the means of its maps; it gives standardised targets.
+        A body and a linear head on the centred means of its maps; it gives standardised targets.
     mean, sd : (targets,) float
         Of the targets in the first pieces that were learned from.
     """
@@ -60,7 +60,7 @@ class Reader:
     sd: NDArray[np.float64]
 
     def read(self, images: torch.Tensor) -> NDArray[np.float64]:
-        """Read some images.
+        """Read the structure of some images.
 
         Parameters
         ----------
@@ -158,9 +158,9 @@ def pretrain(
         done = step + 1
         if progress is not None:
             progress(done, settings.steps)
-        elif done % max(settings.steps // _LINES, 1) == 0 or done == settings.steps:
+        elif done % (often := max(settings.steps // _LINES, 1)) == 0 or done == settings.steps:
             rate = (done - since) * settings.batch_size / (time.perf_counter() - begun)
-            recent = np.mean(state["losses"][-50:])
+            recent = np.mean(state["losses"][-often:])
             say(f"step {done} of {settings.steps}: loss {recent:.3f}, {rate:.0f} images a second")
         if done % every == 0 and done < settings.steps:
             _keep(out / CHECKPOINT, model, optimiser, made_from=made_from, state=state | {"step": done})
@@ -247,11 +247,13 @@ def load_reader(weights: Path, *, arch: str = Recipe.arch) -> Reader:
     (2, 7)
     """
     model, tensors = _untrained(Pretraining(arch=arch)), load_file(weights)
-    if _HEAD + "weight" not in tensors:
+    head = {name.removeprefix(_HEAD): tensor for name, tensor in tensors.items() if name.startswith(_HEAD)}
+    if not head:
         raise ValueError(f"{weights} was not written by deepqct pretrain; give a weights.safetensors that was.")
     load_weights(model, weights, arch=arch, channels=Recipe.channels)
-    _linear(model).load_state_dict({name: tensors[_HEAD + name] for name in ("weight", "bias")})
-    return Reader(model.eval(), tensors[_HEAD + "mean"].numpy(), tensors[_HEAD + "sd"].numpy())
+    mean, sd = (head.pop(name).numpy() for name in ("mean", "sd"))
+    model.get_submodule("1").load_state_dict(head)
+    return Reader(model.eval(), mean, sd)
 
 
 def one_cycle(step: int, *, steps: int, lr: float) -> float:
@@ -294,17 +296,18 @@ def _made_from(settings: Pretraining, *, run: Run | None, trained_on: set[str]) 
 
 
 def _untrained(settings: Pretraining) -> torch.nn.Sequential:
-    """The body that `network` builds, with a linear head on the means of its maps."""
+    """The body that `network` builds, with a linear head on the means of its maps, which are centred."""
     body = network(arch=settings.arch, channels=Recipe.channels, weights=settings.weights).get_submodule("0")
     with torch.no_grad():
         maps = body.eval()(torch.zeros(1, Recipe.channels, settings.pixels, settings.pixels))
-    pool = (torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    return torch.nn.Sequential(body, torch.nn.Sequential(*pool, torch.nn.Linear(maps.shape[1], len(TARGETS))))
-
-
-def _linear(model: torch.nn.Sequential) -> torch.nn.Module:
-    """The layer that gives the targets."""
-    return model.get_submodule("1.2")
+    # Means of maps are all above 0: without their own centring, one step of Adam would move every reading at once.
+    head = (
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.BatchNorm1d(maps.shape[1]),
+        torch.nn.Linear(maps.shape[1], len(TARGETS)),
+    )
+    return torch.nn.Sequential(body, torch.nn.Sequential(*head))
 
 
 @contextmanager
@@ -402,9 +405,10 @@ def _write(
 ) -> None:
     """Write the weights, the card, and last the record."""
     arch = made_from["settings"]["arch"]
-    scale = {"mean": torch.from_numpy(reader.mean), "sd": torch.from_numpy(reader.sd)}
-    head = {_HEAD + name: tensor.detach().cpu().clone() for name, tensor in _linear(reader.model).state_dict().items()}
-    tensors = body_tensors(reader.model, arch=arch) | head | {_HEAD + name: tensor for name, tensor in scale.items()}
+    head = reader.model.get_submodule("1").state_dict()
+    head |= {"mean": torch.from_numpy(reader.mean), "sd": torch.from_numpy(reader.sd)}
+    tensors = body_tensors(reader.model, arch=arch)
+    tensors |= {_HEAD + name: tensor.detach().cpu().clone() for name, tensor in head.items()}
     with write_whole(out / WEIGHTS) as unfinished:  # one entry alone, since several come in any order
         save_file(tensors, unfinished, metadata={_TRAINED_ON: " ".join(sorted(trained_on))})
     record = {
