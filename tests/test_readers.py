@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from deepqct.curation.stacks import FIELD_MM, of_bone
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.networks import Recipe, cross_validate, folds, learned, saliency, stock, training
 from deepqct.networks.backbones import network
-from deepqct.networks.data import bone_dataloaders
+from deepqct.networks.data import bone_dataloaders, show_images
 from deepqct.networks.ensemble import Ensemble, members_of
 from deepqct.networks.images import BoneImage, bone_images, normalised, seen_mask
 from deepqct.networks.readers import (
@@ -338,6 +339,8 @@ def test_indices_are_standardised_in_the_training_women_alone(run):
         batch = loader.one_batch()
         assert len(batch) == 3
         assert bool(torch.isfinite(batch[2][:, 0]).all()) is known
+    with warnings.catch_warnings(action="ignore"):  # NumPy's, of how matplotlib reads a tensor
+        assert len(show_images(dls, most=2)) == 2
 
 
 def test_held_out_indices_are_never_read(run):

@@ -327,6 +327,20 @@ def test_a_control_that_scores_is_an_alarm(tmp_path):
     assert "are not at chance" not in write_report(run).read_text(encoding="utf-8")
 
 
+def test_what_networks_learned_stands_beside_what_they_tell(tmp_path):
+    """A held-out AUC near chance means another thing where the training AUC is near chance, too."""
+    run = synthetic.finished_run(tmp_path / "run")
+    place = {"protocol": "all", "repeat": 0, "fold": ["0", "1"], "low": 0.5, "high": 1.0}
+    seen = pd.DataFrame(place | {"split": "training", "estimate": [0.62, 0.58], "n": 40, "events": [13, 14]})
+    unseen = pd.DataFrame(place | {"split": "out-of-fold", "estimate": [0.55, float("nan")], "n": 20, "events": [7, 4]})
+    again = seen.assign(protocol="as-published", estimate=0.99)
+    write_table(run.training("radius"), pd.concat([seen, unseen, again]))
+    said = "Training AUC 0.60 (mean of 2 folds, 0.58 to 0.62; 40 women, 13 to 14 events each), "
+    said += "held-out AUC not estimable (20 women, 4 to 7 events each)."
+    write_report(run)
+    assert Page(run.report).text.count(said) == 1
+
+
 def test_a_slider_stands_in_the_report_and_in_the_notebook_with_its_pictures(tmp_path):
     """Letters of a picture that look like a path must stay, and paths around it must go."""
     run = synthetic.finished_run(tmp_path / "run")

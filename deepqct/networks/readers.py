@@ -180,12 +180,12 @@ def bone_places(images: torch.Tensor, *, shell: float) -> torch.Tensor:
     (batch, y, x) bool Tensor
         Everywhere True in an image that has no cortex.
     """
-    bright = images.float().amax(dim=1) > shell
-    inside = torch.ones_like(bright)
+    bright = (images.float().amax(dim=1) > shell).to(torch.uint8)
+    inside = torch.ones_like(bright, dtype=torch.bool)
     for axis in (1, 2):
         before = bright.cummax(dim=axis).values
         after = bright.flip(axis).cummax(dim=axis).values.flip(axis)
-        inside = inside & before & after
+        inside = inside & (before > 0) & (after > 0)
     return inside | ~inside.flatten(1).any(dim=1)[:, None, None]
 
 

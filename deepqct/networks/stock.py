@@ -126,6 +126,9 @@ class StockDL(TfmdDL):
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> Any:  # noqa: D102
         return super().new(dataset, cls, **{"stock": self.stock} | kwargs)
 
+    def decode(self, b: Any) -> Any:  # noqa: D102
+        return super().decode(b[: len(self.dataset.tls)])  # indices are not shown
+
     def do_item(self, s: int | None) -> int:  # noqa: D102
         return s or 0
 
