@@ -202,11 +202,12 @@ def gains(weights: Path, runs: list[Path], *, women: list[int], bones: list[str]
                 scores = {}
                 for name, start in (("random", "none"), ("pretrained", str(weights.resolve()))):
                     tries = []
-                    for seed in range(seeds):
+                    for seed in range(seeds if epochs else 0):
                         recipe = Recipe(arch=arch, weights=start, epochs=epochs, seed=7 + seed)
                         done = cross_validate(part, bone=bone, recipe=recipe).set_index("participant_id")
                         tries.append(done["score"])
-                    scores[f"network, {name}"] = pd.concat(tries, axis=1).mean(axis=1)
+                    if tries:
+                        scores[f"network, {name}"] = pd.concat(tries, axis=1).mean(axis=1)
                     features = frozen_features(part, bone=bone, weights=start, recipe=Recipe(arch=arch))
                     scores[f"ridge on frozen features, {name}"] = ridge(features, outcome, fold)
                 indices = wide_indices(read_table(part.indices))
@@ -248,7 +249,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--women", type=int, action="append")
     parser.add_argument("--bone", action="append")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=12, help="0 for the ridges alone")
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     say(f"on {use_device()}")
