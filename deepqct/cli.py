@@ -248,6 +248,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on a processor.")] = 7,
     device: Annotated[str, typer.Option(help="cuda, mps, cpu, or auto.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw and measure bones.")] = 2,
+    judged: Annotated[int, typer.Option(min=1, help="Held-out pieces on which the readings are judged.")] = 64,
 ) -> None:
     """Let a network learn to read the structure of bone, without any outcome; weights=OUT/weights.safetensors takes it on.
 
@@ -267,10 +268,10 @@ def pretrain(
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("steps", total=settings.steps)
-            made = learn(out, settings=settings, run=run, workers=workers,
+            made = learn(out, settings=settings, run=run, workers=workers, judged=judged,
                          progress=lambda done, total: bar.update(task, completed=done, total=total))  # fmt: skip
     else:
-        made = learn(out, settings=settings, run=run, workers=workers)
+        made = learn(out, settings=settings, run=run, workers=workers, judged=judged)
     console.print(f"Weights: {made}", markup=False, highlight=False)
 
 

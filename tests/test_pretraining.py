@@ -216,7 +216,7 @@ def test_a_backbone_of_timm_is_pretrained_too(tmp_path):
 def test_no_woman_is_scored_by_what_has_learned_from_her(own, tmp_path):
     """Scans without outcomes still show a network who these women are; every tenth patient is held out and not named."""
     settings = replace(FEW, samples=16)
-    made = pretrain(tmp_path / "own", settings=settings, run=own, progress=lambda done, total: None)
+    made = pretrain(tmp_path / "own", settings=settings, run=own, judged=1, progress=lambda done, total: None)
     seen, everybody = scans_seen(made), scans_of(own, read_table(own.participants)["participant_id"])
     assert seen < everybody
     assert len(everybody - seen) == 2  # wrist and ankle of the one patient of twelve who is held out
@@ -278,7 +278,7 @@ def test_the_command_makes_weights_and_says_how_far_it_is(tmp_path):
     """Without a terminal there are plain lines, and a wrong setting is one sentence."""
     out = tmp_path / "weights"
     call = ("pretrain", str(out), "--arch", "resnet18", "--samples", "16", "--batch-size", "8", "--pixels", "32")
-    done = deepqct(*call, "--workers", "0", "--device", "cpu")
+    done = deepqct(*call, "--workers", "0", "--device", "cpu", "--judged", "1")
     assert done.returncode == 0, done.stderr
     assert "step 2 of 2: loss" in done.stdout
     assert (out / "weights.safetensors").exists()

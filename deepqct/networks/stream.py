@@ -190,16 +190,30 @@ def from_piece(piece: Bone, *, rng: np.random.Generator, pixels: int) -> Seen:
     pixels : int
         The fewest pixels along an edge.
     """
-    voxel, edge = piece.voxel_mm[1], piece.density.shape[1]
-    step = float(np.exp(rng.uniform(0, np.log(edge / pixels))))
-    many = max(int(edge / step), pixels)
+    return at_pixels(piece, step=float(np.exp(rng.uniform(0, np.log(piece.density.shape[1] / pixels)))), least=pixels)
+
+
+def at_pixels(piece: Bone, *, step: float, least: int = 1) -> Seen:
+    """A piece as a stack of pixels of a given size.
+
+    Parameters
+    ----------
+    piece : Bone
+        With cubic voxels.
+    step : float
+        Edge of a pixel, in voxels; 1 or more.
+    least : int
+        The fewest pixels along an edge.
+    """
+    slices, *edges = piece.density.shape
+    many = tuple(max(int(edge / step), least) for edge in edges)
+    offset = (0.0, *((edge - 1) / 2 - step * (n - 1) / 2 for edge, n in zip(edges, many, strict=True)))
     blur = max((step - 1) / 2, 0.0)
-    offset = (edge - 1) / 2 - step * (many - 1) / 2
     smooth = ndimage.gaussian_filter(piece.density, (0, blur, blur))
-    shape = {"output_shape": (len(smooth), many, many), "offset": (0, offset, offset), "mode": "nearest"}
+    shape = {"output_shape": (slices, *many), "offset": offset, "mode": "nearest"}
     density = ndimage.affine_transform(smooth, (1, step, step), order=1, **shape)
     inside = ndimage.affine_transform(piece.total.astype(np.uint8), (1, step, step), order=0, **shape) > 0
-    return Seen(np.rint(density), inside, step * voxel, structure_of(piece), (1.0, step, step))
+    return Seen(np.rint(density), inside, step * piece.voxel_mm[1], structure_of(piece), (1.0, step, step))
 
 
 def from_stack(run: Run, participant_id: str, bone: str, *, pixels: int) -> Seen:

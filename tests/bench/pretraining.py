@@ -31,8 +31,7 @@ from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.models.classifiers import cross_predict
 from deepqct.networks import Pretraining, Recipe, cross_validate, frozen_features, load_reader, pretrain, use_device
 from deepqct.networks.pretraining import Reader, agreement
-from deepqct.networks.stream import Seen, as_seen, cut_image, from_piece
-from deepqct.networks.structure import structure_of
+from deepqct.networks.stream import Seen, as_seen, at_pixels, cut_image, from_piece
 from deepqct.run_tables import run_outcome, wide_indices
 from deepqct.work import say
 
@@ -40,7 +39,7 @@ Field = NDArray[np.float32]
 
 LEAST_R = 0.9  # of BV/TV, on windows
 PIECES, WINDOWS = 60, 4
-REAL_PIXELS, REAL_WINDOWS = 48, 40
+REAL_PIXEL_MM, REAL_PIXELS, REAL_WINDOWS = 0.10, 32, 40  # the smallest pixels of pretraining: the cubes are small
 
 
 def waves(rng: np.random.Generator, shape: tuple[int, int, int], voxel: float) -> Field:
@@ -128,9 +127,7 @@ def real_pieces(folder: Path) -> dict[str, Seen]:
                 bone = scanned(array.astype(np.float32), 0.0607, rng, noise=80)
         else:
             continue
-        found[path.relative_to(folder).as_posix()] = Seen(
-            bone.density, bone.total, bone.voxel_mm[1], structure_of(bone), (1.0, 1.0, 1.0)
-        )
+        found[path.relative_to(folder).as_posix()] = at_pixels(bone, step=REAL_PIXEL_MM / bone.voxel_mm[1])
     return found
 
 
@@ -202,11 +199,12 @@ def gains(weights: Path, runs: list[Path], *, women: list[int], bones: list[str]
                 scores = {}
                 for name, start in (("random", "none"), ("pretrained", str(weights.resolve()))):
                     tries = []
-                    for seed in range(seeds):
+                    for seed in range(seeds if epochs else 0):
                         recipe = Recipe(arch=arch, weights=start, epochs=epochs, seed=7 + seed)
                         done = cross_validate(part, bone=bone, recipe=recipe).set_index("participant_id")
                         tries.append(done["score"])
-                    scores[f"network, {name}"] = pd.concat(tries, axis=1).mean(axis=1)
+                    if tries:
+                        scores[f"network, {name}"] = pd.concat(tries, axis=1).mean(axis=1)
                     features = frozen_features(part, bone=bone, weights=start, recipe=Recipe(arch=arch))
                     scores[f"ridge on frozen features, {name}"] = ridge(features, outcome, fold)
                 indices = wide_indices(read_table(part.indices))
@@ -248,7 +246,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--women", type=int, action="append")
     parser.add_argument("--bone", action="append")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=12, help="0 for the ridges alone")
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     say(f"on {use_device()}")
