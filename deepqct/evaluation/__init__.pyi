@@ -1,24 +1,25 @@
 from .agreement import limits_of_agreement
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
 from .discrimination import (
     FEWEST,
+    FEWEST_TRAININGS,
     NETWORKS_VARY,
     Difference,
     Estimate,
     Noninferiority,
     auc,
-    auprc,
     better_than_chance,
     compare_auc,
     noninferiority,
-    roc_points,
     within_folds,
 )
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
 
 __all__ = [
     "FEWEST",
+    "FEWEST_TRAININGS",
     "NETWORKS_VARY",
     "THRESHOLDS",
     "Difference",

@@ -7,6 +7,7 @@ curated run (the cohort that `make bench-networks` leaves).
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,10 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.parallel import Parallel, delayed
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import trainings
 
 from deepqct import evaluation
 from deepqct.cohort import make_splits
@@ -120,6 +125,35 @@ def _cross_validated(n: int, columns: int, seed: int) -> dict[str, float]:
         "out of fold": row.estimate, "true of the folds": float(areas), "covers": row.low <= areas <= row.high,
         "covers whole": row.low <= whole <= row.high, "low": row.low, "high": row.high,
     }  # fmt: skip
+
+
+def trained(_: Path, *, sets: int) -> None:
+    """Networks trained once or several times, minus indices: what the interval of the difference covers."""
+    rows = []
+    for unrest in (0.0, 0.3, 0.6, 1.0):
+        spread = trainings.truth(unrest=unrest)[1]
+        for number in (1, 2, 3, 5, 10):
+            found = pd.DataFrame(_parallel(_trained, [(unrest, number, seed) for seed in range(sets // 10)]))
+            rows.append([f"{spread:.3f}", number, f"{100 * found['plain'].mean():.1f}",
+                         f"{100 * found['trained'].mean():.1f}", f"{found['width plain'].mean():.3f}",
+                         f"{found['width trained'].mean():.3f}"])  # fmt: skip
+    table(
+        f"Coverage (%) of the expected difference over trainings, N = {N}, {sets // 10} cohorts each.",
+        ["SD of the AUC over trainings", "trainings", "DeLong", "with training", "width", "width with training"],
+        rows,
+    )
+
+
+def _trained(unrest: float, number: int, seed: int) -> dict[str, float]:
+    """Whether the interval of one cohort holds the truth, without and with the variance of training."""
+    rng = np.random.default_rng([round(10 * unrest), number, seed])
+    y, index, network = trainings.cohort(rng, n=N, trainings=number, unrest=unrest)
+    true, other = trainings.truth(unrest=unrest)[0], np.tile(index[:, None], number)
+    found = {}
+    for name, is_trained in (("plain", False), ("trained", True)):
+        row = evaluation.compare_auc(y, network, other, trained=(is_trained, False))
+        found |= {name: row.low <= true <= row.high, f"width {name}": row.high - row.low}
+    return found
 
 
 def stacking(_: Path, *, sets: int) -> None:
@@ -231,7 +265,8 @@ def _parallel(work: Callable[..., dict[str, float]], arguments: list[tuple[Any, 
 
 
 PARTS = {
-    "coverage": coverage, "cross-validated": cross_validated, "stacking": stacking, "permuted": permuted, "speed": speed,
+    "coverage": coverage, "cross-validated": cross_validated, "trained": trained, "stacking": stacking,
+    "permuted": permuted, "speed": speed,
 }  # fmt: skip
 
 if __name__ == "__main__":
