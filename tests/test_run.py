@@ -140,6 +140,7 @@ def test_a_run_folder_belongs_to_one_cohort(tmp_path):
         ("test_fraction=2", "test_fraction is 2.0; it must lie between 0 and 1"),
         ("arch=test_vit3", "02_train_bone: arch is 'test_vit3', which cannot read images of 96 by 96 pixels"),
         ("control=noise", "Unknown parameter 'control' for any stage; did you mean 'controls'"),
+        ("margins=0.03 0.05", "03_fusion_and_baselines: margins is '0.03 0.05'; give numbers above 0 and below 0.5"),
         ("crop=2", "crop must lie above 0 and up to 1"),
     ],
 )

@@ -16,6 +16,7 @@ from .discrimination import (
     within_folds,
 )
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
+from .scales import averaged, levels, spread
 
 __all__ = [
     "FEWEST",
@@ -28,6 +29,7 @@ __all__ = [
     "auc",
     "auc_632_plus",
     "auprc",
+    "averaged",
     "best_by_chance",
     "better_than_chance",
     "calibrate_out_of_fold",
@@ -37,6 +39,7 @@ __all__ = [
     "compare_auc",
     "decided",
     "holm",
+    "levels",
     "limits_of_agreement",
     "net_benefit",
     "noninferiority",
@@ -46,6 +49,7 @@ __all__ = [
     "roc_points",
     "sample_size",
     "share",
+    "spread",
     "threshold_for",
     "within_folds",
 ]
