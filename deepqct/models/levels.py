@@ -102,7 +102,8 @@ def mean_of_bones(
     -----
     Before they are averaged, scores are divided by their SD over the patients of the other folds, so that a bone whose
     networks say everything loudly has no more weight. No outcome is looked at, which calibration maps would do: in
-    standard stacking these come from networks that saw the patients who are scored, and give noise an AUC above 0.5.
+    standard stacking these come from networks that saw the patients who are scored, and give noise an AUC of 0.556
+    (± 0.005 in 150 simulated cohorts of 216, where the mean has 0.495; `make bench-evaluation PART=stacking`).
     """
     names, score = list(columns), pd.Series(float("nan"), fold.index)
     if len(names) == 1:
