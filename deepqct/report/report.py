@@ -56,8 +56,8 @@ _TABLES = (
 # Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
 STACKING_BIAS = (
     "Where there is nothing to find this adds to the fused AUC: 0.543 (± 0.003) in 400 simulated cohorts of 216 women "
-    "with four scores of noise, where strict stacking has 0.498 (± 0.003). The mean of the bones has 0.495 (± 0.005) in 150 "
-    "of them; calibrated bone by bone before, it would have 0.556 (± 0.005)."
+    "with four scores of noise, where strict stacking has 0.498 (± 0.003). The mean of the bones has 0.495 (± 0.005) in "
+    "150 of them; calibrated bone by bone before, it would have 0.556 (± 0.005)."
 )
 COVERAGE = (
     "In simulations they held the truth 95 % of the time with fixed scores of 216 women, 96 to 98 % of 21; with "
