@@ -31,14 +31,14 @@ def models_of(run: Run) -> list[tuple[str, str]]:
     Returns
     -------
     list of (str, str)
-        Family and model; first DeepQCT's model of most bones, if there is one, then the others as predictions.csv has
+        Family and model; first the model that speaks for DeepQCT, if there is one, then the others as predictions.csv has
         them.
 
     Examples
     --------
     >>> import deepqct as dq
     >>> dq.exploration.models_of(dq.run.example_run())[:2]
-    [('DeepQCT', 'radius + tibia'), ('Clinical', 'clinical factors')]
+    [('DeepQCT', 'mean of radius + tibia'), ('Clinical', 'clinical factors')]
     """
     table = _main_predictions(run)
     pairs = table[["family", "model"]].drop_duplicates()

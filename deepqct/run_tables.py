@@ -10,6 +10,7 @@ from deepqct.folder import Run, read_json, read_table
 from deepqct.terms import BONES, KNOWN, SAME_PATIENT, columns_by_role
 
 OSTEOPOROSIS = -2.5  # T-score, of any site
+_MARGIN = "non_inferior_"  # the beginning of a column of comparisons.csv, before its margin
 
 
 def run_outcome(run: Run) -> pd.Series:
@@ -261,6 +262,9 @@ def read_models(run: Run) -> pd.DataFrame:
 def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that are of a family's headline model, which stands for the family in tables and sentences.
 
+    It is the own model with the most columns; for DeepQCT, of several bones' networks, the late fusion in strict stacking
+    and the mean with equal weights in standard stacking.
+
     Parameters
     ----------
     table : DataFrame
@@ -274,10 +278,56 @@ def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     >>> run = dq.run.example_run()
     >>> performance = dq.folder.read_table(run.performance)
     >>> dq.run_tables.headlines(performance, dq.run_tables.read_models(run))["model"].unique().tolist()
-    ['clinical factors', 'all sites', 'all four bones', 'radius + tibia']
+    ['clinical factors', 'all sites', 'all four bones', 'mean of radius + tibia']
     """
     named = set(models.loc[models["headline"], ["family", "model"]].itertuples(index=False, name=None))
     return table[[pair in named for pair in table[["family", "model"]].itertuples(index=False, name=None)]]
+
+
+def margins_of(text: str) -> tuple[float, ...]:
+    """The margins of non-inferiority that a parameter names.
+
+    Parameters
+    ----------
+    text : str
+        Numbers above 0 and below 0.5, separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one of them is no such number.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.margins_of("0.03, 0.05")
+    (0.03, 0.05)
+    """
+    try:
+        margins = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        margins = ()
+    if not margins or not all(0 < margin < 0.5 for margin in margins):
+        raise ValueError(f"margins is {text!r}; give numbers above 0 and below 0.5, such as '0.03, 0.05'.")
+    return margins
+
+
+def margins_in(comparisons: pd.DataFrame) -> list[float]:
+    """The margins of non-inferiority that a table of planned differences has columns for, the smallest first.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        The content of comparisons.csv.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.margins_in(dq.folder.read_table(dq.run.example_run().comparisons))
+    [0.03, 0.05]
+    """
+    names = [str(name) for name in comparisons]
+    return sorted(float(name.removeprefix(_MARGIN)) for name in names if name.startswith(_MARGIN))
 
 
 def osteoporosis_of(people: pd.DataFrame) -> pd.Series:

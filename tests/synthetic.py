@@ -56,7 +56,8 @@ def predictions() -> pd.DataFrame:
     rng = np.random.default_rng(2)
     pairs = ["wrist, non-weight-bearing (radius + ulna)", "ankle, weight-bearing (tibia + fibula)"]
     bones = [*BONES, *pairs, "all four bones", "all four bones + clinical"]
-    models = {"BMD": ["lumbar spine", "femoral neck", "all sites + clinical"], "pQCT-index": bones, "DeepQCT": bones}
+    networks = [*bones, *(f"mean of {name}" for name in (*pairs, "all four bones"))]
+    models = {"BMD": ["lumbar spine", "femoral neck", "all sites + clinical"], "pQCT-index": bones, "DeepQCT": networks}
     labels = outcome()
     parts = []
     for protocol in ("all", "as-published"):

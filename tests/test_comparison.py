@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_fusion import assembled, data, models_of_run, predict
+from test_fusion import assembled, data, inner_of, models_of_run, predict
 
 from deepqct import evaluation
 from deepqct.cohort import make_splits
 from deepqct.cohort.check import complete_dictionary
 from deepqct.cohort.splits import PROTOCOLS
 from deepqct.models import comparison, optimism
+from deepqct.run_tables import margins_of
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,8 @@ def test_planned_comparisons_are_paired(predictions, models):
     assert row["n"] == 59
     assert row["estimate"] == pytest.approx(by_hand["estimate"])
     assert row["p"] == pytest.approx(by_hand["p"])
-    assert np.isnan(row["margin"])
+    assert not row["with_margin"]
+    assert np.isnan(row["p_margin_0.03"])
     assert table.loc["DeepQCT − pQCT-index, radius", "model_b"] == "radius"
 
 
@@ -124,9 +126,9 @@ def test_curves_and_reclassification_are_of_the_widest_models(predictions, model
     """One line a family; more would be a thicket."""
     curves = comparison.curves(predictions, models=models)
     assert set(curves["curve"]) == {"calibration", "decision"}
-    assert set(curves.query("family == 'DeepQCT'")["model"]) == {"all four bones"}
+    assert set(curves.query("family == 'DeepQCT'")["model"]) == {"mean of all four bones"}
     moved = comparison.reclassified(predictions, models=models)
-    assert set(moved["after"]) == {"pQCT-index, all four bones", "DeepQCT, all four bones"}
+    assert set(moved["after"]) == {"pQCT-index, all four bones", "DeepQCT, mean of all four bones"}
     assert set(moved["n"]) == {20, 39}
 
 
@@ -146,7 +148,7 @@ def test_optimism_knows_a_signal_from_noise():
         assert told[-1] == (len(told), len(told)), "the bar reaches its end"
         assert len(told) > 19 + 10
         p = found.set_index("what")["p"]
-        assert (p["best of 25 models"] < 0.05) == strong, "fused models of standard stacking are not among them"
+        assert (p["best of 29 models"] < 0.05) == strong, "fused models of standard stacking are not among them"
         permuted = found[found["what"].str.startswith("permuted")]
         assert ((permuted["p"] <= 0.05).all()) == strong
         corrected = found[found["what"].str.startswith(".632+")]
@@ -162,26 +164,77 @@ def test_adequacy_is_said_of_every_fitted_model():
     assert "DeepQCT" not in set(found["family"]), "a network's score is no single parameter"
 
 
+def test_the_primary_question_has_an_answer_under_any_stacking(predictions, models):
+    """The mean of the bones speaks where the late fusion may not: no run is without a verdict."""
+    for strict in (False, True):
+        named = models_of_run(data() | ({"inner": inner_of(data())} if strict else {}))
+        table = comparison.planned(predictions, models=named, strict=strict).query("protocol == 'all'")
+        table = table[table["split"] == "out-of-fold"].set_index("question")
+        row = table.loc["DeepQCT − pQCT-index"]
+        assert row["model_a"] == ("all four bones" if strict else "mean of all four bones")
+        assert row["caveat"] == ""
+        assert np.isfinite(row[["p", "p_holm", "p_margin_0.03_holm", "p_margin_0.05_holm"]].to_numpy(float)).all()
+        sites = table.loc["non-weight-bearing − weight-bearing"]
+        assert sites["model_a"].startswith("mean of ") == (not strict)
+        assert np.isfinite(sites["p"])
+        assert ("late fusion − pQCT-index" in table.index) == (not strict)
+
+
 def test_fused_scores_of_standard_stacking_are_not_tested(predictions, models):
     """On noise that stacking alone gives 0.54: a p value or a verdict on it would find what is not there."""
+    table = comparison.planned(predictions, models=models).query("protocol == 'all'").set_index("question")
+    fused, single = table.loc["late fusion − pQCT-index"], table.loc["DeepQCT − pQCT-index, radius"]
+    assert fused["model_a"] == "all four bones"
+    assert np.isfinite(fused["estimate"])
+    assert np.isnan(fused[["p", "p_holm", "p_margin_0.03", "p_margin_0.05_holm"]].to_numpy(float)).all()
+    assert fused["non_inferior_0.05"] is None
+    assert fused["caveat"] == "standard stacking"
+    for margin in ("0.03", "0.05"):
+        assert single[f"non_inferior_{margin}"] == (single[f"p_margin_{margin}_holm"] < 0.025)
     for strict in (False, True):
-        table = (
-            comparison.planned(predictions, models=models, strict=strict)
-            .query("protocol == 'all'")
-            .set_index("question")
-        )
-        fused, single = table.loc["DeepQCT − pQCT-index"], table.loc["DeepQCT − pQCT-index, radius"]
-        assert np.isfinite(fused["estimate"])
-        assert np.isfinite(fused["p"]) == strict
-        assert (fused["non_inferior"] is None) == (not strict)
-        assert fused["caveat"] == ("" if strict else "standard stacking")
-        assert np.isfinite(single["p_margin_holm"])
-        assert single["non_inferior"] == (single["p_margin_holm"] < 0.025)
         auc = comparison.summarise(predictions, models=models, strict=strict).query(
-            "protocol == 'all' and measure == 'AUC'"
+            "protocol == 'all' and measure == 'AUC' and family == 'DeepQCT' and split == 'out-of-fold'"
         )
-        fused = auc.query("family == 'DeepQCT' and model == 'all four bones' and split == 'out-of-fold'")
-        assert fused["p"].notna().item() == strict
+        p = auc.set_index("model")["p"]
+        assert np.isfinite(p["all four bones"]) == strict
+        assert np.isfinite(p["mean of all four bones"])
+
+
+def test_margins_stand_side_by_side_and_are_adjusted_each_by_itself(predictions, models):
+    """A verdict that names no margin, or the kindest one alone, says what one likes."""
+    table = comparison.planned(predictions, models=models, margins=(0.02, 0.3)).query("protocol == 'all'")
+    for margin in ("0.02", "0.3"):
+        tested = table[f"p_margin_{margin}"].dropna()
+        assert len(tested) == table["with_margin"].sum() - 1, "all but the late fusion"
+        np.testing.assert_allclose(table.loc[tested.index, f"p_margin_{margin}_holm"], evaluation.holm(tested))
+    asked = table[table["with_margin"] & (table["caveat"] == "")]
+    assert (asked["p_margin_0.02"] > asked["p_margin_0.3"]).all()
+    shown = asked[["non_inferior_0.02", "non_inferior_0.3"]].astype(bool)
+    assert not (shown["non_inferior_0.02"] & ~shown["non_inferior_0.3"]).any()
+    assert shown["non_inferior_0.3"].sum() > shown["non_inferior_0.02"].sum()
+    assert not any(name.endswith("0.05") for name in table)
+    for wrong in ("", "0.05; 0.1", "0, 0.05", "5"):
+        with pytest.raises(ValueError, match=r"margins is .*; give numbers above 0 and below 0.5"):
+            margins_of(wrong)
+
+
+def test_differences_with_networks_carry_the_variance_of_training(predictions, models):
+    """Three repeats measure it, one does not and says so; tables that are fitted have none."""
+    parts = [predictions.query("protocol == 'all'").assign(repeat=repeat) for repeat in range(3)]
+    rng = np.random.default_rng(1)
+    three = pd.concat(parts, ignore_index=True)
+    three["score"] += np.where(three["family"] == "DeepQCT", rng.normal(scale=0.5, size=len(three)), 0.0)
+    for table, said in ((parts[0], comparison.ASSUMED), (three, comparison.MEASURED)):
+        found = comparison.planned(table, models=models).set_index("question")
+        row, plain = found.loc["DeepQCT − pQCT-index, radius"], found.loc["pQCT-index − BMD"]
+        assert (row["training"], plain["training"]) == (said, "")
+        pair = [table[(table["family"] == f) & (table["model"] == "radius")] for f in ("DeepQCT", "pQCT-index")]
+        a, b = (one.pivot(index="participant_id", columns="repeat", values="score") for one in pair)
+        outcome = pair[0].drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(a.index)
+        wide = evaluation.compare_auc(outcome, a, b, trained=(True, False))
+        assert row["low"] == pytest.approx(wide.low)
+        assert row["p"] == pytest.approx(wide.p)
+        assert wide.low < evaluation.compare_auc(outcome, a, b).low
 
 
 def test_a_bone_missing_for_a_third_is_judged_on_its_own_women():

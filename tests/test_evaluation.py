@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import trainings
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -187,6 +188,50 @@ def test_noninferiority_is_a_matter_of_the_interval_and_the_margin():
     assert not few.non_inferior
     with pytest.raises(ValueError, match="margin is 0; a margin"):
         evaluation.noninferiority(y, slightly, score, margin=0)
+
+
+def test_the_interval_of_a_trained_difference_covers_the_mean_over_trainings():
+    """DeLong's own takes the trainings at hand for all that there are: 400 cohorts show how much that promises."""
+    true, spread = trainings.truth()
+    assert spread == pytest.approx(0.03, abs=0.002), "as large as DeLong's error of a paired difference in 216 women"
+    held = {False: 0, True: 0}
+    for seed in range(400):
+        y, index, network = trainings.cohort(np.random.default_rng(seed))
+        for trained in held:
+            found = evaluation.compare_auc(y, network, np.tile(index[:, None], 3), trained=(trained, False))
+            held[trained] += found.low <= true <= found.high
+    assert 0.93 <= held[True] / 400 <= 0.97
+    assert held[False] / 400 < 0.93
+
+
+def test_training_widens_and_moves_nothing():
+    """One training tells nothing of others: the constant of the code stands in. From three on they are measured."""
+    y, index, network = trainings.cohort(np.random.default_rng(1), trainings=5)
+    both = np.tile(index[:, None], 5)
+    for columns in (1, 2, 3, 5):
+        pair = (y, network[:, :columns], both[:, :columns])
+        plain, wide = (evaluation.compare_auc(*pair, trained=(t, False)) for t in (False, True))
+        assert wide.estimate == plain.estimate
+        assert wide.low < plain.low
+        assert wide.p > plain.p
+        own = evaluation.auc(y, network[:, :columns], method="wald")
+        added = (wide.high - wide.low) ** 2 - (plain.high - plain.low) ** 2
+        by_constant = (evaluation.NETWORKS_VARY**2 - 1) * (own.high - own.low) ** 2 / columns
+        assert (added == pytest.approx(by_constant, rel=1e-6)) == (columns < evaluation.FEWEST_TRAININGS)
+    same = np.tile(network[:, :1], 3)
+    once = evaluation.compare_auc(y, same[:, :1], both[:, :1])
+    assert evaluation.compare_auc(y, same, both[:, :3], trained=(True, False)).high == pytest.approx(once.high)
+    with pytest.raises(ValueError, match="'bca' for a trained score"):
+        evaluation.compare_auc(y, network, both, method="bca", trained=(True, False))
+
+
+def test_the_verdict_of_a_trained_score_is_that_of_its_interval():
+    """A p from another distribution than the interval would let the two contradict each other."""
+    y, index, network = trainings.cohort(np.random.default_rng(2), n=2000)
+    for margin in np.arange(0.02, 0.3, 0.02):
+        found = evaluation.noninferiority(y, network, np.tile(index[:, None], 3), margin=margin, trained=(True, False))
+        assert found.non_inferior == (found.p < 0.025)
+    assert found.non_inferior
 
 
 def test_no_variance_is_no_certainty():

@@ -12,7 +12,7 @@ from deepqct.folder import Run, read_table, write_table
 from deepqct.models.families import models_for, models_table
 from deepqct.networks import Explained, keep_explained, load_explained
 
-FUSED = ("DeepQCT", "all four bones")
+HEADLINE = ("DeepQCT", "mean of all four bones")
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def table() -> pd.DataFrame:
 
 def test_every_woman_once_with_the_risk_of_the_main_protocol(run):
     """Another protocol scores the same women by other networks: a mean of both would be nobody's risk."""
-    assert exploration.models_of(run)[0] == FUSED
-    found = exploration.women(run, family="DeepQCT", model="all four bones")
+    assert exploration.models_of(run)[0] == HEADLINE
+    found = exploration.women(run, family="DeepQCT", model=HEADLINE[1])
     assert len(found) == synthetic.WOMEN
     assert found.index.is_unique
-    own = synthetic.predictions().query("protocol == 'all' and family == @FUSED[0] and model == @FUSED[1]")
+    own = synthetic.predictions().query("protocol == 'all' and family == @HEADLINE[0] and model == @HEADLINE[1]")
     np.testing.assert_allclose(found["risk"], own.set_index("participant_id")["risk"][found.index], rtol=1e-9)
     assert found["outcome"].sum() == 20
     assert pd.isna(found["group"].iloc[7])
@@ -48,7 +48,7 @@ def test_every_woman_once_with_the_risk_of_the_main_protocol(run):
 def test_the_widest_network_comes_first_also_of_two_bones(run):
     """Otherwise a run of radius and ulna would show the risk by clinical factors, unasked."""
     table = synthetic.predictions()
-    pair = "wrist, non-weight-bearing (radius + ulna)"
+    pair = "mean of wrist, non-weight-bearing (radius + ulna)"
     two = table[(table["family"] != "DeepQCT") | table["model"].isin(["radius", "ulna", pair])]
     write_table(run.predictions, two)
     columns = pd.DataFrame(columns=["radius Tt.vBMD", "ulna Tt.vBMD"])
@@ -72,7 +72,7 @@ def test_a_woman_without_indices_or_age_is_shown_without_them(run):
     aged = exploration.reference_of(run)
     assert aged.words == "39 women without fracture for their age"
     assert aged.of("sub-0006").notna().all()
-    table = exploration.women(run, family=FUSED[0], model=FUSED[1])
+    table = exploration.women(run, family=HEADLINE[0], model=HEADLINE[1])
     assert "not known" in exploration.summary(table, "sub-0006")["value"].tolist()
 
 
@@ -118,12 +118,12 @@ def test_a_threshold_does_what_can_be_counted_by_hand(table):
 
 def test_thresholds_are_kept(run):
     """thresholds.csv is the twin of the slider that is moved by hand."""
-    table = exploration.women(run, family=FUSED[0], model=FUSED[1])
+    table = exploration.women(run, family=HEADLINE[0], model=HEADLINE[1])
     exploration.keep_thresholds(run, table)
     kept = read_table(run.thresholds)
     row = kept.query("threshold == 0.3 and measure == 'sensitivity'").iloc[0]
     assert row["estimate"] == pytest.approx((table.query("outcome == 1")["risk"] >= 0.3).mean())
-    assert (set(kept["family"]), set(kept["model"])) == ({FUSED[0]}, {FUSED[1]})
+    assert (set(kept["family"]), set(kept["model"])) == ({HEADLINE[0]}, {HEADLINE[1]})
     assert set(kept["measure"]) == {"sensitivity", "specificity", "PPV", "NPV", "net benefit"}
 
 

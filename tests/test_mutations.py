@@ -46,6 +46,13 @@ LEAKS = {
         "fitted_on = known",
         "test_evaluation.py::test_calibration_never_sees_the_patients_it_is_applied_to",
     ),
+    "levels of folds": (
+        "models/levels.py",
+        '        level = levels(score[fold != "test"], fold[fold != "test"])\n',
+        '        without = (fold != "test") & (data.outcome.reindex(fold.index) == 0)\n'
+        "        level = levels(score[without], fold[without])\n",
+        "test_levels.py::test_no_outcome_of_the_held_out_fold_reaches_its_score_or_risk[ulna]",
+    ),
     "networks, test set": (
         "networks/data.py",
         'items = items[~items["fold"].isin(["test", str(without)])]',

@@ -267,8 +267,8 @@ def test_the_risk_of_the_groups_is_that_of_the_images_alone(tmp_path):
     people = synthetic.outcome().index
     groups = pd.DataFrame({"participant_id": people, "group": np.arange(len(people)) % 2 + 1})
     found = keep_comparison(run, groups, pd.DataFrame(index=people)).set_index("variable")
-    assert "DeepQCT risk, all four bones" in found.index
-    assert found.loc["DeepQCT risk, all four bones", "n"] == len(people)
+    assert "DeepQCT risk, mean of all four bones" in found.index
+    assert found.loc["DeepQCT risk, mean of all four bones", "n"] == len(people)
 
 
 def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):

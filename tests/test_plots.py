@@ -132,7 +132,7 @@ def test_too_few_events_are_never_a_number():
     assert "not estimable" in words
     assert "AUC 0" not in words
     words = texts(plots.performance(synthetic.performance(table), protocol="as-published", split="test"))
-    assert "not estimable for any of 19 models (6 women, 2 events)" in words
+    assert "not estimable for any of 22 models (6 women, 2 events)" in words
 
 
 def test_forest_names_every_model_its_numbers_and_the_attainable_auc():
@@ -141,7 +141,7 @@ def test_forest_names_every_model_its_numbers_and_the_attainable_auc():
     auc.loc[0, ["estimate", "low", "high"]] = np.nan
     auc.loc[1, "n"] = 58
     axes = plots.performance(auc, protocol="all", split="out-of-fold", attainable=0.75)
-    assert len(axes.get_yticks()) == 19
+    assert len(axes.get_yticks()) == 22
     words = texts(axes)
     assert "not estimable, n 60, 20 events" in words
     assert ", n 58, 20 events" in words
@@ -231,8 +231,9 @@ def test_every_bone_has_its_network_and_its_indices(compared):
 def test_a_difference_shows_its_margin_where_one_was_set(compared):
     """A margin on a comparison that had none would be one chosen afterwards."""
     axes = plots.differences(compared["comparisons"])
-    asked = compared["comparisons"]["margin"].notna().sum()
-    assert sum(line.get_color() == "#B00020" for line in axes.lines) == asked
+    asked = compared["comparisons"]["with_margin"].sum()
+    assert sum(line.get_color() == "#B00020" for line in axes.lines) == 2 * asked
+    assert "margins of non-inferiority: 0.03, 0.05" in texts(axes)
     row = compared["comparisons"].set_index("question").loc["DeepQCT − pQCT-index"]
     assert "standard stacking: not tested" in texts(axes)
     assert "no planned comparison" in texts(plots.differences(compared["comparisons"].iloc[:0]))
@@ -246,7 +247,7 @@ def test_calibration_says_intercept_and_slope(compared):
     assert len(axes) == 3
     slope = (
         compared["performance"]
-        .query("family == 'DeepQCT' and model == 'all four bones' and measure == 'slope'")
+        .query("family == 'DeepQCT' and model == 'mean of all four bones' and measure == 'slope'")
         .iloc[0]
     )
     assert f"slope {slope['estimate']:.2f} ({slope['low']:.2f} to {slope['high']:.2f})" in texts(axes[2])

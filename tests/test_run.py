@@ -141,6 +141,7 @@ def test_a_run_folder_belongs_to_one_cohort(tmp_path):
         ("arch=test_vit3", "02_train_bone: arch is 'test_vit3', which cannot read images of 57 by 57 pixels"),
         ("patches=8", "patch_mm is 6, which is 11 pixels of 0.56 mm, and a network reads 16 or more"),
         ("control=noise", "Unknown parameter 'control' for any stage; did you mean 'controls'"),
+        ("margins=0.03 0.05", "03_fusion_and_baselines: margins is '0.03 0.05'; give numbers above 0 and below 0.5"),
         ("crop=2", "crop must lie above 0 and up to 1"),
     ],
 )

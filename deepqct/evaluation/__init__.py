@@ -3,7 +3,9 @@
 Usable alone: nothing here knows of bones, folders or networks. From fewer than 5 events or non-events nothing is
 estimated.
 
-discrimination.py  areas under curves and their differences
+discrimination.py  areas under ROC curves and their differences
+curves.py          the ROC curve with its band, the area under the precision–recall curve
+scales.py          several networks' scores on one scale: levels of folds, means of networks
 calibration.py     whether 30 of 100 women with a risk of 30 % have the event, and the maps from scores to risks
 decisions.py       thresholds: sensitivity, net benefit, reclassification
 multiplicity.py    many models, small numbers: Holm, permutations, .632+, sample size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
 from deepqct.evaluation.discrimination import FEWEST
+from deepqct.evaluation.scales import averaged, levels
 
 _EDGE = 1e-6  # a risk of 0 or 1 has no logit
 _GRID = 61
@@ -140,21 +143,29 @@ def calibration_curve(y: ArrayLike, risk: ArrayLike, *, draws: int = 200, seed: 
     return pd.DataFrame(dict(zip(columns, (special.expit(grid), curve(everybody), low, high), strict=True)))
 
 
-def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.DataFrame:
+def calibrate_out_of_fold(
+    scores: pd.DataFrame, *, outcome: pd.Series, networks: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Turn scores into risks, each by a logistic map that was fitted on the scores of other patients.
 
     Parameters
     ----------
     scores : DataFrame
-        protocol, repeat, participant_id, fold, split (out-of-fold, test), score (a logit).
+        protocol, repeat, participant_id, fold, split (out-of-fold, test), score (a logit). A test patient's score is the
+        mean over the folds' networks.
     outcome : Series of 0 and 1
         The outcome, indexed by participant_id.
+    networks : DataFrame, optional
+        protocol, repeat, participant_id, fold, score: the scores of the test patients by each fold's network. Without
+        them the noise that a mean of networks has less of is not known, and the risks of the test set are too timid.
 
     Returns
     -------
     DataFrame
         `scores` with a column ``risk``. The map of each fold is fitted on the out-of-fold scores of the other folds,
-        that of the test set on those of all folds.
+        that of the test set on those of all folds. Every score is taken less the level of its network
+        (`deepqct.evaluation.levels`); several networks' logits of one patient are put together by
+        `deepqct.evaluation.averaged`.
 
     Notes
     -----
@@ -176,26 +187,57 @@ def calibrate_out_of_fold(scores: pd.DataFrame, *, outcome: pd.Series) -> pd.Dat
     [0.3, 0.4, 0.6, 0.7, 0.3, 0.4, 0.6, 0.7]
     """
     calibrated = []
-    for _, rows in scores.groupby(["protocol", "repeat"]):
+    for (protocol, repeat), rows in scores.groupby(["protocol", "repeat"]):
         known = rows[rows["split"] == "out-of-fold"]
+        level = levels(known["score"], known["fold"])
+        known = known.assign(score=known["score"] - known["fold"].map(level).astype(float))
         risk = pd.Series(np.nan, index=rows.index)
         for fold in rows["fold"].unique():
             in_fold = rows["fold"] == fold
             fitted_on = known[known["fold"] != fold]
             labels = outcome.reindex(fitted_on["participant_id"]).to_numpy()
-            risk[in_fold] = _platt(fitted_on["score"].to_numpy(), labels, rows.loc[in_fold, "score"].to_numpy())
+            mapped = _platt(fitted_on["score"].to_numpy(), labels)
+            new = rows.loc[in_fold, "score"] - level.get(fold, level.mean())
+            logit = mapped(new.to_numpy())
+            each = None if networks is None or fold != "test" else _by_network(networks, protocol, repeat, level=level)
+            if each is not None and 0 < labels.mean() < 1:
+                own = each.apply(lambda column, mapped=mapped: mapped(column.to_numpy()))
+                variance = float(mapped(fitted_on["score"].to_numpy()).var())
+                whole = averaged(own, variance=variance, prior=labels.mean())
+                logit = whole.reindex(rows.loc[in_fold, "participant_id"]).to_numpy()
+            risk[in_fold] = special.expit(logit)
         calibrated.append(rows.assign(risk=risk))
     return pd.concat(calibrated, ignore_index=True)
 
 
-def _platt(score: NDArray[np.floating], label: NDArray[np.integer], new: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Risks of new scores by a logistic map; the share of events where all known outcomes are the same."""
+def _by_network(networks: pd.DataFrame, protocol: object, repeat: object, *, level: pd.Series) -> pd.DataFrame | None:
+    """The test patients' scores by each network, less its level: one row a patient; None if there are none."""
+    rows = networks[(networks["protocol"] == protocol) & (networks["repeat"] == repeat)]
+    if rows.empty:
+        return None
+    return rows.pivot(index="participant_id", columns="fold", values="score").sub(level, axis="columns")
+
+
+def _platt(
+    score: NDArray[np.floating], label: NDArray[np.integer]
+) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+    """The logistic map from scores to logits; the logit of the share of events where all known outcomes are the same."""
     if len(np.unique(label)) < 2:
-        return np.full(len(new), label.mean() if len(label) else np.nan)
+        with np.errstate(divide="ignore"):
+            share = float(special.logit(label.mean())) if len(label) else np.nan
+        return lambda new: np.full(len(new), share)
     # The scale makes the slight penalty, our choice, the same for scores of any spread.
     centre, scale = score.mean(), score.std() or 1.0
     model = LogisticRegression(C=100.0).fit(((score - centre) / scale)[:, None], label)
-    return np.asarray(model.predict_proba(((new - centre) / scale)[:, None])[:, 1])
+
+    def logit(new: NDArray[np.floating]) -> NDArray[np.floating]:
+        found = np.full(len(new), np.nan)
+        there = np.isfinite(new)
+        if there.any():
+            found[there] = model.decision_function(((new[there] - centre) / scale)[:, None])
+        return found
+
+    return logit
 
 
 def _risks(y: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

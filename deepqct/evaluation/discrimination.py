@@ -1,4 +1,4 @@
-"""Discrimination: areas under curves and their differences, with intervals.
+"""Discrimination: areas under ROC curves and their differences, with intervals.
 
 A score may be one column or several: the repeats of a repeated cross-validation. The figure is then the mean of the
 repeats' areas, and its interval is that of the mean. With fewer than 5 events or non-events nothing is estimated.
@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
-from sklearn.metrics import average_precision_score
 
 # How many times DeLong's error the AUC of networks varies by chance: DeLong takes the scores as given. Measured on an
 # untrained network, its head refitted to permuted outcomes 200 times for each bone: SD of the AUC 0.055 to 0.061, by
 # DeLong 0.042 (`make bench-networks PART=permutations`). Networks of the radius, trained on 20 permutations, had a mean
 # of 0.514 and an SD of 0.049, 1.2 times DeLong's.
 NETWORKS_VARY = 1.4
+FEWEST_TRAININGS = 3  # from which the variance between trainings is measured, not assumed; our choice
 
 NOT_ESTIMABLE = "not estimable"
 FEWEST = 5  # events, and non-events, below which no figure is given; our choice
@@ -190,13 +190,13 @@ def auc(y: ArrayLike, score: ArrayLike, *, method: str = "delong", seed: int = 0
     """
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; use one of {', '.join(METHODS)}.")
-    label, s = _scored(y, score)
+    label, s = scored(y, score)
     events, none = int(label.sum()), int((~label).sum())
     if min(events, none) < FEWEST:
         return Estimate.unknown(n=len(label), events=events)
     above, below = _components(label, s)
     area = float(above.mean())
-    variance = above.var(ddof=1) / events + below.var(ddof=1) / none
+    variance = _variance(above, below)
     fewer = min(events, none)
     if area in (0.0, 1.0):
         far = 0.025 ** (1 / fewer)
@@ -237,7 +237,13 @@ def better_than_chance(y: ArrayLike, score: ArrayLike, *, wider: float = 1.0) ->
 
 
 def compare_auc(
-    y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, method: str = "delong", seed: int = 0
+    y: ArrayLike,
+    score_a: ArrayLike,
+    score_b: ArrayLike,
+    *,
+    method: str = "delong",
+    trained: tuple[bool, bool] = (False, False),
+    seed: int = 0,
 ) -> Difference:
     """Difference of the AUCs of two scores of the same patients.
 
@@ -247,6 +253,9 @@ def compare_auc(
         Outcome and two scores, each as in `auc`; patients without both scores are left out.
     method : str
         How the interval is made: ``delong`` (symmetric) or ``bca``. p is DeLong's in both cases.
+    trained : (bool, bool)
+        Whether a, and whether b, comes from networks, of which another training would give another AUC. The columns of
+        such a score are its trainings, and the interval is of the expected difference over trainings.
     seed : int
         Seed of the bootstrap.
 
@@ -256,9 +265,24 @@ def compare_auc(
         AUC of a minus AUC of b. Not estimable with fewer than 5 events or non-events, nor if two scores differ although
         the difference of their AUCs has no variance, as when both separate the outcomes.
 
+    Raises
+    ------
+    ValueError
+        If the method is not known, or is ``bca`` for a trained score, which the bootstrap of patients takes as given.
+
+    Notes
+    -----
+    With a trained score the estimand is the mean over trainings of the difference in the population of patients, for
+    trainings on this cohort; what other patients to train on would give is not in the interval. Its variance is DeLong's
+    of the mean over the columns, plus the variance between the columns' differences divided by their number. That is the
+    rule of multiple imputation (Rubin 1987) for trainings, and it errs on the wide side, since the columns differ by
+    the luck of the patients too; its degrees of freedom are Satterthwaite's. With fewer than 3 columns the variance
+    of training is not measured but assumed: `NETWORKS_VARY` squared, less 1, times DeLong's variance of the trained AUC.
+
     References
     ----------
-    DeLong ER et al. (1988), Biometrics 44:837.
+    DeLong ER et al. (1988), Biometrics 44:837. Rubin DB (1987), Multiple Imputation for Nonresponse in Surveys.
+    Satterthwaite FE (1946), Biometrics Bull 2:110.
 
     Examples
     --------
@@ -266,24 +290,37 @@ def compare_auc(
     >>> outcome, a, b = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], [2, 5, 1, 8, 3, 4, 6, 9, 7, 10]
     >>> print(dq.evaluation.compare_auc(outcome, a, b))
     +0.12 (95 % −0.16 to +0.40; n 10, 5 events; p 0.41)
+    >>> print(dq.evaluation.compare_auc(outcome, a, b, trained=(True, False)))
+    +0.12 (95 % −0.18 to +0.42; n 10, 5 events; p 0.44)
     """
     if method not in ("delong", "bca"):
         raise ValueError(f"Unknown method {method!r}; use delong or bca.")
+    if method == "bca" and any(trained):
+        raise ValueError(
+            "method is 'bca' for a trained score; use delong, which has room for the variance of training."
+        )
     label, a, b = _paired(y, score_a, score_b)
     n, events = len(label), int(label.sum())
     if min(events, n - events) < FEWEST:
         return Difference.unknown(n=n, events=events)
-    difference, error = _difference(label, a, b)
-    if error == 0 and not np.array_equal(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0)):
+    found = _compared(label, a, b, trained)
+    if found.delong == 0 and not np.array_equal(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0)):
         return Difference.unknown(n=n, events=events)
-    p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else 1.0
-    low, high = difference - _Z * error, difference + _Z * error
-    if method == "bca" and error > 0:
+    p = 2 * found.beyond(abs(found.difference)) if found.error > 0 else 1.0
+    low, high = found.difference - found.half, found.difference + found.half
+    if method == "bca" and found.error > 0:
         low, high = _bca(label, _kernel(label, a) - _kernel(label, b), seed=seed)
-    return Difference(difference, float(low), float(high), n, events, p)
+    return Difference(found.difference, float(low), float(high), n, events, p)
 
 
-def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, margin: float = 0.05) -> Noninferiority:
+def noninferiority(
+    y: ArrayLike,
+    score_a: ArrayLike,
+    score_b: ArrayLike,
+    *,
+    margin: float = 0.05,
+    trained: tuple[bool, bool] = (False, False),
+) -> Noninferiority:
     """Test whether the AUC of a is less than `margin` below the AUC of b, for a margin that was fixed beforehand.
 
     Parameters
@@ -292,6 +329,8 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
         Outcome and the two scores, as in `compare_auc`.
     margin : float
         The largest loss of AUC that one would accept (0.05: our choice).
+    trained : (bool, bool)
+        As in `compare_auc`.
 
     Returns
     -------
@@ -316,41 +355,12 @@ def noninferiority(y: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, *, marg
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; a margin of non-inferiority is above 0.")
-    difference = compare_auc(y, score_a, score_b)
+    difference = compare_auc(y, score_a, score_b, trained=trained)
     if not difference.estimable:
         return Noninferiority.unknown(n=difference.n, events=difference.events, margin=margin, non_inferior=None)
-    error = (difference.high - difference.low) / (2 * _Z)
-    p = float(stats.norm.sf((difference.estimate + margin) / error)) if error > 0 else 0.0
+    found = _compared(*_paired(y, score_a, score_b), trained)
+    p = found.beyond(found.difference + margin) if found.error > 0 else 0.0
     return Noninferiority(**difference.row() | {"p": p}, margin=margin, non_inferior=bool(difference.low > -margin))
-
-
-def auprc(y: ArrayLike, score: ArrayLike) -> Estimate:
-    """Area under the precision–recall curve (average precision) with a 95 % interval.
-
-    Parameters
-    ----------
-    y, score
-        Outcome and scores, as in `auc`. A useless score has an area as large as the prevalence, not 0.5.
-
-    References
-    ----------
-    Boyd K et al. (2013), ECML PKDD, LNCS 8190:451 (the logit interval).
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> print(dq.evaluation.auprc([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]))
-    0.97 (95 % 0.33–0.99; n 10, 5 events)
-    """
-    label, s = _scored(y, score)
-    events = int(label.sum())
-    if min(events, len(label) - events) < FEWEST:
-        return Estimate.unknown(n=len(label), events=events)
-    area = float(np.mean([average_precision_score(label, column) for column in s.T]))
-    inside = min(area, 1 - 0.5 / events)  # a perfect score has an interval too
-    half = _Z / np.sqrt(events * inside * (1 - inside))
-    low, high = special.expit(special.logit(inside) + np.array([-half, half]))
-    return Estimate(area, float(low), max(float(high), area), len(label), events)
 
 
 def within_folds(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
@@ -377,55 +387,7 @@ def within_folds(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def roc_points(outcome: ArrayLike, score: ArrayLike, *, draws: int = 500, seed: int = 0) -> pd.DataFrame:
-    """The ROC curve on a grid, with a pointwise 95 % band.
-
-    Parameters
-    ----------
-    outcome, score
-        As `y` and `score` in `auc`; for several columns the curve is the mean of theirs.
-    draws, seed : int
-        How many bootstrap samples of patients, drawn within each outcome, make the band, and their seed.
-
-    Returns
-    -------
-    DataFrame
-        false_positive_rate (101 steps from 0 to 1), true_positive_rate, low, high; empty if not estimable.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> curve = dq.evaluation.roc_points([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 3, 4, 6, 5, 7, 8, 9, 10], draws=50)
-    >>> curve.loc[[0, 50, 100], "true_positive_rate"].round(1).tolist()
-    [0.8, 1.0, 1.0]
-    """
-    y, columns = _scored(outcome, score)
-    grid = np.linspace(0, 1, 101)
-    if min(y.sum(), (~y).sum()) < FEWEST:
-        return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "low", "high"], dtype=float)
-    curves = np.mean([_curves(y, column, grid, draws=draws, seed=seed) for column in columns.T], axis=0)
-    low, high = np.percentile(curves[1:], [2.5, 97.5], axis=0)
-    return pd.DataFrame({"false_positive_rate": grid, "true_positive_rate": curves[0], "low": low, "high": high})
-
-
-def _curves(
-    y: NDArray[np.bool_], score: NDArray[np.floating], grid: NDArray[np.floating], *, draws: int, seed: int
-) -> NDArray[np.floating]:
-    """The ROC curve of one score on a grid, and after it those of bootstrap samples."""
-    # Patients by falling score, tied ones together; a bootstrap sample is how often each of them was drawn.
-    _, place = np.unique(-score, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    rates = []
-    for group in (~y, y):
-        size = int(group.sum())
-        counts = np.vstack([np.ones(size, dtype=int), rng.multinomial(size, np.full(size, 1 / size), size=draws)])
-        at = np.zeros((place.max() + 2, draws + 1))
-        np.add.at(at, place[group] + 1, counts.T)
-        rates.append(at.cumsum(axis=0).T / size)
-    return np.array([np.interp(grid, false, true) for false, true in zip(*rates, strict=True)])
-
-
-def _scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+def scored(outcome: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
     """Outcome and scores, one column for each repeat, of the patients who have a score in every column."""
     y, s = np.asarray(outcome, dtype=float), np.asarray(score, dtype=float)
     s = s[:, None] if s.ndim == 1 else s
@@ -444,15 +406,54 @@ def _paired(
     if not len(np.asarray(y)) == len(a) == len(b):
         raise ValueError(f"{len(np.asarray(y))} outcomes, {len(a)} and {len(b)} scores; give one of each a patient.")
     both = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
-    label, a = _scored(np.asarray(y, float)[both], a[both])
+    label, a = scored(np.asarray(y, float)[both], a[both])
     return label, a, b[both]
 
 
-def _difference(label: NDArray[np.bool_], a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, float]:
-    """Difference of two areas and DeLong's standard error of it."""
+@dataclass(frozen=True)
+class _Compared:
+    """A difference of two AUCs, DeLong's error of it, its whole error, and the degrees of freedom of that."""
+
+    difference: float
+    delong: float
+    error: float
+    freedom: float
+
+    @property
+    def half(self) -> float:
+        """Half the width of the 95 % interval."""
+        return self.error * (_Z if np.isinf(self.freedom) else float(stats.t.ppf(0.975, self.freedom)))
+
+    def beyond(self, distance: float) -> float:
+        """The probability that chance alone gives a difference larger than this."""
+        size = distance / self.error
+        return float(stats.norm.sf(size) if np.isinf(self.freedom) else stats.t.sf(size, self.freedom))
+
+
+def _compared(
+    label: NDArray[np.bool_], a: NDArray[np.floating], b: NDArray[np.floating], trained: tuple[bool, bool]
+) -> _Compared:
+    """Difference of two areas with DeLong's error, and with what training adds to it."""
     (above_a, below_a), (above_b, below_b) = _components(label, a), _components(label, b)
-    variance = (above_a - above_b).var(ddof=1) / len(above_a) + (below_a - below_b).var(ddof=1) / len(below_a)
-    return float(above_a.mean() - above_b.mean()), float(np.sqrt(variance))
+    variance = _variance(above_a - above_b, below_a - below_b)
+    difference, trainings = float(above_a.mean() - above_b.mean()), a.shape[1]
+    if not any(trained):
+        return _Compared(difference, float(np.sqrt(variance)), float(np.sqrt(variance)), np.inf)
+    freedom = np.inf
+    if trainings >= FEWEST_TRAININGS:
+        area_a, area_b = ([_placements(label, column)[0].mean() for column in s.T] for s in (a, b))
+        added = float(np.subtract(area_a, area_b).var(ddof=1)) / trainings
+        if added > 0:
+            freedom = (variance + added) ** 2 / (added**2 / (trainings - 1))
+    else:
+        own = [_variance(above_a, below_a) * trained[0], _variance(above_b, below_b) * trained[1]]
+        added = (NETWORKS_VARY**2 - 1) * sum(own) / trainings
+    return _Compared(difference, float(np.sqrt(variance)), float(np.sqrt(variance + added)), freedom)
+
+
+def _variance(above: NDArray[np.floating], below: NDArray[np.floating]) -> float:
+    """DeLong's variance of a figure from its components of events and of non-events."""
+    return float(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
 
 
 def _components(

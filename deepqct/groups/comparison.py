@@ -134,7 +134,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     >>> phenotypes, indices = dq.folder.read_table(run.phenotypes), dq.folder.read_table(run.indices)
     >>> table = dq.groups.beside_preprint(run, phenotypes, dq.run_tables.wide_indices(indices))
     >>> table[["finding", "preprint"]].head(4).to_numpy().tolist()
-    [['DeepQCT risk, radius + tibia', 'higher'], ['osteoporosis', 'more'],
+    [['DeepQCT risk, mean of radius + tibia', 'higher'], ['osteoporosis', 'more'],
      ['fracture', 'more'], ['fibula Tb.BV/TV (made the groups)', 'lower']]
     """
     columns = ["finding", "group", "preprint", "kind", "estimate", "low", "high", "n", "as_there"]

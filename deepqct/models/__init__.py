@@ -2,6 +2,8 @@
 
 families.py     which columns each model takes
 classifiers.py  ridge logistic regression with a nested penalty, and the classifiers beside it
+inputs.py       the tables of a run that the models are made from
+levels.py       the networks' scores, every fold on one level; their mean over bones
 predict.py      every model's predictions on the same folds, and the late fusion
 sheet.py        the fused model as a score sheet
 optimism.py     what chance, fitting and small numbers do to a comparison

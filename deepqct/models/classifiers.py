@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from deepqct.evaluation.decisions import threshold_for
+from deepqct.evaluation.scales import averaged
 
 RIDGE = "ridge"
 OTHERS = ("random forest", "support vectors", "gradient boosting")  # beside the ridge; settings are our choice
@@ -128,6 +129,7 @@ def cross_predict(
     sensitivity: float | None = None,
     training: Mapping[str, pd.DataFrame] | None = None,
     patients: pd.Series | None = None,
+    views: Sequence[pd.DataFrame] = (),
 ) -> pd.DataFrame:
     """Scores of one model: each fold is scored by a fit on the other folds, the test set by a fit on all folds.
 
@@ -146,6 +148,9 @@ def cross_predict(
         from `features`: in strict stacking, scores of networks that did not see the held-out fold.
     patients : Series, optional
         Which rows are one patient, as in `fit`.
+    views : sequence of DataFrame
+        The features of the test patients by each fold's networks, indexed as `features`, where some of them are scores of
+        networks. The logits that they give are averaged (`deepqct.evaluation.averaged`).
 
     Returns
     -------
@@ -175,6 +180,10 @@ def cross_predict(
             known.loc[train], outcome=outcome[train], fold=fold[train], classifier=classifier, patients=together
         )
         logit = model.logit(features[rows])
+        if held_out == "test" and views and model.model is not None:
+            each = np.column_stack([model.logit(view.loc[features.index[rows]]) for view in views])
+            spread = float(model.logit(known.loc[train]).var())
+            logit = averaged(each, variance=spread, prior=float(outcome[train].mean())).to_numpy()
         table.loc[rows, "score"] = logit - model.level
         table.loc[rows, "risk"] = special.expit(logit)
         table.loc[rows, "threshold"] = threshold_for(outcome[train], model.inner, sensitivity=sensitivity)

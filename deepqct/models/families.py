@@ -16,6 +16,7 @@ from deepqct.terms import BONES, SITES, columns_by_role
 
 FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "Texture", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
+MEAN_OF = "mean of "
 PLUS_CLINICAL = " + clinical"
 PLUS_INDICES = " + all indices"
 PAIRS: dict[str, tuple[str, ...]] = {
@@ -41,13 +42,13 @@ class Model:
     bones : tuple of str
         The bones whose indices or scores it takes.
     fitted : bool
-        False for a single network, whose own score and risk are taken as they are.
+        False for a single network, whose score is taken as it is, and for the mean of several bones' scores.
     fused : bool
         True if it is fitted on scores of networks.
     own : bool
         True if it takes only columns of its family: no clinical factors, no scores of another family.
     headline : bool
-        True for the own model of its family with the most columns: tables and sentences about the family mean this one.
+        True for the model of its family that tables and sentences about the family mean (`widest`).
 
     Examples
     --------
@@ -72,7 +73,12 @@ class Model:
 
 
 def models_for(
-    dictionary: Mapping[str, Any], *, indices: pd.DataFrame, bones: list[str], texture: Sequence[str] = ()
+    dictionary: Mapping[str, Any],
+    *,
+    indices: pd.DataFrame,
+    bones: list[str],
+    texture: Sequence[str] = (),
+    strict: bool = False,
 ) -> list[Model]:
     """The models that a cohort's columns, indices and networks allow.
 
@@ -86,6 +92,8 @@ def models_for(
         The bones that have scores of networks.
     texture : sequence of str
         The columns of texture features, such as ``radius Tb.Lac.1``.
+    strict : bool
+        True for strict stacking; it decides which model speaks for DeepQCT.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def models_for(
     >>> data = dq.models.tables(dq.run.example_run())
     >>> models = dq.models.models_for(data.dictionary, indices=data.features[data.indices], bones=["radius", "tibia"])
     >>> [f"{model.family}: {model.name}" for model in models if model.headline]
-    ['Clinical: clinical factors', 'BMD: all sites', 'pQCT-index: all four bones', 'DeepQCT: radius + tibia']
+    ['Clinical: clinical factors', 'BMD: all sites', 'pQCT-index: all four bones', 'DeepQCT: mean of radius + tibia']
     """
     clinical, frax, bmd = (tuple(columns_by_role(dict(dictionary), role)) for role in ("clinical", "frax", "bmd"))
     models = [Model("Clinical", "clinical factors", clinical)] if clinical else []
@@ -120,13 +128,29 @@ def models_for(
             columns = (*sum(scores.values(), ()), INDEX_SCORE)
             name = _named(bones) + PLUS_INDICES
             models.append(Model("DeepQCT", name, columns, tuple(scores), fused=True, own=False))
-    headlines = {widest(models, family) for family in FAMILIES}
+    headlines = {widest(models, family, strict=strict) for family in FAMILIES}
     return [replace(model, headline=True) if model in headlines else model for model in models]
 
 
-def widest(models: list[Model], family: str) -> Model | None:
-    """The own model of a family with the most columns; None if the family has no model."""
+def widest(models: list[Model], family: str, *, strict: bool = False) -> Model | None:
+    """The model that speaks for a family: of its own models the one with the most columns; None if there is none.
+
+    DeepQCT has two with as many columns, the late fusion of all bones and their mean with equal weights. In strict
+    stacking it is the late fusion. In standard stacking it is the mean, since a fusion that is fitted on scores of
+    networks which saw the women whom it scores looks better than chance even if there is nothing to find.
+
+    Parameters
+    ----------
+    models : list of Model
+        From `models_for`.
+    family : str
+        One of `FAMILIES`.
+    strict : bool
+        True for strict stacking.
+    """
     candidates = [model for model in models if model.family == family and model.own]
+    candidates = [model for model in candidates if strict or not model.fused]
+    # Of equally many columns, in strict stacking the fusion: it comes before the mean.
     return max(candidates, key=lambda model: len(model.columns)) if candidates else None
 
 
@@ -165,14 +189,20 @@ def _tabular(
 def _over_bones(
     family: str, by_bone: Mapping[str, tuple[str, ...]], clinical: tuple[str, ...], *, networks: bool
 ) -> list[Model]:
-    """One model for each bone, for each pair, for all bones, and for all bones with clinical factors."""
+    """One model for each bone, for each pair, for all bones, and for all bones with clinical factors.
+
+    Several bones' networks make two: a late fusion, and a mean with equal weights.
+    """
     models = [Model(family, bone, columns, (bone,), fitted=not networks) for bone, columns in by_bone.items()]
     sets = {name: pair for name, pair in PAIRS.items() if set(pair) <= set(by_bone)}
     every = tuple(by_bone)
     if len(by_bone) > 1:
         sets.setdefault(_named(list(by_bone)), every)
     for name, bones in sets.items():
-        models.append(Model(family, name, sum((by_bone[bone] for bone in bones), ()), bones, fused=networks))
+        columns = sum((by_bone[bone] for bone in bones), ())
+        models.append(Model(family, name, columns, bones, fused=networks))
+        if networks:
+            models.append(Model(family, MEAN_OF + name, columns, bones, fitted=False))
     if clinical and by_bone:
         columns = (*sum(by_bone.values(), ()), *clinical)
         models.append(Model(family, _named(list(by_bone)) + PLUS_CLINICAL, columns, every, fused=networks, own=False))

@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from deepqct import evaluation
 from deepqct.models.classifiers import cross_predict, fit
 from deepqct.models.families import Model, models_for, widest
-from deepqct.models.predict import Tables
+from deepqct.models.inputs import Tables
 from deepqct.run_tables import first_repeat, main_rows
 from deepqct.work import Progress, followed
 
@@ -64,7 +64,7 @@ def optimism(
     first = first_repeat(main_rows(predictions))
     wide = first.pivot(index="participant_id", columns=["family", "model"], values="score")
     outcome = data.outcome.reindex(wide.index)
-    if not data.inner:
+    if not data.strict:
         fused = models.loc[models["fused"], ["family", "model"]].itertuples(index=False, name=None)
         wide = wide.drop(columns=[name for name in fused if name in wide.columns])
     best = evaluation.best_by_chance(outcome, wide, patients=data.patients.reindex(wide.index))

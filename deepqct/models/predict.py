@@ -6,22 +6,21 @@ Everything that is fitted (imputing, scaling, penalty, regression, threshold, fu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.parallel import Parallel, delayed
 
+from deepqct.evaluation.calibration import calibrate_out_of_fold
 from deepqct.evaluation.decisions import threshold_for
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.evaluation.scales import levels
+from deepqct.folder import Run, write_table
 from deepqct.models.classifiers import cross_predict
 from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table, widest
-from deepqct.run_tables import bones_of, patients_of, rows_of, run_outcome, wide_indices
-from deepqct.terms import BONES
-from deepqct.work import say
+from deepqct.models.inputs import Tables, tables
+from deepqct.models.levels import Levelled, levelled, mean_of_bones
+from deepqct.run_tables import rows_of
 
-STACKING = ("standard", "strict")
 COLUMNS = (
     "protocol",
     "repeat",
@@ -37,101 +36,6 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of a run that the models are made from.
-
-    Parameters
-    ----------
-    features : DataFrame
-        Indexed by participant_id: the columns of participants.csv, and one column for each bone and index.
-    indices : list of str
-        The columns of `features` that are indices.
-    scores : mapping of str to DataFrame
-        For each bone the scores of its networks, scores_<bone>.csv.
-    inner : mapping of str to DataFrame
-        For each bone scores of networks that saw neither of two folds, scores_<bone>_inner.csv; empty for standard
-        stacking.
-    splits : DataFrame
-        The folds by protocol and repeat, splits.csv.
-    dictionary : mapping
-        The completed data dictionary.
-    outcome : Series of 0 and 1
-        The outcome, indexed by participant_id.
-    patients : Series
-        Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
-    texture : tuple of str
-        The columns of `features` that are texture; without any there are no models of texture.
-    """
-
-    features: pd.DataFrame
-    indices: list[str]
-    scores: Mapping[str, pd.DataFrame]
-    inner: Mapping[str, pd.DataFrame]
-    splits: pd.DataFrame
-    dictionary: Mapping[str, Any]
-    outcome: pd.Series
-    patients: pd.Series
-    texture: tuple[str, ...] = ()
-
-
-def tables(run: Run, *, stacking: str = "standard") -> Tables:
-    """Read the tables of a run that its models are made from.
-
-    Parameters
-    ----------
-    run : Run
-        A run with the tables of the curation and, as far as there are any, the scores of networks.
-    stacking : str
-        standard, or strict to read the scores of the inner networks too.
-
-    Returns
-    -------
-    Tables
-        Features, indices, scores, folds, data dictionary and outcome.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the curation has not run, or if strict stacking has no inner networks.
-    ValueError
-        If the stacking is neither standard nor strict.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> data = dq.models.tables(dq.run.example_run())
-    >>> len(data.features), len(data.indices), list(data.scores)
-    (12, 68, ['radius', 'tibia'])
-    """
-    if stacking not in STACKING:
-        raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
-    participants = read_table(run.require(run.participants, written_by="01_data_curation"))
-    wide = wide_indices(read_table(run.indices))
-    texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
-    scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
-    for bone in set(BONES) - set(bones_of(run)):
-        if run.scores(bone).exists():
-            say(f"{run.scores(bone).name} is left out, since this run was asked for {', '.join(bones_of(run))}.")
-    inner = {}
-    if stacking == "strict":
-        for bone in scored:
-            inner[bone] = read_table(
-                run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
-            )
-    return Tables(
-        features=participants.set_index("participant_id").join(wide).join(texture),
-        indices=list(wide.columns),
-        texture=tuple(texture.columns),
-        scores={bone: read_table(run.scores(bone)) for bone in scored},
-        inner=inner,
-        splits=read_table(run.splits),
-        dictionary=read_json(run.dictionary),
-        outcome=run_outcome(run),
-        patients=patients_of(run),
-    )
-
-
 def models_of(data: Tables) -> list[Model]:
     """Every model of a run, for each set of bones that have networks in some protocol and repeat."""
     repeats = data.splits[["protocol", "repeat"]].drop_duplicates().itertuples(index=False)
@@ -140,7 +44,11 @@ def models_of(data: Tables) -> list[Model]:
         model
         for bones in bone_sets
         for model in models_for(
-            data.dictionary, indices=data.features[data.indices], bones=list(bones), texture=data.texture
+            data.dictionary,
+            indices=data.features[data.indices],
+            bones=list(bones),
+            texture=data.texture,
+            strict=data.strict,
         )
     ]
 
@@ -179,14 +87,16 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
     -----
     Late fusion is fitted for each held-out fold on the out-of-fold scores of the other folds. In standard stacking
     these come from networks that saw the patients of the held-out fold; in strict stacking from networks that saw
-    neither fold.
+    neither fold. Scores of networks are taken less the level of their fold (`deepqct.models.levels`), as ridge scores are
+    taken less the mean logit of their training patients. A model of the test set gets each fold's networks by
+    themselves, and its logits are averaged (`deepqct.evaluation.averaged`).
 
     Examples
     --------
     >>> import deepqct as dq
     >>> predictions = dq.models.predict_all(dq.models.tables(dq.run.example_run()))
     >>> predictions.groupby("family")["model"].nunique().to_dict()
-    {'BMD': 8, 'Clinical': 1, 'DeepQCT': 5, 'Texture': 9, 'pQCT-index': 9}
+    {'BMD': 8, 'Clinical': 1, 'DeepQCT': 6, 'Texture': 9, 'pQCT-index': 9}
     """
     unknown = sorted(set(data.splits["participant_id"]) - set(data.features.index))
     if unknown:
@@ -203,14 +113,15 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
     split_rows = data.splits[(data.splits["protocol"] == protocol) & (data.splits["repeat"] == repeat)]
     fold = split_rows.set_index("participant_id")["fold"]
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
-    risks: dict[str, pd.Series] = {}
     bones = _bones_scored(data, protocol, repeat)
     for bone in bones:
-        bone_rows = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id")
-        _check_folds(bone_rows["fold"], fold=fold, bone=bone, protocol=protocol)
-        features[f"{bone} score"] = bone_rows["score"]
-        risks[f"{bone} score"] = bone_rows["risk"]
-    models = models_for(data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture)
+        used = rows_of(data.scores[bone], protocol, repeat).set_index("participant_id")["fold"]
+        _check_folds(used, fold=fold, bone=bone, protocol=protocol)
+    networks = levelled(data, bones=bones, protocol=protocol, repeat=repeat, fold=fold)
+    features = features.join(networks.scores)
+    models = models_for(
+        data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture, strict=data.strict
+    )
     if not models:
         raise ValueError(
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
@@ -222,7 +133,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             continue
         training = _inner(data, model, protocol, repeat, fold)
         made[model.family, model.name] = _rows(
-            model, features, risks, labels, fold, data.patients, sensitivity, training
+            model, features, networks, labels, fold, data.patients, sensitivity, training
         )
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
@@ -234,7 +145,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             columns = features[list(index_model.columns)].astype(float)
             training = _with_index_scores(training, columns, labels, fold, data.patients)
         made[model.family, model.name] = _rows(
-            model, features, risks, labels, fold, data.patients, sensitivity, training
+            model, features, networks, labels, fold, data.patients, sensitivity, training
         )
     return pd.concat([rows for rows in made.values() if len(rows)], ignore_index=True).assign(
         protocol=protocol, repeat=repeat
@@ -244,7 +155,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
 def _rows(
     model: Model,
     features: pd.DataFrame,
-    risks: Mapping[str, pd.Series],
+    networks: Levelled,
     labels: pd.Series,
     fold: pd.Series,
     patients: pd.Series,
@@ -258,19 +169,23 @@ def _rows(
             held_out: table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
             for held_out, table in training.items()
         }
+        scored = [c for c in columns if c in networks.scores]
+        views = [
+            columns.drop(columns=scored).join(table[scored])[list(columns)]
+            for table in networks.by_network.values()
+            if scored
+        ]
         predicted = cross_predict(
-            columns, outcome=labels, fold=fold, sensitivity=sensitivity, training=known, patients=patients
+            columns,
+            outcome=labels,
+            fold=fold,
+            sensitivity=sensitivity,
+            training=known,
+            patients=patients,
+            views=views,
         )
     else:
-        (column,) = model.columns
-        predicted = pd.DataFrame(
-            {"score": features[column], "risk": risks[column].reindex(fold.index), "threshold": np.nan}
-        )
-        # A network has no inner folds: its threshold comes from the scores of the other folds, as in standard stacking.
-        for held_out in fold.unique():
-            others = (fold != held_out) & (fold != "test")
-            level = threshold_for(labels[others], predicted.loc[others, "score"], sensitivity=sensitivity)
-            predicted.loc[fold == held_out, "threshold"] = level
+        predicted = _unfitted(model, networks, labels, fold, sensitivity)
     table = predicted.assign(
         participant_id=fold.index,
         fold=fold,
@@ -282,8 +197,36 @@ def _rows(
     return table.dropna(subset="score").reset_index(drop=True)
 
 
+def _unfitted(
+    model: Model, networks: Levelled, labels: pd.Series, fold: pd.Series, sensitivity: float | None
+) -> pd.DataFrame:
+    """Score, risk and threshold of a network, or of the mean of several bones: no outcome has a say in the score."""
+    score, by_network = mean_of_bones(networks, columns=model.columns, fold=fold)
+    # The first two are there for the frame that calibration asks for.
+    frame = pd.DataFrame({"protocol": "this", "repeat": 0, "participant_id": fold.index, "fold": fold, "score": score})
+    frame["split"] = np.where(fold == "test", "test", "out-of-fold")
+    each = [
+        pd.DataFrame({"protocol": "this", "repeat": 0, "participant_id": own.index, "fold": network, "score": own})
+        for network, own in by_network.items()
+    ]
+    there = frame.dropna(subset="score")
+    risk = calibrate_out_of_fold(
+        there, outcome=labels, networks=pd.concat(each, ignore_index=True) if each else None
+    ).set_index("participant_id")["risk"]
+    predicted = pd.DataFrame({"score": score, "risk": risk.reindex(fold.index), "threshold": np.nan})
+    # A network has no inner folds: its threshold comes from the scores of the other folds, as in standard stacking.
+    for held_out in fold.unique():
+        others = (fold != held_out) & (fold != "test")
+        level = threshold_for(labels[others], predicted.loc[others, "score"], sensitivity=sensitivity)
+        predicted.loc[fold == held_out, "threshold"] = level
+    return predicted
+
+
 def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Series) -> dict[str, pd.DataFrame]:
-    """For each held-out fold, training patients' scores by networks that did not see it; empty in standard stacking."""
+    """For each held-out fold, training patients' scores by networks that did not see it; empty in standard stacking.
+
+    These too are taken less the level of their network, which is that of its fold of training patients.
+    """
     if not data.inner or not model.fused:
         return {}
     by_fold: dict[str, pd.DataFrame] = {}
@@ -301,7 +244,8 @@ def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Seri
                         f"those of other women; run 02_train_bone for the {bone} with stacking=strict again."
                     )
                 _check_folds(inner_rows["fold"], fold=fold, bone=f"{bone}_inner", protocol=protocol)
-                by_fold[held_out][f"{bone} score"] = inner_rows["score"]
+                level = levels(inner_rows["score"], inner_rows["fold"])
+                by_fold[held_out][f"{bone} score"] = inner_rows["score"] - inner_rows["fold"].map(level).astype(float)
     return by_fold
 
 
@@ -357,7 +301,7 @@ def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.
     >>> run = dq.run.example_run()
     >>> predictions = dq.predict_run(run)
     >>> f"{predictions['participant_id'].nunique()} women, {len(predictions)} rows in {run.predictions.name}"
-    '12 women, 384 rows in predictions.csv'
+    '12 women, 396 rows in predictions.csv'
     """
     data = tables(run, stacking=stacking)
     predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)

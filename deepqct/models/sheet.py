@@ -7,14 +7,16 @@ import pandas as pd
 
 from deepqct.models.classifiers import fit
 from deepqct.models.families import INDEX_SCORE, models_for
-from deepqct.models.predict import Tables
+from deepqct.models.inputs import Tables
+from deepqct.models.levels import levelled
 from deepqct.run_tables import rows_of
 
 
 def score_sheet(data: Tables) -> pd.DataFrame:
     """The coefficients of the fused model of all bones and clinical factors, fitted on all folds of the first protocol.
 
-    The sheet is for looking at, and for new patients. Its figures in the report come from its fits in the folds.
+    The sheet is for looking at, and for new patients. Its figures in the report come from its fits in the folds. Scores
+    of networks are taken less the level of their fold.
 
     Parameters
     ----------
@@ -36,17 +38,16 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     """
     columns = ["term", "coefficient", "low", "high"]
     first = data.splits.iloc[0]
-    features = data.features.copy()
-    for bone, table in data.scores.items():
-        bone_rows = rows_of(table, first["protocol"], first["repeat"])
-        features[f"{bone} score"] = bone_rows.set_index("participant_id")["score"]
+    fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
+    protocol, repeat = str(first["protocol"]), int(first["repeat"])
+    networks = levelled(data, bones=list(data.scores), protocol=protocol, repeat=repeat, fold=fold)
+    features = data.features.reindex(fold.index).join(networks.scores)
     models = models_for(data.dictionary, indices=features[data.indices], bones=list(data.scores))
     fused = [m for m in models if m.family == "DeepQCT" and m.fused and INDEX_SCORE not in m.columns]
     if not fused:
         return pd.DataFrame(columns=columns)
     model = max(fused, key=lambda candidate: len(candidate.columns))
     x = features[list(model.columns)].astype(float).dropna(how="all")
-    fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     x = x.loc[x.index.intersection(fold.index[fold != "test"])]
     fitted = fit(x, outcome=data.outcome[x.index], fold=fold[x.index], patients=data.patients[x.index])
     if fitted.model is None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.run_tables import margins_in
 from deepqct.terms import BONES, KNOWN, SITES
 
 _GREY = "#7F7F7F"
@@ -86,7 +87,7 @@ def bones_compared(
 
 @styled
 def differences(comparisons: pd.DataFrame) -> Axes:
-    """Draw the planned differences in AUC as a forest plot, with the margin where non-inferiority is tested.
+    """Draw the planned differences in AUC as a forest plot, with the margins where non-inferiority is tested.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         axes.set_axis_off()
         return axes
     _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * len(comparisons)))
-    beside = axes.get_yaxis_transform()
+    beside, margins = axes.get_yaxis_transform(), margins_in(comparisons)
     for y, row in enumerate(comparisons.to_dict("records")):
         colour = FAMILY_COLOURS.get(row["family_a"], "#000000")
         if pd.isna(row["estimate"]):
@@ -123,9 +124,11 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         text = f"{row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})".replace("-", "−")
         caveat = not pd.isna(row["caveat"]) and bool(row["caveat"])
         text += f", {row['caveat']}: not tested" if caveat else f", Holm p {_p(row['p_holm'])}"
-        if not pd.isna(row["margin"]):
-            axes.plot([-row["margin"]] * 2, [y - 0.35, y + 0.35], color="#B00020", linewidth=1.8)
-            text += ", non-inferior" if row["non_inferior"] is True else ""
+        if row["with_margin"]:
+            for margin in margins:
+                axes.plot([-margin] * 2, [y - 0.35, y + 0.35], color="#B00020", linewidth=1.8)
+            shown = [f"{margin:g}" for margin in margins if str(row[f"non_inferior_{margin:g}"]) == "True"]
+            text += f", non-inferior by {shown[0]}" if shown else ""
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
     axes.axvline(0, color=_GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(comparisons)), comparisons["question"])
@@ -137,10 +140,9 @@ def differences(comparisons: pd.DataFrame) -> Axes:
     axes.set(ylim=(len(comparisons) - 0.5, -0.7), xlim=(-1.05 * widest, 1.05 * widest))
     n, events = ((int(comparisons[c].min()), int(comparisons[c].max())) for c in ("n", "events"))
     axes.set_xlabel(f"difference in AUC, 95 % interval ({_span(n)} women, {_span(events)} events)")
-    if comparisons["margin"].notna().any():
-        mark = Line2D(
-            [], [], color="#B00020", marker="|", linestyle="", markersize=12, label="margin of non-inferiority"
-        )
+    if comparisons["with_margin"].any():
+        label = f"margins of non-inferiority: {', '.join(f'{margin:g}' for margin in margins)}"
+        mark = Line2D([], [], color="#B00020", marker="|", linestyle="", markersize=12, label=label)
         axes.legend(handles=[mark], loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return axes
 

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from deepqct.evaluation.discrimination import auc, roc_points
+from deepqct.evaluation.curves import roc_points
+from deepqct.evaluation.discrimination import auc
 from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
 
 _MARKERS = "os^DvP"

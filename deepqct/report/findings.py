@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepqct.evaluation.discrimination import FEWEST, NOT_ESTIMABLE, Estimate, signed
-from deepqct.run_tables import headlines, main_rows
+from deepqct.evaluation.discrimination import (
+    FEWEST,
+    FEWEST_TRAININGS,
+    NETWORKS_VARY,
+    NOT_ESTIMABLE,
+    Estimate,
+    signed,
+)
+from deepqct.run_tables import headlines, main_rows, margins_in
 
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
 _SPOKEN = (
     "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing",
+    "late fusion − pQCT-index",
 )  # fmt: skip
 
 
 def result(
     performance: pd.DataFrame, *, models: pd.DataFrame, virtual: bool, outcome: str, attainable: float | None
 ) -> list[str]:
-    """The result in words: the fused DeepQCT score of each protocol with its interval, n and events.
+    """The result in words: the DeepQCT score of each protocol with its interval, n and events.
 
     Parameters
     ----------
@@ -45,7 +53,7 @@ def result(
     >>> performance, models = (dq.folder.read_table(path) for path in (run.performance, run.models_table))
     >>> (said,) = result(performance, models=models, virtual=True, outcome="fracture", attainable=0.75)
     >>> said.partition(" reached")[0]
-    'In 12 virtual women (5 with fracture; protocol “all”), the DeepQCT score of radius + tibia'
+    'In 12 virtual women (5 with fracture; protocol “all”), the DeepQCT score (mean of radius + tibia)'
     """
     if performance.empty:
         return ["There is no result yet: the comparison of the model families did not finish."]
@@ -57,7 +65,7 @@ def result(
         if held_out is None:
             continue
         name, e = held_out
-        line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score of {name} "
+        line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score ({name}) "
         if e.estimable:
             line += f"reached an out-of-fold AUC of {figure(e)}"
             if attainable is not None:  # of the population: a cohort may lie above it by chance
@@ -122,6 +130,36 @@ def _span(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def spokesman(models: pd.DataFrame) -> str:
+    """Which model speaks for DeepQCT, and why, in words; nothing where there is no choice.
+
+    Parameters
+    ----------
+    models : DataFrame
+        The content of models.csv.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.findings import spokesman
+    >>> spokesman(dq.run_tables.read_models(dq.run.example_run())).partition(",")[0]
+    'For DeepQCT speaks the mean of the bones with equal weights'
+    """
+    chosen = models[(models["family"] == "DeepQCT") & models["headline"]]
+    if chosen.empty or not (chosen["bones"].str.contains(",")).any():
+        return ""
+    if chosen["fused"].any():
+        return (
+            "For DeepQCT speaks the late fusion of all bones, as was fixed beforehand for strict stacking: it is fitted on "
+            "scores of networks that saw neither the women whom they scored nor those whom the fusion scores."
+        )
+    return (
+        "For DeepQCT speaks the mean of the bones with equal weights, as was fixed beforehand for standard stacking: no "
+        "outcome has a say in its weights. The late fusion, as in the preprint, stands beside it and is not tested, since "
+        "in standard stacking it looks better than chance even if there is nothing to find."
+    )
+
+
 def differences(comparisons: pd.DataFrame) -> list[str]:
     """The planned comparisons of the main protocol in words, each with interval, adjusted p, n and events.
 
@@ -133,15 +171,15 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each comparison that the report puts into words.
+        One sentence for each comparison that the report puts into words, and one on the variance of training.
 
     Examples
     --------
     >>> import deepqct as dq
     >>> from deepqct.report.findings import differences
     >>> sentences = differences(dq.folder.read_table(dq.run.example_run().comparisons))
-    >>> [sentence.partition(":")[0] for sentence in sentences]
-    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD', 'DeepQCT − Texture']
+    >>> [sentence.partition(":")[0] for sentence in sentences[:-1]]
+    ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD', 'DeepQCT − Texture', 'late fusion − pQCT-index']
     """
     if comparisons.empty:
         return []
@@ -155,18 +193,38 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
         line = f"{row['question']}: difference in AUC {signed(difference.estimate)} (95 % {signed(difference.low)} to "
         line += f"{signed(difference.high)}; {difference.basis})"
         if not pd.isna(row["caveat"]) and row["caveat"]:
-            lines.append(f"{line}. Standard stacking favours the fused score, so that this is not tested.")
+            lines.append(f"{line}. Standard stacking favours the late fusion, so that this is not tested.")
             continue
         line += f", p {row['p_holm']:.2g} after Holm: "
         if row["p_holm"] < 0.05:
             line += f"{'higher' if difference.estimate > 0 else 'lower'}."
         else:
             line += "no difference is shown, which does not show that there is none."
-        if not pd.isna(row["margin"]):
-            shown = "is" if str(row["non_inferior"]) == "True" else "is not"
-            line += f" Non-inferiority with a margin of {row['margin']:g} {shown} shown (one-sided, after Holm)."
+        if str(row["with_margin"]) == "True":
+            verdicts = [
+                f"with a margin of {margin:g} {'is' if str(row[f'non_inferior_{margin:g}']) == 'True' else 'is not'} shown"
+                for margin in margins_in(main)
+            ]
+            line += f" Non-inferiority {', '.join(verdicts)} (one-sided, after Holm)."
         lines.append(line)
-    return lines
+    return lines + _training(main)
+
+
+def _training(main: pd.DataFrame) -> list[str]:
+    """A sentence on what the intervals of differences with networks hold of the variance of training."""
+    with_networks = main[main["training"].notna() & (main["training"] != "")]
+    if with_networks.empty:
+        return []
+    begin = (
+        "Intervals and p of differences with networks are of the expected difference over trainings on these women; "
+    )
+    if (with_networks["training"] == "measured").all():
+        return [f"{begin}the variance between the {with_networks['repeats'].min()} trainings is in them."]
+    return [
+        f"{begin}with fewer than {FEWEST_TRAININGS} trainings, as here, how much these vary is not measured, and is "
+        f"assumed to make the networks' own error {NETWORKS_VARY:g} times DeLong's. network_repeats={FEWEST_TRAININGS} "
+        "measures it."
+    ]
 
 
 def cautions(

@@ -19,9 +19,9 @@ from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
 from deepqct.models.families import models_table
 from deepqct.plots.style import screen_size
 from deepqct.report import tripod
-from deepqct.report.findings import cautions, differences, learned, result
+from deepqct.report.findings import cautions, differences, learned, result, spokesman
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, headlines, main_rows, run_outcome, virtual_of
+from deepqct.run_tables import bones_of, headlines, main_rows, margins_in, run_outcome, virtual_of
 from deepqct.terms import BONES
 
 _TEMPLATES = PACKAGE / "report" / "templates"
@@ -56,12 +56,23 @@ _TABLES = (
 # Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
 STACKING_BIAS = (
     "Where there is nothing to find this adds to the fused AUC: 0.543 (± 0.003) in 400 simulated cohorts of 216 women "
-    "with four scores of noise, where strict stacking has 0.498 (± 0.003)."
+    "with four scores of noise, where strict stacking has 0.498 (± 0.003). The mean of the bones has 0.495 (± 0.005) in "
+    "150 of them; calibrated bone by bone before, it would have 0.556 (± 0.005)."
 )
 COVERAGE = (
     "In simulations they held the truth 95 % of the time with fixed scores of 216 women, 96 to 98 % of 21; with "
     "cross-validated ridge models 95 % for 8 columns and 216 women, but 90 % for 68 columns, and 84 % for 8 columns and 60 "
     "women: too narrow there."
+)
+
+
+TRAINED = (
+    "In 400 simulated cohorts of 216 women each such intervals held the truth 94 to 97 % of the time for 3 to 10 trainings "
+    "(94 to 99 % for one), where DeLong's alone held it 87 to 96 % (80 to 95 %)."
+)
+AVERAGED = (
+    "In 100 simulated cohorts with six networks their calibration slope was 0.9 to 1.0 so, for noise of half to one and a "
+    "half times the signal; by the mean logit alone it was 1.2 to 2.3, far too timid."
 )
 
 
@@ -110,6 +121,7 @@ def write_report(run: Run) -> Path:
             outcome=people[2],
             attainable=attainable,
         ),
+        spokesman=spokesman(_models(run)),
         attainable=attainable,
         curation=None if curation is None else _curation(curation, run),
         table_one=_table(run.table_one),
@@ -122,6 +134,8 @@ def write_report(run: Run) -> Path:
         stacking=_parameter(record, "03_fusion_and_baselines", "stacking"),
         bias=STACKING_BIAS,
         coverage=COVERAGE,
+        trained=TRAINED,
+        averaged=AVERAGED,
         checklist=_checklist(run, record, people).to_dict("records"),
         verdict=read_json(run.phenotypes_record)["verdict"] if run.phenotypes_record.exists() else None,
         preprint=_rounded(run.groups_beside_preprint),
@@ -291,6 +305,11 @@ def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int |
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
 _OTHERS = (
     (
+        "Planned differences",
+        "Out-of-fold, first protocol: difference in AUC, p after Holm, whether non-inferiority is shown by each margin.",
+        "comparisons",
+    ),
+    (
         "Other measures",
         "Out-of-fold, each family's widest model; AUPRC of all repeats, the rest of the first.",
         "measures",
@@ -319,11 +338,12 @@ def _others(run: Run) -> list[dict[str, Any]]:
     """The smaller tables as text, with their intervals in one column."""
     tables = []
     for title, caption, name in _OTHERS:
-        table = _measures(run) if name == "measures" else _read(getattr(run, name))
+        own = {"measures": _measures, "comparisons": _planned}
+        table = own[name](run) if name in own else _read(getattr(run, name))
         if table.empty:
             continue
         if {"estimate", "low", "high"} <= set(table):
-            signs = name == "reclassification"
+            signs = name in ("reclassification", "comparisons")
             table = table.assign(estimate=[_interval(row, signs=signs) for row in table.to_dict("records")])
             table = table.drop(columns=["low", "high"]).rename(columns={"estimate": "estimate (95 %)"})
         for column in table.select_dtypes("number"):
@@ -333,6 +353,17 @@ def _others(run: Run) -> list[dict[str, Any]]:
         rows = text.to_numpy().tolist()
         tables.append({"title": title, "caption": caption, "columns": list(text.columns), "rows": rows})
     return tables
+
+
+def _planned(run: Run) -> pd.DataFrame:
+    """The planned differences of the main result, the verdicts of all margins side by side."""
+    main = main_rows(_read(run.comparisons))
+    if main.empty:
+        return main
+    verdicts = {f"non_inferior_{margin:g}": f"non-inferior by {margin:g}" for margin in margins_in(main)}
+    names = ["question", "model_a", "model_b", "estimate", "low", "high", "p_holm", *verdicts]
+    names += ["n", "events", "repeats", "training", "caveat"]
+    return main[names].rename(columns=verdicts | {"model_a": "of", "model_b": "and", "p_holm": "p after Holm"})
 
 
 def _measures(run: Run) -> pd.DataFrame:

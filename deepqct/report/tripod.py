@@ -132,7 +132,7 @@ def _facts(
             "handling": "standardised in the training folds; linear in the ridge models, as images in the networks",
             "measures": "AUC, AUPRC, calibration, classification, net benefit; differences paired, adjusted after Holm",
             "updating": "none",
-            "predictions": "out of fold; test set by the mean of the folds' networks",
+            "predictions": "out of fold; test set by the mean of the folds' networks, on the scale of a single one",
             "imbalance": "none corrected; risks keep the cohort's share of events",
             "output": "a risk between 0 and 1; thresholds chosen in the training folds",
             "evaluation": "none: the same cohort, by folds",

@@ -14,6 +14,7 @@ from deepqct.cohort.splits import FEWEST_FOLDS
 from deepqct.folder import Job
 from deepqct.networks.recipe import Recipe
 from deepqct.run.parameters import ParameterError
+from deepqct.run_tables import margins_of
 from deepqct.terms import SAME_PATIENT, SITES
 
 # The lowest value that a parameter may have, in every stage that has it; those of the networks are checked by `Recipe`.
@@ -57,6 +58,11 @@ def check_values(jobs: Jobs) -> None:
     curation = jobs[Job("01_data_curation")]
     if not 0 < curation["test_fraction"] < 1:
         raise ParameterError(f"test_fraction is {curation['test_fraction']}; it must lie between 0 and 1.")
+    if Job("03_fusion_and_baselines") in jobs:
+        try:
+            margins_of(jobs[Job("03_fusion_and_baselines")]["margins"])
+        except ValueError as error:
+            raise ParameterError(f"03_fusion_and_baselines: {error}") from error
     for bone, values in ((job.bone, values) for job, values in jobs.items() if job.bone):
         if values["stacking"] == "strict" and curation["folds"] < 3:
             raise ParameterError(f"Strict stacking needs at least 3 folds, and folds is {curation['folds']}.")

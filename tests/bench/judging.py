@@ -7,6 +7,7 @@ curated run (the cohort that `make bench-networks` leaves).
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,10 +18,13 @@ import numpy as np
 import pandas as pd
 from measure import table
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
+from scipy import special, stats
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.parallel import Parallel, delayed
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import trainings
 
 from deepqct import evaluation
 from deepqct.cohort import make_splits
@@ -28,6 +32,7 @@ from deepqct.folder import Run
 from deepqct.models import comparison, predict
 from deepqct.models.classifiers import cross_predict, fit
 from deepqct.models.families import models_table
+from deepqct.models.levels import Levelled, mean_of_bones
 
 N, EVENTS = 216, 0.33
 AUCS = (0.65, 0.75, 0.85, 0.92)
@@ -122,6 +127,35 @@ def _cross_validated(n: int, columns: int, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def trained(_: Path, *, sets: int) -> None:
+    """Networks trained once or several times, minus indices: what the interval of the difference covers."""
+    rows = []
+    for unrest in (0.0, 0.3, 0.6, 1.0):
+        spread = trainings.truth(unrest=unrest)[1]
+        for number in (1, 2, 3, 5, 10):
+            found = pd.DataFrame(_parallel(_trained, [(unrest, number, seed) for seed in range(sets // 10)]))
+            rows.append([f"{spread:.3f}", number, f"{100 * found['plain'].mean():.1f}",
+                         f"{100 * found['trained'].mean():.1f}", f"{found['width plain'].mean():.3f}",
+                         f"{found['width trained'].mean():.3f}"])  # fmt: skip
+    table(
+        f"Coverage (%) of the expected difference over trainings, N = {N}, {sets // 10} cohorts each.",
+        ["SD of the AUC over trainings", "trainings", "DeLong", "with training", "width", "width with training"],
+        rows,
+    )
+
+
+def _trained(unrest: float, number: int, seed: int) -> dict[str, float]:
+    """Whether the interval of one cohort holds the truth, without and with the variance of training."""
+    rng = np.random.default_rng([round(10 * unrest), number, seed])
+    y, index, network = trainings.cohort(rng, n=N, trainings=number, unrest=unrest)
+    true, other = trainings.truth(unrest=unrest)[0], np.tile(index[:, None], number)
+    found = {}
+    for name, is_trained in (("plain", False), ("trained", True)):
+        row = evaluation.compare_auc(y, network, other, trained=(is_trained, False))
+        found |= {name: row.low <= true <= row.high, f"width {name}": row.high - row.low}
+    return found
+
+
 def stacking(_: Path, *, sets: int) -> None:
     """Four overfitting scores of noise, fused: what standard stacking gains beside strict stacking."""
     found = pd.DataFrame(_parallel(_stacked, [(seed,) for seed in range(sets // 10)]))
@@ -134,23 +168,14 @@ def stacking(_: Path, *, sets: int) -> None:
 
 
 def _stacked(seed: int) -> dict[str, float]:
-    """AUC of both stackings on one null data set; the four scores are weakly penalised models of 60 columns of noise."""
-    rng = np.random.default_rng([5, seed])
-    y = pd.Series((rng.permutation(N) < round(EVENTS * N)).astype(int))
-    fold = _folds(y, seed)
-    names = sorted(fold.unique())
-    x = [rng.standard_normal((N, 60)) for _ in range(4)]
+    """AUC of both stackings and of means on one null data set; the four scores are weakly penalised models of noise."""
+    label, fold, scorers = trainings.scores_of_noise(seed, n=N)
+    y, names = pd.Series(label), sorted(fold.unique())
+    columns = ["radius score", "ulna score", "tibia score", "fibula score"]
 
     def scores(without: set[str]) -> NDArray[np.floating]:
-        train = ~fold.isin(without).to_numpy()
-        return np.column_stack(
-            [
-                LogisticRegression(C=1.0, solver="newton-cholesky").fit(one[train], y[train]).decision_function(one)
-                for one in x
-            ]
-        )
+        return np.column_stack([scorer(without) for scorer in scorers])
 
-    columns = ["radius score", "ulna score", "tibia score", "fibula score"]
     outer, training = pd.DataFrame(np.nan, index=y.index, columns=columns), {}
     for k in names:
         outer.loc[fold == k] = scores({k})[fold == k]
@@ -163,11 +188,42 @@ def _stacked(seed: int) -> dict[str, float]:
     def area(**more: Any) -> float:
         return evaluation.auc(y, cross_predict(outer, outcome=y, fold=fold, **more)["score"]).estimate
 
+    mean, _ = mean_of_bones(Levelled(outer, {}), columns=columns, fold=fold)
+    place = {"protocol": "all", "repeat": 0, "split": "out-of-fold", "fold": fold, "participant_id": y.index}
+    calibrated = [
+        evaluation.calibrate_out_of_fold(pd.DataFrame(place | {"score": outer[c]}), outcome=y) for c in columns
+    ]
+    logits = np.mean(
+        [special.logit(table.set_index("participant_id")["risk"].reindex(y.index)) for table in calibrated], 0
+    )
     return {
         "one score": evaluation.auc(y, outer["radius score"]).estimate,
-        "standard": area(),
-        "strict": area(training=training),
+        "late fusion, standard stacking": area(),
+        "late fusion, strict stacking": area(training=training),
+        "mean of four scores": evaluation.auc(y, mean).estimate,
+        "mean of four calibrated scores": evaluation.auc(y, logits).estimate,
     }
+
+
+def averaged(_: Path, *, sets: int) -> None:
+    """Calibration slope of test women who are scored by six networks: by the mean logit alone, and by what we do."""
+    rows = []
+    for noise in (0.5, 1.0, 1.5):
+        for level in (0.0, 0.7):
+            found = pd.DataFrame(_parallel(_averaged, [(noise, level, seed) for seed in range(sets // 20)]))
+            rows.append([f"{noise:g}", f"{level:g}", *(f"{found[name].median():.2f}" for name in found)])
+    names = list(found)
+    table(
+        f"Median calibration slope in 4,000 test women, maps fitted on 195 women in 6 folds, {sets // 20} cohorts each.",
+        ["noise of a network", "SD of levels", *names],
+        rows,
+    )
+
+
+def _averaged(noise: float, level: float, seed: int) -> dict[str, float]:
+    """The calibration slopes of one cohort by four ways to put networks together."""
+    rng = np.random.default_rng([round(10 * noise), round(10 * level), seed])
+    return trainings.slopes(*trainings.many_networks(rng, noise=noise, level=level))
 
 
 def permuted(folder: Path, *, sets: int) -> None:
@@ -231,7 +287,8 @@ def _parallel(work: Callable[..., dict[str, float]], arguments: list[tuple[Any, 
 
 
 PARTS = {
-    "coverage": coverage, "cross-validated": cross_validated, "stacking": stacking, "permuted": permuted, "speed": speed,
+    "coverage": coverage, "cross-validated": cross_validated, "trained": trained, "stacking": stacking,
+    "averaged": averaged, "permuted": permuted, "speed": speed,
 }  # fmt: skip
 
 if __name__ == "__main__":

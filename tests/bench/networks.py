@@ -32,7 +32,7 @@ from deepqct.models import compare_run, predict_run
 from deepqct.models.classifiers import cross_predict
 from deepqct.networks import Recipe, bone_dataloaders, bone_learner, cross_validate, run_controls, use_device
 from deepqct.networks.recipe import CONTROLS
-from deepqct.run_tables import attainable_auc, run_outcome, wide_indices
+from deepqct.run_tables import attainable_auc, margins_in, run_outcome, wide_indices
 from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
 from deepqct.work import say
@@ -142,11 +142,18 @@ def families(run: Run) -> None:
     ]
     attainable = attainable_auc(run)["all"]
     table(f"{run.folder.name}: every model, attainable {attainable:.2f}.", ["", "model", "n/events", "AUC"], rows)
+    differences, margins = found["comparisons"].query(out_of_fold), margins_in(found["comparisons"])
     rows = [
-        [row["question"], _figure(row), f"{row['p_holm']:.2g}", f"{row['p_margin_holm']:.2g}", row["non_inferior"]]
-        for row in found["comparisons"].query(out_of_fold).to_dict("records")
+        [
+            row["question"],
+            _figure(row),
+            f"{row['p_holm']:.2g}",
+            *(row[f"non_inferior_{m:g}"] for m in margins),
+            row["training"],
+        ]
+        for row in differences.to_dict("records")
     ]
-    header = ["", "difference in AUC", "p (Holm)", "p of the margin (Holm)", "non-inferior"]
+    header = ["", "difference in AUC", "p (Holm)", *(f"non-inferior by {margin:g}" for margin in margins), "training"]
     table(f"{run.folder.name}: planned differences; no p for fused scores of standard stacking.", header, rows)
     table(
         f"{run.folder.name}: optimism.",

@@ -1,0 +1,152 @@
+"""The tables of a run that its models are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepqct.folder import Run, read_json, read_table
+from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
+from deepqct.terms import BONES
+from deepqct.work import say
+
+STACKING = ("standard", "strict")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a run that the models are made from.
+
+    Parameters
+    ----------
+    features : DataFrame
+        Indexed by participant_id: the columns of participants.csv, and one column for each bone and index.
+    indices : list of str
+        The columns of `features` that are indices.
+    scores : mapping of str to DataFrame
+        For each bone the scores of its networks, scores_<bone>.csv.
+    networks : mapping of str to DataFrame
+        For each bone with a test set the scores of its patients by each fold's network: protocol, repeat, fold (which
+        that network did not see), participant_id, score.
+    inner : mapping of str to DataFrame
+        For each bone scores of networks that saw neither of two folds, scores_<bone>_inner.csv; empty for standard
+        stacking.
+    splits : DataFrame
+        The folds by protocol and repeat, splits.csv.
+    dictionary : mapping
+        The completed data dictionary.
+    outcome : Series of 0 and 1
+        The outcome, indexed by participant_id.
+    patients : Series
+        Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
+    texture : tuple of str
+        The columns of `features` that are texture; without any there are no models of texture.
+    """
+
+    features: pd.DataFrame
+    indices: list[str]
+    scores: Mapping[str, pd.DataFrame]
+    inner: Mapping[str, pd.DataFrame]
+    splits: pd.DataFrame
+    dictionary: Mapping[str, Any]
+    outcome: pd.Series
+    patients: pd.Series
+    texture: tuple[str, ...] = ()
+    networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def strict(self) -> bool:
+        """True if fused models come from strict stacking."""
+        return bool(self.inner)
+
+
+def tables(run: Run, *, stacking: str = "standard") -> Tables:
+    """Read the tables of a run that its models are made from.
+
+    Parameters
+    ----------
+    run : Run
+        A run with the tables of the curation and, as far as there are any, the scores of networks.
+    stacking : str
+        standard, or strict to read the scores of the inner networks too.
+
+    Returns
+    -------
+    Tables
+        Features, indices, scores, folds, data dictionary and outcome.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the curation has not run, or if strict stacking has no inner networks.
+    ValueError
+        If the stacking is neither standard nor strict.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> data = dq.models.tables(dq.run.example_run())
+    >>> len(data.features), len(data.indices), list(data.scores)
+    (12, 68, ['radius', 'tibia'])
+    """
+    if stacking not in STACKING:
+        raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
+    participants = read_table(run.require(run.participants, written_by="01_data_curation"))
+    wide = wide_indices(read_table(run.indices))
+    texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
+    scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
+    for bone in set(BONES) - set(bones_of(run)):
+        if run.scores(bone).exists():
+            say(f"{run.scores(bone).name} is left out, since this run was asked for {', '.join(bones_of(run))}.")
+    inner = {}
+    if stacking == "strict":
+        for bone in scored:
+            inner[bone] = read_table(
+                run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
+            )
+    scores = {bone: read_table(run.scores(bone)) for bone in scored}
+    return Tables(
+        features=participants.set_index("participant_id").join(wide).join(texture),
+        indices=list(wide.columns),
+        texture=tuple(texture.columns),
+        scores=scores,
+        networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
+        inner=inner,
+        splits=read_table(run.splits),
+        dictionary=read_json(run.dictionary),
+        outcome=run_outcome(run),
+        patients=patients_of(run),
+    )
+
+
+def _by_network(run: Run, scores: pd.DataFrame, *, bone: str) -> pd.DataFrame | None:
+    """The scores of a bone's test patients by each fold's network, from the files of the folds.
+
+    None if there is no test set, or if the files of the folds were not carried along with the scores.
+    """
+    test = scores[scores["split"] == "test"]
+    folds = scores.loc[scores["split"] == "out-of-fold", ["protocol", "repeat", "fold"]].drop_duplicates()
+    found = []
+    for protocol, repeat, fold in folds.merge(test[["protocol", "repeat"]].drop_duplicates()).itertuples(index=False):
+        path = run.models(bone) / str(protocol) / f"repeat{repeat}" / f"fold{fold}_scores.csv"
+        if not path.exists():
+            say(f"Risks of the test set will be too timid: {path.relative_to(run.folder)} is missing.")
+            return None
+        rows = read_table(path)
+        found.append(rows[rows["split"] == "test"].assign(protocol=protocol, repeat=repeat, fold=fold))
+    if not found:
+        return None
+    keys = ["protocol", "repeat", "participant_id"]
+    table = pd.concat(found, ignore_index=True)[[*keys, "fold", "score"]]
+    means = table.groupby(keys)["score"].mean()
+    kept = test.set_index(keys)["score"]
+    if set(means.index) != set(kept.index) or not np.allclose(means.reindex(kept.index), kept, atol=1e-6):
+        raise ValueError(
+            f"scores_{bone}.csv: the scores of the test set are not the means of those in models/{bone}; run "
+            f"02_train_bone for the {bone} again."
+        )
+    return table
