@@ -81,10 +81,12 @@ def cross_validate(
             scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)
             tables.append(scored.assign(**place))
     table = pd.concat(tables, ignore_index=True)
+    each = table[table["split"] == "test"]  # the scores of test patients by each fold's network
     table["fold"] = table["fold"].mask(table["split"] == "test", "test")
     keys = ["protocol", "repeat", "participant_id", "fold", "split"]
     mean = table.groupby(keys)["score"].mean().reset_index()
-    scores = calibrate_out_of_fold(mean, outcome=run_outcome(run))[[*keys, "score", "risk"]]
+    networks = each if len(each) else None
+    scores = calibrate_out_of_fold(mean, outcome=run_outcome(run), networks=networks)[[*keys, "score", "risk"]]
     if not is_control:  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
         write_table(run.training(bone), training_auc(run, bone=bone))
