@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="a JSON file that receives the figures")
     given = parser.parse_args()
-    cuda, figures = use_device() == "cuda", dict[str, float]()
+    cuda, figures = use_device().startswith("cuda"), dict[str, float]()
     say(torch.cuda.get_device_name() if cuda else "No CUDA here: the small size, on the processor, to try the script.")
     rows = []
     for pixels, batch in ((96, 16), (224, 32)) if cuda else ((32, 8),):
