@@ -59,7 +59,7 @@ def run(
         typer.Argument(metavar="[NAME=VALUE]...", help="Parameters, such as epochs=20 or bone=radius."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; reports/<preset> if not given.")] = None,
-    preset: Annotated[str, typer.Option(help="smoke, quick, paper, or a YAML file.")] = "quick",
+    preset: Annotated[str, typer.Option(help="smoke, quick, null, paper, or a YAML file.")] = "quick",
     cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 2,
 ) -> None:
     """Take a cohort through every notebook to a report.

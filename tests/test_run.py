@@ -17,7 +17,7 @@ from deepqct.cohort import CohortError, decide, load_cohort
 from deepqct.folder import PACKAGE, Job, Run, read_json, write_json
 from deepqct.run import ParameterError, Plan, RunError, execute, plan_run, run_job
 from deepqct.run.jobs import write_inputs, write_jobs
-from deepqct.run.plan import PRESETS
+from deepqct.run.plan import PRESETS, load_preset
 from deepqct.run.preflight import check_cohort_for, check_machine
 from deepqct.run.record import write_record
 
@@ -34,6 +34,14 @@ def test_presets_resolve(preset):
     assert [str(job) for job in jobs][:3] == ["00_virtual_cohort", "01_data_curation", "02_train_bone_radius"]
     assert len(jobs) == 9
     assert all(values["interactive"] is False for values in jobs.values())
+
+
+def test_the_null_preset_is_the_first_look_at_nothing():
+    """Two reports side by side tell something only if they differ in nothing but the effect."""
+    quick, null = load_preset("quick"), load_preset("null")
+    assert null["00_virtual_cohort"].pop("scenario") == "null"
+    assert quick["00_virtual_cohort"].pop("scenario") == "deepqct-like"
+    assert quick == null
 
 
 def test_an_unknown_parameter_is_an_error_with_a_suggestion():

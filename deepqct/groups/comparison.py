@@ -91,7 +91,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     >>> phenotypes, indices = dq.folder.read_table(run.phenotypes), dq.folder.read_table(run.indices)
     >>> table = dq.groups.keep_comparison(run, phenotypes, dq.run_tables.wide_indices(indices)).set_index("variable")
     >>> table.loc["fracture", ["group 1", "group 2"]].to_dict()
-    {'group 1': '1/6 (17 %)', 'group 2': '4/6 (67 %)'}
+    {'group 1': '1/7 (14 %)', 'group 2': '4/5 (80 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     table = _variables(run).join(features)

@@ -18,7 +18,7 @@ from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, 
 from deepqct.run.preflight import check_values
 from deepqct.terms import BONES, SITES
 
-PRESETS = ("smoke", "quick", "paper")
+PRESETS = ("smoke", "quick", "null", "paper")
 VIRTUAL = "virtual"
 # Set by the runner, never by a preset or a person.
 _RESERVED = {"run_dir": "--out", "cohort_dir": "the cohort's folder", "interactive": "the runner"}
@@ -73,7 +73,7 @@ def load_preset(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        smoke, quick or paper, which come with deepqct, or the path of a YAML file.
+        smoke, quick, null or paper, which come with deepqct, or the path of a YAML file.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
     out : Path
         The run folder.
     preset : str
-        smoke, quick, paper, or a YAML file: parameters by name, or by stage and name.
+        smoke, quick, null, paper, or a YAML file: parameters by name, or by stage and name.
     overrides : iterable of str
         ``name=value`` for every stage that has the parameter, or ``stage.name=value`` for one stage. ``bone`` takes one
         bone or several with commas between them; without it, each bone of the sites in scans.tsv is trained.

@@ -37,14 +37,15 @@ class Reading:
     hidden_by_images: float
 
 
-# The better of a ridge and boosted trees, 10-fold cross-validated in 2,000 virtual women scanned at 0.12 mm in 16 slices
-# (tests/bench/hidden.py). From the measured indices the hidden part of the four bones is read with an R² of up to 0.00.
+# The better one of a ridge and boosted trees, cross-validated in virtual women scanned at 0.12 mm in 16 slices: 886 wrists
+# and 495 ankles of the scenario deepqct-like (tests/bench/hidden.py, which takes more). From measured indices the hidden
+# part of every bone is read with an R² of 0.00 or less, from texture alone with 0.92, 0.85, 0.84 and 0.71.
 READINGS = {
-    "radius": Reading(1.0, 1.0, 1.0),
-    "ulna": Reading(1.0, 1.0, 1.0),
-    "tibia": Reading(1.0, 1.0, 1.0),
-    "fibula": Reading(1.0, 1.0, 1.0),
-    "all": Reading(1.0, 1.0, 1.0),
+    "radius": Reading(seen_by_indices=0.976, seen_by_images=0.977, hidden_by_images=0.913),
+    "ulna": Reading(seen_by_indices=0.962, seen_by_images=0.965, hidden_by_images=0.846),
+    "tibia": Reading(seen_by_indices=0.963, seen_by_images=0.967, hidden_by_images=0.835),
+    "fibula": Reading(seen_by_indices=0.949, seen_by_images=0.957, hidden_by_images=0.705),
+    "all": Reading(seen_by_indices=0.968, seen_by_images=0.973, hidden_by_images=0.883),
 }
 
 
@@ -87,7 +88,7 @@ def attainable_auc(
     >>> import deepqct as dq
     >>> best = dq.virtual.attainable_auc("literature")
     >>> [round(best[model], 2) for model in ("BMD", "pQCT-index all", "DeepQCT all", "all")]
-    [0.67, 0.71, 0.75, 0.75]
+    [0.67, 0.71, 0.74, 0.75]
     """
     causes = Causes.of(scenario, hidden_share=hidden_share, risk_form=risk_form, separation=separation)
     return dict(_attainable(causes, prevalence))
