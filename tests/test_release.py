@@ -9,11 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from conftest import ROOT
 
 import deepqct as dq
+from deepqct.run import init
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NOTEBOOKS = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
@@ -132,6 +134,38 @@ def test_init_says_in_one_sentence_why_it_cannot_write(tmp_path):
         dq.run.init_folder(tmp_path / "study")
     with pytest.raises(OSError, match=r"cannot be written \(.*\); free space on its disk, or take a folder"):
         dq.run.init_folder(tmp_path / "study" / "within")
+
+
+def test_init_can_be_tried_again_after_a_full_disk(tmp_path, monkeypatch):
+    """What a first try left behind must not stand in the way of the second."""
+    whole = init.write_text
+
+    def full(path: Path, text: str) -> Path:
+        if path.name in ("05_explore.ipynb", "README.md"):
+            raise OSError(f"{path} cannot be written (No space left on device); free space on its disk.")
+        return whole(path, text)
+
+    monkeypatch.setattr(init, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        dq.run.init_folder(tmp_path / "study")
+    monkeypatch.undo()
+    dq.run.init_folder(tmp_path / "study")
+    assert {path.name for path in (tmp_path / "study" / "notebooks").iterdir()} == NOTEBOOKS
+
+
+def test_a_changed_cell_of_a_folder_is_what_runs(installed, tmp_path):
+    """Finding a notebook is not yet running it."""
+    folder = dq.run.init_folder(tmp_path / "study")
+    path = folder / "notebooks" / "05_explore.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    start = next(cell for cell in notebook.cells if "dq.start" in cell.source)
+    start.source = "raise ValueError('the cell that the analyst wrote')"
+    nbformat.write(notebook, path)
+    run, job = dq.Run(folder / "reports" / "tried"), dq.folder.Job("05_explore")
+    dq.folder.write_json(run.parameters(job), {"parameters": {}})
+    said = python("-m", "deepqct", "job", str(run.folder), job.stage, cwd=folder, site=installed)
+    assert "05_explore: failed in cell 2" in said
+    assert dq.folder.read_json(run.status(job))["error"] == "ValueError: the cell that the analyst wrote"
 
 
 def test_the_top_level_holds_the_known_layout_and_what_tools_demand_there():

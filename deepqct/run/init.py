@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from deepqct.folder import write_text
@@ -66,9 +67,13 @@ def init_folder(folder: str | Path) -> Path:
         raise FileExistsError(
             f"{folder} holds {' and '.join(there)} already, which init never overwrites; give a new folder."
         )
-    for notebook in sorted(shipped_notebooks().glob("*.ipynb")):
-        write_text(folder / "notebooks" / notebook.name, notebook.read_text(encoding="utf-8"))
+    try:
+        for notebook in sorted(shipped_notebooks().glob("*.ipynb")):
+            write_text(folder / "notebooks" / notebook.name, notebook.read_text(encoding="utf-8"))
+        write_text(folder / "README.md", _README)
+    except OSError:
+        shutil.rmtree(folder / "notebooks", ignore_errors=True)  # ours alone: else a second try would be refused
+        raise
     for place in (folder / "cohort" / "scans", folder / "reports"):
         place.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "README.md", _README)
     return folder
