@@ -6,6 +6,7 @@
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make lab      JupyterLab on the notebooks
+# make wheel    deepqct as one file in dist/, notebooks and all, for pip install without a checkout
 # make app      explorer and review of the last report as pages without code
 # Each makes its own environment from the lock when there is none.
 
@@ -16,7 +17,7 @@ PRESET ?= quick
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint lab app env lock wheelhouse clean
+.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -72,6 +73,9 @@ lock:
 	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet \
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	rm -r .venv-lock
+
+wheel: env
+	$(PIP) wheel --quiet $(PIP_FLAGS) --no-deps --wheel-dir dist .
 
 # For machines without internet: make this folder elsewhere, on the same system and Python, and carry it over.
 # Wheels alone: a source package could not be built there. hatchling and editables install deepqct itself.

@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, app, cohort new, pretrain.
+"""The command line: init, run, check, inspect, app, cohort new, pretrain.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 
@@ -20,6 +20,8 @@ Examples
 True
 >>> call = ["cohort", "new", tempfile.mkdtemp(), "--n", "2", "--voxel", "0.3", "--slices", "3", "--workers", "1"]
 >>> CliRunner().invoke(app, call).exit_code
+0
+>>> CliRunner().invoke(app, ["init", str(Path(tempfile.mkdtemp()) / "hip-study")]).exit_code
 0
 >>> error = CliRunner().invoke(app, ["run", "virtual", "bne=radius"]).exception
 >>> print(error)
@@ -49,6 +51,15 @@ cohort_app = typer.Typer(help="Make cohorts.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+    """Make a folder to work in: the notebooks, a README that says how to begin, places for cohort and reports."""
+    from deepqct.run.init import init_folder
+
+    made = init_folder(folder)
+    console.print(f"Folder: {made}; its README.md says how to begin.", markup=False, highlight=False)
 
 
 @app.command()

@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from deepqct.terms import BONES
 
 _TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones")  # columns of our tables
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
@@ -61,9 +64,15 @@ class Run:
     >>> import deepqct as dq
     >>> dq.Run(Path("reports/quick")).stack("sub-0001", "radius").as_posix()
     'reports/quick/bones/sub-0001_radius.npy'
+    >>> dq.Run(Path("reports/quick"))
+    Run(reports/quick)
     """
 
     folder: Path
+
+    def __repr__(self) -> str:
+        """The folder alone; nothing in it is looked at."""
+        return f"Run({self.folder})"
 
     @property
     def virtual(self) -> Path:
@@ -279,6 +288,19 @@ class Run:
     def log(self, job: Job | str) -> Path:
         """What one job printed."""
         return self.folder / "jobs" / f"{job}.log"
+
+    def _repr_html_(self) -> str:
+        """What each stage has left in the run folder, and what to call next, for a notebook; no table is opened."""
+        trained = ", ".join(path.name for path in map(self.scores, BONES) if path.exists())
+        last = (self.indices, self.performance, self.phenotypes, self.thresholds, self.report)
+        there = [path.name if path.exists() else "" for path in last]
+        names = ("01 curation", "02 networks", "03 models", "04 groups", "05 explorer", "report")
+        found = dict(zip(names, (there[0], trained, *there[1:]), strict=True))
+        rows = "".join(f"<tr><th>{name}</th><td>{file or 'not yet'}</td></tr>" for name, file in found.items())
+        complete = "<code>dq.folder.read_table(run.performance)</code> is each model's figures, with n and events"
+        missing = "<code>deepqct run COHORT --out RUN</code> in a terminal makes what is not there yet"
+        then = complete if self.performance.exists() else missing
+        return f"<div><b>Run</b> {escape(str(self.folder))}<table>{rows}</table>Next:<br>{then}</div>"
 
     def require(self, path: Path, *, written_by: str) -> Path:
         """Return `path` if it exists; `written_by` is the stage that writes it.

@@ -77,6 +77,8 @@ def loaded_by(code: str) -> set[str]:
     [
         ("import deepqct", ("torch", "fastai", "itk", "matplotlib", "pandas", "numpy")),
         ("import deepqct as dq; dq.Recipe()", ("torch", "fastai", "matplotlib")),
+        ("import deepqct as dq; repr(dq.Recipe()), dq.Recipe()._repr_html_()", ("torch", "matplotlib", "PIL")),
+        ("import deepqct as dq; dq.Scan, dq.Run, dq.load_cohort", ("torch", "matplotlib", "PIL")),
         ("import deepqct as dq; dq.networks.load_explained", ("torch", "fastai", "matplotlib")),
         ("import deepqct as dq; dq.find_groups", ("umap", "torch", "matplotlib")),
         ("import deepqct as dq; dq.load_cohort", ("numba", "torch", "matplotlib", "SimpleITK")),

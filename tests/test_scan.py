@@ -193,7 +193,7 @@ def test_the_repr_tells_what_is_known(scan):
     """The first thing that a person sees of a scan by hand."""
     words = repr(scan)
     assert "7 × 20 × 30 voxels of 0.0820 × 0.0610 × 0.1200 mm (z, y, x), ankle, left, scanner not stated" in words
-    assert "density = native × 0.195742 − 391.209 by the header" in words
+    assert "density = native × 0.195742 − 391.209 mgHA/cm³ by the header" in words
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real scanner files are not beside this checkout")

@@ -19,6 +19,7 @@ from deepqct.bones import planes
 from deepqct.bones.cores import LEAK_MM, find_cores, numbered
 from deepqct.bones.shape import shape_flags
 from deepqct.scans.scan import Scan, crop, each_loaded
+from deepqct.scans.shown import card, sizes, slice_picture, times
 from deepqct.terms import SITES
 from deepqct.work import each_slice
 
@@ -93,6 +94,8 @@ class Bone:
     >>> radius = dq.find_bones(scan)["radius"]
     >>> radius.mirrored, bool((radius.total == (radius.cortical | radius.trabecular)).all())
     (True, True)
+    >>> radius
+    Bone(radius, 8 × 56 × 78 voxels of 0.3000 × 0.3000 × 0.3000 mm (z, y, x), mirrored, no flags)
     """
 
     name: str
@@ -104,6 +107,33 @@ class Bone:
     flags: tuple[str, ...] = ()
     origin: tuple[int, int, int] = (0, 0, 0)
     mirrored: bool = False
+
+    def __repr__(self) -> str:
+        """Say which bone, its box, its voxel and how many flags it has; no array is shown."""
+        flags = f"{len(self.flags) or 'no'} flag{'' if len(self.flags) == 1 else 's'}"
+        return (
+            f"Bone({self.name}, {times(self.density.shape, 'd')} voxels of {times(self.voxel_mm, '.4f')} mm (z, y, x), "
+            f"{'mirrored' if self.mirrored else 'not mirrored'}, {flags})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with the middle slice, its two contours and every flag."""
+        middle = len(self.density) // 2
+        total, inner = self.total[middle], self.trabecular[middle]
+        pixel_mm = self.voxel_mm[1:]
+        areas = [np.count_nonzero(mask) * pixel_mm[0] * pixel_mm[1] for mask in (total, inner)]
+        rows = {
+            **sizes(self.density.shape, self.voxel_mm),
+            "mirrored": "yes, a left one that looks like a right one" if self.mirrored else "no",
+            "middle slice": f"bone {areas[0]:.0f} mm² (yellow), of it trabecular {areas[1]:.0f} mm² (blue)",
+            "flags": "; ".join(self.flags) or "none",
+        }
+        picture = slice_picture(self.density[middle], pixel_mm=pixel_mm, outlines={"#F0E442": total, "#56B4E9": inner})
+        then = {
+            "dq.measure(bone)": "gives its indices",
+            "dq.bones.measure_texture(bone)": "gives its texture features",
+        }
+        return card(f"Bone: {self.name}", rows, then=then, picture=picture)
 
 
 def find_bones(scan: Scan) -> dict[str, Bone]:

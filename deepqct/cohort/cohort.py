@@ -8,6 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from deepqct.scans.shown import card
+from deepqct.terms import columns_by_role
+
 
 class CohortError(ValueError):
     """A cohort folder that cannot be used as it is; the message names every fault.
@@ -49,6 +52,8 @@ class Cohort:
     >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
     >>> len(cohort.participants), len(cohort.scans), cohort.outcome, cohort.virtual["scenario"]
     (12, 24, 'fracture', 'deepqct-like')
+    >>> cohort
+    Cohort(12 patients, 5 with fracture; scans: 12 ankle, 12 wrist; virtual, scenario deepqct-like)
     """
 
     folder: Path
@@ -64,3 +69,38 @@ class Cohort:
     def virtual(self) -> dict[str, Any] | None:
         """Scenario and attainable AUC of a virtual cohort; None for real patients."""
         return self.dictionary.get("virtual")
+
+    def __repr__(self) -> str:
+        """Say how many patients, events and scans there are; no row of a table is shown."""
+        parts = [f"{self._people}; scans: {self._sites}", *([f"{n} rejected"] if (n := len(self.rejected)) else [])]
+        if self.virtual is not None:
+            parts.append(f"virtual, scenario {self.virtual.get('scenario')}")
+        return f"Cohort({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with the columns that models take, by their role."""
+        columns = {role: ", ".join(columns_by_role(self.dictionary, role)) for role in ("clinical", "frax", "bmd")}
+        rows = {
+            "patients": self._people,
+            "scans": self._sites,
+            "rejected by readers": len(self.rejected),
+            **{f"columns, {role}": names for role, names in columns.items() if names},
+            "virtual": "no" if self.virtual is None else f"yes, scenario {self.virtual.get('scenario')}",
+        }
+        then = {
+            "dq.cohort.table_one(cohort)": "is the cohort by outcome",
+            "dq.curate(cohort, run)": "cuts out and measures every bone",
+        }
+        return card("Cohort", rows, then=then)
+
+    @property
+    def _people(self) -> str:
+        """The patients and events in words."""
+        events = int(self.participants[self.outcome].sum())
+        return f"{len(self.participants)} patients, {events} with {self.outcome}"
+
+    @property
+    def _sites(self) -> str:
+        """The number of scans of each site in words."""
+        counts = self.scans["site"].value_counts().sort_index()
+        return ", ".join(f"{n} {site}" for site, n in counts.items()) or "none"

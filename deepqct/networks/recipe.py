@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Self
 
 from deepqct.folder import resolve
+from deepqct.scans.shown import card
 
 BACKGROUNDS = ("remove", "keep")
 PROJECTIONS = ("mean", "max")
@@ -144,6 +145,8 @@ class Recipe:
     >>> import deepqct as dq
     >>> dq.Recipe(epochs=3, crop=0.8).arch
     'resnet34'
+    >>> dq.Recipe(epochs=3, crop=0.8)
+    Recipe(epochs=3, crop=0.8)
     >>> dq.Recipe(crop=1.5)
     Traceback (most recent call last):
         ...
@@ -189,6 +192,29 @@ class Recipe:
         """
         names = [field.name for field in fields(cls) if field.name != "control"]
         return cls(**{name: parameters[name] for name in names if name in parameters})
+
+    def __repr__(self) -> str:
+        """The call that makes this recipe: its settings other than the defaults."""
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._changed().items())})"
+
+    def _repr_html_(self) -> str:
+        """Every setting for a notebook; those other than the defaults come first."""
+        changed = self._changed()
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in changed}
+        rows = {
+            **{f"{name} (changed)": value for name, value in changed.items()},
+            "by default": ", ".join(f"{name} {value}" for name, value in kept.items()),
+        }
+        then = {
+            'dq.cross_validate(run, bone="radius", recipe=recipe)': "trains a network for each fold",
+            "dataclasses.replace(recipe, epochs=20)": "is a recipe with another setting",
+        }
+        return card("Recipe", rows, then=then)
+
+    def _changed(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: values[field.name] for field in fields(self) if values[field.name] != field.default}
 
     def patch_px(self, pixel_mm: float) -> int:
         """Pixels along an edge of a patch; 0 if images are read whole.

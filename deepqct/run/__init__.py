@@ -1,6 +1,7 @@
 """A run: parameters resolved, jobs run by Snakemake, the record written.
 
 parameters.py  the parameters of a stage, read from its notebook
+init.py        a folder to work in without a checkout
 stage.py       what every notebook does first and last
 preflight.py   checks of values, cohort and machine before a run begins
 plan.py        preset and overrides resolved into jobs (presets/)

@@ -1,4 +1,5 @@
 from .example import example_run
+from .init import init_folder
 from .jobs import run_job
 from .parameters import STAGES, ParameterError
 from .plan import Plan, load_preset, plan_run
@@ -13,6 +14,7 @@ __all__ = [
     "Stage",
     "example_run",
     "execute",
+    "init_folder",
     "load_preset",
     "plan_run",
     "run_job",

@@ -123,10 +123,23 @@ def notebook_source(stage: str) -> Path:
     >>> notebook_source("05_explore").name
     '05_explore.ipynb'
     """
-    for folder in (project_root() / "notebooks", PACKAGE.parent / "notebooks", PACKAGE / "notebooks"):
+    for folder in (project_root() / "notebooks", shipped_notebooks()):
         if (folder / f"{stage}.ipynb").exists():
             return folder / f"{stage}.ipynb"
     raise FileNotFoundError(f"The notebook {stage}.ipynb is missing; install deepqct again or restore notebooks/.")
+
+
+def shipped_notebooks() -> Path:
+    """The folder of the notebooks that came with deepqct: within an installed package, beside the package in a checkout.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import shipped_notebooks
+    >>> len(list(shipped_notebooks().glob("*.ipynb")))
+    7
+    """
+    within = PACKAGE / "notebooks"
+    return within if within.is_dir() else PACKAGE.parent / "notebooks"
 
 
 def declared_parameters(stage: str) -> dict[str, Parameter]:

@@ -4,6 +4,7 @@ stored.py   what a file holds, the few header fields that may pass, and what can
 scanco.py   AIM, ISQ and GOBJ of the scanner's own software
 dicom.py    a DICOM series, or one file of many frames
 images.py   NIfTI, MHA and NRRD
+shown.py    how a scan, and what is made of it, shows itself in a notebook
 formats.py  one reader a file format, found by the name
 scan.py     a scan as calibrated density
 seams.py    jumps between the stacks of a scan

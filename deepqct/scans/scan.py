@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.scans.formats import read_stored
+from deepqct.scans.shown import card, sizes, slice_picture, times
 from deepqct.scans.stored import ScanError, Stored
 
 MOST_LABELS = 64  # of a mask, which has one number a compartment; our choice
@@ -96,23 +97,36 @@ class Scan:
         return density
 
     def __repr__(self) -> str:
-        """Say shape, voxel, site, side, scanner, calibration and range of densities, and nothing about the patient."""
-        low, high = (float(n) * self.slope + self.intercept for n in _range(self.native))
-        shape = " × ".join(map(str, self.native.shape))
-        voxel = " × ".join(f"{v:.4f}" for v in self.voxel_mm)
-        sign = "−" if self.intercept < 0 else "+"
+        """Say shape, voxel, site, side, scanner and calibration, and nothing about the patient; no voxel is read."""
         return (
-            f"Scan({shape} voxels of {voxel} mm (z, y, x), {self.site or 'site not stated'}, "
-            f"{self.side or 'side not stated'}, {self.scanner or 'scanner not stated'}, "
-            f"density = native × {self.slope:.6g} {sign} {abs(self.intercept):.6g} by the {self.calibrated_by}, "
-            f"{low:.0f} to {high:.0f} mgHA/cm³)"
+            f"Scan({times(self.native.shape, 'd')} voxels of {times(self.voxel_mm, '.4f')} mm (z, y, x), {self._place},\n"
+            f"     {self._line} by the {self.calibrated_by})"
         )
 
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with the middle slice, which is the only one that is read."""
+        middle = self.density_of(len(self.native) // 2)
+        rows = {
+            **sizes(self.native.shape, self.voxel_mm),
+            "site, side, scanner": self._place,
+            "calibration": f"{self._line} by the {self.calibrated_by}",
+            "middle slice": f"{middle.min():.0f} to {middle.max():.0f} mgHA/cm³, mean {middle.mean():.0f}".replace(
+                "-", "−"
+            ),
+        }
+        then = {"dq.find_bones(scan)": "cuts its two bones out", "dq.SliceViewer(scan)": "shows it slice by slice"}
+        return card("Scan", rows, then=then, picture=slice_picture(middle, pixel_mm=self.voxel_mm[1:]))
 
-def _range(native: NDArray[Any]) -> tuple[Any, Any]:
-    """Smallest and largest number, read slice by slice."""
-    ends = [(plane.min(), plane.max()) for plane in each_loaded(native)]
-    return min(low for low, _ in ends), max(high for _, high in ends)
+    @property
+    def _place(self) -> str:
+        """Site, side and scanner in words."""
+        return ", ".join(getattr(self, name) or f"{name} not stated" for name in ("site", "side", "scanner"))
+
+    @property
+    def _line(self) -> str:
+        """The calibration as a formula."""
+        sign = "−" if self.intercept < 0 else "+"
+        return f"density = native × {self.slope:.6g} {sign} {abs(self.intercept):.6g} mgHA/cm³"
 
 
 def each_loaded(
@@ -215,7 +229,7 @@ def read_scan(path: str | Path, *, unit: str | None = None, unusual: bool = Fals
     >>> scan = dq.Scan(np.array([[[2000, 4000]]], np.int16), 0.25, -391.0, (0.061, 0.061, 0.061), "wrist", "right")
     >>> dq.read_scan(dq.scans.write_aim(Path(tempfile.mkdtemp()) / "wrist.AIM", scan))
     Scan(1 × 1 × 2 voxels of 0.0610 × 0.0610 × 0.0610 mm (z, y, x), wrist, right, scanner not stated,
-    density = native × 0.25 − 391 by the header, 109 to 609 mgHA/cm³)
+    density = native × 0.25 − 391 mgHA/cm³ by the header)
     """
     path = Path(path)
     if unit not in (None, "density"):
