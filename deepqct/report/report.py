@@ -20,7 +20,7 @@ from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
 from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
 from deepqct.report import tables, tripod
 from deepqct.report.figures import figures
-from deepqct.report.findings import cautions, differences, learned, result, spokesman
+from deepqct.report.findings import cautions, differences, figure, learned, result, spokesman
 from deepqct.report.pages import without_paths
 from deepqct.report.summary import answers, headline_figure, limits, to_look_at
 from deepqct.run_tables import bones_of, headlines, main_rows, network_auc, run_outcome, virtual_of
@@ -159,7 +159,7 @@ def _first_screen(
     run: Run, performance: pd.DataFrame, *, models: pd.DataFrame, outcome: str, virtual: bool
 ) -> dict[str, Any]:
     """What the first screen shows, and the tables behind it that later sections show again."""
-    scans = tables.curation(tables.read(run.curation).fillna(""), run) if run.curation.exists() else None
+    scans = tables.curation(tables.read(run.curation), run) if run.curation.exists() else None
     controls, slope = tables.controls(run), None
     if len(performance):
         slopes = headlines(main_rows(performance[performance["measure"] == "slope"]), models).query(
@@ -210,10 +210,14 @@ def _sections(
     return sections
 
 
-def _bone_aucs(run: Run, performance: pd.DataFrame, *, models: pd.DataFrame) -> list[str]:
-    """The AUC of each bone's networks in words."""
+def _bone_aucs(run: Run, performance: pd.DataFrame, *, models: pd.DataFrame) -> str:
+    """The AUC of each bone's networks in words, with n and events once where they are the same; empty without any."""
     rows = {bone: network_auc(performance, models=models, bone=bone) for bone in bones_of(run)}
-    return [f"{bone} {Estimate.of(row)}" for bone, row in rows.items() if row is not None]
+    found = {bone: Estimate.of(row) for bone, row in rows.items() if row is not None}
+    if len({e.basis for e in found.values()}) != 1:
+        return ", ".join(f"{bone} {e}" for bone, e in found.items())
+    basis = next(iter(found.values())).basis
+    return f"AUC {', '.join(f'{bone} {figure(e)}' for bone, e in found.items())}; {basis}"
 
 
 def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _compared(comparisons: pd.DataFrame) -> list[dict[str, str]]:
             if str(row["with_margin"]) == "True":
                 shown = [m for m in margins_in(main) if str(row[f"non_inferior_{m:g}"]) == "True"]
                 words += (
-                    f" Not worse by {shown[0]:g} or more." if shown else " That they are not worse is not shown either."
+                    f" Non-inferior by a margin of {shown[0]:g}." if shown else " Non-inferiority is not shown either."
                 )
         lines.append({"question": _ASKED[row["question"]], "verdict": verdict, "words": words})
     return lines

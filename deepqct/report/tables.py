@@ -46,7 +46,30 @@ _OTHERS = (
 
 
 def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
-    """The number of scans, and a row for each that failed, was rejected or carries flags, those with most flags first."""
+    """The number of scans, and a row for each that failed, was rejected or carries flags, those with most flags first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of curation.csv.
+    run : Run
+        The run, whose folder is taken out of messages.
+
+    Returns
+    -------
+    dict
+        ``scans``, ``failed``, ``rejected`` and ``flagged`` are counts; ``rows`` are patient, site and what there is.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import curation
+    >>> run = dq.run.example_run()
+    >>> curation(dq.folder.read_table(run.curation), run)["scans"]
+    24
+    """
+    texts = {name: table[name].astype(object).where(table[name].notna(), "") for name in ("reason", "flags")}
+    table = table.assign(**texts)
     failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
     flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
     flagged = flagged.assign(n=flagged["flags"].str.count("; ")).sort_values(["n", "motion_score"], ascending=False)
@@ -61,7 +84,20 @@ def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
 
 
 def as_text(path: Path) -> dict[str, Any] | None:
-    """The columns and rows of a table as text; None if it was not written."""
+    """The columns and rows of a table as text; None if it was not written.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.report.tables import as_text
+    >>> as_text(Path("nowhere.csv")) is None
+    True
+    """
     if not path.exists():
         return None
     table = pd.read_csv(path, dtype=str).fillna("")
@@ -69,7 +105,26 @@ def as_text(path: Path) -> dict[str, Any] | None:
 
 
 def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
-    """performance.csv as one table: models by family down, protocol and split across."""
+    """performance.csv as one table: models by family down, protocol and split across.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of performance.csv; it may be empty.
+
+    Returns
+    -------
+    dict or None
+        ``heads`` and ``families``; None where there is no model.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import aucs
+    >>> table = aucs(dq.folder.read_table(dq.run.example_run().performance))
+    >>> table["heads"][0]["protocol"], list(table["families"])[-1]
+    ('all', 'DeepQCT')
+    """
     if table.empty:
         return None
     table = table[table["measure"] == "AUC"]
@@ -97,7 +152,25 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def others(run: Run) -> list[dict[str, Any]]:
-    """The smaller tables as text, with their intervals in one column."""
+    """The smaller tables of the comparison as text, with their intervals in one column.
+
+    Parameters
+    ----------
+    run : Run
+        A run; tables that were not written are left out.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``caption``, ``columns`` and ``rows`` of each.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import others
+    >>> others(dq.run.example_run())[0]["title"]
+    'Planned differences'
+    """
     tables = []
     for title, caption, name in _OTHERS:
         own = {"measures": _measures, "comparisons": _planned}
@@ -138,7 +211,20 @@ def _measures(run: Run) -> pd.DataFrame:
 
 
 def controls(run: Run) -> list[dict[str, Any]]:
-    """One row for each control of each bone: what the networks saw, the AUC, whether it tests for leaks, any alarm."""
+    """One row for each control of each bone: what the networks saw, the AUC, whether it tests for leaks, any alarm.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import controls
+    >>> controls(dq.run.example_run())
+    []
+    """
     rows = []
     for bone in bones_of(run):
         if run.controls(bone).exists():
@@ -158,7 +244,20 @@ def controls(run: Run) -> list[dict[str, Any]]:
 
 
 def rounded(path: Path) -> dict[str, Any] | None:
-    """A table of the groups with its numbers rounded; None if it was not written or has no rows."""
+    """A table of the groups with its numbers rounded; None if it was not written or has no rows.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import rounded
+    >>> rounded(dq.run.example_run().group_comparison)["columns"][0]
+    'variable'
+    """
     table = as_text(path)
     if table is None or not table["rows"]:
         return None
@@ -174,12 +273,38 @@ def rounded(path: Path) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table at `path`; an empty one where it was not written."""
+    """The table at `path`; an empty one where it was not written.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.report.tables import read
+    >>> len(read(Path("nowhere.csv")))
+    0
+    """
     return read_table(path) if path.exists() else pd.DataFrame()
 
 
 def models(run: Run) -> pd.DataFrame:
-    """The content of models.csv; a table without rows where it was not written."""
+    """The content of models.csv; a table without rows where it was not written.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import models
+    >>> "headline" in models(dq.run.example_run())
+    True
+    """
     return read_table(run.models_table) if run.models_table.exists() else models_table([])
 
 
