@@ -128,6 +128,10 @@ def test_the_banner_is_there_for_virtual_women_only(finished, tmp_path):
     for path in pages(real):
         assert "irtual" not in Page(path).text
     assert "attainable" not in Page(real.report).text
+    for path, marked in ((finished.report, True), (real.report, False)):  # each sheet of paper, each copied table
+        text = path.read_text(encoding="utf-8")
+        assert ('@bottom-left { content: "Virtual cohort' in text) is marked
+        assert ('data-mark="Virtual cohort' in text) is marked
     share = "share it as you would the scans"
     assert share in Page(real.report).text
     assert share not in Page(finished.report).text

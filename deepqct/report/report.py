@@ -70,19 +70,17 @@ STACKING_BIAS = (
     "150 of them; calibrated bone by bone before, it would have 0.556 (± 0.005)."
 )
 COVERAGE = (
-    "In simulations they held the truth 95 % of the time with fixed scores of 216 women, 96 to 98 % of 21; with "
+    "In simulations they contained the true AUC 95 % of the time with fixed scores of 216 women, 96 to 98 % of 21; with "
     "cross-validated ridge models 95 % for 8 columns and 216 women, but 90 % for 68 columns, and 84 % for 8 columns and 60 "
-    "women: too narrow there."
+    "women, which is too narrow."
 )
-
-
 TRAINED = (
-    "In 400 simulated cohorts of 216 women each such intervals held the truth 94 to 97 % of the time for 3 to 10 trainings "
-    "(94 to 99 % for one), where DeLong's alone held it 87 to 96 % (80 to 95 %)."
+    "In 400 simulated cohorts of 216 women each such intervals contained the true difference 94 to 97 % of the time for 3 "
+    "to 10 trainings (94 to 99 % for one), where DeLong's alone contained it 87 to 96 % (80 to 95 %)."
 )
 AVERAGED = (
-    "In 100 simulated cohorts with six networks their calibration slope was 0.9 to 1.0 so, for noise of half to one and a "
-    "half times the signal; by the mean logit alone it was 1.2 to 2.3, far too timid."
+    "In 100 simulated cohorts with six networks their calibration slope was then 0.9 to 1.0, for noise of half to one and "
+    "a half times the signal; by the mean logit alone it was 1.2 to 2.3, far too timid."
 )
 
 
