@@ -358,3 +358,83 @@ def osteoporosis_of(people: pd.DataFrame) -> pd.Series:
     scores = people[[column for column in people if column in KNOWN and str(column).startswith("t_")]].astype(float)
     lowest = scores.min(axis=1)
     return (lowest <= OSTEOPOROSIS).astype(float).where(lowest.notna()).rename("osteoporosis")
+
+
+def headline_aucs(performance: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
+    """The rows of performance.csv with the AUC of the one model that stands for each family, in the main result.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        The content of performance.csv.
+    models : DataFrame
+        From `read_models`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance, models = dq.folder.read_table(run.performance), dq.run_tables.read_models(run)
+    >>> dq.run_tables.headline_aucs(performance, models=models)["family"].tolist()
+    ['Clinical', 'BMD', 'pQCT-index', 'Texture', 'DeepQCT']
+    """
+    rows = main_rows(performance)
+    return headlines(rows[rows["measure"] == "AUC"], models).drop_duplicates("family")
+
+
+def network_auc(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str = "") -> pd.Series | None:
+    """The row of performance.csv with the AUC of one bone's networks, or of the model that speaks for DeepQCT.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        The content of performance.csv; the rows of the main result count.
+    models : DataFrame
+        From `read_models`.
+    bone : str
+        radius, ulna, tibia or fibula; empty for the headline model of the family DeepQCT.
+
+    Returns
+    -------
+    Series or None
+        The row; None where there is no such model.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance, models = dq.folder.read_table(run.performance), dq.run_tables.read_models(run)
+    >>> dq.run_tables.network_auc(performance, models=models)["model"]
+    'mean of radius + tibia'
+    >>> dq.run_tables.network_auc(performance, models=models, bone="ulna") is None
+    True
+    """
+    if performance.empty or models.empty:
+        return None
+    rows = main_rows(performance)
+    rows = rows[(rows["measure"] == "AUC") & (rows["family"] == "DeepQCT")]
+    if bone:
+        rows = rows[rows["model"].isin(models.loc[models["own"] & (models["bones"] == bone), "model"])]
+    else:
+        rows = headlines(rows, models)
+    return None if rows.empty else rows.iloc[0]
+
+
+def above_chance(row: pd.Series | None) -> bool:
+    """Whether the whole 95 % interval of an AUC lies above 0.5; False where there is no AUC.
+
+    What a model without information weighs, or where its networks look, is a picture of noise: it is not drawn.
+
+    Parameters
+    ----------
+    row : Series or None
+        With ``low``, as `network_auc` returns it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> [dq.run_tables.above_chance(pd.Series({"low": low})) for low in (0.51, 0.48, float("nan"))]
+    [True, False, False]
+    """
+    return row is not None and bool(row["low"] > 0.5)

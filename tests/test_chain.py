@@ -100,6 +100,7 @@ def test_every_page_says_that_the_women_are_virtual(run):
 
 def test_the_executed_notebooks_are_small_and_hold_no_widgets(run):
     """An executed notebook that holds pictures twice, or widget state, is slow to open and to send."""
+    assert run.report.stat().st_size < 5e6
     for job in JOBS:
         size = run.notebook(job).stat().st_size
         say(f"{job}: {size / 1e6:.2f} MB")

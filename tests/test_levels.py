@@ -102,6 +102,7 @@ def test_a_level_is_of_its_own_fold_alone():
     np.testing.assert_allclose(before.groupby(fold).mean(), 0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_the_mean_of_bones_finds_nothing_in_noise_where_fitted_weights_do():
     """Its weights know no outcome. Calibration maps do: as weights they are standard stacking by another name."""
     areas = []

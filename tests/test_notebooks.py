@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -83,3 +84,13 @@ def test_a_stage_run_by_hand_with_other_parameters_is_done_again(tmp_path, capsy
         start("05_explore", values).finish()
         assert (run.parameters("05_explore").stat().st_mtime > 1) is redone
         assert ("does this stage again" in capsys.readouterr().out) is redone
+
+
+def test_tables_show_their_texts_whole(tmp_path):
+    """A definition or a reason that ends in the middle is none."""
+    values = {name: p.default for name, p in declared_parameters("05_explore").items()} | {"run_dir": str(tmp_path)}
+    text = "of all spheres " * 20 + "the largest"
+    with pd.option_context("display.max_colwidth", 50, "display.precision", 6):
+        assert text not in pd.DataFrame({"definition": [text]})._repr_html_()
+        start("05_explore", values)
+        assert text in pd.DataFrame({"definition": [text]})._repr_html_()

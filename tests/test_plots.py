@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
+from deepqct import networks as dq_networks
 from deepqct import plots
 from deepqct.folder import read_json
 from deepqct.models import comparison
@@ -402,3 +403,47 @@ def test_thresholds_that_nobody_can_estimate_say_so():
     assert said.count("not estimable") == 2
     assert "12 women, 4 events" in said
     assert "not estimable" not in texts(plots.thresholds(table.assign(estimate=0.4, low=0.1, high=0.7), threshold=0.5))
+
+
+def test_the_headline_figure_has_one_model_a_family_and_its_numbers(compared):
+    """A second model of a family, or another one than the table's, would be chosen by its result."""
+    axes = plots.headlines(compared["performance"], models=synthetic.models(), attainable=0.75, event="fracture")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["BMD", "pQCT-index", "DeepQCT"]
+    row = compared["performance"].query("model == 'mean of all four bones' and measure == 'AUC'").iloc[0]
+    words = texts(axes)
+    assert f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" in words
+    for said in ("chance", "attainable 0.75", "60 women, 20 with fracture"):
+        assert said in words
+    few = compared["performance"].assign(estimate=np.nan, low=np.nan, high=np.nan)
+    assert texts(plots.headlines(few, models=synthetic.models())).count("not estimable") == 3
+
+
+def test_risks_that_are_alike_have_no_calibration_curve(compared):
+    """Among risks from 0.33 to 0.34 a curve shows noise, and a family without one must say so."""
+    curves = compared["curves"].copy()
+    bmd = (curves["family"] == "BMD") & (curves["curve"] == "calibration")
+    curves.loc[bmd, "x"] = np.linspace(0.33, 0.34, bmd.sum())
+    gone = (curves["family"] == "pQCT-index") & (curves["curve"] == "calibration")
+    axes = plots.calibration(curves[~gone], compared["performance"])
+    panels = {panel.get_title().splitlines()[0]: panel for panel in axes}
+    assert "too alike" in "".join(text.get_text() for text in panels["BMD"].texts)
+    assert "predicted risk, 0.33 to 0.34" in panels["BMD"].get_xlabel()
+    assert len(panels["BMD"].lines) == 1  # the diagonal
+    assert [text.get_text() for text in panels["pQCT-index"].texts] == ["not estimable"]
+    line = panels["DeepQCT"].lines[1].get_xdata()
+    known = curves.query("family == 'DeepQCT' and curve == 'calibration'")["x"]
+    assert (line.min(), line.max()) == (known.min(), known.max())
+
+
+def test_saliency_stands_beside_its_image_at_the_same_scale():
+    """A map larger than its image cannot be laid over it by eye."""
+    inside = np.pad(np.ones((20, 30), bool), 3)
+    women = [dq_networks.Explained(f"sub-{i}", i % 2, 1.0 * i, 800.0 * inside, inside, inside / 600) for i in range(6)]
+    for axes in (plots.saliency(women), plots.one_saliency(women[0])):
+        figure = axes[0].get_figure()
+        figure.draw_without_rendering()
+        for image, heat in zip(axes[::2], axes[1::2], strict=True):
+            assert image.get_window_extent().size == pytest.approx(heat.get_window_extent().size)
+            assert image.get_xlim() == heat.get_xlim()
+            assert image.get_window_extent().y0 == pytest.approx(heat.get_window_extent().y0)
+        plt.close(figure)

@@ -274,6 +274,7 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[-1] < 0.001
 
 
+@pytest.mark.long
 def test_the_command_makes_weights_and_says_how_far_it_is(tmp_path):
     """Without a terminal there are plain lines, and a wrong setting is one sentence."""
     out = tmp_path / "weights"

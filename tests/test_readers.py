@@ -154,6 +154,7 @@ def test_an_ensemble_is_the_mean_of_its_networks_and_resumes(run, monkeypatch, c
     assert "fold 0: trained before, kept" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_heat_of_an_ensemble_is_the_mean_of_its_networks(run):
     """What each place adds to a mean of logits is the mean of what it adds to each."""
     recipe = replace(RECIPE, ensemble=2)

@@ -9,7 +9,7 @@ from .groups import (
     radar,
     several_embeddings,
 )
-from .models import performance, roc
+from .models import headlines, performance, roc
 from .networks import controls, loss_curves, mean_saliency, occlusion, one_saliency, saliency, score_distribution
 from .scans import bland_altman, compartments, index_distributions, montage, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
@@ -30,6 +30,7 @@ __all__ = [
     "embedding",
     "group_differences",
     "group_heatmap",
+    "headlines",
     "index_distributions",
     "loss_curves",
     "mark_virtual",

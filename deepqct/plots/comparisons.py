@@ -19,6 +19,7 @@ from deepqct.run_tables import margins_in
 from deepqct.terms import BONES, KNOWN, SITES
 
 _GREY = "#7F7F7F"
+_ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
 
@@ -149,7 +150,9 @@ def differences(comparisons: pd.DataFrame) -> Axes:
 
 @styled
 def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]:
-    """Draw the observed against the predicted risk of each family, with intercept and slope.
+    """Draw the observed against the predicted risk of each family, with intercept and slope, over the range of its risks.
+
+    Where the risks of the middle 95 % of the women differ by less than 0.05, our choice, no curve is drawn.
 
     Parameters
     ----------
@@ -161,7 +164,7 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
     Returns
     -------
     array of Axes
-        One for each family; a single one, which says so, where no family has a curve.
+        One for each family, which says so where it has no curve; a single one where none has.
 
     Examples
     --------
@@ -173,21 +176,30 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
     [['Clinical', 'clinical factors'], ['BMD', 'all sites']]
     """
     points = curves[curves["curve"] == "calibration"]
-    figure, panels = _panels(points)
-    for axes, (family, rows) in zip(panels, points.groupby("family", sort=False), strict=False):
-        colour = FAMILY_COLOURS.get(str(family), "#000000")
+    drawn = list(points["family"].unique())
+    judged = performance[performance["measure"] == "slope"] if len(performance) else performance
+    without = [family for family in judged.get("family", pd.Series(dtype=str)).unique() if family not in drawn]
+    figure, panels = _panels(len(drawn + without) if drawn else 1)
+    for axes, family in zip(panels, drawn, strict=False):
+        rows, colour = points[points["family"] == family], FAMILY_COLOURS.get(str(family), "#000000")
+        model, low, high = rows["model"].iloc[0], rows["x"].min(), rows["x"].max()
         axes.plot([0, 1], [0, 1], ":", color=_GREY, linewidth=1.2)
-        axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
-        axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
-        model = rows["model"].iloc[0]
         measures = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
-        text = "\n".join(
-            f"{name} {_interval(measures.loc[name])}" for name in ("intercept", "slope") if name in measures.index
-        )
-        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=10)
+        text = [f"{name} {_interval(measures.loc[name])}" for name in ("intercept", "slope") if name in measures.index]
+        if high - low < _ALIKE:
+            text += ["no curve: the risks are too alike"]
+        else:
+            axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
+            axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
+        axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
-        axes.set_xlabel(f"predicted risk\n({rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events)")
+        people = f"{rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events"
+        axes.set_xlabel(f"predicted risk, {low:.2f} to {high:.2f}\n({people})")
+    for axes, family in zip(panels[len(drawn) :], without, strict=False):
+        axes.text(0.5, 0.5, "not estimable", ha="center", va="center")
+        axes.set(xticks=(), yticks=(), aspect="equal")
+        axes.set_title(f"{family}\n")
     panels[0].set_ylabel("share with the event, 95 % band")
     return _shown(figure, panels, empty=points.empty)
 
@@ -215,7 +227,7 @@ def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
     ['treat all', 'treat none', 'treat by this risk']
     """
     points = curves[curves["curve"] == "decision"]
-    figure, panels = _panels(points)
+    figure, panels = _panels(max(points["family"].nunique(), 1))
     lowest = -0.05
     for axes, (family, rows) in zip(panels, points.groupby("family", sort=False), strict=False):
         colour = FAMILY_COLOURS.get(str(family), "#000000")
@@ -329,9 +341,8 @@ def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
     return np.asarray(ticks[(ticks >= low - 1e-9) & (ticks <= high + 1e-9)])
 
 
-def _panels(points: pd.DataFrame) -> tuple[Any, list[Axes]]:
-    """A figure with one panel for each family, or a single one to say that there is nothing."""
-    families = max(points["family"].nunique(), 1)
+def _panels(families: int) -> tuple[Any, list[Axes]]:
+    """A figure with one panel for each family."""
     figure, grid = plt.subplots(1, families, figsize=(1.2 + 2.9 * families, 4.0), squeeze=False)
     return figure, list(grid.ravel())
 

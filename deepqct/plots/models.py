@@ -1,4 +1,4 @@
-"""Figures of the models of a family: their ROC curves, and the AUC of all of them."""
+"""Figures of models: the ROC curves of a family, the AUC of all models, and that of one model for each family."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deepqct.evaluation.curves import roc_points
 from deepqct.evaluation.discrimination import auc
 from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.run_tables import headline_aucs
 
 _MARKERS = "os^DvP"
 _NOT_ESTIMABLE = "not estimable"
@@ -163,4 +164,63 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"AUC with 95 % interval ({people})")
+    return axes
+
+
+@styled
+def headlines(
+    performance: pd.DataFrame, *, models: pd.DataFrame, attainable: float | None = None, event: str = "the event"
+) -> Axes:
+    """Draw the AUC of the one model that stands for each family, with its interval, beside chance.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        As performance.csv; the rows of the main result are drawn.
+    models : DataFrame
+        As models.csv; it says which model stands for its family.
+    attainable : float, optional
+        The best AUC that anyone could reach on virtual data; drawn as a line.
+    event : str
+        What the outcome is called.
+
+    Returns
+    -------
+    Axes
+        With one row for each family; the numbers stand at its right.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance, models = dq.folder.read_table(run.performance), dq.run_tables.read_models(run)
+    >>> axes = dq.plots.headlines(performance, models=models, event="fracture")
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['Clinical', 'BMD', 'pQCT-index', 'Texture', 'DeepQCT']
+    """
+    aucs = headline_aucs(performance, models=models)
+    n, events = ("–".join(str(v) for v in sorted({aucs[c].min(), aucs[c].max()})) for c in ("n", "events"))
+    _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.5 * len(aucs)))
+    beside = axes.get_yaxis_transform()
+    for y, row in enumerate(aucs.to_dict("records")):
+        colour = FAMILY_COLOURS.get(row["family"], "#000000")
+        text = _NOT_ESTIMABLE
+        if not pd.isna(row["estimate"]):
+            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.6, solid_capstyle="butt")
+            axes.plot(row["estimate"], y, "o", color=colour, markersize=8)
+            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+        own = row["family"] == "DeepQCT"
+        axes.text(1.02, y, text, transform=beside, va="center", fontsize=10, fontweight="bold" if own else "normal")
+    axes.axvline(0.5, color="#7F7F7F", linestyle=":", linewidth=1.2, zorder=0)
+    above: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 10}
+    axes.annotate("chance", (0.5, 1), (0, 3), ha="right" if attainable else "center", color="#595959", **above)
+    if attainable is not None:
+        axes.axvline(attainable, color="#7F7F7F", linestyle="--", linewidth=1.2, zorder=0)
+        axes.annotate(f"attainable {attainable:.2f}", (attainable, 1), (0, 3), ha="center", color="#595959", **above)
+    lowest = np.floor(aucs["low"].min() * 10) / 10 if aucs["low"].notna().any() else 0.4
+    axes.set(xlim=(min(lowest, 0.4), 1.0), ylim=(len(aucs) - 0.5, -0.5), yticks=range(len(aucs)))
+    axes.set_yticklabels(aucs["family"])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"AUC, 95 % interval ({n} women, {events} with {event})")
     return axes

@@ -20,7 +20,7 @@ _WARNING = "#B00020"
 
 
 @styled
-def saliency(explained: Sequence[Any], *, most: int = 4, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
     """Draw the held-out women of highest and lowest score: each bone, and beside it what her score rests on.
 
     Parameters

@@ -69,7 +69,7 @@ def result(
         if e.estimable:
             line += f"reached an out-of-fold AUC of {figure(e)}"
             if attainable is not None:  # of the population: a cohort may lie above it by chance
-                line += f"; who knew the drawn risk would reach {attainable:.2f} on average over such cohorts"
+                line += f"; a reader who knew the drawn risks would reach {attainable:.2f} on average over such cohorts"
             line += "."
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
@@ -143,20 +143,20 @@ def spokesman(models: pd.DataFrame) -> str:
     >>> import deepqct as dq
     >>> from deepqct.report.findings import spokesman
     >>> spokesman(dq.run_tables.read_models(dq.run.example_run())).partition(",")[0]
-    'For DeepQCT speaks the mean of the bones with equal weights'
+    'DeepQCT is represented by the mean of the bones with equal weights'
     """
     chosen = models[(models["family"] == "DeepQCT") & models["headline"]]
     if chosen.empty or not (chosen["bones"].str.contains(",")).any():
         return ""
     if chosen["fused"].any():
         return (
-            "For DeepQCT speaks the late fusion of all bones, as was fixed beforehand for strict stacking: it is fitted on "
-            "scores of networks that saw neither the women whom they scored nor those whom the fusion scores."
+            "DeepQCT is represented by the late fusion of all bones, as was fixed beforehand for strict stacking: it is "
+            "fitted on scores of networks that saw neither the women whom they scored nor those whom the fusion scores."
         )
     return (
-        "For DeepQCT speaks the mean of the bones with equal weights, as was fixed beforehand for standard stacking: no "
-        "outcome has a say in its weights. The late fusion, as in the preprint, stands beside it and is not tested, since "
-        "in standard stacking it looks better than chance even if there is nothing to find."
+        "DeepQCT is represented by the mean of the bones with equal weights, as was fixed beforehand for standard "
+        "stacking: outcomes do not influence its weights. The late fusion, as in the preprint, is shown beside it but not "
+        "tested: in standard stacking it looks better than chance even if there is nothing to find."
     )
 
 
@@ -266,8 +266,8 @@ def cautions(
         if row["what"].startswith("best of"):
             lines.append(
                 f"In the first repeat the best of the {row['what'].removeprefix('best of ')} reached "
-                f"{row['observed']:.2f} ({basis}); as many "
-                f"models as alike reach {row['expected']:.2f} by chance alone, and {row['upper']:.2f} one time in twenty."
+                f"{row['observed']:.2f} ({basis}); as many models, as similar to each other, reach {row['expected']:.2f} "
+                f"by chance alone, and {row['upper']:.2f} one time in twenty."
             )
         elif row["what"].startswith("permuted"):
             lines.append(
@@ -302,7 +302,7 @@ def _below_chance(performance: pd.DataFrame) -> list[str]:
     return [
         f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
         f"{worst['model']}: {Estimate.of(worst)}. What is held out is missing from the training, so that a model that "
-        "finds nothing often comes out below chance; it is nothing found, not a finding turned round."
+        "finds nothing often comes out below chance. It means that nothing was found, not the opposite of a finding."
     ]
 
 

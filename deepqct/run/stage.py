@@ -223,6 +223,7 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     pd.set_option("display.precision", 3)
+    pd.set_option("display.max_colwidth", None)  # definitions and reasons are sentences
     run = Run(resolve(values["run_dir"]))
     job = Job(name, values.get("bone", ""))
     if page:

@@ -1,0 +1,323 @@
+"""The tables of a run as text for the report; what cannot be estimated is said in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
+from deepqct.folder import Run, read_table
+from deepqct.models.families import models_table
+from deepqct.report.pages import without_paths
+from deepqct.run_tables import bones_of, headlines, main_rows, margins_in
+
+# Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
+_OTHERS = (
+    (
+        "Planned differences",
+        "Out-of-fold, first protocol: difference in AUC, p after Holm, whether non-inferiority is shown by each margin.",
+        "comparisons",
+    ),
+    (
+        "Other measures",
+        "Out-of-fold, each family's widest model; AUPRC of all repeats, the rest of the first.",
+        "measures",
+    ),
+    ("Subgroups", "Out-of-fold AUC of each family's widest model. Small groups: look at n.", "subgroups"),
+    (
+        "Who changes side",
+        "Net share moved to the right side when one model's threshold replaces another's.",
+        "reclassification",
+    ),
+    (
+        "Optimism",
+        "First repeat: best of many models and permuted outcomes beside chance; .632+: expected is the corrected AUC.",
+        "optimism",
+    ),
+    (
+        "Other classifiers",
+        "The same tables by other classifiers, out of fold, first repeat: a check on the ridge.",
+        "classifiers",
+    ),
+    ("Size of the study", "Women whom each fitted model would need (Riley et al. 2020).", "sample_size"),
+)
+
+
+def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
+    """The number of scans, and a row for each that failed, was rejected or carries flags, those with most flags first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of curation.csv.
+    run : Run
+        The run, whose folder is taken out of messages.
+
+    Returns
+    -------
+    dict
+        ``scans``, ``failed``, ``rejected`` and ``flagged`` are counts; ``rows`` are patient, site and what there is.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import curation
+    >>> run = dq.run.example_run()
+    >>> curation(dq.folder.read_table(run.curation), run)["scans"]
+    24
+    """
+    texts = {name: table[name].astype(object).where(table[name].notna(), "") for name in ("reason", "flags")}
+    table = table.assign(**texts)
+    failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
+    flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
+    flagged = flagged.assign(n=flagged["flags"].str.count("; ")).sort_values(["n", "motion_score"], ascending=False)
+    rows = [
+        [r["participant_id"], r["site"], without_paths(f"failed: {r['reason']}", run.folder)]
+        for _, r in failed.iterrows()
+    ]
+    rows += [[r["participant_id"], r["site"], str(r["reason"])] for _, r in rejected.iterrows()]
+    rows += [[r["participant_id"], r["site"], str(r["flags"])] for _, r in flagged.iterrows()]
+    counts = {"failed": len(failed), "rejected": len(rejected), "flagged": len(flagged)}
+    return {"scans": len(table), **counts, "rows": rows}
+
+
+def as_text(path: Path) -> dict[str, Any] | None:
+    """The columns and rows of a table as text; None if it was not written.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.report.tables import as_text
+    >>> as_text(Path("nowhere.csv")) is None
+    True
+    """
+    if not path.exists():
+        return None
+    table = pd.read_csv(path, dtype=str).fillna("")
+    return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
+
+
+def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
+    """performance.csv as one table: models by family down, protocol and split across.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of performance.csv; it may be empty.
+
+    Returns
+    -------
+    dict or None
+        ``heads`` and ``families``; None where there is no model.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import aucs
+    >>> table = aucs(dq.folder.read_table(dq.run.example_run().performance))
+    >>> table["heads"][0]["protocol"], list(table["families"])[-1]
+    ('all', 'DeepQCT')
+    """
+    if table.empty:
+        return None
+    table = table[table["measure"] == "AUC"]
+    blocks = list(dict.fromkeys(table[["protocol", "split"]].itertuples(index=False, name=None)))
+    usual = {
+        block: rows[["n", "events"]].value_counts().index[0]
+        for block in blocks
+        for rows in [table[(table["protocol"] == block[0]) & (table["split"] == block[1])]]
+    }
+    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = {}
+    for _, row in table.iterrows():
+        estimate, block = Estimate.of(row), (row["protocol"], row["split"])
+        of_other_women = (estimate.n, estimate.events) != tuple(usual[block])
+        cells.setdefault((row["family"], row["model"]), {})[block] = {
+            "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
+            "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
+            "basis": f"n {estimate.n}, {estimate.events} events" if of_other_women else "",
+        }
+    none = {"value": "–", "interval": "", "basis": ""}
+    families: dict[str, list[dict[str, Any]]] = {}
+    for (family, model), by_block in cells.items():
+        families.setdefault(family, []).append({"model": model, "cells": [by_block.get(b, none) for b in blocks]})
+    heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
+    return {"heads": heads, "families": families}
+
+
+def others(run: Run) -> list[dict[str, Any]]:
+    """The smaller tables of the comparison as text, with their intervals in one column.
+
+    Parameters
+    ----------
+    run : Run
+        A run; tables that were not written are left out.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``caption``, ``columns`` and ``rows`` of each.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import others
+    >>> others(dq.run.example_run())[0]["title"]
+    'Planned differences'
+    """
+    tables = []
+    for title, caption, name in _OTHERS:
+        own = {"measures": _measures, "comparisons": _planned}
+        table = own[name](run) if name in own else read(getattr(run, name))
+        if table.empty:
+            continue
+        if {"estimate", "low", "high"} <= set(table):
+            signs = name in ("reclassification", "comparisons")
+            table = table.assign(estimate=[_interval(row, signs=signs) for row in table.to_dict("records")])
+            table = table.drop(columns=["low", "high"]).rename(columns={"estimate": "estimate (95 %)"})
+        for column in table.select_dtypes("number"):
+            if not (table[column].dropna() % 1 == 0).all():
+                table[column] = table[column].map(lambda value: "" if pd.isna(value) else f"{value:.2g}")
+        text = table.astype(object).where(table.notna(), "").map(_cell)
+        rows = text.to_numpy().tolist()
+        tables.append({"title": title, "caption": caption, "columns": list(text.columns), "rows": rows})
+    return tables
+
+
+def _planned(run: Run) -> pd.DataFrame:
+    """The planned differences of the main result, the verdicts of all margins side by side."""
+    main = main_rows(read(run.comparisons))
+    if main.empty:
+        return main
+    verdicts = {f"non_inferior_{margin:g}": f"non-inferior by {margin:g}" for margin in margins_in(main)}
+    names = ["question", "model_a", "model_b", "estimate", "low", "high", "p_holm", *verdicts]
+    names += ["n", "events", "repeats", "training", "caveat"]
+    return main[names].rename(columns=verdicts | {"model_a": "of", "model_b": "and", "p_holm": "p after Holm"})
+
+
+def _measures(run: Run) -> pd.DataFrame:
+    """All measures but the AUC, of each family's widest model."""
+    main = main_rows(read(run.performance))
+    if main.empty:
+        return main
+    rows = headlines(main[main["measure"] != "AUC"], models(run))
+    return rows[["family", "model", "measure", "estimate", "low", "high", "n", "events"]]
+
+
+def controls(run: Run) -> list[dict[str, Any]]:
+    """One row for each control of each bone: what the networks saw, the AUC, whether it tests for leaks, any alarm.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import controls
+    >>> controls(dq.run.example_run())
+    []
+    """
+    rows = []
+    for bone in bones_of(run):
+        if run.controls(bone).exists():
+            for row in read_table(run.controls(bone)).to_dict("records"):
+                estimate = Estimate.of(row)
+                alarm = bool(row["must_fail"]) and estimate.estimable and str(row["at_chance"]) == "False"
+                rows.append(
+                    {
+                        "bone": bone,
+                        "what": row["shown"],
+                        "figure": str(estimate),
+                        "tested": bool(row["must_fail"]),
+                        "alarm": alarm,
+                    }
+                )
+    return rows
+
+
+def rounded(path: Path) -> dict[str, Any] | None:
+    """A table of the groups with its numbers rounded; None if it was not written or has no rows.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import rounded
+    >>> rounded(dq.run.example_run().group_comparison)["columns"][0]
+    'variable'
+    """
+    table = as_text(path)
+    if table is None or not table["rows"]:
+        return None
+    numbers = {"effect", "estimate", "low", "high", "p", "q"}
+    rows = [
+        [
+            f"{float(cell):.2g}" if name in numbers and cell else cell
+            for name, cell in zip(table["columns"], row, strict=True)
+        ]
+        for row in table["rows"]
+    ]
+    return table | {"rows": rows}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The table at `path`; an empty one where it was not written.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.report.tables import read
+    >>> len(read(Path("nowhere.csv")))
+    0
+    """
+    return read_table(path) if path.exists() else pd.DataFrame()
+
+
+def models(run: Run) -> pd.DataFrame:
+    """The content of models.csv; a table without rows where it was not written.
+
+    Parameters
+    ----------
+    run : Run
+        Any run.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import models
+    >>> "headline" in models(dq.run.example_run())
+    True
+    """
+    return read_table(run.models_table) if run.models_table.exists() else models_table([])
+
+
+def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
+    """An estimate with its interval, as one text."""
+    if pd.isna(row["estimate"]):
+        return NOT_ESTIMABLE
+    value, low, high = (signed(row[k]) if signs else f"{row[k]:.2f}" for k in ("estimate", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _cell(value: Any) -> str:
+    """A cell as text: whole numbers without a point, ``yes`` and ``no`` for True and False."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
