@@ -228,6 +228,7 @@ def test_one_changed_value_reruns_only_what_depends_on_it(run):
     assert set(read_table(run.phenotypes)["group"]) == {1, 2, 3}
 
 
+@pytest.mark.long
 def test_a_stage_that_fails_when_done_again_leaves_the_tables_of_before(run):
     """A misspelt value must not cost a finished table, nor show it as if it were of the new values."""
     before = run.phenotypes.read_bytes()

@@ -2,10 +2,10 @@
 
 findings.py  the report's sentences, made from the tables' numbers
 summary.py   its first screen: answers, one figure, what to look at, what it cannot tell
+pages.py     executed notebooks as HTML pages that need no network
 tables.py    tables as text
 figures.py   which figures it shows, and why it leaves out the others
 tripod.py    the TRIPOD+AI checklist of a run
-pages.py     executed notebooks as HTML pages that need no network
 report.py    the report itself (templates/)
 """
 
