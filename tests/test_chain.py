@@ -245,6 +245,7 @@ def test_a_stage_that_fails_when_done_again_leaves_the_tables_of_before(run):
     assert {stage["status"] for stage in read_json(run.record)["stages"].values()} == {"done"}
 
 
+@pytest.mark.long
 def test_ankles_alone_are_curated(tmp_path):
     """A laboratory that scans no wrists; the notebook shows a tibia then."""
     cohort = new_cohort(tmp_path, n=6, voxel_mm=0.4, slices=3, prevalence=0.5)

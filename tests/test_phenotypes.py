@@ -83,6 +83,7 @@ def test_every_method_finds_clear_groups_again(method):
     assert assigned["membership"].between(0.5, 1).all()
 
 
+@pytest.mark.long
 def test_same_seed_same_groups_in_any_order_of_rows():
     """A partition that follows the order of a table says nothing about women."""
     table, _ = two_clouds(apart=1.5)
