@@ -101,7 +101,7 @@ def aim_of(woman: Mapping[str, float], bone: str) -> Aim:
         cortical_tissue=(dense - TISSUE[0] - TISSUE[2] / shell - TISSUE[3] * porosity) / TISSUE[1],
         porosity=float(np.clip(porosity, 0.0, MOST_PORES)),
         clustering=float(np.clip(0.5 + 0.3 * hidden, 0.0, 1.0)),
-        turn_rad=float(np.pi / 4 * (1 + np.clip(0.5 * hidden, -1, 1))),
+        turn_rad=float(np.pi / 4 * (1 + np.clip(0.5 * hidden, -1, 1))),  # two SDs each way are the whole right angle
     )
 
 
