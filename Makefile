@@ -63,9 +63,9 @@ env:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@cmp -s requirements.lock $(VENV)/installed.lock || { echo "Installing the locked packages (8 GB, some minutes)"; \
 	    $(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock && cp requirements.lock $(VENV)/installed.lock; }
-	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } | cmp -s - $(VENV)/installed.checkout \
+	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } | cmp -s - $(VENV)/installed.checkout \
 	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
-	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } > $(VENV)/installed.checkout; }
+	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } > $(VENV)/installed.checkout; }
 
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
 lock:

@@ -23,6 +23,7 @@ from deepqct.work import say
 
 PAGES = {"Look at single women": "05_explore", "Judge the scans": "review"}  # page: its notebook
 SHOWN = "app"  # the tag of the cells that a page shows
+START = "/"  # the address of the start page
 _TEMPLATES = PACKAGE / "report" / "templates"  # holds voila/templates/deepqct
 _PATIENCE_S = 60  # for the server to answer; our choice
 
@@ -81,7 +82,7 @@ def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
     """Write one page's notebook: title, purpose, a note on virtual women, parameters, a silent start, its cells."""
     notebook = nbformat.read(notebook_source(name), as_version=4)
     title, (parameters, start) = notebook.cells[0], [c for c in notebook.cells if c.cell_type == "code"][:2]
-    paragraphs = title.source.split("\n\n")[:2]
+    paragraphs = [title.source.split("\n\n")[0], f"[All pages]({START})"]
     if virtual := virtual_of(run):
         paragraphs.append(
             f"**Virtual cohort** (scenario {virtual.get('scenario')}): no patient is behind any number on this page."

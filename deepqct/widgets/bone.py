@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from deepqct import plots
 from deepqct.curation.stacks import of_bone
-from deepqct.widgets.pictures import figure_bytes, image_widget
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import figure_bytes
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
 _BLEND = 0.35  # how strongly compartments colour the bone
@@ -123,7 +124,7 @@ def bone_view(
     )  # fmt: skip
     shown = widgets.Checkbox(value=True, description="Compartments", indent=False)
     shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
-    picture = image_widget()
+    picture = Figure(alt="The bone in three planes, and alone, summed along y")
     planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
     picture.value = figure_bytes(planes, virtual=virtual)
     return widgets.VBox([viewer, shown, picture])

@@ -21,7 +21,8 @@ from deepqct.plots.style import mark_virtual
 from deepqct.plots.women import map_points
 from deepqct.run_tables import run_outcome, virtual_of
 from deepqct.terms import BONES
-from deepqct.widgets.pictures import Faults, figure_bytes, image_widget, picture_bytes
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import Faults, figure_bytes, picture_bytes
 from deepqct.widgets.slices import SliceViewer
 
 _DPI = 90
@@ -76,7 +77,7 @@ class Explorer(widgets.VBox):
         self.bone = widgets.ToggleButtons(options=BONES, value=bone, description="Bone")
         self.bone.style.button_width = "6em"
         self.figures, self.about, self.selected = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.profile, self.saliency = image_widget(), image_widget()
+        self.profile, self.saliency = Figure(), Figure()
         self.save = widgets.Button(description="Save selection", disabled=True)
         self.scan_place = widgets.VBox()
         self.selection: list[str] = []
@@ -225,7 +226,7 @@ class WomenPictures:
     """
 
     def __init__(self, *, pick: Callable[[str], None], select: Callable[[list[str]], None]) -> None:
-        self.image = image_widget()
+        self.image = Figure(alt="The women by their indices and by their risk")
         self._pick, self._select = pick, select
         self._people: list[str] = []
         self.points = [np.empty((0, 2))] * 2  # pixels of each woman, across and down, in each picture
