@@ -220,21 +220,51 @@ def explorer(tmp_path) -> Explorer:
 
 def test_a_click_on_a_woman_shows_her(explorer):
     """Her name, her numbers, her bone, and where the network looked; somebody else's would be a disaster."""
-    for picture in (0, 1):
-        across, down = explorer.pictures.points[picture][2]
-        explorer.pictures.mouse({"type": "mousedown", "dataX": across, "dataY": down})
-        explorer.pictures.mouse({"type": "mouseup", "dataX": across + 1, "dataY": down})
+    names = explorer.pictures.image.names
+    assert len(names) == 2 * synthetic.WOMEN
+    for which in (2, 2 + synthetic.WOMEN):
+        across, down = explorer.pictures.points[which // synthetic.WOMEN][2]
+        assert explorer.pictures.image.points[which] == [across, down]
+        assert names[which].startswith("sub-0003, risk ")
+        explorer.pictures.mouse({"type": "pick", "which": which, "at": [across, down]})
         assert explorer.patient.value == "sub-0003"
         explorer.patient.value = "sub-0001"
     explorer.patient.value = "sub-0003"
-    assert f"<td>{explorer.table.loc['sub-0003', 'risk']:.2f}</td>" in explorer.about.value
-    assert "others of like risk" in explorer.about.value
-    assert "There is no radius of her" in explorer.scan_place.children[0].value
+    woman = explorer.woman
+    assert "sub-0003" in woman.about.value
+    assert f"<strong>{explorer.table.loc['sub-0003', 'risk']:.2f}</strong>" in woman.about.value
+    assert "others of like risk" in woman.about.value
+    assert "There is no radius of her" in woman.bone_place.children[0].value
     explorer.bone.value = "tibia"
-    viewer, saliency = explorer.scan_place.children
-    assert isinstance(viewer, SliceViewer)
-    assert pixels(saliency).shape[1] > 300
-    assert pixels(explorer.profile).std() > 5
+    assert woman.bone_place.children == (woman.viewer,)
+    assert pixels(woman.saliency).shape[1] > 300
+    assert "sub-0003" in woman.saliency.alt
+    assert pixels(woman.profile).std() > 5
+
+
+def test_the_list_is_searched_and_she_who_is_shown_stays_in_it(explorer):
+    """Among two hundred women nobody scrolls; and a search must not show somebody else."""
+    explorer.patient.value = "sub-0003"
+    explorer.search.value = "SUB-002"
+    assert [name for _, name in explorer.patient.options] == ["sub-0003", *(f"sub-{i:04d}" for i in range(20, 30))]
+    assert explorer.patient.value == "sub-0003"
+    explorer.pictures.mouse({"type": "pick", "which": 49, "at": [0, 0]})
+    assert explorer.patient.value == "sub-0050", "a click on a woman who is not listed"
+    assert len(explorer.patient.options) == synthetic.WOMEN
+
+
+def test_two_women_are_side_by_side_and_their_slices_move_together(explorer):
+    """The same share of the bone of both; and the pictures come back."""
+    synthetic.keep_bone(explorer._run, "sub-0005", "tibia")
+    explorer.bone.value = "tibia"
+    explorer.patient.value = "sub-0003"
+    explorer.beside.value = "sub-0005"
+    assert explorer._main.children[1:] == (explorer.woman, explorer.other)
+    assert "sub-0005" in explorer.other.about.value
+    explorer.woman.viewer.z.value = 1
+    assert explorer.other.viewer.z.value == 1
+    explorer.beside.value = "nobody"
+    assert explorer.pictures.image in explorer._main.children[0].children
 
 
 def test_the_points_are_where_they_are_drawn(explorer):
@@ -248,12 +278,8 @@ def test_the_points_are_where_they_are_drawn(explorer):
 def test_a_box_selects_and_a_button_keeps(explorer):
     """A selection is a table first and a file when somebody says so."""
     points = explorer.pictures.points[0]
-    low, high = points.min(axis=0) - 2, points.max(axis=0) + 2
-    before = pixels(explorer.pictures.image)
-    explorer.pictures.mouse({"type": "mousedown", "dataX": low[0], "dataY": low[1]})
-    explorer.pictures.mouse({"type": "mousemove", "buttons": 1, "dataX": high[0], "dataY": high[1]})
-    assert (pixels(explorer.pictures.image) != before).any()
-    explorer.pictures.mouse({"type": "mouseup", "dataX": high[0], "dataY": high[1]})
+    low, high = (points.min(axis=0) - 2).tolist(), (points.max(axis=0) + 2).tolist()
+    explorer.pictures.mouse({"type": "box", "from": [high[0], low[1]], "to": [low[0], high[1]]})
     assert len(explorer.selection) == synthetic.WOMEN
     assert "60 selected, 20 with fracture" in explorer.selected.value
     assert not explorer._run.selection.exists()

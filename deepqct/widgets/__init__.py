@@ -9,6 +9,7 @@ bone.py               a bone in 3D
 flags.py              what the program thinks of each scan, and small pictures of the flagged ones
 review.py             scans judged one after the other, by button or key
 groups.py             other numbers, methods and indices for the patient groups
+woman.py              one woman: her numbers, a bone of hers, her indices, what moves her score
 explorer.py           single women, their bones, indices and risk
 """
 

@@ -294,9 +294,9 @@ class SliceViewer(widgets.VBox):
             fixed = widgets.Layout(flex=f"0 0 {_COLUMN}", width=_COLUMN, padding="0 0 0 8px", overflow="hidden")
             self.column = widgets.VBox(told, layout=fixed)
             return [widgets.HBox([self.planes["axial"], self.column], layout=widgets.Layout(align_items="flex-start"))]
-        controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width, tools])
-        text = widgets.VBox([self.histogram, self.read_out, self.under])
-        return [widgets.HBox([self.planes["axial"], *beside], layout=row), widgets.HBox([controls, text], layout=row)]
+        text = widgets.VBox([*beside, self.histogram, self.read_out, self.under])
+        planes = widgets.HBox([self.planes["axial"], text], layout=row)
+        return [planes, self.z, self.y, self.x, self.preset, self.level, self.width, tools]
 
     def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
         """Show another scan, starting at its middle voxel.
@@ -439,7 +439,9 @@ class SliceViewer(widgets.VBox):
     def _tell(self) -> None:
         axial = self._scan.density_of((self.z.value,))
         if not self._large:
-            self.histogram.value = picture_bytes(histogram_picture(axial, window=self.window))
+            self.histogram.value = picture_bytes(
+                histogram_picture(axial, window=self.window, size=min(260, self._size))
+            )
         mark = " · <em>virtual woman</em>" if self._virtual else ""
         words = self._words(self.at, float(axial[self.y.value, self.x.value]))
         self.read_out.value = f'<div style="line-height:1.35">{words}{mark}</div>'
