@@ -200,11 +200,10 @@ class Desk:
     names: tuple[str, ...]
 
     def cell(self, name: str) -> Locator:
-        """The cell of a widget, scrolled to, when it has run."""
-        number = self.names.index(name)
-        prompt = self.page.locator(".jp-CodeCell .jp-InputPrompt").nth(number)
-        expect(prompt).to_have_text(f"[{number + 1}]:", timeout=120_000)
-        cell = self.page.locator(".jp-CodeCell").nth(number)
+        """The cell of a widget, scrolled to, when all cells have run: before that the kernel answers nobody."""
+        last = self.page.locator(".jp-CodeCell .jp-InputPrompt").nth(len(self.names) - 1)
+        expect(last).to_have_text(f"[{len(self.names)}]:", timeout=180_000)
+        cell = self.page.locator(".jp-CodeCell").nth(self.names.index(name))
         cell.scroll_into_view_if_needed()
         return cell
 

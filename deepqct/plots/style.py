@@ -22,8 +22,9 @@ from deepqct.folder import write_json, write_whole
 
 _SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
 
-# Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other things.
-BONE_COLOURS = {"radius": "#0072B2", "ulna": "#56B4E9", "tibia": "#D55E00", "fibula": "#E69F00"}
+# After Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other
+# things. The lighter two are darker than theirs, so that all have a contrast of at least 3 to 1 on white.
+BONE_COLOURS = {"radius": "#0072B2", "ulna": "#3A94CB", "tibia": "#D55E00", "fibula": "#B87F00"}
 FAMILY_COLOURS = {
     "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "Texture": "#4B3F8F",
     "DeepQCT": "#000000",
