@@ -125,8 +125,12 @@ def lab(tmp_path_factory, extension) -> Iterator[tuple[str, Path]]:
         sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
         "--IdentityProvider.token=", "--ServerApp.password=", f"--notebook-dir={folder}",
     ]  # fmt: skip
-    own = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTER_CONFIG_DIR": str(folder / "config"),
-                        "JUPYTER_PATH": str(extension), "JUPYTER_CONFIG_PATH": str(PACKAGE / "widgets" / "config")}  # fmt: skip
+    own = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_CONFIG_PATH": str(PACKAGE / "widgets" / "config"),  # as make lab does
+        "JUPYTER_PATH": str(extension),
+    }
     log = (folder / "lab.log").open("w")
     running = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log)
     try:
