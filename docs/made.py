@@ -41,7 +41,7 @@ def write_pages(docs: Path) -> None:
     docs : Path
         The folder ``docs/``.
     """
-    run = Run(Path(os.environ[RUN]).resolve()) if os.environ.get(RUN) else None
+    run = Run((docs.parent / os.environ[RUN]).resolve()) if os.environ.get(RUN) else None
     fragments = {
         "indices": index_sections(),
         "textures": texture_sections(),
