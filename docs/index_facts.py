@@ -39,8 +39,8 @@ CALCULATED = {
     "Tb.1/N.SD": "standard deviation over the trabecular compartment of the distance between mid-axes",
 }
 THRESHOLDS = {
-    "Ct.Po": f"{_CORTICAL}; pores are enclosed by bone in their slice, those under {indices.SMALLEST_PORE_VOXELS} voxels are "
-    "left out (our choice)",
+    "Ct.Po": f"{_CORTICAL}; pores are enclosed by bone in their slice, those under {indices.SMALLEST_PORE_VOXELS} voxels "
+    "are left out (our choice)",
     "Ct.Po.Dm": f"as Ct.Po: pores within {_CORTICAL}",
     "Tb.BV/TV": f"{_TRABECULAR}; {_PIECES}",
     "Tb.N": f"{_TRABECULAR}; {_PIECES}",
@@ -79,8 +79,8 @@ KINDS_OF_TEXTURE = {
     ),
     "Lac": (
         "Lacunarity",
-        "How unevenly bone fills boxes of one size: the squared coefficient of variation of its share, less one in the usual "
-        "way of writing it. Holes in the network make it large.",
+        "How unevenly bone fills boxes of one size: the squared coefficient of variation of its share. (Lacunarity is "
+        "usually written with one added.) Holes in the network make it large.",
     ),
     "Run": ("Mean runs", "How long a straight line through the slice stays in bone (orange) or in marrow (blue)."),
     "Long": ("Weight of long runs", "Whether a few runs are much longer than the others."),

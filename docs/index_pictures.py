@@ -101,7 +101,8 @@ def index_panels(bone: Any) -> dict[str, Any]:
         "Tt.vBMD": region(total), "Tb.vBMD": region(inside), "Ct.vBMD": region(cortex),
         "Tb.Meta.vBMD": region(outer), "Tb.Inn.vBMD": region(inside & ~outer),
         "Tt.Ar": region(total), "Ct.Ar": region(cortex), "Tb.Ar": region(inside), "Ct.Pm": region(rim),
-        "Ct.Th": lengths(thick), "Ct.Po": region(pores[z], solid[z], near=pores[z]), "Ct.Po.Dm": lengths(holes, near=pores[z]),
+        "Ct.Th": lengths(thick),
+        "Ct.Po": region(pores[z], solid[z], near=pores[z]), "Ct.Po.Dm": lengths(holes, near=pores[z]),
         "Tb.BV/TV": region(trabeculae[z], inside & ~trabeculae[z]),
         "Tb.N": lengths(apart), "Tb.Th": lengths(spheres), "Tb.Sp": lengths(gaps), "Tb.1/N.SD": lengths(apart),
     }  # fmt: skip

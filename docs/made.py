@@ -42,7 +42,23 @@ def write_pages(docs: Path) -> None:
         The folder ``docs/``.
     """
     run = Run((docs.parent / os.environ[RUN]).resolve()) if os.environ.get(RUN) else None
-    fragments = {
+    for name, text in fragments(run).items():
+        _keep(docs / "made" / f"{name}.md", text)
+    for name, text in api_pages().items():
+        _keep(docs / "reference" / "api" / f"{name}.md", text)
+    index_pictures.draw_all(docs / "made" / "pictures")
+    copy_notebooks(run, docs / "tutorial" / "notebooks")
+
+
+def fragments(run: Run | None) -> dict[str, str]:
+    """The fragments that pages include, by name.
+
+    Parameters
+    ----------
+    run : Run or None
+        A finished run whose tables are looked into.
+    """
+    return {
         "indices": index_sections(),
         "textures": texture_sections(),
         "parameters": parameter_sections(),
@@ -51,12 +67,6 @@ def write_pages(docs: Path) -> None:
         "columns": column_table(),
         "aliases": alias_table(),
     }
-    for name, text in fragments.items():
-        _keep(docs / "made" / f"{name}.md", text)
-    for name, text in api_pages().items():
-        _keep(docs / "reference" / "api" / f"{name}.md", text)
-    index_pictures.draw_all(docs / "made" / "pictures")
-    copy_notebooks(run, docs / "tutorial" / "notebooks")
 
 
 def _keep(path: Path, text: str) -> None:
@@ -104,7 +114,9 @@ def index_sections() -> str:
         if derived.loc[symbol, "convention"] != row["convention"]:
             facts["With `derived=True`"] = derived.loc[symbol, "convention"]
         picture = f"../made/pictures/{index_pictures.file_name(symbol)}"
-        parts.append(f"(index-{_slug(symbol)})=\n## {symbol}\n\n" + _picture(picture, f"{symbol} in one slice") + _facts(facts))
+        parts.append(
+            f"(index-{_slug(symbol)})=\n## {symbol}\n\n" + _picture(picture, f"{symbol} in one slice") + _facts(facts)
+        )
     return "\n".join(parts)
 
 
@@ -172,8 +184,12 @@ def command_sections() -> str:
                 options.append((names, default, text))
         doc = re.sub(r"\s*\n\s*", " ", inspect.cleandoc(command.help or "").replace("\n\n", "¶")).replace("¶", "\n\n")
         doc = re.sub(r"Example: (.*)$", r"Example: `\1`", doc)
-        usage = " ".join(["deepqct", *words, *(_usage(param) for param in command.params if param.param_type_name == "argument")])
-        parts.append(f"(command-{'-'.join(words)})=\n## deepqct {' '.join(words)}\n\n```text\n{usage} [options]\n```\n\n{doc}\n")
+        usage = " ".join(
+            ["deepqct", *words, *(_usage(param) for param in command.params if param.param_type_name == "argument")]
+        )
+        parts.append(
+            f"(command-{'-'.join(words)})=\n## deepqct {' '.join(words)}\n\n```text\n{usage} [options]\n```\n\n{doc}\n"
+        )
         parts += [table(("Argument", "Needed", "Meaning"), arguments)] if arguments else []
         parts += [table(("Option", "Default", "Meaning"), options)] if options else []
     return "\n".join(parts)
@@ -210,7 +226,11 @@ def run_file_table(run: Run | None) -> str:
     for name, member in vars(Run).items():
         doc = inspect.getdoc(member) or ""
         made = member.fget if isinstance(member, property) else member
-        if name.startswith("_") or name == "require" or not (isinstance(member, property) or inspect.isfunction(member)):
+        if (
+            name.startswith("_")
+            or name == "require"
+            or not (isinstance(member, property) or inspect.isfunction(member))
+        ):
             continue
         words = [p for p in inspect.signature(made).parameters if p != "self"]
         given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>"}
@@ -253,7 +273,9 @@ def api_pages() -> dict[str, str]:
     """The pages of the interface: an index, and one page for each wing and module, from the faces (`__init__.pyi`)."""
     top = face("")
     wings = sorted((path.parent for path in PACKAGE.glob("*/__init__.pyi")), key=lambda path: path.name)
-    rows = [(f"`dq.{name}`", f"{{py:obj}}`deepqct.{module.lstrip('.')}.{name}`") for name, module in top.items() if module]
+    rows = [
+        (f"`dq.{name}`", f"{{py:obj}}`deepqct.{module.lstrip('.')}.{name}`") for name, module in top.items() if module
+    ]
     pages = {wing.name: _wing_page(wing.name) for wing in wings} | {name: _module_page(name) for name in MODULES}
     listed = [
         (f"[`dq.{name}`]({name}.md)", _first_sentence(importlib.import_module(f"deepqct.{name}"))) for name in pages
@@ -345,13 +367,15 @@ def copy_notebooks(run: Run | None, folder: Path) -> None:
         _keep(folder / path.name, text)
     women = len(read_table(run.participants)) if run else 0
     whose = (
-        f"These are the notebooks of a finished run of {women} **virtual** women, with everything that they showed. A run this "
-        "small is made to be quick: its pictures show the form of the results, and its figures mean nothing."
+        f"These are the notebooks of a finished run of {women} **virtual** women, with everything that they showed. A run "
+        "this small is made to be quick: its pictures show the form of the results, and its figures mean nothing."
         if run
         else "Build the pages with `make docs`, and the executed notebooks of a run stand here."
     )
     toctree = "\n".join(path.stem for path in found)
-    _keep(folder / "index.md", f"# The notebooks, executed\n\n{whose}\n\n```{{toctree}}\n:maxdepth: 1\n\n{toctree}\n```\n")
+    _keep(
+        folder / "index.md", f"# The notebooks, executed\n\n{whose}\n\n```{{toctree}}\n:maxdepth: 1\n\n{toctree}\n```\n"
+    )
 
 
 def _without_pages(notebook: Any) -> None:
@@ -387,4 +411,3 @@ def _facts(facts: dict[str, str]) -> str:
     """Facts as a list of fields."""
     rows = table(("", ""), [(f"**{name}**", text) for name, text in facts.items()])
     return f"```{{table}}\n:class: facts\n:align: left\n\n{rows}```\n"
-

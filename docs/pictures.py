@@ -1,7 +1,8 @@
-"""The pictures of README and documentation, taken of a finished run of virtual women: ``python docs/pictures.py reports/quick``.
+"""The pictures of README and documentation, of a finished run of virtual women: ``python docs/pictures.py reports/quick``.
 
-Chromium opens the report, and the pages that ``deepqct app`` serves, without a network; each picture is reduced to few colours,
-so that all together stay small. The run must be a run of virtual women: no picture of a patient may come into the repository.
+Chromium opens the report, and the pages that ``deepqct app`` serves, without a network; each picture is reduced to few
+colours, so that all together stay small. The run must be of virtual women: no picture of a patient may come into the
+repository.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def main(folder: str) -> None:
     if size > MOST_BYTES:
         raise ValueError(f"The pictures take {size / 1e6:.1f} MB; lower COLOURS or HEIGHT in docs/pictures.py.")
     for path in sorted(PICTURES.glob("*.png")):
-        print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: {path.stat().st_size // 1000} kB")
+        print(
+            f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: {path.stat().st_size // 1000} kB"
+        )
 
 
 def report_shots(browser: Browser, run: Run) -> dict[str, Image.Image]:
@@ -158,7 +161,9 @@ def composed(report: Image.Image, review: Image.Image, explorer: Image.Image) ->
     each = (high - gap) // 2
     right = [p.resize((round(p.width * each / p.height), each), Image.Resampling.LANCZOS) for p in (review, explorer)]
     whole = Image.new("RGB", (left.width + gap + max(p.width for p in right) + 2, high + 2), "white")
-    for image, (x, y) in zip((left, *right), ((1, 1), (left.width + gap, 1), (left.width + gap, 1 + each + gap)), strict=True):
+    for image, (x, y) in zip(
+        (left, *right), ((1, 1), (left.width + gap, 1), (left.width + gap, 1 + each + gap)), strict=True
+    ):
         framed = Image.new("RGB", (image.width + 2, image.height + 2), "#BBBBBB")
         framed.paste(image, (1, 1))
         whole.paste(framed, (x - 1, y - 1))
