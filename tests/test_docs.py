@@ -85,7 +85,9 @@ def made() -> Iterator[ModuleType]:
 def test_the_python_of_a_page_runs(path, tmp_path, monkeypatch):
     """An example that does not run is worse than none."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(python_of(path), name_of(path), "exec"), {"__name__": "__docs__"})
+    page = ModuleType("page_of_docs")
+    monkeypatch.setitem(sys.modules, page.__name__, page)
+    exec(compile(python_of(path), name_of(path), "exec"), page.__dict__)
 
 
 def shell_lines() -> list[tuple[str, list[str]]]:
