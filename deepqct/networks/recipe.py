@@ -22,6 +22,7 @@ FIELDS = ("whole", "bone")
 BONE_MM = {"radius": 32.0, "ulna": 15.5, "tibia": 41.0, "fibula": 22.0}
 POOLINGS = ("concat", "spread")
 BAGS = ("attention", "spread")
+TOLD = ("indices", "texture", "both")
 SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
 # Controls change what the images show, or which outcome is learnt; see controls.py.
@@ -133,8 +134,10 @@ class Recipe:
         How patches are summed up: ``attention``, a weighted mean whose weights are learnt (Ilse et al. 2018,
         arXiv:1802.04712); ``spread``, mean and standard deviation.
     auxiliary : float
-        Weight of the squared error with which the network also tells the bone's own indices of the women whom it is trained
-        on (standardised in these women; indices.csv); 0 teaches the outcome alone. No index is ever part of a score.
+        Weight of the squared error with which the network also tells what was measured in the same bone of the women whom
+        it is trained on (standardised in these women); 0 teaches the outcome alone. Nothing of it is part of a score.
+    told : str
+        What `auxiliary` tells: ``indices`` (indices.csv), ``texture`` (texture.csv), or ``both``.
     control : str
         ``none``, or one of `CONTROLS`; set by `deepqct.networks.run_controls`.
     seed : int
@@ -176,6 +179,7 @@ class Recipe:
     patch_mm: float = 6.0
     bag: str = "attention"
     auxiliary: float = 0.0
+    told: str = "indices"
     control: str = "none"
     seed: int = 7
 
@@ -255,6 +259,7 @@ class Recipe:
         """
         choices = {
             "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
+            "told": TOLD,
             "control": ("none", *CONTROLS),
         }  # fmt: skip
         for name, known in choices.items():

@@ -36,13 +36,14 @@ READERS: dict[str, dict[str, Any]] = {
     "patches": {"patches": 16},
     "patches-spread": {"patches": 16, "bag": "spread"},
     "auxiliary": {"auxiliary": 0.3},
+    "auxiliary-both": {"auxiliary": 0.3, "told": "both"},
     "spread-auxiliary": {"pooling": "spread", "auxiliary": 0.3},
     "patches-auxiliary": {"patches": 16, "bag": "spread", "auxiliary": 0.3},
     "ensemble": {"ensemble": 5},
     "spread-auxiliary-ensemble": {"pooling": "spread", "auxiliary": 0.3, "ensemble": 5},
 }
 RIDGE = "ridge on indices"
-_TABLES = ("participants", "dictionary", "splits", "indices")
+_TABLES = ("participants", "dictionary", "splits", "indices", "texture")
 
 
 def settings(text: str) -> dict[str, Any]:
