@@ -22,6 +22,7 @@ FIELDS = ("whole", "bone")
 BONE_MM = {"radius": 32.0, "ulna": 15.5, "tibia": 41.0, "fibula": 22.0}
 POOLINGS = ("concat", "spread")
 BAGS = ("attention", "spread")
+FIRST = ("published", "fine")
 TOLD = ("indices", "texture", "both")
 SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
@@ -122,6 +123,9 @@ class Recipe:
         Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
         How many augmented views are scored beside the plain one (test-time augmentation).
+    first : str
+        Stride of the backbone's first layer: ``published``, as its authors have it; ``fine``, 1, so that the network sees
+        each pixel of structure that is a few pixels wide, at four times the computing.
     pooling : str
         How the head sums up a map: ``concat``, by mean and maximum as fastai does; ``spread``, by mean, maximum and
         standard deviation, so that it can tell an even bone from one with holes in it.
@@ -174,6 +178,7 @@ class Recipe:
     background: str = "remove"
     augment: bool = True
     tta: int = 0
+    first: str = "published"
     pooling: str = "concat"
     patches: int = 0
     patch_mm: float = 6.0
@@ -259,7 +264,7 @@ class Recipe:
         """
         choices = {
             "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
-            "told": TOLD,
+            "told": TOLD, "first": FIRST,
             "control": ("none", *CONTROLS),
         }  # fmt: skip
         for name, known in choices.items():

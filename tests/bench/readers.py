@@ -35,6 +35,7 @@ from deepqct.work import say
 
 READERS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "fine": {"first": "fine"},
     "spread": {"pooling": "spread"},
     "patches": {"patches": 16},
     "patches-spread": {"patches": 16, "bag": "spread"},
