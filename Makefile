@@ -25,8 +25,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
 
+# Unit tests beside the chain and the pages, one process each; the first tell what they found when the others are done.
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	    $(BIN)/python -m pytest -m "not chain and not browser and not long" -p no:cacheprovider > $$log 2>&1 & units=$$!; \
+	    $(BIN)/python -m pytest -m "(chain or browser) and not long"; pages=$$?; \
+	    wait $$units; units=$$?; cat $$log; exit $$((pages + units))
 
 unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
