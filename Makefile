@@ -5,6 +5,8 @@
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
+# make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
+# make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
 # make lab      JupyterLab on the notebooks
 # make wheel    deepqct as one file in dist/, notebooks and all, for pip install without a checkout
 # make app      explorer and review of the last report as pages without code
@@ -14,10 +16,11 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP_FLAGS ?=
 PRESET ?= quick
+RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint lab app env lock wheel wheelhouse clean
+.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -54,6 +57,14 @@ bench-evaluation: env
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
 
+docs: env
+	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)
+	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build/html
+	@echo "Documentation: $(CURDIR)/docs/build/html/index.html"
+
+pictures: env
+	$(BIN)/python docs/pictures.py $(RUN)
+
 lab: env
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
 
@@ -87,4 +98,4 @@ wheelhouse: env
 	$(PIP) wheel --wheel-dir wheelhouse -r requirements.lock hatchling editables
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) docs/build docs/made docs/reference/api docs/tutorial/notebooks
