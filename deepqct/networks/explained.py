@@ -134,3 +134,35 @@ def load_explained(run: Run, *, bone: str, participant_id: str) -> Explained | N
             participant_id=participant_id, outcome=int(kept["outcome"][number]), score=float(kept["score"][number]),
             density=density.astype(np.float32), inside=inside, heat=heat.astype(np.float32) / heat.size,
         )  # fmt: skip
+
+
+def load_extremes(run: Run, *, bone: str) -> list[Explained]:
+    """What `keep_explained` has kept of the held-out women of lowest and of highest score.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    list of Explained
+        The woman of lowest score and that of highest; empty where 02_train_bone has explained fewer than two women.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> lowest, highest = dq.networks.load_extremes(dq.run.example_run(), bone="radius")
+    >>> lowest.score <= highest.score
+    True
+    """
+    if not run.saliency(bone).exists():
+        return []
+    with np.load(run.saliency(bone), allow_pickle=False) as kept:
+        if len(kept["score"]) < 2:
+            return []
+        ends = [str(kept["participant_id"][place]) for place in (kept["score"].argmin(), kept["score"].argmax())]
+    found = [load_explained(run, bone=bone, participant_id=person) for person in ends]
+    return [woman for woman in found if woman is not None]
