@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.folder import Run, write_whole
+from deepqct.scans.shown import card, slice_picture, times
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,26 @@ class Explained:
     density: NDArray[np.float32]
     inside: NDArray[np.bool_]
     heat: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        """Say who she is, her score and the size of the pictures; no array is shown."""
+        of = "with" if self.outcome else "without"
+        size = times(self.density.shape, "d")
+        return f"Explained({self.participant_id}, {of} the outcome, score {self.score:.2f}, {size} pixels)"
+
+    def _repr_html_(self) -> str:
+        """Her bone with its outline, her score and what to call next, for a notebook."""
+        height, width = self.density.shape
+        shown = slice_picture(self.density, pixel_mm=(1 / height, 1 / height), outlines={"#F0E442": self.inside})
+        rows = {
+            "woman": self.participant_id,
+            "outcome": "yes" if self.outcome else "no",
+            "score (logit)": f"{self.score:.2f}",
+            "pixels (y, x)": times((height, width), "d"),
+        }
+        return card(
+            "Explained", rows, then={"dq.plots.one_saliency(woman)": "draws what her score rests on"}, picture=shown
+        )
 
 
 def keep_explained(run: Run, explained: Sequence[Explained], *, bone: str) -> Path:

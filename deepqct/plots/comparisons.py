@@ -18,6 +18,7 @@ from deepqct.plots.style import ALARM, BONE_COLOURS, FAMILY_COLOURS, GREY, INK, 
 from deepqct.run_tables import margins_in
 from deepqct.terms import BONES, KNOWN, SITES
 
+_IN_A_ROW = 3  # panels
 _ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
@@ -199,7 +200,8 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         axes.text(0.5, 0.5, "not estimable", ha="center", va="center")
         axes.set(xticks=(), yticks=(), aspect="equal")
         axes.set_title(f"{family}\n")
-    panels[0].set_ylabel("share with the event, 95 % band")
+    for axes in panels[::_IN_A_ROW]:
+        axes.set_ylabel("share with the event, 95 % band")
     return _shown(figure, panels, empty=points.empty)
 
 
@@ -245,7 +247,8 @@ def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
         axes.set_xlabel(f"risk from which one treats\n({model['n'].iloc[0]} women, {model['events'].iloc[0]} events)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     if len(points):
-        panels[0].set_ylabel("net benefit a woman, 95 % band")
+        for axes in panels[::_IN_A_ROW]:
+            axes.set_ylabel("net benefit a woman, 95 % band")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return _shown(figure, panels, empty=points.empty)
 
@@ -341,9 +344,12 @@ def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
 
 
 def _panels(families: int) -> tuple[Any, list[Axes]]:
-    """A figure with one panel for each family."""
-    figure, grid = plt.subplots(1, families, figsize=(1.2 + 2.9 * families, 4.0), squeeze=False)
-    return figure, list(grid.ravel())
+    """A figure with one panel for each family, three in a row, so that its letters stay readable in a column of text."""
+    columns, rows = min(families, _IN_A_ROW), -(-families // _IN_A_ROW)
+    figure, grid = plt.subplots(rows, columns, figsize=(0.9 + 2.9 * columns, 3.5 * rows + 0.4), squeeze=False)
+    for axes in grid.ravel()[families:]:
+        axes.remove()
+    return figure, list(grid.ravel()[:families])
 
 
 def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
@@ -358,7 +364,7 @@ def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
 def _interval(row: Any) -> str:
     """An estimate of performance.csv with its interval, in words."""
     return (
-        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
         if not pd.isna(row["estimate"])
         else "not estimable"
     )

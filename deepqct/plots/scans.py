@@ -168,8 +168,9 @@ def outlined(
     ('radius', 'sub-0001')
     """
     columns = max((len(women) for women in bones.values()), default=1)
+    above: list[str] = []
     figure, grid = plt.subplots(
-        max(len(bones), 1), columns, figsize=(1.55 * columns + 0.9, 1.75 * max(len(bones), 1) + 0.5), squeeze=False
+        max(len(bones), 1), columns, figsize=(1.55 * columns + 0.9, 1.6 * max(len(bones), 1) + 0.6), squeeze=False
     )
     for row, (bone, women) in zip(grid, bones.items(), strict=False):
         for axes in row[len(women) :]:
@@ -181,7 +182,9 @@ def outlined(
                 if inside[middle].any():
                     axes.contour(inside[middle].astype(float), levels=[0.5], colors=colour, linewidths=1.2)
             axes.set(xticks=[], yticks=[])
-            axes.set_title(name, fontsize=10, pad=3)
+            if list(women) != above:  # the same women are named once
+                axes.set_title(name, fontsize=10, pad=3)
+        above = list(women)
         row[0].set_ylabel(bone)
     names = ("outer contour of the bone", "inner contour of the cortex")
     handles = [Line2D([], [], color=colour, linewidth=2) for colour in ON_DARK]

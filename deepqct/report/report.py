@@ -216,7 +216,7 @@ def _sections(
     if networks:  # one figure of all bones, in place of one for each
         shown["bones"] = figures(run, jobs["bones"], names=(), **known)
     why = not_drawn(performance, models=models)
-    sections = {}
+    sections: dict[str, dict[str, Any]] = {}
     for name, title, _ in _SECTIONS:
         drawn = [one for one in shown[name].figures if one["name"] in SHOWN[name]]
         said = {"bones": why["bones"], "women": why["score"], "performance": why["score"]}.get(name, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def as_text(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=str).fillna("")
+    table = pd.read_csv(path, dtype=str).fillna("").map(lambda cell: re.sub(r"(?<!\w)-(?=\d)", "−", cell))
     return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
 
 
@@ -156,9 +157,9 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
     none = {"value": "–", "interval": "", "basis": "", "bar": None}
     families: dict[str, dict[str, Any]] = {}
     for (family, model), by_block in cells.items():
-        row = {"model": model, "cells": [by_block.get(b, none) for b in blocks]}
+        line: dict[str, Any] = {"model": model, "cells": [by_block.get(b, none) for b in blocks]}
         of_family = families.setdefault(family, {"colour": FAMILY_COLOURS.get(family, INK), "rows": []})
-        of_family["rows"].append(row)
+        of_family["rows"].append(line)
     heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
     chance = _place(0.5, lowest=lowest)
     return {"heads": heads, "families": families, "count": len(cells), "lowest": lowest, "chance": chance}
@@ -310,7 +311,7 @@ def rounded(path: Path) -> dict[str, Any] | None:
     numbers = {"effect", "estimate", "low", "high", "p", "q"}
     rows = [
         [
-            f"{float(cell):.2g}".replace("-", "−") if name in numbers and cell else cell
+            f"{float(cell.replace('−', '-')):.2g}".replace("-", "−") if name in numbers and cell else cell
             for name, cell in zip(table["columns"], row, strict=True)
         ]
         for row in table["rows"]
