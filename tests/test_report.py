@@ -474,7 +474,7 @@ def test_one_figure_answers_one_question(tmp_path):
 
 def test_no_figure_of_a_run_is_lost(finished):
     """A figure that the report does not show must be named, or nobody looks for it."""
-    shown = {name for names in figures.SHOWN.values() for name in names}
+    shown = {name for kind in (figures.SHOWN, figures.FOLDED) for names in kind.values() for name in names}
     assert {"flagged", "bones", "indices", "saliency", "nomogram"} <= shown
     job = Job("04_clustering")
     found = figures.figures(finished, [job], names=[], performance=pd.DataFrame(), models=pd.DataFrame())

@@ -17,6 +17,7 @@ from deepqct.plots.style import BONE_COLOURS, FAINT, FAMILY_COLOURS, GREY, INK, 
 from deepqct.run_tables import headline_aucs
 
 _MARKERS = "os^DvP"
+_NEAR = 0.02  # of chance: an attainable AUC as near is chance
 _NOT_ESTIMABLE = "not estimable"
 
 
@@ -198,7 +199,7 @@ def headlines(
     """
     aucs = headline_aucs(performance, models=models)
     n, events = ("–".join(str(v) for v in sorted({aucs[c].min(), aucs[c].max()})) for c in ("n", "events"))
-    _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.5 * len(aucs)))
+    _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.4 * len(aucs)))
     beside = axes.get_yaxis_transform()
     for y, row in enumerate(aucs.to_dict("records")):
         colour = FAMILY_COLOURS.get(row["family"], INK)
@@ -211,8 +212,12 @@ def headlines(
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10, fontweight="bold" if own else "normal")
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     above: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 10}
-    axes.annotate("chance", (0.5, 1), (0, 3), ha="right" if attainable else "center", color=SOFT, **above)
-    if attainable is not None:
+    nothing = attainable is not None and attainable - 0.5 < _NEAR
+    chance = "chance, and all that is attainable" if nothing else "chance"
+    axes.annotate(
+        chance, (0.5, 1), (0, 3), ha="center" if nothing or attainable is None else "right", color=SOFT, **above
+    )
+    if attainable is not None and not nothing:
         axes.axvline(attainable, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
         axes.annotate(f"attainable {attainable:.2f}", (attainable, 1), (0, 3), ha="center", color=SOFT, **above)
     lowest = np.floor(aucs["low"].min() * 10) / 10 if aucs["low"].notna().any() else 0.4

@@ -28,12 +28,13 @@ _TWO = 720  # pixels of a screen up to which pictures stand two in a row
 # The figures of each section, in the order in which they are read; a bone or a site at the end of a name does not count.
 SHOWN: dict[str, tuple[str, ...]] = {
     "cohort": ("flagged", "bones", "indices"),
-    "performance": ("bones", "differences", "calibration", "decisions"),
-    "sheet": ("nomogram",),
+    "performance": ("bones", "differences", "calibration"),
     "bones": ("scores", "saliency"),
-    "groups": ("numbers", "umap_groups", "heatmap", "differences"),
-    "women": ("profile", "slices", "thresholds"),
+    "groups": ("umap_groups", "heatmap", "differences"),
+    "one group": ("numbers", "umap_groups"),
+    "women": ("profile", "thresholds"),
 }
+FOLDED: dict[str, tuple[str, ...]] = {"performance": ("decisions", "nomogram"), "women": ("slices",)}  # behind a click
 # What a figure of several bones is called, where the title of each picture would name one of them.
 _TOGETHER = {
     "bones": "The bones of a few women",

@@ -123,7 +123,7 @@ def _copy(run: Run, folder: Path, *, names: tuple[str, ...]) -> None:
 
 
 def _copied(path: Path, target: Path) -> None:
-    """Copy one file."""
+    """Copy one file into a folder that need not be there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
 

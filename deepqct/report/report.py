@@ -19,7 +19,7 @@ import pandas as pd
 from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
 from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
 from deepqct.report import tables, tripod
-from deepqct.report.figures import SHOWN, figures, not_drawn
+from deepqct.report.figures import FOLDED, SHOWN, figures, not_drawn
 from deepqct.report.findings import cautions, differences, figure, learned, result, spokesman
 from deepqct.report.pages import without_paths
 from deepqct.report.summary import answers, headline_figure, limits, to_look_at
@@ -209,25 +209,31 @@ def _sections(
     known: dict[str, Any] = {"performance": performance, "models": models, "groups": groups}
     jobs = {name: [Job(e["stage"], e["bone"]) for e in stages if e["stage"] in of] for name, _, of in _SECTIONS}
     names = {name: SHOWN[name] for name in jobs}
-    names["performance"] += SHOWN["sheet"] + SHOWN["bones"]
-    shown = {name: figures(run, jobs[name], names=names[name], **known) for name in jobs}
-    compared = {one["name"]: one for one in shown["performance"].figures}
-    networks = [compared[name] for name in SHOWN["bones"] if name in compared]
+    if groups == 1:
+        names["groups"] = SHOWN["one group"]
+    extra = {"performance": SHOWN["bones"]}
+    shown = {
+        name: figures(run, jobs[name], names=(*names[name], *FOLDED.get(name, ()), *extra.get(name, ())), **known)
+        for name in jobs
+    }
+    networks = [one for one in shown["performance"].figures if one["name"] in SHOWN["bones"]]
     if networks:  # one figure of all bones, in place of one for each
         shown["bones"] = figures(run, jobs["bones"], names=(), **known)
     why = not_drawn(performance, models=models)
     sections: dict[str, dict[str, Any]] = {}
     for name, title, _ in _SECTIONS:
-        drawn = [one for one in shown[name].figures if one["name"] in SHOWN[name]]
         said = {"bones": why["bones"], "women": why["score"], "performance": why["score"]}.get(name, "")
+        drawn = {one["name"]: one for one in shown[name].figures}
         sections[name] = {
             "title": title,
             "jobs": [str(job) for job in jobs[name]],
-            "figures": networks + drawn if name == "bones" else drawn,
+            "figures": [drawn[one] for one in names[name] if one in drawn],
+            "folded": [drawn[one] for one in FOLDED.get(name, ()) if one in drawn],
             "left": shown[name].left + ([said] if said else []),
             "more": shown[name].more,
         }
-    sections["performance"]["sheet"] = compared.get("nomogram")
+    if networks:
+        sections["bones"]["figures"] = networks
     return sections
 
 
@@ -252,8 +258,8 @@ def _planted(attainable: float | None) -> str:
     if attainable is None:
         return ""
     if attainable <= 0.5:
-        return "no effect was put in, and every true AUC is 0.50"
-    return f"an effect was put in, and the best possible AUC is {attainable:.2f}"
+        return "no effect was put in; every true AUC is 0.50"
+    return f"an effect was put in; best possible AUC {attainable:.2f}"
 
 
 def _job(run: Run, content: dict[str, Any], *, beside: Path) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def others(run: Run) -> list[dict[str, Any]]:
     """
     tables = []
     for title, caption, name in _OTHERS:
-        own = {"measures": _measures, "comparisons": _planned, "subgroups": _subgroups}
+        own = {"measures": _measures, "comparisons": _planned, "subgroups": _subgroups, "classifiers": _classifiers}
         table = own[name](run) if name in own else read(getattr(run, name))
         if table.empty:
             continue
@@ -222,7 +222,7 @@ def _planned(run: Run) -> pd.DataFrame:
         return main
     verdicts = {f"non_inferior_{margin:g}": f"non-inferior by {margin:g}" for margin in margins_in(main)}
     names = ["question", "model_a", "model_b", "estimate", "low", "high", "p_holm", *verdicts]
-    names += ["n", "events", "training", "caveat"]
+    names += ["n", "events", "caveat"]
     return main[names].rename(columns=verdicts | {"model_a": "of", "model_b": "and", "p_holm": "p after Holm"})
 
 
@@ -246,6 +246,19 @@ def _subgroups(run: Run) -> pd.DataFrame:
     return _across(
         rows, down="subgroup", basis=[f" n {row['n']}, {row['events']} events" for row in rows.to_dict("records")]
     )
+
+
+def _classifiers(run: Run) -> pd.DataFrame:
+    """The AUC of each model on tables, one a row, by each other classifier, one a column."""
+    rows = read(run.classifiers)
+    if rows.empty:
+        return rows
+    said = [_interval(row) for row in rows.to_dict("records")]
+    people = [f"{row['n']} women, {row['events']} events" for row in rows.to_dict("records")]
+    rows = rows.assign(said=said, model=rows["family"] + ": " + rows["model"], women=people)
+    table = rows.pivot(index=["model", "women"], columns="classifier", values="said")
+    kept = table.reindex(index=pd.MultiIndex.from_frame(rows[["model", "women"]].drop_duplicates()))
+    return kept[rows["classifier"].unique()].fillna("–").rename_axis(columns=None).reset_index()
 
 
 def _across(rows: pd.DataFrame, *, down: str, basis: list[str]) -> pd.DataFrame:
