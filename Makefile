@@ -1,4 +1,5 @@
 # make report   the whole way on virtual women; prints the path of the report
+# make example  a small report in reports/example, of the last make report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
 # make test-long   budgets of time and memory, virtual bones against what was drawn (about 20 minutes)
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
@@ -20,10 +21,13 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
+
+example: env
+	@$(BIN)/deepqct report reports/$(PRESET) --example reports/example
 
 # Unit tests beside the chain and the pages, one process each; the first tell what they found when the others are done.
 test: lint

@@ -1,4 +1,4 @@
-"""The command line: init, run, check, inspect, app, cohort new, pretrain.
+"""The command line: init, run, report, check, inspect, app, cohort new, pretrain.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 
@@ -89,6 +89,33 @@ def run(
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
     report = execute(plan, cores=cores)
     console.print(f"Report: {report}", markup=False, highlight=False)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="A run, such as reports/quick.")],
+    zip_to: Annotated[
+        bool, typer.Option("--zip", help="Pack it with its tables, figures and notebook pages, beside the run folder.")
+    ] = False,
+    example: Annotated[Path | None, typer.Option(help="Write a small example report of virtual women there.")] = None,
+) -> None:
+    """Write a run's report anew from what lies in its folder, without running anything.
+
+    A page that is sent alone has none of the files that it links to; --zip packs them with it. Example: deepqct report
+    reports/quick --zip
+    """
+    from deepqct.folder import Run, resolve
+    from deepqct.report import example_report, pack_report, write_report
+
+    done = Run(resolve(run_folder))
+    done.require(done.record, written_by="deepqct run")
+    if example is not None:
+        written = example_report(done, resolve(example))
+    elif zip_to:
+        written = pack_report(done, done.folder.with_name(f"{done.folder.name}-report.zip"))
+    else:
+        written = write_report(done)
+    console.print(f"Report: {written}", markup=False, highlight=False)
 
 
 def _bytes(path: Path) -> int:
