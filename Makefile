@@ -70,7 +70,7 @@ pictures: env
 	$(BIN)/python docs/pictures.py $(RUN)
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)
@@ -82,9 +82,9 @@ env:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@cmp -s requirements.lock $(VENV)/installed.lock || { echo "Installing the locked packages (8 GB, some minutes)"; \
 	    $(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock && cp requirements.lock $(VENV)/installed.lock; }
-	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } | cmp -s - $(VENV)/installed.checkout \
+	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } | cmp -s - $(VENV)/installed.checkout \
 	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
-	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } > $(VENV)/installed.checkout; }
+	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } > $(VENV)/installed.checkout; }
 
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
 lock:
