@@ -1,0 +1,16 @@
+"""A trained model outside of its cohort: made into a bundle, read back without trust, used on new women.
+
+source.py     the files of a bundle, read from a folder or a zip without trusting them
+plain.py      dataclasses of plain numbers as JSON, and back with every type checked
+weights.py    a file of weights checked against its size and its recipe before anything is allocated
+reference.py  the training women as summary statistics: what is usual, and how far out a woman lies
+grouping.py   the patient groups as plain numbers
+content.py    what a bundle holds beside the weights
+scoring.py    what a trained network makes of women whom it has not seen
+card.py       the model card
+make.py       a bundle made from a run
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
