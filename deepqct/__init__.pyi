@@ -21,7 +21,7 @@ from . import (
     work,
 )
 from .bones import Bone, find_bones, local_thickness, measure
-from .bundles import bundle, load_bundle
+from .bundles import bundle, load_bundle, predict
 from .cohort import load_cohort
 from .curation import curate
 from .folder import Run
@@ -61,6 +61,7 @@ __all__ = [
     "models",
     "networks",
     "plots",
+    "predict",
     "predict_run",
     "reach",
     "read_scan",

@@ -1,5 +1,7 @@
 from .content import Bundle, load_bundle
 from .make import bundle
+from .prediction import Predictions, predict
+from .sheet import write_predictions
 from .source import BundleError
 
-__all__ = ["Bundle", "BundleError", "bundle", "load_bundle"]
+__all__ = ["Bundle", "BundleError", "Predictions", "bundle", "load_bundle", "predict", "write_predictions"]

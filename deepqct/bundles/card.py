@@ -50,8 +50,10 @@ def card_of(run: Run, content: Content) -> dict[str, Any]:
         f"{content.curated.length_mm[site][1]:.3g} mm of length"
         for site, mm in content.curated.voxel_mm.items()
     )
-    data = f"Virtual women of the scenario {made.virtual}, made by deepqct: no patient is among them." if made.virtual else (
-        "A cohort of patients; source, dates and consent are for its authors to state."
+    data = (
+        f"Virtual women of the scenario {made.virtual}, made by deepqct: no patient is among them."
+        if made.virtual
+        else ("A cohort of patients; source, dates and consent are for its authors to state.")
     )
     test = f"; {made.test} more women were its test set" if made.test else ""
     sections = [
@@ -70,7 +72,7 @@ def card_of(run: Run, content: Content) -> dict[str, Any]:
         ]),
         ("Factors", "14, 16", [
             f"Made from {whom}{aged}{test}.",
-            "Other sites, other scanner generations and women outside of the training range are refused by deepqct predict.",
+            "Other sites, other scanner generations and women outside of the training range get no risk.",
             "How it does in men, in other countries and by treatment was not examined.",
         ]),
         ("Training data", "5a, 20", [
@@ -87,8 +89,8 @@ def card_of(run: Run, content: Content) -> dict[str, Any]:
         ("Output", "15, 27a", [
             "A risk, with an interval of how much the folds' networks disagree. It leaves out other cohorts, the few women "
             "that calibration was fitted on, and the noise of a scan.",
-            f"Risks of new women are stretched {primary.factor:.2f}-fold (logits), since the mean of networks has less noise "
-            f"than one; this noise is taken from {'the test set' if made.test else 'women whom the networks learned from'}.",
+            f"Logits of new women are stretched {primary.factor:.2f}-fold, since a mean of networks has less noise than "
+            f"one; its noise is that in {'the test set' if made.test else 'women whom the networks learned from'}.",
             "A missing index or factor counts as the median of the training women; a missing bone is left out of a mean.",
         ]),
         ("Ethical considerations", "17", [

@@ -313,7 +313,7 @@ def _check(content: Content) -> None:
     _need(_PIXELS[0] <= curated.image_px <= _PIXELS[1], f"image_px is {curated.image_px}")
     _need(set(curated.voxel_mm) <= set(SITES) and set(curated.voxel_mm) == set(curated.length_mm), "a site is unknown")
     _need(1 < len(made.folds) <= 1000 and len(set(made.folds)) == len(made.folds), "the folds are not those of a run")
-    _need(0 < len(content.networks) and set(content.networks) <= set(BONES), "a bone is unknown")
+    _need(len(content.networks) > 0 and set(content.networks) <= set(BONES), "a bone is unknown")
     for bone, networks in content.networks.items():
         recipe = networks.recipe
         for name, most in _MOST.items():
@@ -326,8 +326,8 @@ def _check(content: Content) -> None:
             sizes = (one.features, one.axes, *one.usual)
             _need(all(0 <= size <= 1_000_000 for size in sizes) and len(one.usual) in (0, 4), "a map cannot be")
             _need(one.axes * one.features + math.prod(one.usual or (0,)) <= 2**28, "a map cannot be")
-    for one in content.models:
-        _check_model(one, folds=set(made.folds))
+    for model in content.models:
+        _check_model(model, folds=set(made.folds))
     for usual in content.reference.indices.values():
         _need(len(usual.quantiles) == len(LEVELS), "the reference has other percentiles")
     for cloud in content.clouds.values():

@@ -103,7 +103,7 @@ class Grouping:
         there = features.reindex(columns=list(self.columns)).notna().any(axis=1)
         return table.astype({"like_none": float}).where(there)
 
-    def _standardised(self, features: pd.DataFrame) -> NDArray[np.floating]:
+    def _standardised(self, features: pd.DataFrame) -> NDArray[np.float64]:
         """The indices as they were grouped, complete."""
         x = features.reindex(columns=list(self.columns)).astype(float).to_numpy()
         if self.adjusted_for:
@@ -120,7 +120,7 @@ class Grouping:
             elif missing.any():
                 known_part = covariance[np.ix_(~missing, ~missing)] + _RIDGE * np.eye(int((~missing).sum()))
                 row[missing] = covariance[np.ix_(missing, ~missing)] @ np.linalg.solve(known_part, row[~missing])
-        return z
+        return np.asarray(z, np.float64)
 
 
 def grouping_of(groups: Groups, z: pd.DataFrame) -> Grouping:

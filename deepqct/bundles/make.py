@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deepqct import __version__
+from deepqct.bones.quality import MOTION_LIMIT
 from deepqct.bundles.card import card_of, card_page
 from deepqct.bundles.content import CARD, CONTENT, BoneNetworks, Content, Curated, FoldNetwork, Made
 from deepqct.bundles.grouping import Grouping, grouping_of
@@ -21,7 +22,6 @@ from deepqct.bundles.plain import to_plain
 from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of
 from deepqct.bundles.scoring import features_of, her_images, keeps_maps
 from deepqct.bundles.source import BundleError, seal, write_zip
-from deepqct.bones.quality import MOTION_LIMIT
 from deepqct.evaluation.scales import levels
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_text, write_whole
 from deepqct.groups.find import find_groups
@@ -86,7 +86,9 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
     protocol = protocol or str(splits["protocol"].iloc[0])
     rows = splits[splits["protocol"] == protocol]
     if rows.empty:
-        raise BundleError(f"splits.csv has no protocol {protocol!r}; use one of {', '.join(splits['protocol'].unique())}.")
+        raise BundleError(
+            f"splits.csv has no protocol {protocol!r}; use one of {', '.join(splits['protocol'].unique())}."
+        )
     repeat = int(rows["repeat"].min())
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as scratch:
@@ -145,7 +147,7 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
     predictors = {name: role for role in _PREDICTORS for name in columns_by_role(dict(data.dictionary), role)}
     return Content(
         made=made,
-        curated=_curated(run, women),
+        curated=_curated(run, [str(woman) for woman in women]),
         predictors=predictors,
         networks=networks,
         models=tuple(models),
@@ -236,7 +238,9 @@ def _networks(
         members = members_of(load_fold(run, bone=bone, protocol=protocol, repeat=repeat, fold=str(number)))
         many = recipe.ensemble > 1
         weights = [files.member(k).weights if many else files.weights for k in range(len(members))]
-        names = [f"networks/{bone}/fold{number}{f'_network{k}' if many else ''}.safetensors" for k in range(len(weights))]
+        names = [
+            f"networks/{bone}/fold{number}{f'_network{k}' if many else ''}.safetensors" for k in range(len(weights))
+        ]
         for name, file in zip(names, weights, strict=True):
             _save(folder / name, load_file(file))  # without the scans that the file of a run names
         items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
@@ -249,9 +253,7 @@ def _networks(
         _save(folder / summary, tensors)
         shape = tuple(tensors["0.usual"].shape) if "0.usual" in tensors else ()
         axes, features = tuple(tensors["0.axes"].shape) if "0.axes" in tensors else (0, 0)
-        made.append(
-            FoldNetwork(str(number), tuple(names), summary, shape, features, axes, float(level[str(number)]))
-        )
+        made.append(FoldNetwork(str(number), tuple(names), summary, shape, features, axes, float(level[str(number)])))
     performance = read_table(run.performance) if run.performance.exists() else pd.DataFrame()
     models = read_models(run) if run.models_table.exists() else pd.DataFrame()
     known = above_chance(network_auc(performance, models=models, bone=bone))

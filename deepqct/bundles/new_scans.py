@@ -178,7 +178,7 @@ def _people(table: Path | pd.DataFrame) -> pd.DataFrame:
         wrong = people.index[(people[column].notna() & numbers.isna()) | (numbers < low) | (numbers > high)]
         if str(column) in KNOWN and len(wrong):
             raise ValueError(
-                f"{name}: {column} of {wrong[0]} is {people.loc[wrong[0], column]!r}, no number from {low:g} to {high:g}; "
+                f"{name}: {column} of {wrong[0]} is {people[column][wrong[0]]!r}, no number from {low:g} to {high:g}; "
                 "correct it or leave it empty."
             )
         if str(column) in KNOWN:
@@ -276,7 +276,8 @@ def _judged(scan: NewScan, row: dict[str, Any], run: Run, *, curated: Curated, s
     if row["status"] != "curated":
         return Curation(scan, row, (f"{where} could not be curated: {row['reason']}",), ())
     flags = [flag for flag in str(row["flags"]).split("; ") if flag]
-    reasons, notes = [], []
+    reasons: list[str] = []
+    notes: list[str] = []
     for flag in flags:
         text = flag.split(": ", 1)[-1]
         unusable = text.startswith(_UNUSABLE) or _UNUSUAL_SIZE.match(text)

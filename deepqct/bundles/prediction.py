@@ -13,17 +13,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deepqct.bundles.content import Bundle, BoneNetworks
+from deepqct.bundles.content import BoneNetworks, Bundle
 from deepqct.bundles.new_scans import Curation, curate_new, scans_given
 from deepqct.bundles.reference import axes_distance
 from deepqct.bundles.scoring import features_of, her_images, women_logits
 from deepqct.curation.stacks import of_bone
-from deepqct.folder import Run, file_hash, read_json
+from deepqct.folder import Run, read_json
 from deepqct.models.frozen import new_features, new_levelled
 from deepqct.networks.images import bone_images, seen_mask
 from deepqct.networks.saliency import Usual, grad_cam
 from deepqct.run_tables import wide_indices
-from deepqct.terms import BONES, SITES, UNITS
+from deepqct.terms import BONES, SITES
 from deepqct.work import Progress
 
 _HASH = 16  # letters of a scan's hash that a bundle with fingerprints keeps
@@ -236,35 +236,57 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     primary = bundle.primary
     alone = pd.DataFrame(1 / (1 + np.exp(-primary.each(whole, networks))))
     shares = _by_bone(primary.shares(whole))
-    groups = None if content.groups is None else content.groups.assign(features.join(_adjusted(content.groups, known)))
+    adjusted = [] if content.groups is None else [n for n in content.groups.adjusted_for if n not in features]
+    with_known = features.join(known.reindex(columns=adjusted).astype(float))
+    groups = None if content.groups is None else content.groups.assign(with_known)
+    predicted = tables[content.primary].loc[risks].to_dict("index")
+    her_shares = {
+        person: {str(name): float(value) for name, value in row.items()}
+        for person, row in shares.loc[risks].to_dict("index").items()
+    }
+    her_each = {
+        person: {str(fold): float(risk) for fold, risk in row.items()} for person, row in alone.to_dict("index").items()
+    }
+    her_group = {} if groups is None else groups.dropna().to_dict("index")
     made = []
     for person in women:
-        ok = person in risks
-        row = _row(bundle, person, tables[content.primary].loc[person] if ok else None, reasons[person], notes[person])
+        ok = person in predicted
+        row = _row(bundle, person, predicted.get(person), reasons[person], notes[person])
         if ok:
-            row |= {f"share {name}": round(float(value), 4) for name, value in shares.loc[person].items()}
-            row |= {"group": None, "membership": np.nan, "like_none": None}
-            if groups is not None and np.isfinite(groups.loc[person, "group"]):
-                row["group"], row["membership"] = int(groups.loc[person, "group"]), groups.loc[person, "membership"]
-                row["like_none"] = bool(groups.loc[person, "like_none"])
-        compared = content.reference.compare(features.loc[person], age=float(age[person]))
-        pictures = {bone: found[person] for bone, found in looked.items() if person in found}
-        if not ok:
-            pictures = {bone: _seen(bundle, person, bone, run) for bone in content.networks if person in there[bone]}
-            pictures = {bone: seen for bone, seen in pictures.items() if seen is not None}
+            row |= {f"share {name}": round(value, 4) for name, value in her_shares[person].items()}
+            row |= _grouped(her_group.get(person))
+            pictures = {bone: found[person] for bone, found in looked.items() if person in found}
+        else:
+            seen = {bone: _seen(bundle, person, bone, run) for bone in content.networks if person in there[bone]}
+            pictures = {bone: picture for bone, picture in seen.items() if picture is not None}
         made.append(
             Woman(
-                person, row, tuple(reasons[person]), tuple(dict.fromkeys(notes[person])),
-                {str(fold): float(risk) for fold, risk in alone.loc[person].items()} if ok else {},
-                {str(name): float(value) for name, value in shares.loc[person].items()} if ok else {},
-                compared, {bone: seen for bone, seen in pictures.items() if seen is not None},
+                participant_id=person,
+                row=row,
+                reasons=tuple(reasons[person]),
+                notes=tuple(dict.fromkeys(notes[person])),
+                each=her_each.get(person, {}) if ok else {},
+                shares=her_shares.get(person, {}),
+                indices=content.reference.compare(features.T[person], age=float(age.to_dict()[person])),
+                looked=pictures,
             )
-        )  # fmt: skip
+        )
     return Predictions(bundle, tuple(made), by_model)
 
 
+def _grouped(found: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """A woman's group as columns of predictions.csv; empty ones where there is none."""
+    if found is None:
+        return {"group": None, "membership": np.nan, "like_none": None}
+    return {
+        "group": int(found["group"]),
+        "membership": float(found["membership"]),
+        "like_none": bool(found["like_none"]),
+    }
+
+
 def _row(
-    bundle: Bundle, person: str, predicted: pd.Series | None, reasons: Sequence[str], notes: Sequence[str]
+    bundle: Bundle, person: str, predicted: Mapping[Any, Any] | None, reasons: Sequence[str], notes: Sequence[str]
 ) -> dict[str, Any]:
     """The first columns of a woman's row of predictions.csv."""
     model = bundle.primary.model
@@ -293,11 +315,6 @@ def _measured(run: Run, there: Mapping[str, Sequence[str]], *, kind: str) -> pd.
     if not rows:
         return pd.DataFrame(index=pd.Index([], name="participant_id"))
     return wide_indices(pd.DataFrame(rows)).astype(float)
-
-
-def _adjusted(groups: Any, known: pd.DataFrame) -> pd.DataFrame:
-    """The covariates that the groups were adjusted for, as far as they are no features."""
-    return known.reindex(columns=list(groups.adjusted_for)).astype(float).add_prefix("") if groups.adjusted_for else known[[]]
 
 
 def _check_range(
@@ -387,14 +404,15 @@ def _networks(
         for one in networks.folds if people else ():
             members = [bundle.network(bone, name) for name in one.weights]
             summary = bundle.summary(one)
-            scores.loc[people, one.fold] = women_logits(members, run, people, bone=bone, recipe=recipe)
+            scored = women_logits(members, run, people, bone=bone, recipe=recipe)
+            scores.loc[people, one.fold] = scored
             for person in people:
                 images = her_images(run, person, bone=bone, recipe=recipe)
                 apart.loc[person, one.fold] = _distance(members, images, summary) if one.axes else np.nan
                 if one.usual and networks.above_chance:
                     heats[person].append(_heat(members, images, summary))
                     usual = np.mean([float(summary[f"{k}.logit"][0]) for k in range(len(members))])
-                    signs[person].append(float(scores.loc[person, one.fold]) - float(usual))
+                    signs[person].append(scored[person] - float(usual))
         each[bone] = scores
         mean = apart.mean(axis=1)
         for person in people:
@@ -410,9 +428,7 @@ def _networks(
     return each, looked
 
 
-def _distance(
-    members: Sequence[torch.nn.Module], images: torch.Tensor, summary: Mapping[str, torch.Tensor]
-) -> float:
+def _distance(members: Sequence[torch.nn.Module], images: torch.Tensor, summary: Mapping[str, torch.Tensor]) -> float:
     """How far a woman's bone lies from those that a fold's networks learned from."""
     apart = []
     for number, member in enumerate(members):

@@ -1,4 +1,4 @@
-"""The training women as summary statistics: what is usual at an age, and how far out a woman lies. No woman's row is kept."""
+"""The training women as summary statistics: what is usual at an age, how far out is too far. No woman's row."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ def reference_of(indices: pd.DataFrame, *, age: pd.Series, events: int) -> Refer
     """
     known = age.reindex(indices.index).astype(float)
     ends = known.quantile([0.01, 0.99])
-    low, high = (float("nan"), float("nan")) if known.isna().all() else (ends.iloc[0] // 5 * 5, -(-ends.iloc[1] // 5) * 5)
+    low, high = (
+        (float("nan"), float("nan")) if known.isna().all() else (ends.iloc[0] // 5 * 5, -(-ends.iloc[1] // 5) * 5)
+    )
     each = {str(column): _usual(indices[column].astype(float), known) for column in indices}
     usable = {column: usual for column, usual in each.items() if usual is not None}
     return Reference(len(indices), int(events), float(low), float(high), usable)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from fastai.torch_core import no_random
 from fastai.data.core import Pipeline
+from fastai.torch_core import no_random
 from numpy.typing import NDArray
 
 from deepqct.folder import Run
@@ -53,7 +53,9 @@ def women_logits(
     scores = []
     for member in members:
         with no_random(recipe.seed):
-            views = [_view(member, run, items, bone=bone, recipe=recipe, augmented=n > 0) for n in range(1 + recipe.tta)]
+            views = [
+                _view(member, run, items, bone=bone, recipe=recipe, augmented=n > 0) for n in range(1 + recipe.tta)
+            ]
         scored = items.assign(score=np.mean(views, axis=0))
         scores.append(scored.groupby("participant_id")["score"].mean())
     # As the tables of a run keep them: in the fewest digits that tell one number from the next.
@@ -69,7 +71,9 @@ def _view(
     with torch.no_grad():
         for start in range(0, len(items), recipe.batch_size):
             rows = items.iloc[start : start + recipe.batch_size]
-            images = [BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in rows.itertuples()]
+            images: list[torch.Tensor] = [
+                BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in rows.itertuples()
+            ]
             batch = moved(BoneImage(torch.stack(images)))
             logits.append(member(normalised(batch)).float().numpy().reshape(-1))
     return np.concatenate(logits)

@@ -153,4 +153,4 @@ def read_network(source: Source, name: str, *, recipe: Recipe, pixel_mm: float, 
         model = network(arch=recipe.arch, channels=recipe.channels, design=design)
     model.load_state_dict(tensors)
     # In this layout, in which fastai trains, sums are taken in the same order.
-    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.eval().to(memory_format=torch.channels_last)

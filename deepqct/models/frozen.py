@@ -65,8 +65,8 @@ class Line:
             return cls((), (), (), (), (), 0.0, 0.0)
         imputer, scaler, logistic = (step for _, step in fitted.model.steps)
         parts = (imputer.statistics_, scaler.mean_, scaler.scale_, logistic.coef_[0])
-        numbers = [tuple(float(number) for number in part) for part in parts]
-        return cls(fitted.columns, *numbers, float(logistic.intercept_[0]), fitted.level)
+        medians, means, scales, weights = (tuple(float(number) for number in part) for part in parts)
+        return cls(fitted.columns, medians, means, scales, weights, float(logistic.intercept_[0]), fitted.level)
 
     def standardised(self, features: pd.DataFrame) -> NDArray[np.floating]:
         """The columns as the weights take them.
@@ -423,7 +423,7 @@ def new_levelled(each: Mapping[str, pd.DataFrame], *, level: Mapping[str, Mappin
         scores[f"{bone} score"] = table.mean(axis=1) - of_bone.mean()
         for fold in table:
             own = by_network.setdefault(str(fold), pd.DataFrame(index=index))
-            own[f"{bone} score"] = table[fold] - of_bone[fold]
+            own[f"{bone} score"] = table[fold] - of_bone[str(fold)]
     return Levelled(scores, dict(sorted(by_network.items())))
 
 
