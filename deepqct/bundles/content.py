@@ -300,6 +300,10 @@ def load_bundle(path: str | Path) -> Bundle:
     source = Source.open(Path(path))
     content = from_plain(Content, source.read_json(CONTENT), where="bundle.json")
     _check(content)
+    for bone, networks in content.networks.items():
+        for one in networks.folds:
+            absent = [name for name in (*one.weights, one.summary) if name not in source.files]
+            _need(not absent, f"the {bone} lacks a file of fold {one.fold[:20]}")
     card = source.read_json(CARD)
     if not isinstance(card, dict):
         raise BundleError(f"{CARD} is no model card; copy the bundle again from where it was made.")

@@ -54,6 +54,8 @@ def woman_page(bundle: Bundle, woman: Woman) -> str:
     if auc is not None and not auc.low > 0.5:
         weak = [f"{primary.model.family}, {primary.model.name} (the interval of its internal AUC includes 0.5)", *weak]
     aged = "of her age" if not any("her age is not known" in note for note in woman.notes) else "of all ages"
+    heated = any(seen.heat is not None for seen in woman.looked.values())
+    title = "Where the networks looked" if heated else "What was scanned" if woman.reasons else "What the networks saw"
     words: dict[str, Any] = {
         "woman": woman, "made": content.made, "model": primary.model, "device": DEVICE, "version": __version__,
         "reasons": reasons[:_MOST_LINES], "more": max(len(reasons) - _MOST_LINES, 0),
@@ -61,6 +63,7 @@ def woman_page(bundle: Bundle, woman: Woman) -> str:
         "weak": ", ".join(weak), "table": table, "bones": [bone for bone in BONES if _has(woman, bone)],
         "reference": content.reference, "aged": aged, "pictures": _pictures(woman), "fingerprint": row["bundle"],
         "auc": "not known" if auc is None else str(auc), "moved": "raised or lowered", "count": len(woman.each),
+        "heated": heated, "title": title,
         "risk": "", "interval": "", "above": "", "prior": "", "strip": "", "bars": "", "group": "",
     }  # fmt: skip
     if not woman.reasons:
@@ -161,21 +164,21 @@ def _strip(woman: Woman, *, prior: float) -> Markup:
         ),
     ]  # fmt: skip
     words = f"Risk {_percent(row['risk'])}, {_percent(row['low'])} to {_percent(row['high'])}"
-    return Markup(f'<svg viewBox="-6 0 312 42" role="img" aria-label="{words}">{"".join(parts)}</svg>')
+    return Markup(f'<svg viewBox="-8 0 322 42" role="img" aria-label="{words}">{"".join(parts)}</svg>')
 
 
 def _bars(shares: dict[str, float]) -> Markup:
     """A bar for each part of a woman's log odds, to the left where it lowers them."""
     widest = max([abs(value) for value in shares.values()] + [0.5])
-    parts, height = [], 15 * len(shares) + 4
+    parts, height = [], 13 * len(shares) + 3
     for number, (name, value) in enumerate(shares.items()):
-        y, size = 15 * number + 3, 70 * abs(value) / widest
+        y, size = 13 * number + 2, 70 * abs(value) / widest
         x = 140 - size if value < 0 else 140
         colour = BONE_COLOURS.get(name, "#57606a")
-        parts.append(f'<text x="0" y="{y + 9}" font-size="9.5">{escape(name)}</text>')
-        parts.append(f'<rect x="{x:.1f}" y="{y}" width="{size:.1f}" height="11" fill="{colour}"/>')
+        parts.append(f'<text x="0" y="{y + 8}" font-size="8">{escape(name)}</text>')
+        parts.append(f'<rect x="{x:.1f}" y="{y}" width="{size:.1f}" height="9" fill="{colour}"/>')
         said = f"{value:+.2f}".replace("-", "−")
-        parts.append(f'<text x="262" y="{y + 9}" font-size="9.5" text-anchor="end">{said}</text>')
+        parts.append(f'<text x="262" y="{y + 8}" font-size="8" text-anchor="end">{said}</text>')
     parts.append(f'<line x1="140" y1="0" x2="140" y2="{height}" stroke="#57606a"/>')
     words = escape(", ".join(f"{name} {value:+.2f}" for name, value in shares.items()))
     return Markup(f'<svg viewBox="0 0 264 {height}" role="img" aria-label="{words}">{"".join(parts)}</svg>')
@@ -206,11 +209,7 @@ def _pictures(woman: Woman) -> list[dict[str, Any]]:
             taken = np.unique(
                 np.linspace(0, len(seen.density) - 1, min(_MOST_IMAGES, len(seen.density))).round().astype(int)
             )
-            said = (
-                ""
-                if seen.heat is not None or woman.reasons
-                else " (these networks keep no maps, or are not shown to know anything)"
-            )
+            said = "" if seen.heat is not None or woman.reasons else " (no saliency)"
             found.append({
                 "images": [_picture(seen, int(number)) for number in taken],
                 "caption": bone + said, "alt": f"slabs of the {bone}",
