@@ -9,6 +9,7 @@ content.py     what a bundle holds beside the weights
 scoring.py     what a trained network makes of women whom it has not seen
 card.py        the model card
 make.py        a bundle made from a run
+example.py     a small bundle of the example run, to try things out on
 new_scans.py   scans of new women, curated as 01 curates, and what speaks against using them
 prediction.py  new women predicted, or the reasons why not
 sheet.py       one page for one new woman

@@ -1,7 +1,17 @@
 from .content import Bundle, load_bundle
+from .example import example_bundle
 from .make import bundle
 from .prediction import Predictions, predict
 from .sheet import write_predictions
 from .source import BundleError
 
-__all__ = ["Bundle", "BundleError", "Predictions", "bundle", "load_bundle", "predict", "write_predictions"]
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Predictions",
+    "bundle",
+    "example_bundle",
+    "load_bundle",
+    "predict",
+    "write_predictions",
+]

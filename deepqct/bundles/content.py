@@ -200,10 +200,8 @@ class Bundle:
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import deepqct as dq
-    >>> dq.load_bundle(dq.bundle(dq.run.example_run(), Path(tempfile.mkdtemp()) / "bundle"))
+    >>> dq.bundles.example_bundle()
     Bundle(fracture from radius, tibia; 2 folds' networks, 12 women, 5 events, VIRTUAL)
     """
 
@@ -290,11 +288,8 @@ def load_bundle(path: str | Path) -> Bundle:
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import deepqct as dq
-    >>> made = dq.bundle(dq.run.example_run(), Path(tempfile.mkdtemp()) / "bundle.zip")
-    >>> dq.load_bundle(made).primary.model.name
+    >>> dq.load_bundle(dq.bundles.example_bundle().source.path).primary.model.name
     'mean of radius + tibia'
     """
     source = Source.open(Path(path))

@@ -96,14 +96,11 @@ class Predictions:
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import deepqct as dq
-    >>> run = dq.run.example_run()
-    >>> bundle = dq.load_bundle(dq.bundle(run, Path(tempfile.mkdtemp()) / "bundle"))
-    >>> predictions = dq.predict(bundle, [run.virtual / "cohort"])
-    >>> len(predictions.table), predictions.table["virtual"].unique().tolist()
-    (12, ['deepqct-like'])
+    >>> scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0002_wrist.AIM"]
+    >>> predictions = dq.predict(dq.bundles.example_bundle(), scans)
+    >>> predictions.table[["participant_id", "virtual"]].to_numpy().tolist()
+    [['sub-0002', 'deepqct-like']]
     """
 
     bundle: Bundle
@@ -173,13 +170,11 @@ def predict(
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import deepqct as dq
-    >>> run = dq.run.example_run()
-    >>> made = dq.bundle(run, Path(tempfile.mkdtemp()) / "bundle")
-    >>> dq.predict(made, [run.virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]).table["participant_id"].tolist()
-    ['sub-0001']
+    >>> scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
+    >>> import pandas as pd
+    >>> dq.predict(dq.bundles.example_bundle(), scans, participants=pd.DataFrame({"participant_id": ["sub-0001"]}))
+    Predictions(...)
     """
     from deepqct.bundles.content import load_bundle
 

@@ -130,7 +130,7 @@ class Cloud:
         (women,) float
         """
         table = values.reindex(columns=list(self.columns)).astype(float)
-        z = np.nan_to_num(((table - self.means) / self.scales).to_numpy())
+        z = np.nan_to_num((table.to_numpy() - np.array(self.means)) / np.array(self.scales))
         apart = np.sqrt(np.einsum("ij,jk,ik->i", z, np.array(self.precision), z))
         return np.where(table.notna().any(axis=1), apart, np.nan)
 

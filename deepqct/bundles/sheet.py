@@ -97,9 +97,9 @@ def write_predictions(predictions: Predictions, out: str | Path) -> Path:
     >>> import tempfile
     >>> from pathlib import Path
     >>> import deepqct as dq
-    >>> run, scratch = dq.run.example_run(), Path(tempfile.mkdtemp())
-    >>> scans = [run.virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
-    >>> out = dq.bundles.write_predictions(dq.predict(dq.bundle(run, scratch / "bundle"), scans), scratch / "new")
+    >>> scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
+    >>> found = dq.predict(dq.bundles.example_bundle(), scans)
+    >>> out = dq.bundles.write_predictions(found, Path(tempfile.mkdtemp()))
     >>> sorted(path.name for path in out.iterdir())
     ['by_model.csv', 'indices.csv', 'predictions.csv', 'sheets']
     """

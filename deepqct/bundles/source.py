@@ -352,8 +352,8 @@ def _check_zip(path: Path) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     """Refuse an entry of a zip that is no plain file, or that is packed."""
-    mode = entry.external_attr >> 16
-    if mode and not stat.S_ISREG(mode):
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where whoever made the zip kept no modes
+    if kind not in (0, stat.S_IFREG):
         raise BundleError(f"{entry.filename[:80]} is a link or no plain file; do not trust the bundle.")
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
         raise BundleError(
