@@ -2,7 +2,7 @@ from .content import Bundle, load_bundle
 from .example import example_bundle
 from .make import bundle
 from .prediction import Predictions, predict
-from .sheet import write_predictions
+from .sheet import show_sheet, write_predictions
 from .source import BundleError
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "example_bundle",
     "load_bundle",
     "predict",
+    "show_sheet",
     "write_predictions",
 ]

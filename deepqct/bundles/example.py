@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deepqct.bundles.content import Bundle, load_bundle
 from deepqct.bundles.make import bundle
+from deepqct.run import example
 
 
 @cache
@@ -29,8 +30,6 @@ def example_bundle() -> Bundle:
     >>> dq.bundles.example_bundle().content.made.folds
     ('0', '1')
     """
-    from deepqct.run import example
-
     folder = Path(tempfile.mkdtemp(prefix="deepqct-example-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with redirect_stdout(StringIO()):

@@ -21,7 +21,7 @@ from deepqct.bundles.grouping import Grouping, grouping_of
 from deepqct.bundles.plain import to_plain
 from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of
 from deepqct.bundles.scoring import features_of, her_images, keeps_maps
-from deepqct.bundles.source import BundleError, seal, write_zip
+from deepqct.bundles.source import BundleError, Source, seal, write_zip
 from deepqct.evaluation.scales import levels
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_text, write_whole
 from deepqct.groups.find import find_groups
@@ -41,7 +41,7 @@ _STAGES = {"curation": "01_data_curation", "models": "03_fusion_and_baselines", 
 _PREDICTORS = ("clinical", "frax", "bmd")
 
 
-def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool = False) -> Path:
+def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool = False, again: bool = False) -> Path:
     """Make a bundle of a run: a folder, or a zip, from which new women are predicted anywhere.
 
     It holds the networks of every bone and fold of one protocol's first repeat; the models, calibration maps and
@@ -59,6 +59,8 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
     fingerprints : bool
         Keep the beginnings of the hashes of the training scans, by which the bundle knows a woman whom its networks learned
         from. Whoever has her scan could tell by them that she was in the training, so that they are left out by default.
+    again : bool
+        Make it anew in the place of a bundle that is there.
 
     Returns
     -------
@@ -81,7 +83,9 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise BundleError(f"{path} is there already; give a new folder or file.")
+        if not again:
+            raise BundleError(f"{path} is there already; give a new folder or file.")
+        Source.open(path)  # whatever else lies there is nothing to be thrown away
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
     protocol = protocol or str(splits["protocol"].iloc[0])
     rows = splits[splits["protocol"] == protocol]
@@ -103,7 +107,7 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
         if path.suffix == ".zip":
             return write_zip(folder, path)
         if path.exists():
-            path.rmdir()
+            shutil.rmtree(path)
         shutil.move(folder, path)
     return path
 

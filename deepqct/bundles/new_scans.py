@@ -178,7 +178,7 @@ def _people(table: Path | pd.DataFrame) -> pd.DataFrame:
         wrong = people.index[(people[column].notna() & numbers.isna()) | (numbers < low) | (numbers > high)]
         if str(column) in KNOWN and len(wrong):
             raise ValueError(
-                f"{name}: {column} of {wrong[0]} is {people[column][wrong[0]]!r}, no number from {low:g} to {high:g}; "
+                f"{name}: {column} of {wrong[0]} is {people[column][wrong[0]]}, no number from {low:g} to {high:g}; "
                 "correct it or leave it empty."
             )
         if str(column) in KNOWN:

@@ -113,6 +113,46 @@ def write_predictions(predictions: Predictions, out: str | Path) -> Path:
     return folder
 
 
+def show_sheet(predictions: Predictions, participant_id: str = "") -> Any:
+    """The sheet of one woman for a notebook, in a frame that runs nothing.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        From `predict`.
+    participant_id : str
+        The woman; by default the first with a risk, or the first.
+
+    Returns
+    -------
+    IPython HTML
+        What the notebook displays.
+
+    Raises
+    ------
+    ValueError
+        If there is no such woman.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
+    >>> dq.bundles.show_sheet(dq.predict(dq.bundles.example_bundle(), scans)).data.startswith("<iframe sandbox")
+    True
+    """
+    from IPython.display import HTML
+
+    women = {woman.participant_id: woman for woman in predictions.women}
+    first = next((woman for woman in predictions.women if not woman.reasons), predictions.women[0])
+    if participant_id and participant_id not in women:
+        raise ValueError(f"No scan of {participant_id!r} was given; use one of {', '.join(women)}.")
+    page = woman_page(predictions.bundle, women.get(participant_id, first))
+    frame = (
+        f'<iframe sandbox title="sheet" style="width: 100%; height: 62em; border: 1px solid" srcdoc="{escape(page)}">'
+    )
+    return HTML(frame + "</iframe>")
+
+
 def _percent(share: float) -> str:
     """A risk in whole percent, never as certain."""
     return "under 1 %" if share < 0.01 else "over 99 %" if share > 0.99 else f"{100 * share:.0f} %"

@@ -13,7 +13,7 @@ from .models import headlines, performance, roc
 from .networks import controls, loss_curves, mean_saliency, occlusion, one_saliency, saliency, score_distribution
 from .scans import bland_altman, compartments, index_distributions, montage, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
-from .women import cohort_map, profile, thresholds
+from .women import cohort_map, new_women, profile, thresholds
 
 __all__ = [
     "BONE_COLOURS",
@@ -36,6 +36,7 @@ __all__ = [
     "mark_virtual",
     "mean_saliency",
     "montage",
+    "new_women",
     "nomogram",
     "numbers_of_groups",
     "occlusion",
