@@ -1,4 +1,4 @@
-"""The command line: init, run, report, check, inspect, app, cohort new, pretrain.
+"""The command line: init, run, report, check, inspect, app, cohort new, pretrain, bundle, predict.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 
@@ -311,6 +311,63 @@ def pretrain(
     else:
         made = learn(out, settings=settings, run=run, workers=workers, judged=judged)
     console.print(f"Weights: {made}", markup=False, highlight=False)
+
+
+@app.command("bundle")
+def make_bundle(
+    run_folder: Annotated[Path, typer.Argument(help="A finished run, such as reports/quick.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or a file whose name ends in .zip.")],
+    protocol: Annotated[str, typer.Option(help="As in splits.csv; the first if not given.")] = "",
+    fingerprints: Annotated[
+        bool, typer.Option(help="Keep beginnings of the hashes of the training scans, to know their women again.")
+    ] = False,
+) -> None:
+    """Make a bundle of a run, from which new women are predicted anywhere: weights, plain numbers, a model card.
+
+    No row of a patient is in it. Example: deepqct bundle reports/ours --out ours.zip
+    """
+    from deepqct.bundles import bundle
+    from deepqct.folder import Run, resolve
+
+    made = bundle(Run(resolve(run_folder)), out, protocol=protocol, fingerprints=fingerprints)
+    console.print(f"Bundle: {made}", markup=False, highlight=False)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A folder or zip that deepqct bundle made.")],
+    scans: Annotated[
+        list[Path],
+        typer.Argument(help="Scans named like P0042_wrist_left.AIM, a scans.tsv, or a folder that holds one."),
+    ],
+    out: Annotated[Path, typer.Option(help="Receives predictions.csv and a sheet for each woman.")],
+    participants: Annotated[
+        Path | None, typer.Option(help="Age, clinical factors and bone densities, as participants.tsv.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Scans curated side by side.")] = 1,
+) -> None:
+    """Predict new women from their scans, or say why not. Research, not a medical device.
+
+    Example: deepqct predict ours.zip scans/P0042_wrist_left.AIM scans/P0042_ankle_left.AIM --out reports/new
+    """
+    from deepqct import bundles
+
+    opened = bundles.load_bundle(bundle)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("scans", total=None)
+        found = bundles.predict(
+            opened, scans, participants=participants, workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    folder = bundles.write_predictions(found, out)
+    without = [woman for woman in found.women if woman.reasons]
+    if opened.content.made.virtual:
+        console.print("VIRTUAL: the networks learned from virtual women.", markup=False, highlight=False)
+    console.print(f"{len(found.women) - len(without)} of {len(found.women)} women have a risk.", highlight=False)
+    for woman in without:
+        console.print(f"{woman.participant_id}: {woman.reasons[0]}", markup=False, highlight=False)
+    console.print(f"Predictions: {folder}", markup=False, highlight=False)
 
 
 @app.command(hidden=True)

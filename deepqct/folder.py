@@ -268,6 +268,16 @@ class Run:
         """``selection.csv``: the women chosen by hand in 05_explore."""
         return self.folder / "selection.csv"
 
+    @property
+    def bundle(self) -> Path:
+        """``bundle``: the trained model as it leaves its cohort."""
+        return self.folder / "bundle"
+
+    @property
+    def new_women(self) -> Path:
+        """``new_women``: what 06_new_patients says of women who are not in the run; virtual ones are drawn there."""
+        return self.folder / "new_women"
+
     def figures(self, job: Job | str) -> Path:
         """The folder of one job's figures; here and below, a stage of all bones may be given by its name."""
         return self.folder / "figures" / str(job)

@@ -23,7 +23,7 @@ from .networks import (
 )
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
-from .women import cohort_map, profile, thresholds
+from .women import cohort_map, new_women, profile, thresholds
 
 __all__ = [
     "BONE_COLOURS",
@@ -46,6 +46,7 @@ __all__ = [
     "mark_virtual",
     "mean_saliency",
     "montage",
+    "new_women",
     "nomogram",
     "numbers_of_groups",
     "occlusion",
