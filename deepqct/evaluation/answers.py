@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
+from deepqct.evaluation.discrimination import FEWEST
 from deepqct.evaluation.planning import (
     ENOUGH,
     Study,
@@ -36,16 +39,17 @@ def study_answers(study: Study, *, threshold: float | None = None) -> pd.DataFra
     -------
     DataFrame
         part (AUC, two scores, new model, validation), question, value (a number), needed (women for a power of 0.8, or for
-        the criterion; missing where nothing is asked), enough (True, False, or missing), answer (in words), source.
+        the criterion; missing where nothing is asked), enough (True, False, or missing), answer (in words; of 100 is
+        short for of 100 such studies), source.
 
     Examples
     --------
     >>> import deepqct as dq
     >>> table = dq.evaluation.study_answers(dq.evaluation.Study(n=216, prevalence=0.33, auc=0.8))
     >>> table["answer"][0]
-    '0.12 wide, such as 0.73 to 0.86'
+    '0.12 wide, as 0.73 to 0.85'
     >>> table.set_index("question").loc["not worse by 0.05", "answer"]
-    'shown by 38 of 100 such studies; by 80 with 591 women'
+    '38 of 100 show it; 80 with 602 women'
     """
     rows = [*_precision(study), *_comparisons(study), *_development(study), *_validation(study, threshold)]
     table = pd.DataFrame(rows, columns=["part", "question", "value", "needed", "enough", "answer", "source"])
@@ -55,27 +59,27 @@ def study_answers(study: Study, *, threshold: float | None = None) -> pd.DataFra
 def _precision(study: Study) -> list[tuple]:
     """Rows of the interval of one AUC."""
     width, (low, high) = auc_width(study), usual_interval(study)
-    none, above = 1 - estimable_share(study), above_chance(study)
+    few, above = 1 - estimable_share(study), above_chance(study)
     return [
-        ("AUC", "95 % interval", width, None, None, f"{width:.2f} wide, such as {low:.2f} to {high:.2f}", _OURS),
-        ("AUC", "not estimable", none, None, None, f"in {_of_100(none)} of 100 such cohorts: fewer than 5 events", "binomial"),
-        ("AUC", "better than chance", above, None, above >= ENOUGH, f"shown by {_of_100(above)} of 100 such studies", _OURS),
-    ]  # fmt: skip
+        ("AUC", "95 % interval", width, None, None, f"{width:.2f} wide, as {low:.2f} to {high:.2f}", _OURS),
+        ("AUC", f"fewer than {FEWEST} events", few, None, few <= 0.01, f"in {_of_100(few)} of 100 cohorts", "binomial"),
+        ("AUC", "better than chance", above, None, above >= ENOUGH, f"{_of_100(above)} of 100 show it", _OURS),
+    ]
 
 
 def _comparisons(study: Study) -> list[tuple]:
     """Rows of the comparison of two scores in the same women."""
     width, smallest = difference_width(study), smallest_gain(study)
-    alike = f"{width:.2f} wide, ± {width / 2:.2f}, if they are correlated at {study.correlation:g}"
-    least = f"{smallest:.2f} in AUC" if smallest == smallest else "none: no gain is large enough"
+    alike = f"{width:.2f} wide, at a correlation of {study.correlation:g}"
+    least = f"{smallest:.2f}" if smallest == smallest else "there is none"
     part = "two scores"
-    rows: list[tuple] = [(part, "95 % interval of the difference", width, None, None, alike, _OURS)]
+    rows: list[tuple] = [(part, "interval of the difference", width, None, None, alike, _OURS)]
     for question, margin in ((f"better by {study.gain:g}", 0.0), *((f"not worse by {m:g}", m) for m in study.margins)):
         shown, women = power(study, margin=margin), women_needed(study, margin=margin)
-        more = f"by {_OFTEN} with {women:,} women" if women else "no number of women is enough"
-        text = f"shown by {_of_100(shown)} of 100 such studies" + (f"; {more}" if shown < ENOUGH else "")
+        more = f"{_OFTEN} with {women:,} women" if women else "no number is enough"
+        text = f"{_of_100(shown)} of 100 show it" + (f"; {more}" if shown < ENOUGH else "")
         rows.append((part, question, shown, women, shown >= ENOUGH, text, _OURS))
-    return [*rows, (part, f"smallest gain that {_OFTEN} of 100 studies show", smallest, None, None, least, _OURS)]
+    return [*rows, (part, f"smallest gain that {_OFTEN} show", smallest, None, None, least, _OURS)]
 
 
 def _development(study: Study) -> list[tuple]:
@@ -83,7 +87,7 @@ def _development(study: Study) -> list[tuple]:
     table = sizes_to_develop(study.predictors, prevalence=study.prevalence, auc=study.auc)
     most = most_predictors(study.n, prevalence=study.prevalence, auc=study.auc)
     rows = _criteria(table, study.n, "new model")
-    text = f"{most} can be tried in {study.n:,} women"
+    text = f"{most} of {study.predictors} can be tried"
     return [*rows, ("new model", "candidate predictors", most, None, most >= study.predictors, text, "as above")]
 
 
@@ -114,6 +118,11 @@ def study_words(study: Study) -> dict[str, list[str]]:
     dict of str to list of str
         Sentences under ``can`` and ``cannot``. Can means: 80 of 100 such studies show it, or a criterion is met.
 
+    References
+    ----------
+    Riley RD et al. (2021), J Clin Epidemiol 132:88 (penalties do not make up for women); van der Ploeg T et al. (2014), BMC
+    Med Res Methodol 14:137 (learning machines need more of them).
+
     Examples
     --------
     >>> import deepqct as dq
@@ -121,7 +130,7 @@ def study_words(study: Study) -> dict[str, list[str]]:
     >>> said["can"][0]
     'Show that an AUC of 0.8 is better than chance: 100 of 100 such studies do.'
     >>> said["cannot"][0]
-    'Tell AUCs apart that differ by less than the 95 % interval is wide: 0.73 to 0.86 around 0.8, where Riley asks for 0.1.'
+    'Pin the AUC down: its 95 % interval will be about 0.73 to 0.85; Riley asks for one 0.1 wide.'
     """
     said: dict[str, list[str]] = {"can": [], "cannot": []}
 
@@ -131,8 +140,8 @@ def study_words(study: Study) -> dict[str, list[str]]:
     sure, chance = estimable_share(study), above_chance(study)
     if sure < 0.99:
         said["cannot"].append(
-            f"Count on an AUC at all: {_of_100(1 - sure)} of 100 such cohorts have fewer than 5 women with the outcome or "
-            "without it, and nothing is estimated then."
+            f"Count on an AUC at all: {_of_100(1 - sure)} of 100 such cohorts have fewer than {FEWEST} women with the "
+            "outcome or without it, and nothing is estimated then."
         )
     say(
         chance >= ENOUGH,
@@ -142,9 +151,8 @@ def study_words(study: Study) -> dict[str, list[str]]:
     (low, high), wide = usual_interval(study), WIDTHS["AUC"]
     say(
         auc_width(study) <= wide,
-        f"Give the AUC with a 95 % interval of {low:.2f} to {high:.2f}, as narrow as Riley asks for ({wide:g}).",
-        f"Tell AUCs apart that differ by less than the 95 % interval is wide: {low:.2f} to {high:.2f} around "
-        f"{study.auc:g}, where Riley asks for {wide:g}.",
+        f"Pin the AUC down: its 95 % interval will be about {low:.2f} to {high:.2f}, as narrow as Riley asks for.",
+        f"Pin the AUC down: its 95 % interval will be about {low:.2f} to {high:.2f}; Riley asks for one {wide:g} wide.",
     )
     smallest = smallest_gain(study)
     say(
@@ -163,10 +171,11 @@ def study_words(study: Study) -> dict[str, list[str]]:
             f"do; {more}.",
         )
     _say_sizes(study, say)
+    said["cannot"].append("Say how a score does in other clinics: every figure here is for women like these.")
     return said
 
 
-def _say_sizes(study: Study, say) -> None:
+def _say_sizes(study: Study, say: Callable[[bool, str, str], None]) -> None:
     """What Riley's sizes say of a new model and of a validation."""
     women = int(sizes_to_develop(study.predictors, prevalence=study.prevalence, auc=study.auc)["needed"].iloc[-1])
     most = most_predictors(study.n, prevalence=study.prevalence, auc=study.auc)
@@ -174,7 +183,7 @@ def _say_sizes(study: Study, say) -> None:
         study.n >= women,
         f"Carry a new model of {study.predictors} candidate predictors without much overfitting ({women:,} women needed).",
         f"Carry a new model of {study.predictors} candidate predictors: that takes {women:,} women, and {study.n:,} carry "
-        f"{most}. Penalised models and networks need no fewer.",
+        f"{most}. Penalties do not make up for women, and networks need more of them.",
     )
     checks = sizes_to_validate(study.auc, prevalence=study.prevalence, threshold=study.prevalence)
     largest = int(checks["needed"].iloc[-1])
@@ -189,6 +198,6 @@ def _say_sizes(study: Study, say) -> None:
 
 def _of_100(share: float) -> str:
     """A share as a number of 100 studies."""
-    if 0 < share < 0.005:
+    if 1e-4 < share < 0.005:
         return "fewer than 1"
-    return "more than 99" if 0.995 <= share < 1 - 1e-9 else f"{100 * share:.0f}"
+    return "more than 99" if 0.995 <= share < 1 - 1e-4 else f"{100 * share:.0f}"

@@ -8,11 +8,12 @@ averaged over cohorts, in which the number of events varies.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from deepqct.evaluation.discrimination import FEWEST, FEWEST_TRAININGS, NETWORKS_VARY
 
@@ -21,7 +22,7 @@ ENOUGH = 0.8  # the power at which a study is called large enough; a convention
 CORRELATION = 0.6  # of two scores among women of one outcome; our choice, to be replaced by what is known
 _LARGEST = 1_000_000  # women, beyond which no study is looked for
 _COHORTS = 25  # numbers of events over which a figure is averaged, equally likely ones
-_Z = float(stats.norm.ppf(0.975))
+_Z = float(special.ndtri(0.975))
 _LEGENDRE = np.polynomial.legendre.leggauss(32)
 
 
@@ -124,7 +125,7 @@ def estimable_share(study: Study) -> float:
     >>> round(dq.evaluation.estimable_share(dq.evaluation.Study(n=30, prevalence=0.2, auc=0.8)), 2)
     0.74
     """
-    return _numbers(study)[2]
+    return min(_numbers(study)[2], 1.0)
 
 
 def auc_width(study: Study) -> float:
@@ -191,9 +192,15 @@ def above_chance(study: Study) -> float:
     0.72
     """
     events, none, share = _numbers(study)
-    truth, delong = _variances(*_pairs(study.auc), events, none)
-    middle, odds = special.logit(study.auc), study.auc * (1 - study.auc)
-    return float(share * special.ndtr((middle * odds - _Z * np.sqrt(delong)) / np.sqrt(truth)).mean())
+    tried = np.linspace(0.505, 0.995, 99)
+    single, shared = np.transpose([_pairs(float(auc)) for auc in tried])
+    _, delong = _variances(single, shared, events[:, None], none[:, None])
+    # The lowest AUC whose interval lies above 0.5 has the variance of such an AUC, not that of the expected one.
+    distance = special.logit(tried) * tried * (1 - tried) / np.sqrt(delong)
+    lowest = np.array([np.interp(_Z, along, tried) for along in np.maximum.accumulate(distance, axis=1)])
+    truth, _ = _variances(*_pairs(study.auc), events, none)
+    spread = np.sqrt(truth) / (study.auc * (1 - study.auc))
+    return float(share * special.ndtr((special.logit(study.auc) - special.logit(lowest)) / spread).mean())
 
 
 def usual_interval(study: Study) -> tuple[float, float]:
@@ -209,7 +216,7 @@ def usual_interval(study: Study) -> tuple[float, float]:
     >>> import deepqct as dq
     >>> low, high = dq.evaluation.usual_interval(dq.evaluation.Study(n=216, prevalence=0.33, auc=0.8))
     >>> round(low, 2), round(high, 2)
-    (0.73, 0.86)
+    (0.73, 0.85)
     """
     width, middle = auc_width(study), special.logit(study.auc)
 
@@ -278,7 +285,7 @@ def power(study: Study, *, margin: float = 0.0, gain: float | None = None) -> fl
     >>> import deepqct as dq
     >>> study = dq.evaluation.Study(n=216, prevalence=0.33, auc=0.8, gain=0.05)
     >>> round(dq.evaluation.power(study), 2), round(dq.evaluation.power(study, margin=0.03), 2)
-    (0.36, 0.17)
+    (0.35, 0.17)
     """
     if margin < 0:
         raise ValueError(f"margin is {margin:g}; a margin of non-inferiority is above 0, and 0 asks for superiority.")
@@ -325,7 +332,7 @@ def women_needed(study: Study, *, margin: float = 0.0, power_wanted: float = ENO
     --------
     >>> import deepqct as dq
     >>> dq.evaluation.women_needed(dq.evaluation.Study(n=216, prevalence=0.33, auc=0.8), margin=0.05)
-    591
+    602
     """
 
     def enough(n: int) -> bool:
@@ -363,7 +370,7 @@ def over_numbers(study: Study, numbers: ArrayLike | None = None) -> pd.DataFrame
     >>> import deepqct as dq
     >>> study = dq.evaluation.Study(n=216, prevalence=0.33, auc=0.8)
     >>> dq.evaluation.over_numbers(study, [216, 432])[["n", "events", "auc_width"]].round(3).values.tolist()
-    [[216.0, 71.0, 0.124], [432.0, 143.0, 0.088]]
+    [[216.0, 71.0, 0.124], [432.0, 143.0, 0.087]]
     """
     if numbers is None:
         least = max(2 * FEWEST, min(30, study.n // 4))
@@ -385,9 +392,10 @@ def over_numbers(study: Study, numbers: ArrayLike | None = None) -> pd.DataFrame
 
 def _numbers(study: Study) -> tuple[NDArray[np.floating], NDArray[np.floating], float]:
     """Equally likely numbers of events and of non-events where both are enough, and how often they are."""
-    low, high = stats.binom.cdf([FEWEST - 1, study.n - FEWEST], study.n, study.prevalence)
+    n, prevalence = study.n, study.prevalence
+    low, high = special.bdtr([FEWEST - 1.0, float(n - FEWEST)], n, prevalence)
     at = low + (high - low) * (np.arange(_COHORTS) + 0.5) / _COHORTS
-    events = np.clip(stats.binom.ppf(at, study.n, study.prevalence), FEWEST, study.n - FEWEST)
+    events = np.clip(np.ceil(special.bdtrik(at, n, prevalence) - 1e-9), FEWEST, n - FEWEST)
     return events, study.n - events, float(high - low)
 
 
@@ -402,6 +410,7 @@ def _both(one: float, other: float, correlation: float) -> float:
     return float(special.ndtr(one) * special.ndtr(other) + reach / 2 * (density @ _LEGENDRE[1]))
 
 
+@lru_cache(maxsize=4096)
 def _pairs(auc: float) -> tuple[float, float]:
     """Variance of one pair of an event and a non-event (in order or not), covariance of two pairs that share a woman."""
     middle = float(special.ndtri(auc))
@@ -409,11 +418,29 @@ def _pairs(auc: float) -> tuple[float, float]:
 
 
 def _variances(
-    single: float, shared: float, events: NDArray[np.floating], none: NDArray[np.floating]
+    single: ArrayLike, shared: ArrayLike, events: NDArray[np.floating], none: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """The variance of a mean over all pairs, and the mean of what DeLong takes for it, which is a little more."""
+    single, shared = np.asarray(single), np.asarray(shared)
     pairs, n = events * none, events + none
     return (single + (n - 2) * shared) / pairs, (2 * single + (n - 4) * shared) / pairs
+
+
+@lru_cache(maxsize=4096)
+def _contrast(auc: float, other_auc: float, correlation: float) -> tuple[float, float, float, float]:
+    """Variance of a pair's difference between two scores, covariance of two pairs that share a woman, moments.
+
+    The moments are the second and the fourth of a difference of DeLong's components.
+    """
+    one, other = (float(special.ndtri(area)) for area in (auc, other_auc))
+    (single, shared), (other_single, other_shared) = _pairs(auc), _pairs(other_auc)
+    single += other_single - 2 * (_both(one, other, correlation) - auc * other_auc)
+    shared += other_shared - 2 * (_both(one, other, correlation / 2) - auc * other_auc)
+    first, second = np.meshgrid(_FINE[0], _FINE[0])
+    second = correlation * first + np.sqrt(1 - correlation**2) * second
+    placements = special.ndtr(np.sqrt(2) * one + first) - special.ndtr(np.sqrt(2) * other + second)
+    variance, _, fourth = _moments(placements, np.outer(_FINE[1], _FINE[1]))
+    return single, shared, variance, fourth
 
 
 def _moments(values: NDArray[np.floating], weight: NDArray[np.floating]) -> tuple[float, float, float]:
@@ -434,22 +461,15 @@ def _variance_of_variance(
 def _difference(study: Study, gain: float) -> tuple[NDArray[np.floating], NDArray[np.floating], float]:
     """Standard error of a difference and half its interval by number of events, and the share that is estimable."""
     events, none, share = _numbers(study)
-    aucs = study.auc, study.auc - gain
-    one, other = (float(special.ndtri(auc)) for auc in aucs)
-    pairs = [_pairs(auc) for auc in aucs]
-    alike = [_both(one, other, r) - aucs[0] * aucs[1] for r in (study.correlation, study.correlation / 2)]
-    single, shared = (sum(pair[k] for pair in pairs) - 2 * alike[k] for k in (0, 1))
+    single, shared, variance, fourth = _contrast(study.auc, study.auc - gain, study.correlation)
     truth, delong = _variances(single, shared, events, none)
-    (first, second), weight = np.meshgrid(_FINE[0], _FINE[0]), np.outer(_FINE[1], _FINE[1])
-    second = study.correlation * first + np.sqrt(1 - study.correlation**2) * second
-    placements = special.ndtr(np.sqrt(2) * one + first) - special.ndtr(np.sqrt(2) * other + second)
-    variance, _, fourth = _moments(placements, weight)
     wobble = _variance_of_variance(variance, fourth, events, none) / delong**2
     if not study.networks:
         return np.sqrt(truth), _Z * np.sqrt(delong) * (1 - wobble / 8), share
-    own = sum(_variances(*pair, events, none)[1] for pair in pairs[: study.networks])
+    from_networks = (study.auc, study.auc - gain)[: study.networks]
+    own = sum(_variances(*_pairs(auc), events, none)[1] for auc in from_networks)
     added = (NETWORKS_VARY**2 - 1) * own / study.trainings
     quantile: NDArray[np.floating] | float = _Z
     if study.trainings >= FEWEST_TRAININGS:
-        quantile = stats.t.ppf(0.975, (delong + added) ** 2 / (added**2 / (study.trainings - 1)))
+        quantile = special.stdtrit((delong + added) ** 2 / (added**2 / (study.trainings - 1)), 0.975)
     return np.sqrt(truth + added), quantile * np.sqrt(delong + added) * (1 - wobble / 8), share

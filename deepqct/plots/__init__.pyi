@@ -11,6 +11,7 @@ from .groups import (
 )
 from .models import headlines, performance, roc
 from .networks import controls, loss_curves, mean_saliency, occlusion, one_saliency, saliency, score_distribution
+from .planning import planned_study
 from .scans import bland_altman, compartments, index_distributions, montage, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
 from .women import cohort_map, profile, thresholds
@@ -42,6 +43,7 @@ __all__ = [
     "one_saliency",
     "performance",
     "planes_and_projection",
+    "planned_study",
     "profile",
     "radar",
     "roc",

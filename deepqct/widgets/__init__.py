@@ -8,6 +8,7 @@ bone.py               a bone in 3D
 review.py             scans judged one after the other, by button or key
 groups.py             other numbers, methods and indices for the patient groups
 explorer.py           single women, their bones, indices and risk
+planner.py            a study planned by sliders
 """
 
 import lazy_loader
