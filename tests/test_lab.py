@@ -91,7 +91,7 @@ print("place", *(explorer.pictures.points[1][2].round().astype(int)), *explorer.
 """
 
 BY_HAND = ("00_virtual_cohort", "01_data_curation", "02_train_bone_radius", "03_fusion_and_baselines", "04_clustering",
-           "05_explore", "review")  # fmt: skip
+           "05_explore", "08_study_planner", "review")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

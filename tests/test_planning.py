@@ -73,7 +73,7 @@ def test_r2_from_an_auc_is_that_of_a_million_drawn_women():
 
 
 def test_the_error_of_single_risks_follows_the_published_formula():
-    """Twice the women for 2^(0.544 / 0.504) times the predictors (van Smeden 2019); common and rare are mirrored."""
+    """Four times the predictors take 4^(0.504 / 0.544) times the women (van Smeden 2019); rare and common are alike."""
     few, many = (sizes(sizes_to_develop(p, prevalence=0.2, auc=0.7))[3] for p in (10, 10 * 4))
     assert many / few == pytest.approx(4 ** (0.504 / 0.544), rel=0.01)
     assert sizes(sizes_to_develop(9, prevalence=0.2, auc=0.7)) == sizes(sizes_to_develop(9, prevalence=0.8, auc=0.7))
@@ -88,8 +88,10 @@ def test_sizes_to_validate_are_those_of_the_published_example():
 
 
 def test_sizes_to_validate_are_those_of_a_second_published_example():
-    """Heart valves (Riley 2021, as pmvalsampsize has it): it drew a million scores for the slope, and cut O/E's error
-    to four digits, so that it prints 905 for our 905.1, which is 906 whole women."""
+    """Heart valves (Riley 2021, as pmvalsampsize has it); to the digit but where that program rounds or draws.
+
+    It cuts the error of O/E to four digits and prints 905 for 905.1 women, which are 906; the normal slope it draws.
+    """
     found = {}
     for name, logit in {
         "beta": special.logit(stats.beta.ppf(PARTS, 0.5, 0.5)),
@@ -151,12 +153,22 @@ def test_widths_are_those_of_simulated_cohorts(n, prevalence, auc):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("n", "prevalence"), [(40, 0.33), (60, 0.33), (100, 0.1), (216, 0.33), (216, 0.1), (500, 0.2)])
-@pytest.mark.parametrize("auc", [0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize(
+    ("n", "prevalence", "auc"),
+    [
+        (40, 0.33, 0.7),
+        (40, 0.33, 0.9),
+        (100, 0.1, 0.6),
+        (100, 0.1, 0.8),
+        (216, 0.33, 0.9),
+        (216, 0.1, 0.8),
+        (500, 0.2, 0.7),
+    ],
+)
 def test_widths_are_within_a_tenth_of_simulated_cohorts(n, prevalence, auc):
     """The promise of the docstring, on fewer cohorts than `make bench-planning`."""
     study = Study(n=n, prevalence=prevalence, auc=auc)
-    found = widths(study, number=250, seed=1)
+    found = widths(study, number=600, seed=1)
     assert auc_width(study) == pytest.approx(found["auc_width"], rel=0.1)
     assert difference_width(study) == pytest.approx(found["difference_width"], rel=0.1)
     assert 1 - estimable_share(study) == pytest.approx(found["not_estimable"], abs=0.03)

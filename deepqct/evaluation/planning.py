@@ -459,17 +459,22 @@ def _variance_of_variance(
 
 
 def _difference(study: Study, gain: float) -> tuple[NDArray[np.floating], NDArray[np.floating], float]:
-    """Standard error of a difference and half its interval by number of events, and the share that is estimable."""
+    """Standard error of a difference and half its interval, equally likely ones, and the share that is estimable.
+
+    One row for each number of events, one column for each variance of training that might be measured.
+    """
     events, none, share = _numbers(study)
     single, shared, variance, fourth = _contrast(study.auc, study.auc - gain, study.correlation)
-    truth, delong = _variances(single, shared, events, none)
-    wobble = _variance_of_variance(variance, fourth, events, none) / delong**2
+    truth, delong = (column[:, None] for column in _variances(single, shared, events, none))
+    shorter = 1 - _variance_of_variance(variance, fourth, events, none)[:, None] / delong**2 / 8  # a mean root is less
     if not study.networks:
-        return np.sqrt(truth), _Z * np.sqrt(delong) * (1 - wobble / 8), share
+        return np.sqrt(truth), _Z * np.sqrt(delong) * shorter, share
     from_networks = (study.auc, study.auc - gain)[: study.networks]
     own = sum(_variances(*_pairs(auc), events, none)[1] for auc in from_networks)
-    added = (NETWORKS_VARY**2 - 1) * own / study.trainings
-    quantile: NDArray[np.floating] | float = _Z
-    if study.trainings >= FEWEST_TRAININGS:
-        quantile = special.stdtrit((delong + added) ** 2 / (added**2 / (study.trainings - 1)), 0.975)
-    return np.sqrt(truth + added), quantile * np.sqrt(delong + added) * (1 - wobble / 8), share
+    added = (NETWORKS_VARY**2 - 1) * np.asarray(own)[:, None] / study.trainings
+    if study.trainings < FEWEST_TRAININGS:
+        return np.sqrt(truth + added), _Z * np.sqrt(delong + added) * shorter, share
+    free = study.trainings - 1
+    measured = added * special.gammaincinv(free / 2, (np.arange(_COHORTS) + 0.5) / _COHORTS) * 2 / free
+    quantile = special.stdtrit((delong + measured) ** 2 / (measured**2 / free), 0.975)
+    return np.sqrt(truth + added), quantile * np.sqrt(delong + measured) * shorter, share
