@@ -222,6 +222,17 @@ def test_the_number_that_is_named_is_the_first_that_suffices():
     assert women_needed(replace(WOMEN, margins=(0.0001,)), margin=0.0001) is None
 
 
+@pytest.mark.parametrize("prevalence", [1e-4, 0.33, 0.99])
+@pytest.mark.parametrize("auc", [0.51, 0.99])
+def test_odd_studies_have_figures_too(prevalence, auc):
+    """Sliders go to their ends: no figure there may be missing, negative, or above one."""
+    for n in (10, 1000, 1_000_000):
+        study = Study(n=n, prevalence=prevalence, auc=auc, gain=0.01, correlation=0.99, networks=1)
+        row = over_numbers(study, [n]).iloc[0].drop(["n", "events"])
+        assert np.isfinite(row).all()
+        assert row.between(0, 1.2).all()
+
+
 def test_the_usual_interval_is_as_wide_as_expected():
     """It lies around the AUC, and further down than up, as intervals on the logit scale do."""
     low, high = usual_interval(WOMEN)
@@ -269,6 +280,7 @@ def test_words_follow_the_figures():
     assert len(small["can"]) == 1
     assert len(large["cannot"]) == 1, "it is never known how a score does elsewhere"
     assert "17 of 100 do; 80 need 1,663 women" in small["cannot"][2]
+    assert "fewer than 80 of 100 do; 80 need 602" in study_words(replace(WOMEN, n=600))["cannot"][2]
     rare = study_words(replace(WOMEN, n=40, prevalence=0.1))
     assert "63 of 100 such cohorts have fewer than 5 women" in rare["cannot"][0]
     for name, lines in (small | {"large": large["can"]}).items():

@@ -71,7 +71,7 @@ def _comparisons(study: Study) -> list[tuple]:
     """Rows of the comparison of two scores in the same women."""
     width, smallest = difference_width(study), smallest_gain(study)
     alike = f"{width:.2f} wide, at a correlation of {study.correlation:g}"
-    least = f"{smallest:.2f}" if smallest == smallest else "there is none"
+    least = f"{smallest:.3f}" if smallest == smallest else "there is none"
     part = "two scores"
     rows: list[tuple] = [(part, "interval of the difference", width, None, None, alike, _OURS)]
     for question, margin in ((f"better by {study.gain:g}", 0.0), *((f"not worse by {m:g}", m) for m in study.margins)):
@@ -159,7 +159,7 @@ def study_words(study: Study) -> dict[str, list[str]]:
         smallest <= study.gain,
         f"Show that one score is better than another by {study.gain:g} in AUC.",
         f"Be relied on to show a gain of {study.gain:g} in AUC between two scores: {_of_100(power(study))} of 100 do"
-        + (f", and {_OFTEN} only where the gain is {smallest:.2f}." if smallest == smallest else "."),
+        + (f", and {_OFTEN} only where the gain is {smallest:.3f}." if smallest == smallest else "."),
     )
     for margin in study.margins:
         shown, women = power(study, margin=margin), women_needed(study, margin=margin)
@@ -197,7 +197,9 @@ def _say_sizes(study: Study, say: Callable[[bool, str, str], None]) -> None:
 
 
 def _of_100(share: float) -> str:
-    """A share as a number of 100 studies."""
+    """A share as a number of 100 studies, which is never rounded up to all, down to none, or up to enough."""
     if 1e-4 < share < 0.005:
         return "fewer than 1"
-    return "more than 99" if 0.995 <= share < 1 - 1e-4 else f"{100 * share:.0f}"
+    if 0.995 <= share < 1 - 1e-4:
+        return "more than 99"
+    return f"fewer than {_OFTEN}" if ENOUGH - 0.005 <= share < ENOUGH else f"{100 * share:.0f}"

@@ -466,7 +466,9 @@ def _difference(study: Study, gain: float) -> tuple[NDArray[np.floating], NDArra
     events, none, share = _numbers(study)
     single, shared, variance, fourth = _contrast(study.auc, study.auc - gain, study.correlation)
     truth, delong = (column[:, None] for column in _variances(single, shared, events, none))
-    shorter = 1 - _variance_of_variance(variance, fourth, events, none)[:, None] / delong**2 / 8  # a mean root is less
+    # The mean of a root is less than the root of a mean, here as for a log-normal variance.
+    wobble = _variance_of_variance(variance, fourth, events, none)[:, None] / delong**2
+    shorter = (1 + wobble) ** -0.125
     if not study.networks:
         return np.sqrt(truth), _Z * np.sqrt(delong) * shorter, share
     from_networks = (study.auc, study.auc - gain)[: study.networks]
