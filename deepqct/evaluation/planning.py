@@ -189,7 +189,7 @@ def above_chance(study: Study) -> float:
     --------
     >>> import deepqct as dq
     >>> round(dq.evaluation.above_chance(dq.evaluation.Study(n=60, prevalence=0.33, auc=0.7)), 2)
-    0.72
+    0.7
     """
     events, none, share = _numbers(study)
     tried = np.linspace(0.505, 0.995, 99)
