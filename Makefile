@@ -5,6 +5,7 @@
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
+# make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
@@ -21,7 +22,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups bench-planning unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -57,6 +58,9 @@ bench-networks: env
 
 bench-evaluation: env
 	$(BIN)/python tests/bench/judging.py reports/bench-networks/deepqct-like $(if $(PART),--part $(PART))
+
+bench-planning: env
+	$(BIN)/python tests/bench/planning.py $(if $(PART),--part $(PART))
 
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))

@@ -259,6 +259,11 @@ class Run:
         return self.folder / "group_comparison.csv"
 
     @property
+    def study(self) -> Path:
+        """``study.csv``: what a planned study can show."""
+        return self.folder / "study.csv"
+
+    @property
     def thresholds(self) -> Path:
         """``thresholds.csv``: what calling women from each risk upwards would do."""
         return self.folder / "thresholds.csv"
