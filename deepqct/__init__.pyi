@@ -19,7 +19,7 @@ from . import (
     widgets,
     work,
 )
-from .bones import Bone, find_bones, local_thickness, measure
+from .bones import Bone, find_bones, local_thickness, measure, strength
 from .cohort import load_cohort
 from .curation import curate
 from .folder import Run
@@ -64,6 +64,7 @@ __all__ = [
     "run_tables",
     "scans",
     "start",
+    "strength",
     "terms",
     "virtual",
     "widgets",

@@ -1,7 +1,9 @@
+from . import micro_fe
 from .contours import contoured_bone, dice
 from .find import Bone, BoneError, bone_within, find_bones
 from .indices import convention_table, measure
 from .quality import motion_score, ring_score, unusual_indices
+from .failure_load import strength
 from .texture import measure_texture, texture_table
 from .thickness import axis_spacing, local_thickness, medial_spheres
 
@@ -18,8 +20,10 @@ __all__ = [
     "measure",
     "measure_texture",
     "medial_spheres",
+    "micro_fe",
     "motion_score",
     "ring_score",
+    "strength",
     "texture_table",
     "unusual_indices",
 ]
