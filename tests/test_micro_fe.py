@@ -11,8 +11,8 @@ from scipy.sparse import linalg
 
 from deepqct.bones import find_bones, micro_fe
 from deepqct.bones.bricks import add_forces, brick_stiffness, lay_bricks, mirror_blocks
-from deepqct.bones.micro_fe import solve
 from deepqct.bones.failure_load import CONVENTIONS, critical_strain, strength
+from deepqct.bones.micro_fe import solve
 from deepqct.virtual import draw_scan, draw_women
 
 REAL = Path(__file__).parents[2] / "shared" / "real"

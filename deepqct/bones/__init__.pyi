@@ -1,9 +1,9 @@
 from . import micro_fe
 from .contours import contoured_bone, dice
+from .failure_load import strength
 from .find import Bone, BoneError, bone_within, find_bones
 from .indices import convention_table, measure
 from .quality import motion_score, ring_score, unusual_indices
-from .failure_load import strength
 from .texture import measure_texture, texture_table
 from .thickness import axis_spacing, local_thickness, medial_spheres
 
