@@ -11,8 +11,9 @@ from scipy.sparse import linalg
 
 from deepqct.bones import find_bones, micro_fe
 from deepqct.bones.bricks import add_forces, brick_stiffness, lay_bricks, mirror_blocks
-from deepqct.bones.failure_load import CONVENTIONS, critical_strain, strength
+from deepqct.bones.failure_load import critical_strain, strength
 from deepqct.bones.micro_fe import solve
+from deepqct.terms import STRENGTH_UNITS
 from deepqct.virtual import draw_scan, draw_women
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -187,7 +188,7 @@ def test_strength_of_a_virtual_radius():
     woman = draw_women(1, seed=1).iloc[0]
     radius = find_bones(draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=8, seed=1))["radius"]
     full, coarse = (strength(radius, mode=mode) for mode in ("full", "coarse"))
-    assert set(CONVENTIONS) < set(full.index)
+    assert set(STRENGTH_UNITS) < set(full.index)
     assert full["modulus_mpa"] == 6829
     assert coarse["F.Load"] == pytest.approx(full["F.Load"], rel=0.35)
     assert strength(radius, modulus_mpa=2 * 6829)["Stiffness"] == pytest.approx(2 * full["Stiffness"], rel=1e-4)

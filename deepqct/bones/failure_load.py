@@ -15,14 +15,6 @@ MODULUS_MPA = {"II": 8748.0, "I": 6829.0}  # homogeneous, by generation of the s
 GENERATION_MM = 0.07  # voxels of the XtremeCT II are smaller, 0.061 mm; those of the I are larger, 0.082 mm
 CRITICAL_STRAIN, CRITICAL_SHARE = 0.007, 0.02  # Pistoia 2002
 POISSON, STRAIN = 0.3, 0.01
-CONVENTIONS = {
-    "Stiffness": "reaction over displacement in compression of 1 % between plates with friction, kN/mm",
-    "F.Load": "load at which 2 % of the bone have an effective strain above 0.007 (Pistoia 2002), kN",
-    "E.App": "stiffness times height over the mean area within the outline, MPa",
-    "Ct.Load.Dist": "share of the load that the cortical compartment carries in the last slice",
-    "Ct.Load.Prox": "the same in the first slice",
-    "Ct.Load.Mid": "the same in the middle slice",
-}
 
 
 def strength(
@@ -53,7 +45,8 @@ def strength(
     Returns
     -------
     Series
-        By the names of `CONVENTIONS`; also ``modulus_mpa``, ``elements``, ``left_out`` and ``iterations``.
+        By the names of `deepqct.terms.STRENGTH_UNITS` and in these units; also ``modulus_mpa``, ``elements``, ``left_out``
+        and ``iterations``.
 
     Raises
     ------
@@ -71,7 +64,7 @@ def strength(
     >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
     >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=8, seed=1)
     >>> found = dq.strength(dq.find_bones(scan)["radius"], mode="coarse")
-    >>> 0 < found["F.Load"] < 20, 0 < found["Ct.Load.Mid"] < 1
+    >>> bool(0 < found["F.Load"] < 20), bool(0 < found["Ct.Load.Mid"] < 1)
     (True, True)
     """
     if mode not in MODES:
@@ -94,8 +87,8 @@ def strength(
             "F.Load": load / 1000 * CRITICAL_STRAIN / critical_strain(found, tissue),
             "E.App": found.stiffness_n_mm * height / area,
             "Ct.Load.Dist": last,
-            "Ct.Load.Prox": first,
             "Ct.Load.Mid": middle,
+            "Ct.Load.Prox": first,
             "modulus_mpa": modulus,
             "elements": found.elements,
             "left_out": found.left_out,
