@@ -129,8 +129,8 @@ def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") ->
     given = table.dropna(subset="risk").sort_values("risk")
     _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2)))
     y = np.arange(len(given))
-    axes.hlines(y, given["low"], given["high"], color=_NOT_CALLED, alpha=0.5, linewidth=4)
-    axes.plot(given["risk"], y, "o", color=_NOT_CALLED, markersize=5)
+    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4)
+    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5)
     axes.axvline(prior, color="0.4", linestyle="--", linewidth=1)
     axes.set(
         yticks=y,

@@ -12,7 +12,8 @@ import numpy as np
 from deepqct import plots
 from deepqct.evaluation.answers import study_words
 from deepqct.evaluation.planning import Study
-from deepqct.widgets.pictures import Faults, figure_bytes, image_widget
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import Faults, figure_bytes
 
 _POINTS = 16  # of each curve; few, since it is drawn anew at each move
 _LARGEST = 5000  # women, the end of the slider unless the study is larger
@@ -48,7 +49,8 @@ def study_planner(study: Study) -> widgets.VBox:
         "networks": _slider("networks", study.networks, 0, 2, 1),
         "trainings": _slider("trainings", study.trainings, 1, 10, 1),
     }
-    picture, said, fault = image_widget(), widgets.HTML(), widgets.HTML()
+    picture = Figure(alt="Width of the interval, and power, over the number of women")
+    said, fault = widgets.HTML(), widgets.HTML()
 
     def follow(_: Any = None) -> None:
         now = replace(study, **{name: slider.value for name, slider in sliders.items()})
