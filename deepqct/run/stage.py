@@ -95,6 +95,20 @@ class Stage:
         if not (twin and self.interactive):
             display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
 
+    def note(self, text: str) -> None:
+        """Show a sentence as text that wraps between words, in JupyterLab and on the notebook's page.
+
+        Parameters
+        ----------
+        text : str
+            One or more sentences.
+        """
+        from html import escape
+
+        from IPython.display import HTML, display
+
+        display(HTML(f"<p>{escape(text)}</p>"))
+
     def slider(self, html: str, *, name: str, title: str, caption: str, twin: bool = False) -> None:
         """Keep a slider of slices with its title and caption, beside the figures, and show it.
 
@@ -235,6 +249,7 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     pd.set_option("display.precision", 3)
     pd.set_option("display.max_colwidth", None)  # definitions and reasons are sentences
+    pd.set_option("display.max_rows", 500)  # a table of scans or models is read whole
     run = Run(resolve(values["run_dir"]))
     job = Job(name, values.get("bone", ""))
     if page:
