@@ -329,7 +329,7 @@ def test_a_bone_is_turned_and_zoomed_by_mouse_and_its_compartments_coloured(run_
     page, wrong = run_all("bone", BONE, width=900)  # fewer pixels are drawn sooner without a graphics card
     prompt_done(page)
     canvas = page.locator(".jp-OutputArea canvas").first
-    canvas.wait_for(timeout=60_000)
+    canvas.wait_for(timeout=150_000)
     box = canvas.bounding_box()
     middle = {"x": box["x"] + box["width"] / 4, "y": box["y"] + box["height"] / 4,
               "width": box["width"] / 2, "height": box["height"] / 2}  # fmt: skip
