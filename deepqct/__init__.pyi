@@ -20,7 +20,7 @@ from . import (
     widgets,
     work,
 )
-from .bones import Bone, find_bones, local_thickness, measure
+from .bones import Bone, find_bones, local_thickness, measure, strength
 from .bundles import bundle, load_bundle, predict
 from .cohort import load_cohort
 from .curation import curate
@@ -70,6 +70,7 @@ __all__ = [
     "run_tables",
     "scans",
     "start",
+    "strength",
     "terms",
     "virtual",
     "widgets",

@@ -69,6 +69,8 @@ class Curated:
         Pixels along an edge of a bone's stack.
     scan_stack : str
         As in `deepqct.curate`.
+    strength : str
+        As in `deepqct.curate`.
     unusual : bool
         Whether voxels and calibrations that no HR-pQCT scanner has were allowed.
     code : str
@@ -83,6 +85,7 @@ class Curated:
 
     image_px: int
     scan_stack: str
+    strength: str
     unusual: bool
     code: str
     voxel_mm: dict[str, tuple[float, float, float, float]]

@@ -186,7 +186,9 @@ def _cloud(indices: pd.DataFrame, bone: str) -> Cloud | None:
 def _curated(run: Run, women: Sequence[str]) -> Curated:
     """How the scans of the training women were curated, from the records of their bones."""
     by_site: dict[str, list[tuple[list[float], float]]] = {}
-    ways: dict[str, set[Any]] = {name: set() for name in ("image_px", "scan_stack", "unusual", "code", "use")}
+    ways: dict[str, set[Any]] = {
+        name: set() for name in ("image_px", "scan_stack", "strength", "unusual", "code", "use")
+    }
     for site, bones in SITES.items():
         for person in women:
             path = run.stack_record(person, bones[0])
@@ -210,7 +212,14 @@ def _curated(run: Run, women: Sequence[str]) -> Curated:
         voxels[site] = (float(min(z)), float(max(z)), float(min(y)), float(max(y)))
     lengths = {site: (float(min(mm for _, mm in f)), float(max(mm for _, mm in f))) for site, f in by_site.items()}
     return Curated(
-        way["image_px"], str(way["scan_stack"]), bool(way["unusual"]), way["code"], voxels, lengths, MOTION_LIMIT
+        way["image_px"],
+        str(way["scan_stack"]),
+        str(way["strength"]),
+        bool(way["unusual"]),
+        way["code"],
+        voxels,
+        lengths,
+        MOTION_LIMIT,
     )
 
 

@@ -215,7 +215,7 @@ def curate_new(
     tasks = {
         (scan.participant_id, scan.site): Task(
             scan.participant_id, scan.site, scan.side, scan.path, scan.unit, run, curated.image_px, {}, "ours",
-            curated.unusual, curated.scan_stack, code,
+            curated.unusual, curated.scan_stack, curated.strength, code,
         )
         for scan, reasons in known
         if not reasons

@@ -301,12 +301,14 @@ def _sentence(text: str) -> str:
 
 
 def _measured(run: Run, there: Mapping[str, Sequence[str]], *, kind: str) -> pd.DataFrame:
-    """The indices, or texture, of all curated bones: one row a woman, one column a bone and index."""
-    rows = [
-        {"participant_id": person, "bone": bone, **read_json(run.stack_record(person, bone))[kind]}
-        for bone, people in there.items()
-        for person in people
-    ]
+    """The indices with what is known of strength, or texture, of all curated bones: one row a woman, one column a value."""
+    kinds = ("indices", "strength") if kind == "indices" else (kind,)
+    rows: list[dict[str, object]] = []
+    for bone, people in there.items():
+        for person in people:
+            record = read_json(run.stack_record(person, bone))
+            values = [record[each] or {} for each in kinds]
+            rows.append({"participant_id": person, "bone": bone} | {k: v for part in values for k, v in part.items()})
     if not rows:
         return pd.DataFrame(index=pd.Index([], name="participant_id"))
     return wide_indices(pd.DataFrame(rows)).astype(float)

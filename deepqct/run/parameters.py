@@ -110,7 +110,7 @@ def notebook_source(stage: str) -> Path:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, ``06_new_patients``, or ``review``.
+        One of `STAGES`, ``06_new_patients``, ``08_study_planner`` or ``review``.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def declared_parameters(stage: str) -> dict[str, Parameter]:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, ``06_new_patients``, or ``review``.
+        One of `STAGES`, ``06_new_patients``, ``08_study_planner`` or ``review``.
 
     Returns
     -------
