@@ -152,7 +152,7 @@ class BoneNetworks:
 
 @dataclass(frozen=True)
 class Content:
-    """What bundle.json holds.
+    """What bundle.json holds, beside the weights.
 
     Parameters
     ----------
