@@ -6,6 +6,8 @@
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
+# make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
+# make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
 # make lab      JupyterLab on the notebooks
 # make wheel    deepqct as one file in dist/, notebooks and all, for pip install without a checkout
 # make app      explorer and review of the last report as pages without code
@@ -15,10 +17,11 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP_FLAGS ?=
 PRESET ?= quick
+RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups unit lint lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -26,8 +29,12 @@ report: env
 example: env
 	@$(BIN)/deepqct report reports/$(PRESET) --example reports/example
 
+# Unit tests beside the chain and the pages, one process each; the first tell what they found when the others are done.
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	    $(BIN)/python -m pytest -m "not chain and not browser and not long" -p no:cacheprovider > $$log 2>&1 & units=$$!; \
+	    $(BIN)/python -m pytest -m "(chain or browser) and not long"; pages=$$?; \
+	    wait $$units; units=$$?; cat $$log; exit $$((pages + units))
 
 unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
@@ -54,8 +61,16 @@ bench-evaluation: env
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
 
+docs: env
+	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)
+	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build/html
+	@echo "Documentation: $(CURDIR)/docs/build/html/index.html"
+
+pictures: env
+	$(BIN)/python docs/pictures.py $(RUN)
+
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)
@@ -67,9 +82,9 @@ env:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@cmp -s requirements.lock $(VENV)/installed.lock || { echo "Installing the locked packages (8 GB, some minutes)"; \
 	    $(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock && cp requirements.lock $(VENV)/installed.lock; }
-	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } | cmp -s - $(VENV)/installed.checkout \
+	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } | cmp -s - $(VENV)/installed.checkout \
 	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
-	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } > $(VENV)/installed.checkout; }
+	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } > $(VENV)/installed.checkout; }
 
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
 lock:
@@ -87,4 +102,4 @@ wheelhouse: env
 	$(PIP) wheel --wheel-dir wheelhouse -r requirements.lock hatchling editables
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) docs/build docs/made docs/reference/api docs/tutorial/notebooks

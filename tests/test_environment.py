@@ -95,8 +95,8 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_wings_are_listed_in_the_order_of_their_imports():
-    """The README says that a module imports only from those above it; a reader goes through them in that order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The developers' page says that a module imports only from those above it; a reader goes through in that order."""
+    text = (ROOT / "docs" / "developers.md").read_text(encoding="utf-8")
     listed = re.findall(r"^  ([a-z_]+)(?:\.py|/) ", text, flags=re.MULTILINE)
     there = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert set(listed) == there - {"__init__", "__main__"}
@@ -104,7 +104,7 @@ def test_wings_are_listed_in_the_order_of_their_imports():
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if own in listed:
             below = [name for name in imported(path) if name.split(".")[0] in listed[listed.index(own) + 1 :]]
-            assert not below, f"{path.name} imports {below}, which the README lists below it"
+            assert not below, f"{path.name} imports {below}, which docs/developers.md lists below it"
 
 
 @pytest.mark.parametrize("wing", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))

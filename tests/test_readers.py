@@ -34,7 +34,7 @@ from deepqct.networks.readers import (
     even_places,
     random_places,
 )
-from deepqct.networks.recipe import BONE_MM
+from deepqct.networks.recipe import BONE_MM, FIRST, TOLD
 from deepqct.report.findings import learned as said
 from deepqct.terms import BONES
 from deepqct.virtual import draw_women
@@ -342,6 +342,41 @@ def test_indices_are_standardised_in_the_training_women_alone(run):
         assert bool(torch.isfinite(batch[2][:, 0]).all()) is known
     with warnings.catch_warnings(action="ignore"):  # NumPy's, of how matplotlib reads a tensor
         assert len(show_images(dls, most=2)) == 2
+
+
+def test_a_fine_first_layer_keeps_twice_the_places(run):
+    """With the same weights, so that those of a file still fit; a trained fold is read back as it was."""
+    published, fine = (network(arch="resnet18", channels=3, design=Design(first=first)).eval() for first in FIRST)
+    images = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = [tuple(model.get_submodule("0")(images).shape[2:]) for model in (published, fine)]
+    assert maps == [(2, 2), (4, 4)]
+    fine.load_state_dict(published.state_dict())
+    with pytest.raises(ValueError, match="whose first layer does not halve"):
+        network(arch="test_vit", channels=3, design=Design(first="fine"))
+    recipe = replace(RECIPE, first="fine")
+    training.train_fold(run, bone="radius", fold=0, recipe=recipe)
+    kept = folds.load_fold(run, bone="radius", fold="0", **PLACE)
+    assert next(layer for layer in kept.modules() if isinstance(layer, torch.nn.Conv2d)).stride == (1, 1)
+
+
+def test_texture_is_told_beside_indices_or_in_their_place(run):
+    """From its own table, by the same women."""
+    indices = read_table(run.indices)
+    texture = indices[["participant_id", "bone"]].assign(**{"Tb.Lean.bone": np.arange(12.0)})
+    with pytest.raises(FileNotFoundError, match=r"texture\.csv"):
+        stock.targets_of(run, ["P0001"], bone="radius", told="texture")
+    write_table(run.texture, texture)
+    women = indices["participant_id"][:6]
+    found = {told: stock.targets_of(run, women, bone="radius", told=told) for told in TOLD}
+    assert found["texture"].columns.tolist() == ["Tb.Lean.bone"]
+    pd.testing.assert_frame_equal(found["both"], pd.concat([found["indices"], found["texture"]], axis=1))
+    recipe = replace(RECIPE, auxiliary=1.0, told="both")
+    training.train_fold(run, bone="radius", fold=0, recipe=recipe)
+    record = folds.FoldFiles(folds.place_of(run, bone="radius", **PLACE), "0").record
+    assert read_json(record)["targets"] == ["Tt.vBMD", "Ct.Th", "Tb.Lean.bone"]
+    with pytest.raises(ValueError, match=r"told is 'risk'; use one of indices, texture, both\."):
+        replace(RECIPE, told="risk")
 
 
 def test_held_out_indices_are_never_read(run):

@@ -20,7 +20,7 @@ from deepqct.run import init
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NOTEBOOKS = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
 # The layout that people know, and what tools look for at the top level alone.
-KNOWN = {"notebooks", "deepqct", "environment.yml", "tests", "reports", "README.md"}
+KNOWN = {"notebooks", "deepqct", "docs", "environment.yml", "tests", "reports", "README.md"}
 TOOLS = {
     ".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
     "pyproject.toml", "requirements.lock",

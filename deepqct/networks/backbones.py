@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def network(*, arch: str, channels: int, weights: str = "none", design: Design |
     channels : int
         Slabs of an image.
     design : Design, optional
-        What the head is built for; by default fastai's own head.
+        What the network is built for; by default the published backbone with fastai's own head.
 
     Returns
     -------
@@ -49,9 +50,11 @@ def network(*, arch: str, channels: int, weights: str = "none", design: Design |
     Raises
     ------
     ValueError
-        If the design needs maps and the backbone keeps none, or the file holds weights of another network.
+        If the design needs maps and the backbone keeps none, or a finer first layer and the backbone's does not halve an
+        image; if the file holds weights of another network.
     """
-    build, plain = builder(arch), design in (None, Design())
+    design = design or Design()
+    build, plain = builder(arch), replace(design, first="published") == Design()
     settings: dict[str, Any] = {"pretrained": weights == "imagenet", "n_in": channels}
     settings |= {} if plain else {"custom_head": torch.nn.Identity()}
     with weights_needed(arch):
@@ -59,12 +62,25 @@ def network(*, arch: str, channels: int, weights: str = "none", design: Design |
             model: torch.nn.Module = create_timm_model(arch, 1, **settings)[0]
         else:
             model = create_vision_model(build, 1, **settings)
-    if design is not None and not plain:
+    if not plain:
         body = model.get_submodule("0")
         model = assembled(body, _features(body, arch=arch), design=design)
+    if design.first == "fine":
+        _refine(model.get_submodule("0"), arch=arch)
     if given(weights):
         load_weights(model, resolve(weights), arch=arch, channels=channels)
     return model
+
+
+def _refine(body: torch.nn.Module, *, arch: str) -> None:
+    """Let a new body's first layer read every pixel."""
+    first = next((layer for layer in body.modules() if isinstance(layer, torch.nn.Conv2d)), None)
+    if first is None or tuple(first.stride) != (2, 2):
+        raise ValueError(
+            f"arch is {arch!r}, whose first layer does not halve an image; set first=published, or take a network such as "
+            "resnet34."
+        )
+    first.stride = (1, 1)
 
 
 def _features(body: torch.nn.Module, *, arch: str) -> int:

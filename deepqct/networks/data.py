@@ -171,8 +171,8 @@ def bone_dataloaders(
     Returns
     -------
     fastai DataLoaders
-        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1; with `Recipe.auxiliary` also of the
-        indices (batch, indices) of the women to train on.
+        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1; with `Recipe.auxiliary` also of
+        what was measured (batch, measured) in the women to train on.
 
     Raises
     ------
@@ -215,7 +215,8 @@ def bone_dataloaders(
         ],
     )
     training = items[items["fold"] != str(fold)]
-    targets = targets_of(run, training["participant_id"].unique(), bone=bone) if recipe.auxiliary else None
+    people = training["participant_id"].unique()
+    targets = targets_of(run, people, bone=bone, told=recipe.told) if recipe.auxiliary else None
     device = default_device()
     stock = Stock.of(
         run, everybody["participant_id"].unique(), bone=bone, recipe=recipe, targets=targets,

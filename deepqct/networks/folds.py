@@ -24,7 +24,7 @@ from deepqct.run_tables import main_rows, run_outcome
 from deepqct.terms import BONES
 
 # What decides which network a file of weights is of. What a run began with may be gone, so that not all is read.
-_OF_HEAD = ("arch", "channels", "low", "high", "pooling", "patches", "patch_mm", "bag")
+_OF_HEAD = ("arch", "channels", "low", "high", "first", "pooling", "patches", "patch_mm", "bag")
 _TRAINED_ON, _HASH = "trained_on", 16  # the entry of a weights file, and how many letters of a scan's hash stand there
 
 

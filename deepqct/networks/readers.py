@@ -25,10 +25,12 @@ _PLACES = 4096  # points of the even set from which those within the bone are ta
 
 @dataclass(frozen=True)
 class Design:
-    """What a head is built for, beside the backbone; the default is fastai's own head.
+    """What a network is built for, beside its backbone; the default is the published backbone with fastai's own head.
 
     Parameters
     ----------
+    first : str
+        As in `Recipe`.
     pooling, patches, bag
         As in `Recipe`.
     patch_px : int
@@ -39,6 +41,7 @@ class Design:
         How many indices are told beside the outcome.
     """
 
+    first: str = "published"
     pooling: str = "concat"
     patches: int = 0
     patch_px: int = 0
@@ -53,7 +56,7 @@ class Design:
         Parameters
         ----------
         recipe : Recipe
-            Its pooling, patches, patch_mm and bag.
+            Its first, pooling, patches, patch_mm and bag.
         pixel_mm : float
             Edge of a pixel of the stacks.
         targets : int
@@ -65,11 +68,11 @@ class Design:
             If a patch has too few pixels.
         """
         if not recipe.patches:
-            return cls(pooling=recipe.pooling, targets=targets)
+            return cls(first=recipe.first, pooling=recipe.pooling, targets=targets)
         shell = ((REMOVED + _SHELL_MGHA - recipe.low) / (recipe.high - recipe.low) - MEAN) / SD
         return cls(
-            pooling=recipe.pooling, patches=recipe.patches, patch_px=recipe.patch_px(pixel_mm), bag=recipe.bag,
-            shell=shell, targets=targets,
+            first=recipe.first, pooling=recipe.pooling, patches=recipe.patches, patch_px=recipe.patch_px(pixel_mm),
+            bag=recipe.bag, shell=shell, targets=targets,
         )  # fmt: skip
 
 

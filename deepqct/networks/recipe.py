@@ -22,6 +22,8 @@ FIELDS = ("whole", "bone")
 BONE_MM = {"radius": 32.0, "ulna": 15.5, "tibia": 41.0, "fibula": 22.0}
 POOLINGS = ("concat", "spread")
 BAGS = ("attention", "spread")
+FIRST = ("published", "fine")
+TOLD = ("indices", "texture", "both")
 SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
 # Controls change what the images show, or which outcome is learnt; see controls.py.
@@ -121,6 +123,9 @@ class Recipe:
         Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
         How many augmented views are scored beside the plain one (test-time augmentation).
+    first : str
+        Stride of the backbone's first layer: ``published``, as its authors have it; ``fine``, 1, so that the network sees
+        each pixel of structure that is a few pixels wide, at four times the computing.
     pooling : str
         How the head sums up a map: ``concat``, by mean and maximum as fastai does; ``spread``, by mean, maximum and
         standard deviation, so that it can tell an even bone from one with holes in it.
@@ -133,8 +138,10 @@ class Recipe:
         How patches are summed up: ``attention``, a weighted mean whose weights are learnt (Ilse et al. 2018,
         arXiv:1802.04712); ``spread``, mean and standard deviation.
     auxiliary : float
-        Weight of the squared error with which the network also tells the bone's own indices of the women whom it is trained
-        on (standardised in these women; indices.csv); 0 teaches the outcome alone. No index is ever part of a score.
+        Weight of the squared error with which the network also tells what was measured in the same bone of the women whom
+        it is trained on (standardised in these women); 0 teaches the outcome alone. Nothing of it is part of a score.
+    told : str
+        What `auxiliary` tells: ``indices`` (indices.csv), ``texture`` (texture.csv), or ``both``.
     control : str
         ``none``, or one of `CONTROLS`; set by `deepqct.networks.run_controls`.
     seed : int
@@ -171,11 +178,13 @@ class Recipe:
     background: str = "remove"
     augment: bool = True
     tta: int = 0
+    first: str = "published"
     pooling: str = "concat"
     patches: int = 0
     patch_mm: float = 6.0
     bag: str = "attention"
     auxiliary: float = 0.0
+    told: str = "indices"
     control: str = "none"
     seed: int = 7
 
@@ -255,6 +264,7 @@ class Recipe:
         """
         choices = {
             "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
+            "told": TOLD, "first": FIRST,
             "control": ("none", *CONTROLS),
         }  # fmt: skip
         for name, known in choices.items():

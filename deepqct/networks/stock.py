@@ -144,8 +144,8 @@ class StockDL(TfmdDL):
         return images, outcome, self.stock.indices[rows // self.stock.images]
 
 
-def targets_of(run: Run, people: Iterable[str], *, bone: str) -> pd.DataFrame:
-    """The indices of a bone that a network is told beside the outcome, of the women whom it is trained on and no other.
+def targets_of(run: Run, people: Iterable[str], *, bone: str, told: str = "indices") -> pd.DataFrame:
+    """What was measured in a bone, for a network to tell beside the outcome: of the women whom it is trained on alone.
 
     Parameters
     ----------
@@ -155,23 +155,32 @@ def targets_of(run: Run, people: Iterable[str], *, bone: str) -> pd.DataFrame:
         The participant_id of the women whom it is trained on.
     bone : str
         radius, ulna, tibia or fibula.
+    told : str
+        indices, texture or both.
 
     Returns
     -------
-    (women, indices) float DataFrame
-        By participant_id; standardised by mean and standard deviation of these women. NaN where an index is missing.
-        Indices that fewer than half of them have, or that are the same in all, are left out.
+    (women, measured) float DataFrame
+        By participant_id; standardised by mean and standard deviation of these women. NaN where a value is missing.
+        What fewer than half of them have, or what is the same in all, is left out.
 
     Raises
     ------
+    FileNotFoundError
+        If the table is missing.
     ValueError
-        If no index is left.
+        If nothing is left.
     """
-    table = read_table(run.require(run.indices, written_by="01_data_curation"))
-    rows = table[(table["bone"] == bone) & table["participant_id"].isin(list(people))].set_index("participant_id")
-    values = rows.drop(columns="bone").select_dtypes("number").astype(float)
+    tables = {"indices": [run.indices], "texture": [run.texture], "both": [run.indices, run.texture]}[told]
+    wanted, parts = list(people), []
+    for path in tables:
+        table = read_table(run.require(path, written_by="01_data_curation"))
+        rows = table[(table["bone"] == bone) & table["participant_id"].isin(wanted)].set_index("participant_id")
+        parts.append(rows.drop(columns="bone").select_dtypes("number").astype(float))
+    values = pd.concat(parts, axis=1)
     spread = values.std()
     kept = values.columns[(values.notna().mean() >= 0.5) & (spread > 0)]
     if kept.empty:
-        raise ValueError(f"indices.csv has no index of the {bone} that a network could be told; set auxiliary=0.")
+        names = " and ".join(path.name for path in tables)
+        raise ValueError(f"{names} hold nothing of the {bone} that a network could tell; set auxiliary=0.")
     return (values[kept] - values[kept].mean()) / spread[kept]

@@ -205,7 +205,7 @@ def train_fold(
             "give one that was trained on others."
         )
     learned_from = items.loc[~items["fold"].isin(["test", *others]), "participant_id"].unique()
-    targets = targets_of(run, learned_from, bone=bone) if recipe.auxiliary else pd.DataFrame()
+    targets = targets_of(run, learned_from, bone=bone, told=recipe.told) if recipe.auxiliary else pd.DataFrame()
     begun_with = {"weights_sha256": file_hash(resolve(recipe.weights))} if given(recipe.weights) else {}
     made_from = {
         "recipe": asdict(recipe) | begun_with,

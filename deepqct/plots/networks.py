@@ -152,6 +152,9 @@ def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, 
 def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
     """Draw the mean saliency of the women with and without the event, on bones brought to one round shape.
 
+    Directions are those of the picture of a right limb, as left ones are mirrored. Which of them is radial or dorsal no
+    file says: slices may be seen from either end, and a limb may lie with either side up.
+
     Parameters
     ----------
     maps : mapping of 0, 1 to (angles, radii) array

@@ -5,6 +5,9 @@
 Each run is curated, with one set of folds (repeat 0 of protocol all). Everything is resumable: a reader whose scores are in
 OUT/scores.csv is not trained again, and of one that was interrupted the folds that were trained are kept. A reader may be
 given by name (see `READERS`) or as NAME:setting=value,setting=value. Uses CUDA if there is one.
+
+With `--null 20` the outcomes of each run are permuted 20 times within its folds, so that no reader can find anything, and
+the mean AUC of each reader over these cohorts is told.
 """
 
 from __future__ import annotations
@@ -32,17 +35,19 @@ from deepqct.work import say
 
 READERS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "fine": {"first": "fine"},
     "spread": {"pooling": "spread"},
     "patches": {"patches": 16},
     "patches-spread": {"patches": 16, "bag": "spread"},
     "auxiliary": {"auxiliary": 0.3},
+    "auxiliary-both": {"auxiliary": 0.3, "told": "both"},
     "spread-auxiliary": {"pooling": "spread", "auxiliary": 0.3},
     "patches-auxiliary": {"patches": 16, "bag": "spread", "auxiliary": 0.3},
     "ensemble": {"ensemble": 5},
     "spread-auxiliary-ensemble": {"pooling": "spread", "auxiliary": 0.3, "ensemble": 5},
 }
 RIDGE = "ridge on indices"
-_TABLES = ("participants", "dictionary", "splits", "indices")
+_TABLES = ("participants", "dictionary", "splits", "indices", "texture")
 
 
 def settings(text: str) -> dict[str, Any]:
@@ -75,6 +80,21 @@ def beside(run: Run, folder: Path) -> Run:
         target, link = Path(getattr(run, name)).resolve(), Path(getattr(own, name))
         if not link.exists():
             link.symlink_to(target, target_is_directory=target.is_dir())
+    return own
+
+
+def permuted(run: Run, folder: Path, *, seed: int) -> Run:
+    """The same bones with outcomes that are permuted among the women of each fold."""
+    own, rng = beside(run, folder), np.random.default_rng(seed)
+    people, outcome = read_table(run.participants), run_outcome(run)
+    splits = read_table(run.splits).query("protocol == 'all' and repeat == 0").set_index("participant_id")
+    fold = splits["fold"].reindex(people["participant_id"]).to_numpy()
+    values = people[str(outcome.name)].to_numpy(copy=True)
+    for part in np.unique(fold.astype(str)):
+        among = np.flatnonzero(fold.astype(str) == part)
+        values[among] = values[rng.permutation(among)]
+    Path(own.participants).unlink()
+    write_table(own.participants, people.assign(**{str(outcome.name): values}))
     return own
 
 
@@ -133,6 +153,32 @@ def scored(out: Path, run: Run, bone: str, name: str, recipe: Recipe | None) -> 
     return rows
 
 
+def null(
+    out: Path, run: Run, bone: str, readers: list[tuple[str, dict[str, Any]]], *, common: dict[str, Any], times: int
+) -> None:
+    """The mean AUC of each reader over cohorts whose outcomes are permuted."""
+    found = []
+    for number in range(times):
+        cohort = permuted(run, out / "permuted" / f"{run.folder.name}-{number:02d}", seed=number)
+        for name, own in [(RIDGE, None), *readers]:
+            recipe = None if own is None else Recipe(**(common | own))
+            rows = scored(out, cohort, bone, name, recipe)
+            estimate, within = (
+                auc(rows["outcome"], rows["score"]).estimate,
+                within_folds(rows["outcome"], rows["score"], rows["fold"]),
+            )
+            found.append({"reader": name, "AUC": estimate, "in folds": within, "n": len(rows)})
+    table_of = pd.DataFrame(found).groupby("reader", sort=False)
+    shown = [[name, len(rows), int(rows["n"].iloc[0]),
+              *(f"{rows[key].mean():.3f} ± {1.96 * rows[key].sem():.3f}" for key in ("AUC", "in folds"))]
+             for name, rows in table_of]  # fmt: skip
+    table(
+        f"{run.folder.name}, {bone}: outcomes permuted within folds; mean AUC over cohorts, 95 % interval.",
+        ["reader", "cohorts", "n", "AUC", "in folds"],
+        shown,
+    )
+
+
 def summary(rows: pd.DataFrame, ridge: pd.DataFrame) -> dict[str, Any]:
     """AUC of one reader, and its paired difference to the ridge in the women whom both scored."""
     both = rows.merge(ridge[["participant_id", "score"]], on="participant_id", suffixes=("", "_ridge"))
@@ -159,6 +205,9 @@ def main() -> None:
     parser.add_argument(
         "--common", type=settings, default={}, help="settings of all readers, such as epochs=20,field=bone"
     )
+    parser.add_argument(
+        "--null", type=int, default=0, help="so many cohorts with permuted outcomes, in place of the runs"
+    )
     given = parser.parse_args()
     say(f"on {use_device()}")
     if not torch.cuda.is_available():
@@ -166,11 +215,16 @@ def main() -> None:
     summaries: list[dict[str, Any]] = []
     for run in map(Run, given.run):
         for bone in given.bone or BONES:
+            if given.null:
+                null(given.out, run, bone, given.reader or list(READERS.items()), common=given.common, times=given.null)
+                continue
             ridge = scored(given.out, run, bone, RIDGE, None)
             for name, own in [(RIDGE, None), *(given.reader or READERS.items())]:
                 rows = ridge if own is None else scored(given.out, run, bone, name, Recipe(**(given.common | own)))
                 summaries.append({"cohort": run.folder.name, "bone": bone, "reader": name} | summary(rows, ridge))
                 write_table(given.out / "summary.csv", pd.DataFrame(summaries))
+    if not summaries:
+        return
     shown = [_line(row) for row in summaries]
     header = ["cohort", "bone", "reader", "n/events", "AUC", "in folds", "training AUC", "minus ridge", "s"]
     table("Out of fold, paired with the ridge on the same women.", header, shown)

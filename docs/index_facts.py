@@ -1,0 +1,100 @@
+"""What the table of conventions does not say of an index: how it is calculated, by which thresholds, and after whom.
+
+Thresholds are taken from the code that measures. A test holds the symbols against `deepqct.terms.UNITS`.
+"""
+
+from deepqct.bones import indices, texture
+
+BOUXSEIN = "Bouxsein 2010, J Bone Miner Res 25:1468"
+WHITTIER = "Whittier 2020, Osteoporos Int 31:1607"
+BURGHARDT = "Burghardt 2010, J Bone Miner Res 25:983"
+SPHERES = "Hildebrand & Rüegsegger 1997, J Microsc 185:67"
+SPACING = "Laib 1997, Bone 21:541"
+BUIE = "compartments after Buie 2007, Bone 41:505"
+
+_SMOOTH = f"Gaussian of {indices.SIGMA_VOXELS:g} voxel within {indices.SUPPORT_VOXELS} voxel"
+_TRABECULAR = f"bone above {indices.TRABECULAR_BONE:g} mgHA/cm³ after a {_SMOOTH}"
+_CORTICAL = f"bone above {indices.CORTICAL_BONE:g} mgHA/cm³ after a {_SMOOTH}"
+_PIECES = f"pieces under {indices.SMALLEST_PIECE_VOXELS} voxels are left out"
+_INNER = round(100 * (1 - indices.OUTER_SHARE))
+
+CALCULATED = {
+    "Tt.vBMD": "sum of the densities in the bone / number of its voxels",
+    "Tb.vBMD": "sum of the densities in the trabecular compartment / number of its voxels",
+    "Ct.vBMD": "sum of the densities in the cortical compartment, pores included / number of its voxels",
+    "Tb.Meta.vBMD": f"mean density of the outer {100 * indices.OUTER_SHARE:g} % of the trabecular pixels of each slice, "
+    "those nearest to the cortex",
+    "Tb.Inn.vBMD": f"mean density of the inner {_INNER} % of the trabecular pixels of each slice",
+    "Tt.Ar": "pixels of the bone × area of a pixel, mean over the slices that hold the bone",
+    "Ct.Ar": "pixels of the cortical compartment × area of a pixel, mean over the slices; Ct.Ar + Tb.Ar = Tt.Ar",
+    "Tb.Ar": "pixels of the trabecular compartment × area of a pixel, mean over the slices",
+    "Ct.Pm": "length of the outline of each slice, smoothed by one pixel, since the steps of pixels would make it too long",
+    "Ct.Th": "mean over the cortex of the diameter of the largest sphere that fits into it and covers the voxel",
+    "Ct.Po": "voxels of pores / (voxels of pores + voxels of cortical bone)",
+    "Ct.Po.Dm": "mean over the pores of the diameter of the largest sphere that fits into them and covers the voxel",
+    "Tb.BV/TV": "voxels of trabecular bone / voxels of the trabecular compartment",
+    "Tb.N": "1 / mean over the trabecular compartment of the distance between mid-axes",
+    "Tb.Th": "mean over trabecular bone of the diameter of the largest sphere that fits into it and covers the voxel",
+    "Tb.Sp": "mean over the space between trabeculae of the diameter of the largest sphere that fits into it",
+    "Tb.1/N.SD": "standard deviation over the trabecular compartment of the distance between mid-axes",
+}
+THRESHOLDS = {
+    "Ct.Po": f"{_CORTICAL}; pores are enclosed by bone in their slice, those under {indices.SMALLEST_PORE_VOXELS} voxels "
+    "are left out (our choice)",
+    "Ct.Po.Dm": f"as Ct.Po: pores within {_CORTICAL}",
+    "Tb.BV/TV": f"{_TRABECULAR}; {_PIECES}",
+    "Tb.N": f"{_TRABECULAR}; {_PIECES}",
+    "Tb.Th": f"{_TRABECULAR}; {_PIECES}",
+    "Tb.Sp": f"{_TRABECULAR}; {_PIECES}",
+    "Tb.1/N.SD": f"{_TRABECULAR}; {_PIECES}",
+}
+SOURCES = {
+    "Tt.vBMD": f"{WHITTIER}; {BUIE}",
+    "Tb.vBMD": f"{WHITTIER}; {BUIE}",
+    "Ct.vBMD": f"{WHITTIER}; {BUIE}",
+    "Tb.Meta.vBMD": WHITTIER,
+    "Tb.Inn.vBMD": WHITTIER,
+    "Tt.Ar": f"{BOUXSEIN}; {WHITTIER}",
+    "Ct.Ar": f"{BOUXSEIN}; {WHITTIER}",
+    "Tb.Ar": f"{BOUXSEIN}; {WHITTIER}",
+    "Ct.Pm": WHITTIER,
+    "Ct.Th": f"{SPHERES}; {WHITTIER}",
+    "Ct.Po": f"{BURGHARDT}; simplified: no growing along a pore's axis into open voids",
+    "Ct.Po.Dm": f"{BURGHARDT}; {SPHERES}",
+    "Tb.BV/TV": f"{BOUXSEIN}; {WHITTIER}",
+    "Tb.N": f"{SPACING}; the rule at the edge of the compartment is our choice",
+    "Tb.Th": f"{SPHERES}; {BOUXSEIN}",
+    "Tb.Sp": f"{SPHERES}; {BOUXSEIN}",
+    "Tb.1/N.SD": f"{SPACING}; {WHITTIER}",
+}
+KINDS_OF_TEXTURE = {
+    "Band": (
+        "Energy in bands of scale",
+        "How much density varies between two sizes of structure. The picture shows one band: what a Gaussian of "
+        f"{texture.SCALES_MM[1]:g} mm keeps and one of {texture.SCALES_MM[2]:g} mm does not.",
+    ),
+    "Uneven": (
+        "Unevenness of a band",
+        f"Whether that energy is the same everywhere: its coefficient of variation over tiles of {texture.TILE_MM:g} mm.",
+    ),
+    "Lac": (
+        "Lacunarity",
+        "How unevenly bone fills boxes of one size: the squared coefficient of variation of its share. (Lacunarity is "
+        "usually written with one added.) Holes in the network make it large.",
+    ),
+    "Run": ("Mean runs", "How long a straight line through the slice stays in bone (orange) or in marrow (blue)."),
+    "Long": ("Weight of long runs", "Whether a few runs are much longer than the others."),
+    "Lean": (
+        "Direction",
+        "Whether runs, or steps of density, differ between the two directions of the stack: trabeculae that lie one way.",
+    ),
+    "Vario": (
+        "Slope of the variogram",
+        "How fast two places become unlike with their distance. The trabecular bone score of DXA rests on the same curve.",
+    ),
+    "Q": ("Quantiles of density", "The density, in mgHA/cm³, below which a share of the compartment's voxels lies."),
+    "Sides": (
+        "Sides of the cortex",
+        f"How the cortex differs over {texture.SECTORS} sectors, seen from the middle of the bone.",
+    ),
+}
