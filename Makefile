@@ -74,7 +74,8 @@ pictures: env
 	$(BIN)/python docs/pictures.py $(RUN)
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/deepqct/widgets/config$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)
