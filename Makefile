@@ -59,7 +59,7 @@ bench-groups: env
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)
-	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build/html
+	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/build/html
 	@echo "Documentation: $(CURDIR)/docs/build/html/index.html"
 
 pictures: env

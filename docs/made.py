@@ -29,6 +29,7 @@ from deepqct.run.plan import PRESETS, load_preset
 from deepqct.terms import KNOWN
 
 RUN = "DEEPQCT_DOCS_RUN"  # names the finished run whose notebooks and tables are shown
+KINDS = {"int": "whole number", "float": "number", "str": "text", "bool": "True or False"}
 # Modules that are no wing and are used by name; their public functions are listed one after the other.
 MODULES = ("exploration", "folder", "run_tables", "terms", "work")
 
@@ -151,7 +152,7 @@ def parameter_sections() -> str:
                 others = {p: values[stage][name] for p, values in presets.items() if name in values.get(stage, {})}
                 set_by = ", ".join(f"{p} `{value}`" for p, value in others.items() if value != entry.default)
                 default = f"`{entry.default!r}`" if entry.kind == "str" else f"`{entry.default}`"
-                rows.append((f"`{name}`", entry.kind, default, set_by, entry.note))
+                rows.append((f"`{name}`", KINDS[entry.kind], default, set_by, entry.note))
             parts.append(table(("Name", "Type", "Default", "Presets", "Meaning"), rows))
     return "\n".join(parts)
 

@@ -283,7 +283,7 @@ def test_every_parameter_is_in_the_reference(made):
     for stage in (*STAGES, "review"):
         part = text.partition(f"## {stage}\n")[2].partition("\n## ")[0]
         for name, parameter in declared_parameters(stage).items():
-            assert f"| `{name}` | {parameter.kind} |" in part
+            assert f"| `{name}` | {made.KINDS[parameter.kind]} |" in part
             assert (
                 parameter.note.replace("|", "\\|").replace("<", "&lt;") in part.replace("`", "")
                 or "`" in parameter.note
