@@ -36,8 +36,8 @@ unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
 
 lint: env
-	$(BIN)/ruff format --check deepqct tests notebooks
-	$(BIN)/ruff check deepqct tests notebooks
+	$(BIN)/ruff format --check deepqct docs/*.py tests notebooks
+	$(BIN)/ruff check deepqct docs/*.py tests notebooks
 	$(BIN)/mypy
 
 test-long: env
