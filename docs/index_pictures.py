@@ -118,7 +118,7 @@ def index_panels(bone: Any) -> dict[str, Any]:
         "Tb.BV/TV": region(trabeculae[z], inside & ~trabeculae[z]),
         "Tb.N": lengths(apart), "Tb.Th": lengths(spheres), "Tb.Sp": lengths(gaps), "Tb.1/N.SD": lengths(apart),
         "Stiffness": strains, "F.Load": strains, "E.App": strains,
-        "Ct.Load.Dist": stresses(-1), "Ct.Load.Mid": stresses(SLICES // 2), "Ct.Load.Prox": stresses(0),
+        "Ct.Load.Dist": stresses(-1), "Ct.Load.Mid": stresses(len(bone.total) // 2), "Ct.Load.Prox": stresses(0),
     }  # fmt: skip
 
 
