@@ -5,6 +5,7 @@
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
+# make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
@@ -21,7 +22,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups bench-planning unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -40,8 +41,8 @@ unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
 
 lint: env
-	$(BIN)/ruff format --check deepqct tests notebooks
-	$(BIN)/ruff check deepqct tests notebooks
+	$(BIN)/ruff format --check deepqct docs/*.py tests notebooks
+	$(BIN)/ruff check deepqct docs/*.py tests notebooks
 	$(BIN)/mypy
 
 test-long: env
@@ -58,19 +59,23 @@ bench-networks: env
 bench-evaluation: env
 	$(BIN)/python tests/bench/judging.py reports/bench-networks/deepqct-like $(if $(PART),--part $(PART))
 
+bench-planning: env
+	$(BIN)/python tests/bench/planning.py $(if $(PART),--part $(PART))
+
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)
-	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build/html
+	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/build/html
 	@echo "Documentation: $(CURDIR)/docs/build/html/index.html"
 
 pictures: env
 	$(BIN)/python docs/pictures.py $(RUN)
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/deepqct/widgets/config$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)

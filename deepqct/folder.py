@@ -259,6 +259,11 @@ class Run:
         return self.folder / "group_comparison.csv"
 
     @property
+    def study(self) -> Path:
+        """``study.csv``: what a planned study can show."""
+        return self.folder / "study.csv"
+
+    @property
     def thresholds(self) -> Path:
         """``thresholds.csv``: what calling women from each risk upwards would do."""
         return self.folder / "thresholds.csv"
@@ -267,6 +272,16 @@ class Run:
     def selection(self) -> Path:
         """``selection.csv``: the women chosen by hand in 05_explore."""
         return self.folder / "selection.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """``bundle``: the trained model as it leaves its cohort."""
+        return self.folder / "bundle"
+
+    @property
+    def new_women(self) -> Path:
+        """``new_women``: what 06_new_patients says of women who are not in the run; virtual ones are drawn there."""
+        return self.folder / "new_women"
 
     def figures(self, job: Job | str) -> Path:
         """The folder of one job's figures; here and below, a stage of all bones may be given by its name."""

@@ -21,8 +21,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_every_stage_has_its_notebook():
-    """A notebook that no stage names would never run; the readers' page alone is no stage."""
-    assert [path.stem for path in NOTEBOOKS] == [*STAGES, "review"]
+    """A notebook that no stage names would never run; the readers' page, new patients and the planner are no stages."""
+    assert [path.stem for path in NOTEBOOKS] == [*STAGES, "06_new_patients", "08_study_planner", "review"]
 
 
 @pytest.mark.parametrize("name", PAGES.values())
@@ -56,11 +56,11 @@ def test_anatomy(path):
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "review"])
+@pytest.mark.parametrize("stage", [*STAGES, "06_new_patients", "08_study_planner", "review"])
 def test_parameters_are_literals_with_types_and_notes(stage):
     """The parameters cell is the interface of papermill, of the command line and of the person who reads it."""
     parameters = declared_parameters(stage)
-    assert parameters["run_dir"].default == "reports/quick"
+    assert parameters["run_dir"].default == ("reports/study" if stage == "08_study_planner" else "reports/quick")
     assert parameters["interactive"].default is True
     for parameter in parameters.values():
         assert parameter.note, parameter.name

@@ -21,9 +21,10 @@ from .networks import (
     score_distribution,
     scores_by_bone,
 )
+from .planning import planned_study
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
-from .women import cohort_map, profile, thresholds
+from .women import cohort_map, new_women, profile, thresholds
 
 __all__ = [
     "BONE_COLOURS",
@@ -46,6 +47,7 @@ __all__ = [
     "mark_virtual",
     "mean_saliency",
     "montage",
+    "new_women",
     "nomogram",
     "numbers_of_groups",
     "occlusion",
@@ -53,6 +55,7 @@ __all__ = [
     "outlined",
     "performance",
     "planes_and_projection",
+    "planned_study",
     "profile",
     "radar",
     "roc",

@@ -102,6 +102,49 @@ def cohort_map(
 
 
 @styled
+def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") -> Axes:
+    """Draw the risk of each new woman with its interval, the highest above; women without a risk are named below.
+
+    Parameters
+    ----------
+    table : DataFrame
+        participant_id, risk, low, high, as `deepqct.predict` gives them; NaN without a risk.
+    prior : float
+        The share of the training women with the outcome, which is drawn as a line.
+    outcome : str
+        The outcome's name on the axis.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> risks = {"participant_id": ["P1", "P2"], "risk": [0.2, None], "low": [0.1, None], "high": [0.4, None]}
+    >>> dq.plots.new_women(pd.DataFrame(risks), prior=0.33, outcome="fracture").get_xlabel()
+    'risk of fracture, 95 % over networks'
+    """
+    given = table.dropna(subset="risk").sort_values("risk")
+    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2)))
+    y = np.arange(len(given))
+    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4)
+    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5)
+    axes.axvline(prior, color="0.4", linestyle="--", linewidth=1)
+    axes.set(
+        yticks=y,
+        yticklabels=list(given["participant_id"]),
+        xlim=(0, 1),
+        xlabel=f"risk of {outcome}, 95 % over networks",
+    )
+    axes.set_title(
+        f"{len(given)} of {len(table)} women with a risk; dashed: {prior:.0%} of the training women", fontsize=10
+    )
+    return axes
+
+
+@styled
 def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
     """Draw the indices of one woman beside those of the reference women.
 

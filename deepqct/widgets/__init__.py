@@ -11,6 +11,7 @@ review.py             scans judged one after the other, by button or key
 groups.py             other numbers, methods and indices for the patient groups
 woman.py              one woman: her numbers, a bone of hers, her indices, what moves her score
 explorer.py           single women, their bones, indices and risk
+planner.py            a study planned by sliders
 """
 
 import lazy_loader
