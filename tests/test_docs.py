@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+import synthetic
 import typer.main
 from conftest import ROOT
 
@@ -264,7 +265,7 @@ def test_every_index_and_texture_feature_is_described(made):
     import index_facts
     import index_pictures
 
-    units = set(dq.terms.UNITS)
+    units = {*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS}
     assert set(index_facts.CALCULATED) == set(index_facts.SOURCES) == units
     assert set(index_facts.THRESHOLDS) <= units
     woman = dq.virtual.draw_women(1, seed=1).iloc[0]
@@ -283,7 +284,7 @@ def test_every_parameter_is_in_the_reference(made):
     for stage in (*STAGES, "review"):
         part = text.partition(f"## {stage}\n")[2].partition("\n## ")[0]
         for name, parameter in declared_parameters(stage).items():
-            assert f"| `{name}` | {parameter.kind} |" in part
+            assert f"| `{name}` | {made.KINDS[parameter.kind]} |" in part
             assert (
                 parameter.note.replace("|", "\\|").replace("<", "&lt;") in part.replace("`", "")
                 or "`" in parameter.note
@@ -318,6 +319,20 @@ def test_the_report_s_sections_are_called_as_it_calls_them():
                      and path.suffix in (".py", ".j2"))  # fmt: skip
     assert len(named) > 6
     assert not [name for name in named if name != "Section" and f"{name}" not in report]
+
+
+def test_no_patient_comes_into_the_pages(made, tmp_path, monkeypatch):
+    """Executed notebooks and pictures show women: of a run of patients nothing may be shown."""
+    import pictures
+
+    run = synthetic.explored_run(tmp_path / "run", virtual=False)
+    run.report.touch()
+    monkeypatch.setenv(made.RUN, str(run.folder))
+    with pytest.raises(ValueError, match="is a run of patients"):
+        made.write_pages(tmp_path)
+    with pytest.raises(ValueError, match="is a run of patients"):
+        pictures.main(str(run.folder))
+    assert not list(tmp_path.rglob("*.md")) + list(tmp_path.rglob("*.png"))
 
 
 def test_the_readme_is_one_screen():

@@ -97,7 +97,7 @@ sub-0001,wrist,curated,,,10
 sub-0001,ankle,curated,,tibia: cut by the field of view,12
 """
 BY_HAND = ("00_virtual_cohort", "01_data_curation", "02_train_bone_radius", "03_fusion_and_baselines", "04_clustering",
-           "05_explore", "06_new_patients", "08_study_planner", "review")  # fmt: skip
+           "05_explore", "06_new_patients", "07_external_validation", "08_study_planner", "review")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

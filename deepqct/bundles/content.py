@@ -152,7 +152,7 @@ class BoneNetworks:
 
 @dataclass(frozen=True)
 class Content:
-    """What bundle.json holds.
+    """What bundle.json holds, beside the weights.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def _check(content: Content) -> None:
         for name, most in _MOST.items():
             _need(getattr(recipe, name) <= most, f"{name} of the {bone} is {getattr(recipe, name)}")
         _need(recipe.weights == "none" and recipe.control == "none", f"the recipe of the {bone} is no bundle's")
-        _need(0.01 < networks.pixel_mm < 10 and 0 <= networks.targets <= 64, f"the pixels of the {bone} cannot be")
+        _need(0.01 < networks.pixel_mm < 10 and 0 <= networks.targets <= 256, f"the pixels of the {bone} cannot be")
         _need([one.fold for one in networks.folds] == list(made.folds), f"the {bone} lacks networks of a fold")
         for one in networks.folds:
             _need(len(one.weights) == recipe.ensemble, f"the {bone} lacks networks of its ensemble")

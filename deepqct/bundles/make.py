@@ -78,6 +78,10 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
     >>> from pathlib import Path
     >>> import deepqct as dq
     >>> made = dq.bundle(dq.run.example_run(), Path(tempfile.mkdtemp()) / "bundle")
+    radius · all · fold 0
+    radius · all · fold 1
+    tibia · all · fold 0
+    tibia · all · fold 1
     >>> sorted(file.name for file in made.iterdir())
     ['bundle.json', 'card.html', 'card.json', 'manifest.json', 'networks']
     """

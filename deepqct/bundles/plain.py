@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -80,11 +80,13 @@ def _built(kind: Any, value: Any, where: str) -> Any:
 
 
 def _dataclass(kind: type, value: Any, where: str) -> Any:
-    """A dataclass with exactly its fields."""
+    """A dataclass with its fields and no other."""
     hints = _hints(kind)
-    if not isinstance(value, dict) or set(value) != set(hints):
+    # A setting that is younger than the bundle has its default, as it had when the bundle was made.
+    needed = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
+    if not isinstance(value, dict) or not needed <= set(value) <= set(hints):
         raise _wrong(where)
-    made = {name: _built(hints[name], value[name], f"{where}.{name}") for name in hints}
+    made = {name: _built(hints[name], value[name], f"{where}.{name}") for name in hints if name in value}
     try:
         return kind(**made)
     except (TypeError, ValueError) as error:

@@ -137,7 +137,7 @@ def show_sheet(predictions: Predictions, participant_id: str = "") -> Any:
     --------
     >>> import deepqct as dq
     >>> scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
-    >>> dq.bundles.show_sheet(dq.predict(dq.bundles.example_bundle(), scans)).data.startswith("<iframe sandbox")
+    >>> dq.bundles.show_sheet(dq.predict(dq.bundles.example_bundle(), scans)).data.startswith("<div><iframe sandbox")
     True
     """
     from IPython.display import HTML
@@ -150,7 +150,7 @@ def show_sheet(predictions: Predictions, participant_id: str = "") -> Any:
     frame = (
         f'<iframe sandbox title="sheet" style="width: 100%; height: 62em; border: 1px solid" srcdoc="{escape(page)}">'
     )
-    return HTML(frame + "</iframe>")
+    return HTML(frame + "</iframe></div>")
 
 
 def _percent(share: float) -> str:
