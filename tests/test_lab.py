@@ -92,9 +92,9 @@ print("place", *(explorer.pictures.points[1][2].round().astype(int)), *explorer.
       *explorer.pictures.points[0].max(axis=0).astype(int))
 """
 
-CURATION = """participant_id,site,status,reason,flags,motion_score
-sub-0001,wrist,curated,,,10
-sub-0001,ankle,curated,,tibia: cut by the field of view,12
+CURATION = """participant_id,site,status,reason,flags,notes,motion_score
+sub-0001,wrist,curated,,,,10
+sub-0001,ankle,curated,,tibia: cut by the field of view,,12
 """
 BY_HAND = ("00_virtual_cohort", "01_data_curation", "02_train_bone_radius", "03_fusion_and_baselines", "04_clustering",
            "05_explore", "06_new_patients", "07_external_validation", "08_study_planner", "review")  # fmt: skip
