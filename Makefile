@@ -1,9 +1,11 @@
 # make report   the whole way on virtual women; prints the path of the report
+# make example  a small report in reports/example, of the last make report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
 # make test-long   budgets of time and memory, virtual bones against what was drawn (about 20 minutes)
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
+# make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
@@ -20,10 +22,13 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test test-long bench bench-networks bench-evaluation bench-groups unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups bench-planning unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
+
+example: env
+	@$(BIN)/deepqct report reports/$(PRESET) --example reports/example
 
 # Unit tests beside the chain and the pages, one process each; the first tell what they found when the others are done.
 test: lint
@@ -54,6 +59,9 @@ bench-networks: env
 bench-evaluation: env
 	$(BIN)/python tests/bench/judging.py reports/bench-networks/deepqct-like $(if $(PART),--part $(PART))
 
+bench-planning: env
+	$(BIN)/python tests/bench/planning.py $(if $(PART),--part $(PART))
+
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
 
@@ -66,7 +74,8 @@ pictures: env
 	$(BIN)/python docs/pictures.py $(RUN)
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/deepqct/widgets/config$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)
@@ -78,9 +87,9 @@ env:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@cmp -s requirements.lock $(VENV)/installed.lock || { echo "Installing the locked packages (8 GB, some minutes)"; \
 	    $(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock && cp requirements.lock $(VENV)/installed.lock; }
-	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } | cmp -s - $(VENV)/installed.checkout \
+	@{ echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } | cmp -s - $(VENV)/installed.checkout \
 	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
-	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/remoteEntry.js; } > $(VENV)/installed.checkout; }
+	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } > $(VENV)/installed.checkout; }
 
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
 lock:

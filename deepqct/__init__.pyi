@@ -1,5 +1,6 @@
 from . import (
     bones,
+    bundles,
     cohort,
     curation,
     evaluation,
@@ -19,7 +20,8 @@ from . import (
     widgets,
     work,
 )
-from .bones import Bone, find_bones, local_thickness, measure
+from .bones import Bone, find_bones, local_thickness, measure, strength
+from .bundles import bundle, load_bundle, predict
 from .cohort import load_cohort
 from .curation import curate
 from .folder import Run
@@ -39,6 +41,8 @@ __all__ = [
     "Scan",
     "SliceViewer",
     "bones",
+    "bundle",
+    "bundles",
     "cohort",
     "compare_run",
     "cross_validate",
@@ -50,12 +54,14 @@ __all__ = [
     "find_groups",
     "folder",
     "groups",
+    "load_bundle",
     "load_cohort",
     "local_thickness",
     "measure",
     "models",
     "networks",
     "plots",
+    "predict",
     "predict_run",
     "reach",
     "read_scan",
@@ -64,6 +70,7 @@ __all__ = [
     "run_tables",
     "scans",
     "start",
+    "strength",
     "terms",
     "virtual",
     "widgets",

@@ -1,4 +1,4 @@
-"""The command line: init, run, check, inspect, app, cohort new, pretrain.
+"""The command line: init, run, report, check, inspect, app, cohort new, pretrain, bundle, predict, study.
 
 Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
 
@@ -23,6 +23,9 @@ True
 0
 >>> CliRunner().invoke(app, ["init", str(Path(tempfile.mkdtemp()) / "hip-study")]).exit_code
 0
+>>> call = ["study", "--n", "216", "--prevalence", "0.33", "--auc", "0.8", "--predictors", "20"]
+>>> "602 women" in CliRunner().invoke(app, call).stdout
+True
 >>> error = CliRunner().invoke(app, ["run", "virtual", "bne=radius"]).exception
 >>> print(error)
 Unknown parameter 'bne' for any stage; did you mean 'bone'?
@@ -89,6 +92,33 @@ def run(
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
     report = execute(plan, cores=cores)
     console.print(f"Report: {report}", markup=False, highlight=False)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="A run, such as reports/quick.")],
+    zip_to: Annotated[
+        bool, typer.Option("--zip", help="Pack it with its tables, figures and notebook pages, beside the run folder.")
+    ] = False,
+    example: Annotated[Path | None, typer.Option(help="Write a small example report of virtual women there.")] = None,
+) -> None:
+    """Write a run's report anew from what lies in its folder, without running anything.
+
+    A page that is sent alone has none of the files that it links to; --zip packs them with it. Example: deepqct report
+    reports/quick --zip
+    """
+    from deepqct.folder import Run, resolve
+    from deepqct.report import example_report, pack_report, write_report
+
+    done = Run(resolve(run_folder))
+    done.require(done.record, written_by="deepqct run")
+    if example is not None:
+        written = example_report(done, resolve(example))
+    elif zip_to:
+        written = pack_report(done, done.folder.with_name(f"{done.folder.name}-report.zip"))
+    else:
+        written = write_report(done)
+    console.print(f"Report: {written}", markup=False, highlight=False)
 
 
 def _bytes(path: Path) -> int:
@@ -284,6 +314,111 @@ def pretrain(
     else:
         made = learn(out, settings=settings, run=run, workers=workers, judged=judged)
     console.print(f"Weights: {made}", markup=False, highlight=False)
+
+
+@app.command("bundle")
+def make_bundle(
+    run_folder: Annotated[Path, typer.Argument(help="A finished run, such as reports/quick.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or a file whose name ends in .zip.")],
+    protocol: Annotated[str, typer.Option(help="As in splits.csv; the first if not given.")] = "",
+    fingerprints: Annotated[
+        bool, typer.Option(help="Keep beginnings of the hashes of the training scans, to know their women again.")
+    ] = False,
+) -> None:
+    """Make a bundle of a run, from which new women are predicted anywhere: weights, plain numbers, a model card.
+
+    No row of a patient is in it. Example: deepqct bundle reports/ours --out ours.zip
+    """
+    from deepqct.bundles import bundle
+    from deepqct.folder import Run, resolve
+
+    made = bundle(Run(resolve(run_folder)), out, protocol=protocol, fingerprints=fingerprints)
+    console.print(f"Bundle: {made}", markup=False, highlight=False)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A folder or zip that deepqct bundle made.")],
+    scans: Annotated[
+        list[Path],
+        typer.Argument(help="Scans named like P0042_wrist_left.AIM, a scans.tsv, or a folder that holds one."),
+    ],
+    out: Annotated[Path, typer.Option(help="Receives predictions.csv and a sheet for each woman.")],
+    participants: Annotated[
+        Path | None, typer.Option(help="Age, clinical factors and bone densities, as participants.tsv.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Scans curated side by side.")] = 1,
+) -> None:
+    """Predict new women from their scans, or say why not. Research, not a medical device.
+
+    Example: deepqct predict ours.zip scans/P0042_wrist_left.AIM scans/P0042_ankle_left.AIM --out reports/new
+    """
+    from deepqct import bundles
+
+    opened = bundles.load_bundle(bundle)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("scans", total=None)
+        found = bundles.predict(
+            opened, scans, participants=participants, workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    folder = bundles.write_predictions(found, out)
+    without = [woman for woman in found.women if woman.reasons]
+    if opened.content.made.virtual:
+        console.print("VIRTUAL: the networks learned from virtual women.", markup=False, highlight=False)
+    console.print(f"{len(found.women) - len(without)} of {len(found.women)} women have a risk.", highlight=False)
+    for woman in without:
+        console.print(f"{woman.participant_id}: {woman.reasons[0]}", markup=False, highlight=False)
+    console.print(f"Predictions: {folder}", markup=False, highlight=False)
+
+
+@app.command()
+def study(
+    n: Annotated[int, typer.Option(help="Women in the study.")],
+    prevalence: Annotated[float, typer.Option(help="Expected share of women with the outcome, such as 0.33.")],
+    auc: Annotated[float, typer.Option(help="Expected AUC in women whom the model has not seen.")],
+    predictors: Annotated[int, typer.Option(help="Candidate predictors of a new model, all that are tried.")] = 20,
+    gain: Annotated[float, typer.Option(help="By how much another score's AUC is expected to be lower.")] = 0.05,
+    correlation: Annotated[float, typer.Option(help="Of the two scores among women of the same outcome.")] = 0.6,
+    margins: Annotated[str, typer.Option(help="Margins of non-inferiority.")] = "0.03, 0.05",
+    networks: Annotated[int, typer.Option(help="How many of the two scores come from networks: 0, 1 or 2.")] = 0,
+    trainings: Annotated[int, typer.Option(help="How often networks are trained.")] = 3,
+    threshold: Annotated[
+        float | None, typer.Option(help="Risk from which one would treat; the prevalence if not given.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Where the figures are written as a table.")] = None,
+) -> None:
+    """Say what a planned study can and cannot show: widths of intervals, power, how many women models need.
+
+    Example: deepqct study --n 216 --prevalence 0.33 --auc 0.8 --predictors 20
+    """
+    from deepqct.evaluation import Study, study_answers, study_words
+    from deepqct.folder import write_table
+    from deepqct.run_tables import margins_of
+
+    planned = Study(
+        n=n, prevalence=prevalence, auc=auc, predictors=predictors, gain=gain, correlation=correlation,
+        margins=margins_of(margins), networks=networks, trainings=trainings,
+    )  # fmt: skip
+    answers = study_answers(planned, threshold=threshold)
+    table = Table(title=f"{n:,} women, {planned.events:,} with the outcome, expected AUC {auc:g}", title_justify="left")
+    for head in ("", "", "expected", "enough"):
+        table.add_column(head)
+    for part, rows in answers.groupby("part", sort=False):
+        for place, row in enumerate(rows.itertuples()):
+            verdict = {"True": "yes", "False": "no"}.get(str(row.enough), "")
+            table.add_row("" if place else str(part), str(row.question), str(row.answer), verdict)
+        table.add_section()
+    console.print(table)
+    for head, lines in study_words(planned).items():
+        if lines:
+            console.print(f"Such a study {head}:", markup=False, highlight=False)
+            for line in lines:
+                console.print(f"• {line}", markup=False, highlight=False)
+    if csv is not None:
+        written = write_table(csv, answers)
+        console.print(f"Figures: {written}", markup=False, highlight=False)
 
 
 @app.command(hidden=True)

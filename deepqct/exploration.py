@@ -15,6 +15,7 @@ from deepqct.evaluation.discrimination import Estimate
 from deepqct.folder import Run, read_table, write_table
 from deepqct.run_tables import age_of, headlines, main_rows, read_models, run_outcome, wide_indices
 from deepqct.scans.scan import Scan
+from deepqct.scans.shown import card
 
 NEAREST = 40  # how many other women of nearest risk a woman is compared with; our choice
 _FEWEST = 10  # the fewest women to whom a line over age is fitted
@@ -223,6 +224,15 @@ class Reference:
 
     z: pd.DataFrame
     words: str
+
+    def __repr__(self) -> str:
+        """Say who the reference women are, and of how many women and indices; no table is shown."""
+        return f"Reference({self.words}; {len(self.z)} women, {self.z.shape[1]} indices)"
+
+    def _repr_html_(self) -> str:
+        """Who the reference women are, and what to call next, for a notebook; no woman's row is shown."""
+        rows = {"reference": self.words, "women": len(self.z), "indices": self.z.shape[1]}
+        return card("Reference", rows, then={"reference.of(participant_id)": "is one woman beside them"})
 
     def of(self, participant_id: str) -> pd.Series:
         """One woman's row of `z`; all NaN for a woman without indices.

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from deepqct.terms import BONES
 
 _TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones")  # columns of our tables
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
+_FORMULA = re.compile(r"\s*[=@+\-]|[\t\r]")  # how a text begins that a spreadsheet runs, unless it is a number:
+_NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # perhaps with its interval or SD
 PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
@@ -256,6 +259,11 @@ class Run:
         return self.folder / "group_comparison.csv"
 
     @property
+    def study(self) -> Path:
+        """``study.csv``: what a planned study can show."""
+        return self.folder / "study.csv"
+
+    @property
     def thresholds(self) -> Path:
         """``thresholds.csv``: what calling women from each risk upwards would do."""
         return self.folder / "thresholds.csv"
@@ -264,6 +272,21 @@ class Run:
     def selection(self) -> Path:
         """``selection.csv``: the women chosen by hand in 05_explore."""
         return self.folder / "selection.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """``bundle``: the trained model as it leaves its cohort."""
+        return self.folder / "bundle"
+
+    @property
+    def new_women(self) -> Path:
+        """``new_women``: what 06_new_patients says of women who are not in the run; virtual ones are drawn there."""
+        return self.folder / "new_women"
+
+    @property
+    def external(self) -> Path:
+        """``external``: how the bundle does on another cohort (07); a virtual one is drawn there."""
+        return self.folder / "external"
 
     def figures(self, job: Job | str) -> Path:
         """The folder of one job's figures; here and below, a stage of all bones may be given by its name."""
@@ -439,6 +462,8 @@ def read_json(path: Path) -> Any:
 def write_table(path: Path, table: pd.DataFrame) -> Path:
     """Write `table` to `path` without its index, tab-separated if the name ends in .tsv, and return `path`.
 
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+
     Examples
     --------
     >>> import tempfile
@@ -449,8 +474,48 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
     ['fold,score', '0,0.4']
     """
     with write_whole(path) as unfinished:
-        table.to_csv(unfinished, index=False, sep="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+        sep = "\t" if path.suffix == ".tsv" else ","
+        _for_spreadsheets(table).to_csv(unfinished, index=False, sep=sep, lineterminator="\n")
     return path
+
+
+def write_spreadsheet(path: Path, table: pd.DataFrame) -> Path:
+    r"""Write `table` to `path` for people: with the mark by which spreadsheets know UTF-8, and plain minus signs.
+
+    `read_table` and pandas read it as any other table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "table_one.csv"
+    >>> table = pd.DataFrame({"variable": ["T-score"], "all": ["−2.1 (0.9)"]})
+    >>> dq.folder.write_spreadsheet(path, table).read_bytes()[:3]
+    b'\xef\xbb\xbf'
+    >>> dq.folder.read_table(path)["all"].tolist()
+    ['-2.1 (0.9)']
+    """
+    with write_whole(path) as unfinished:
+        _for_spreadsheets(table, minus=True).to_csv(unfinished, index=False, lineterminator="\n", encoding="utf-8-sig")
+    return path
+
+
+def _for_spreadsheets(table: pd.DataFrame, *, minus: bool = False) -> pd.DataFrame:
+    """The table with an apostrophe before each text that a spreadsheet would run, and plain minus signs if `minus`."""
+
+    def safe(text: Any) -> Any:
+        if not isinstance(text, str):
+            return text
+        plain = text.replace("−", "-") if minus else text
+        return f"'{plain}" if _FORMULA.match(plain) and not _NUMBER.fullmatch(plain) else plain
+
+    changed = {}
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
+        new = {value: safe(value) for value in table[name].dropna().unique() if safe(value) != value}
+        if new:
+            changed[name] = table[name].map(lambda value, new=new: new.get(value, value))
+    return table.assign(**changed).rename(columns=safe)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -438,3 +438,53 @@ def above_chance(row: pd.Series | None) -> bool:
     [True, False, False]
     """
     return row is not None and bool(row["low"] > 0.5)
+
+
+def bone_scores(run: Run) -> dict[str, pd.DataFrame]:
+    """The out-of-fold scores of each trained bone in the main result, with the outcome of each patient.
+
+    Parameters
+    ----------
+    run : Run
+        A run of which bones were trained; the others are left out.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        By bone the rows of scores_<bone>.csv, and ``outcome``, 0 or 1.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> scores = dq.run_tables.bone_scores(dq.run.example_run())
+    >>> {bone: len(table) for bone, table in scores.items()}
+    {'radius': 12, 'tibia': 12}
+    """
+    outcome = run_outcome(run)
+    found = {}
+    for bone in BONES:
+        if run.scores(bone).exists():
+            rows = main_rows(read_table(run.scores(bone)))
+            found[bone] = rows.assign(outcome=rows["participant_id"].map(outcome).astype(int))
+    return found
+
+
+def known_bones(performance: pd.DataFrame, *, models: pd.DataFrame) -> list[str]:
+    """The bones whose networks are shown to tell the outcomes apart: the 95 % interval of their AUC lies above 0.5.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        The content of performance.csv.
+    models : DataFrame
+        From `read_models`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> performance, models = dq.folder.read_table(run.performance), dq.run_tables.read_models(run)
+    >>> set(dq.run_tables.known_bones(performance, models=models)) <= set(dq.terms.BONES)
+    True
+    """
+    return [bone for bone in BONES if above_chance(network_auc(performance, models=models, bone=bone))]

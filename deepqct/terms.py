@@ -51,6 +51,15 @@ UNITS = {
     "Tb.Sp": "mm",
     "Tb.1/N.SD": "mm",
 }
+# Of micro-finite elements, which are computed only where they are asked for.
+STRENGTH_UNITS = {
+    "Stiffness": "kN/mm",
+    "F.Load": "kN",
+    "E.App": "MPa",
+    "Ct.Load.Dist": "1",
+    "Ct.Load.Mid": "1",
+    "Ct.Load.Prox": "1",
+}
 
 
 def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:

@@ -187,7 +187,7 @@ def gallery() -> dict[str, tuple[str, str, str, Callable[[], object]]]:
     density, mask = bone_stack()
     voxel = (0.12, 0.375, 0.375)
     return {
-        "compartments": (
+        "bones": (
             "01_data_curation", "Compartments of a radius", "Look for gaps in the shell.",
             partial(plots.compartments, density, mask, voxel_mm=voxel),
         ),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import nbformat
 import pytest
 import synthetic
 
+import deepqct as dq
+from deepqct.cohort import decide
 from deepqct.folder import Run, write_json
-from deepqct.run.app import app_notebooks
+from deepqct.run.app import app_notebooks, cohort_of, overview
 
 CURATION = {"parameters": {"cohort_dir": "data/ours", "outcome": "hip"}}
 
@@ -68,3 +72,47 @@ def test_before_the_groups_there_is_the_review_alone_and_before_the_curation_not
         app_notebooks(run, tmp_path / "pages")
     with pytest.raises(FileNotFoundError, match="run 01_data_curation"):
         app_notebooks(Run(tmp_path / "none"), tmp_path / "pages")
+
+
+def test_a_page_says_in_one_sentence_what_went_wrong(tmp_path):
+    """Somebody who never saw a notebook reads no traceback."""
+    run = synthetic.explored_run(tmp_path / "run")
+    write_json(run.parameters("01_data_curation"), CURATION)
+    _, review = app_notebooks(run, tmp_path / "pages")
+    cell = nbformat.read(review, as_version=4).cells[-1]
+    said: list[str] = []
+    with patch("IPython.display.display", lambda shown: said.append(shown.data)):
+        exec(cell.source, {"dq": dq, "cohort_dir": str(tmp_path / "nowhere"), "outcome": "hip", "reviewer": ""})
+    assert len(said) == 1
+    assert "nowhere" in said[0] or "missing" in said[0]
+    assert "\n" not in said[0]
+    assert "Traceback" not in said[0]
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_the_cohort_is_found_from_every_working_directory(tmp_path, monkeypatch, where):
+    """A run keeps relative places; the app used to look for them where it was started."""
+    run = Run(tmp_path / "study" / "reports" / "ours")
+    given = {"run_dir": "reports/ours", "cohort_dir": "data/ours"}
+    write_json(run.parameters("01_data_curation"), {"parameters": given})
+    (tmp_path / where).mkdir()
+    monkeypatch.chdir(tmp_path / where)
+    assert cohort_of(run) == (tmp_path / "study" / "data" / "ours").resolve()
+    write_json(run.parameters("01_data_curation"), {"parameters": given | {"cohort_dir": str(tmp_path / "far")}})
+    assert cohort_of(run) == tmp_path / "far"
+
+
+def test_the_start_page_counts_what_stands(tmp_path):
+    """What was taken back is not judged, and a spoilt table is said."""
+    run = synthetic.explored_run(tmp_path / "run")
+    write_json(run.parameters("01_data_curation"), {"parameters": {"run_dir": "run", "cohort_dir": "cohort"}})
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    first = synthetic.curation().iloc[0]
+    for decision in ("accept", "undo", "reject"):
+        decide(folder, reviewer="AB", participant_id=first["participant_id"], site=first["site"], decision=decision)
+        assert overview(run)["judged"] == int(decision != "undo")
+    n = len(synthetic.curation())
+    assert overview(run)["readers"] == [f"AB: 1 judged, {n - 1} left"]
+    (folder / "review.csv").write_text("who\n", encoding="utf-8")
+    assert "review.csv has the columns who" in overview(run)["fault"]

@@ -17,7 +17,7 @@ from deepqct.curation.stacks import FIELD_MM
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import run_outcome
 from deepqct.scans import read_scan, write_dicom, write_image
-from deepqct.terms import SITES
+from deepqct.terms import SITES, STRENGTH_UNITS
 from deepqct.virtual import new_cohort
 from deepqct.work import side_by_side
 
@@ -53,6 +53,33 @@ def test_results_do_not_depend_on_the_workers_and_a_rerun_reads_no_scan(cohort_f
     assert one.indices.read_bytes() == two.indices.read_bytes()
     monkeypatch.setattr("deepqct.curation.one_scan.read_scan", lambda path: pytest.fail(f"{path} was read again"))
     pd.testing.assert_frame_equal(curate(cohort, one, image_px=32), first)
+
+
+def test_strength_is_a_part_of_the_indices_where_it_is_asked_for(cohort_folder, tmp_path, monkeypatch):
+    """Beside the other indices of its bone; a bone without one is a note, and the others go on."""
+    cohort, run = load_cohort(cohort_folder), Run(tmp_path)
+    cohort = replace(cohort, scans=cohort.scans.query("participant_id == 'sub-0003'"))
+    with pytest.raises(ValueError, match="strength is 'fine'; use one of none, coarse, full"):
+        curate(cohort, run, image_px=32, strength="fine")
+    curate(cohort, run, image_px=32)
+    plain = read_table(run.indices)
+    assert not set(STRENGTH_UNITS) & set(plain)
+    curate(cohort, run, image_px=32, strength="coarse")
+    found = read_table(run.indices)
+    pd.testing.assert_frame_equal(found[plain.columns.tolist()], plain)
+    loads = found.set_index("bone")["F.Load"]
+    assert loads["tibia"] > loads["radius"] > 0
+    assert loads["tibia"] > loads["fibula"] > 0
+    monkeypatch.setattr("deepqct.curation.one_scan.scan_code", lambda: "changed")
+    monkeypatch.setattr("deepqct.curation.curation.scan_code", lambda: "changed")
+
+    def in_pieces(bone, *, mode):
+        raise ValueError("No part of the model joins its bottom to its top; give another.")
+
+    monkeypatch.setattr("deepqct.curation.one_scan.strength", in_pieces)
+    table = curate(cohort, run, image_px=32, strength="coarse")
+    assert table["notes"].str.contains("no strength: No part of the model joins its bottom to its top").all()
+    assert read_table(run.indices)["F.Load"].isna().all()
 
 
 def test_a_scan_that_is_no_longer_listed_leaves_nothing_behind(cohort_folder, tmp_path):

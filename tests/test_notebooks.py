@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from tqdm.notebook import tqdm as tqdm_notebook
 
-from deepqct.folder import Run, write_json
-from deepqct.run import STAGES, start
+from deepqct.folder import Job, Run, write_json
+from deepqct.run import STAGES, Stage, start
 from deepqct.run.app import PAGES, SHOWN
 from deepqct.run.parameters import declared_parameters
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NO_STAGES = ("06_new_patients", "07_external_validation", "08_study_planner", "review")
 
 
 def test_every_stage_has_its_notebook():
-    """A notebook that no stage names would never run; the readers' page alone is no stage."""
-    assert [path.stem for path in NOTEBOOKS] == [*STAGES, "review"]
+    """A notebook that no stage names would never run; these alone are no stages."""
+    assert [path.stem for path in NOTEBOOKS] == [*STAGES, *NO_STAGES]
 
 
 @pytest.mark.parametrize("name", PAGES.values())
@@ -54,11 +57,11 @@ def test_anatomy(path):
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "review"])
+@pytest.mark.parametrize("stage", [*STAGES, *NO_STAGES])
 def test_parameters_are_literals_with_types_and_notes(stage):
     """The parameters cell is the interface of papermill, of the command line and of the person who reads it."""
     parameters = declared_parameters(stage)
-    assert parameters["run_dir"].default == "reports/quick"
+    assert parameters["run_dir"].default == ("reports/study" if stage == "08_study_planner" else "reports/quick")
     assert parameters["interactive"].default is True
     for parameter in parameters.values():
         assert parameter.note, parameter.name
@@ -94,3 +97,43 @@ def test_tables_show_their_texts_whole(tmp_path):
         assert text not in pd.DataFrame({"definition": [text]})._repr_html_()
         start("05_explore", values)
         assert text in pd.DataFrame({"definition": [text]})._repr_html_()
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_a_person_sees_no_twin_of_a_widget_and_the_report_has_it(tmp_path, monkeypatch, interactive):
+    """By hand the widget is enough; where papermill runs the notebook there is no widget."""
+    seen: list[object] = []
+    monkeypatch.setattr("IPython.display.display", lambda *shown: seen.extend(shown))
+    stage = Stage(Job("05_explore"), Run(tmp_path), {"interactive": interactive}, 0.0)
+    words = {"title": "Slices", "caption": "Arrow keys move them."}
+    stage.slider("<p>slices</p>", name="slices", twin=True, **words)
+    stage.figure(plt.figure().subplots(), name="women", twin=True, **words)
+    assert bool(seen) is not interactive
+    kept = {file.name for file in Run(tmp_path).figures("05_explore").iterdir()}
+    assert {"slices.html", "slices.json", "women.png", "women.json"} <= kept
+    stage.slider("<p>slices</p>", name="slices", **words)
+    assert seen
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_parameters_are_shown_once(tmp_path, monkeypatch, interactive):
+    """A person has them in the cell above; the executed page of a run shows what papermill gave."""
+    seen: list[object] = []
+    monkeypatch.setattr("IPython.display.display", lambda *shown: seen.extend(shown))
+    cell = {"run_dir": str(tmp_path), "patient": "highest", "first_bone": "ulna", "threshold": 0.4, "threads": 1}
+    start("05_explore", cell | {"interactive": interactive})
+    assert len(seen) == (0 if interactive else 1)
+
+
+def test_a_bar_of_progress_has_a_width(tmp_path, monkeypatch):
+    """Made without a total, tqdm's bar was 20 pixels wide for good."""
+    made = []
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **how: made.append(tqdm_notebook(display=False, **how)) or made[0])
+    move = Stage(Job("05_explore"), Run(tmp_path), {"interactive": True}, 0.0).progress("scans")
+    assert made[0].container.children[1].layout.width == "20px"
+    began = made[0].start_t
+    move(1, 4)
+    move(2, 4)
+    assert made[0].container.children[1].layout.width is None
+    assert (made[0].n, made[0].total, made[0].start_t) == (2, 4, began)
+    move(4, 4)

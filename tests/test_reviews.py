@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from deepqct.cohort import ReviewError, decide, keep_cohort, keep_splits, load_cohort, read_reviews, reader_agreement
-from deepqct.cohort.reviews import COLUMNS, REVIEWS, rejected, standing, still_open
+from deepqct.cohort.reviews import COLUMNS, REVIEWS, rejected, reviewed, standing, still_open
 from deepqct.curation import curate
 from deepqct.folder import Run, read_table
 from deepqct.networks import Recipe
@@ -178,3 +178,18 @@ def test_readers_at_work_at_once_lose_no_decision(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(judge, "ABCD"))
     assert read_reviews(tmp_path)["reviewer"].value_counts().to_dict() == dict.fromkeys("ABCD", 20)
+
+
+def test_initials_in_capitals_and_small_letters_are_one_reader(tmp_path):
+    """Else her agreement with herself is reported as that of two readers, and she judges every scan twice."""
+    for who, decision, grade in (("AB", "accept", 2), (" ab ", "reject", 4), ("CD", "accept", 1)):
+        decide(tmp_path, reviewer=who, participant_id="sub-0001", site="wrist", decision=decision, motion_grade=grade)
+    reviews = read_reviews(tmp_path)
+    found = standing(reviews)
+    assert found[["reviewer", "decision"]].to_numpy().tolist() == [["AB", "reject"], ["CD", "accept"]]
+    table = scans()
+    assert reviewed(table, reviews)["reviewer"].tolist() == ["AB", "CD"]
+    assert len(still_open(table, reviews, reviewer="aB")) == len(table) - 1
+    assert reader_agreement(reviews)["reader_b"].unique().tolist() == ["CD"]
+    decide(tmp_path, reviewer="Ab", participant_id="sub-0001", site="wrist", decision="undo")
+    assert standing(read_reviews(tmp_path))["decision"].tolist() == ["accept", "accept"]

@@ -217,3 +217,26 @@ def test_a_recipe_is_the_call_that_makes_it():
         assert re.search(rf"\b{field.name}\b", html), "every setting is shown"
     assert "<th>crop (changed)</th><td>0.75</td>" in html
     assert "<th>lr (changed)</th>" not in html
+
+
+def test_what_is_made_of_women_shows_no_array_and_no_row():
+    """The repr of a dataclass prints a table of every woman, or an array."""
+    run = dq.run.example_run()
+    features = dq.run_tables.wide_indices(dq.folder.read_table(run.indices))
+    woman = dq.networks.load_explained(run, bone="radius", participant_id="sub-0001")
+    shown = [
+        (dq.find_groups(features, groups=2, draws=19, bootstraps=0), "groups.assign(her_indices)"),
+        (dq.exploration.reference_of(run), "reference.of(participant_id)"),
+        (dq.models.tables(run, stacking="standard"), "dq.models.score_sheet(tables)"),
+    ]
+    for thing, call in shown:
+        assert len(repr(thing)) <= MOST_LETTERS
+        html = thing._repr_html_()
+        tags(html)
+        assert call in html
+        for words in (repr(thing), html):
+            assert "sub-" not in words
+    assert repr(woman).startswith("Explained(sub-0001, ")
+    assert len(repr(woman)) <= MOST_LETTERS
+    tags(woman._repr_html_())
+    assert picture(woman._repr_html_()).shape == (32, 32, 3)

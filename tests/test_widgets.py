@@ -1,4 +1,4 @@
-"""What is moved by hand: slices in true proportions and in time, decisions by button and key."""
+"""What is moved by hand: slices in true proportions and in time, women in pictures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ import pytest
 import synthetic
 from PIL import Image
 
-from deepqct.cohort import load_cohort, read_reviews
-from deepqct.cohort.reviews import standing
-from deepqct.folder import Run, read_table
+from deepqct.folder import read_table
 from deepqct.networks import Explained, keep_explained
 from deepqct.scans import Scan
-from deepqct.virtual import new_cohort
-from deepqct.widgets import Explorer, ReviewPanel, SliceViewer, link, slice_slider
+from deepqct.widgets import Explorer, SliceViewer, link, slice_slider
 from deepqct.widgets.bone import thinned
 from deepqct.widgets.pictures import Faults
-from deepqct.widgets.slices import OUTLINES, PLANES, slice_picture, voxel_under
+from deepqct.widgets.slices import OUTLINES, PLANES, _letters, pixel_picture, slice_picture
 
 
 def cuboid(shape: tuple[int, int, int] = (10, 40, 60), *, voxel_mm=(0.5, 0.25, 0.25)) -> Scan:
@@ -78,7 +75,7 @@ def test_controls_move_the_pictures_and_the_read_out():
     before = pixels(viewer.planes["axial"])
     viewer.preset.value = "full"
     assert viewer.window == (0.0, 1000.0)
-    inside = (95, 253, 0)
+    inside = (15, 40, 0)
     assert pixels(viewer.planes["axial"])[inside] > before[inside] + 20
     viewer.level.value = 5000.0
     assert pixels(viewer.planes["axial"])[:100].max() < 20
@@ -92,31 +89,75 @@ def test_the_voxel_under_the_mouse_is_the_one_that_is_drawn_there(plane):
     native = np.zeros((10, 40, 60), np.int16)
     native[6, 11, 47] = 1000
     scan = Scan(native=native, slope=1.0, intercept=0.0, voxel_mm=(0.5, 0.25, 0.25))
-    picture = np.asarray(slice_picture(scan, plane=plane, at=(6, 11, 47), window=(0.0, 1000.0), size=600), int)
-    picture[-30:] = 0  # the bar
-    down, across = (float(np.mean(found)) for found in np.nonzero(picture[:, :, 0] > 200))
-    assert voxel_under(scan, plane=plane, at=(6, 11, 47), pixel=(across, down), size=600) == (6, 11, 47)
-    assert min(voxel_under(scan, plane=plane, at=(6, 11, 47), pixel=(-5, -5), size=600)) == 0
+    viewer = SliceViewer(scan, size=300)
+    viewer.z.value, viewer.y.value, viewer.x.value = 6, 11, 47
+    picture = np.asarray(pixel_picture(scan, plane=plane, at=viewer.at, window=(0.0, 1000.0)))
+    down, across = (int(found[0]) for found in np.nonzero(picture == 255))
+    viewer.z.value, viewer.y.value, viewer.x.value = (6, 11, 47) if plane == "axial" else (0, 11, 47)
+    viewer.mouse({"type": "click", "at": [across + 0.9, down + 0.1]}, plane=plane)
+    assert viewer.at == (6, 11, 47)
+    viewer.mouse({"type": "click", "at": [-5, -5]}, plane=plane)
+    assert min(viewer.at) == 0
 
 
 def test_the_mouse_moves_the_voxel_turns_slices_and_reads_out():
-    """What a click, the wheel and a moving mouse send, as ipyevents sends it."""
+    """What a click, the wheel with Shift and a moving mouse send."""
     viewer = SliceViewer(cuboid(), size=300)
-    viewer.mouse({"type": "click", "dataX": 200, "dataY": 75}, plane="axial")
+    axial = viewer.planes["axial"].value
+    viewer.mouse({"type": "click", "at": [40.5, 15.2]}, plane="axial")
     assert viewer.at == (5, 15, 40)
+    assert viewer.planes["axial"].cross == [40, 15]
+    assert viewer.planes["axial"].value == axial, "the cross moves in the browser"
     assert "1000 mgHA/cm³" in viewer.read_out.value
-    viewer.mouse({"type": "wheel", "deltaY": 3.0, "dataX": 0, "dataY": 0}, plane="axial")
-    viewer.mouse({"type": "wheel", "deltaY": 3.0, "dataX": 0, "dataY": 0}, plane="coronal")
+    viewer.mouse({"type": "step", "by": 1}, plane="axial")
+    viewer.mouse({"type": "step", "by": 1}, plane="coronal")
     assert viewer.at == (6, 16, 40)
-    viewer.mouse({"type": "mousemove", "dataX": 2, "dataY": 2}, plane="axial")
+    viewer.mouse({"type": "over", "at": [0.5, 0.5]}, plane="axial")
     assert "z 6, y 0, x 0: 0 mgHA/cm³" in viewer.under.value
     viewer.show(cuboid())
     assert viewer.under.value == "", "of the scan before"
-    viewer.z.value, viewer.y.value, viewer.x.value = 6, 16, 40
-    assert viewer.at == (6, 16, 40)
     for _ in range(20):
-        viewer.mouse({"type": "wheel", "deltaY": -3.0, "dataX": 0, "dataY": 0}, plane="axial")
+        viewer.mouse({"type": "step", "by": -1}, plane="axial")
     assert viewer.z.value == 0
+
+
+def test_the_ruler_measures_in_mm_along_both_edges():
+    """Slices are thicker than pixels are wide: a ruler in pixels would be wrong in the planes that cut them."""
+    viewer = SliceViewer(cuboid())
+    viewer.planes["axial"].ruler = [10.0, 10.0, 22.0, 10.0]
+    assert "axial: 3.00 mm" in viewer.under.value
+    viewer.planes["coronal"].ruler = [0.0, 0.0, 16.0, 6.0]
+    assert "coronal: 5.00 mm" in viewer.under.value
+    viewer.show(cuboid())
+    assert viewer.planes["axial"].ruler == []
+
+
+def test_a_large_axial_plane_has_its_own_pixels_and_begins_at_the_bones():
+    """What a reader judges is not made smaller or smoother on its way to her."""
+    viewer = SliceViewer(cuboid(), height="400px")
+    axial = viewer.planes["axial"]
+    assert (axial.zoom_to, axial.layout.height) == ("pixels", "400px")
+    assert pixels(axial).shape == (40, 60, 3)
+    assert axial.centre == pytest.approx([39.5, 14.5])
+    assert viewer.planes["coronal"].zoom_to == "window"
+    before = pixels(axial)
+    viewer.preset.value = "soft tissue"
+    assert viewer.window == (-350.0, 350.0)
+    assert pixels(axial)[5, 5, 0] > before[5, 5, 0] + 40
+    viewer.width.value = 900.0
+    assert viewer.preset.value == "by hand"
+
+
+def test_units_and_bars_are_written_in_full():
+    """Boxes in place of − and ³, and a bar whose words are cut off in a thin plane."""
+    shapes = {bytes(np.asarray(_letters().getmask(letter))) for letter in "−³\U0010fffe"}
+    assert len(shapes) == 3, "the last is the box that a font shows for what it does not have"
+    thin = cuboid((6, 40, 200))
+    picture = np.asarray(slice_picture(thin, plane="coronal", at=(5, 5, 0), size=300), int)
+    assert picture.shape[0] == 18
+    white = np.argwhere((picture > 240).all(axis=2))
+    assert white[:, 0].min() > 0, "the words end within the picture"
+    assert white[:, 1].max() > 6 + 10 * 300 / 50, "beside the bar"
 
 
 def test_a_slider_of_slices_is_whole_and_has_no_script():
@@ -167,85 +208,6 @@ def test_a_slice_of_a_full_scan_takes_under_a_tenth_of_a_second(tmp_path):
     assert np.median(seconds) < 0.1
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Three virtual women at coarse voxels."""
-    return new_cohort(tmp_path_factory.mktemp("virtual"), n=3, voxel_mm=0.5, slices=4, seed=4)
-
-
-@pytest.fixture
-def panel(folder, tmp_path):
-    """A reader's panel without earlier decisions."""
-    (folder / "review.csv").unlink(missing_ok=True)
-    return ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="AB", size=120)
-
-
-def test_buttons_and_keys_decide_at_once_and_a_new_panel_goes_on(panel, folder, tmp_path):
-    """A killed kernel costs nothing: all that was decided is in the file."""
-    first = panel.current
-    panel.grade.value = 2
-    panel.accept.click()
-    second = panel.current
-    assert second != first
-    panel.key_field.value = "4"
-    assert panel.grade.value == 4
-    panel.key_field.value = "r"
-    assert panel.key_field.value == ""
-    found = standing(read_reviews(folder))
-    assert found["decision"].tolist() == ["accept", "reject"]
-    assert found["motion_grade"].tolist() == [2, 4]
-    third = panel.current
-    panel.skip.click()
-    assert panel.current not in (first, second, third)
-    again = ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="AB", size=120)
-    assert again.current == third
-    again.key_field.value = "u"
-    assert again.current == second
-    assert ReviewPanel(load_cohort(folder), run=Run(tmp_path), reviewer="CD", size=120).current == first
-
-
-def test_nobody_decides_without_a_name_and_the_end_is_said(panel, folder):
-    """A decision of nobody cannot be asked about later."""
-    panel.reviewer.value = ""
-    panel.accept.click()
-    assert read_reviews(folder).empty
-    assert "Give your initials" in panel.said.value
-    panel.reviewer.value = "AB"
-    for _ in range(6):
-        panel.key_field.value = "a"
-    assert "All 6 scans are judged" in panel.said.value
-    panel.accept.click()
-    assert len(read_reviews(folder)) == 6
-
-
-def test_the_reader_does_not_see_the_outcome(panel):
-    """A grade given with the fracture in mind would leak it into what is left out."""
-
-    def texts(widget) -> list[str]:
-        own = [str(getattr(widget, name, "")) for name in ("value", "description", "placeholder")]
-        return own + [text for child in getattr(widget, "children", ()) for text in texts(child)]
-
-    assert "fracture" not in " ".join(text for text in texts(panel) if len(text) < 2000)
-
-
-def test_a_scan_that_cannot_be_read_can_still_be_rejected(folder, tmp_path):
-    """A broken file must not stop the reader."""
-    cohort = load_cohort(folder)
-    file = folder / cohort.scans["file"].iloc[0]
-    content = file.read_bytes()
-    try:
-        (folder / "review.csv").unlink(missing_ok=True)
-        file.write_bytes(content[:200])
-        panel = ReviewPanel(cohort, run=Run(tmp_path), reviewer="AB", size=120)
-        (message,) = panel.scan_place.children
-        assert file.name in message.value
-        assert str(folder) not in message.value
-        panel.reject.click()
-    finally:
-        file.write_bytes(content)
-    assert standing(read_reviews(folder))["decision"].tolist() == ["reject"]
-
-
 @pytest.fixture
 def explorer(tmp_path) -> Explorer:
     """Sixty women of random numbers, one of them with a bone and what a network saw in it."""
@@ -258,21 +220,51 @@ def explorer(tmp_path) -> Explorer:
 
 def test_a_click_on_a_woman_shows_her(explorer):
     """Her name, her numbers, her bone, and where the network looked; somebody else's would be a disaster."""
-    for picture in (0, 1):
-        across, down = explorer.pictures.points[picture][2]
-        explorer.pictures.mouse({"type": "mousedown", "dataX": across, "dataY": down})
-        explorer.pictures.mouse({"type": "mouseup", "dataX": across + 1, "dataY": down})
+    names = explorer.pictures.image.names
+    assert len(names) == 2 * synthetic.WOMEN
+    for which in (2, 2 + synthetic.WOMEN):
+        across, down = explorer.pictures.points[which // synthetic.WOMEN][2]
+        assert explorer.pictures.image.points[which] == [across, down]
+        assert names[which].startswith("sub-0003, risk ")
+        explorer.pictures.mouse({"type": "pick", "which": which, "at": [across, down]})
         assert explorer.patient.value == "sub-0003"
         explorer.patient.value = "sub-0001"
     explorer.patient.value = "sub-0003"
-    assert f"<td>{explorer.table.loc['sub-0003', 'risk']:.2f}</td>" in explorer.about.value
-    assert "others of like risk" in explorer.about.value
-    assert "There is no radius of her" in explorer.scan_place.children[0].value
+    woman = explorer.woman
+    assert "sub-0003" in woman.about.value
+    assert f"<strong>{explorer.table.loc['sub-0003', 'risk']:.2f}</strong>" in woman.about.value
+    assert "others of like risk" in woman.about.value
+    assert "There is no radius of her" in woman.bone_place.children[0].value
     explorer.bone.value = "tibia"
-    viewer, saliency = explorer.scan_place.children
-    assert isinstance(viewer, SliceViewer)
-    assert pixels(saliency).shape[1] > 300
-    assert pixels(explorer.profile).std() > 5
+    assert woman.bone_place.children == (woman.viewer,)
+    assert pixels(woman.saliency).shape[1] > 300
+    assert "sub-0003" in woman.saliency.alt
+    assert pixels(woman.profile).std() > 5
+
+
+def test_the_list_is_searched_and_she_who_is_shown_stays_in_it(explorer):
+    """Among two hundred women nobody scrolls; and a search must not show somebody else."""
+    explorer.patient.value = "sub-0003"
+    explorer.search.value = "SUB-002"
+    assert [name for _, name in explorer.patient.options] == ["sub-0003", *(f"sub-{i:04d}" for i in range(20, 30))]
+    assert explorer.patient.value == "sub-0003"
+    explorer.pictures.mouse({"type": "pick", "which": 49, "at": [0, 0]})
+    assert explorer.patient.value == "sub-0050", "a click on a woman who is not listed"
+    assert len(explorer.patient.options) == synthetic.WOMEN
+
+
+def test_two_women_are_side_by_side_and_their_slices_move_together(explorer):
+    """The same share of the bone of both; and the pictures come back."""
+    synthetic.keep_bone(explorer._run, "sub-0005", "tibia")
+    explorer.bone.value = "tibia"
+    explorer.patient.value = "sub-0003"
+    explorer.beside.value = "sub-0005"
+    assert explorer._main.children[1:] == (explorer.woman, explorer.other)
+    assert "sub-0005" in explorer.other.about.value
+    explorer.woman.viewer.z.value = 1
+    assert explorer.other.viewer.z.value == 1
+    explorer.beside.value = "nobody"
+    assert explorer.pictures.image in explorer._main.children[0].children
 
 
 def test_the_points_are_where_they_are_drawn(explorer):
@@ -286,12 +278,8 @@ def test_the_points_are_where_they_are_drawn(explorer):
 def test_a_box_selects_and_a_button_keeps(explorer):
     """A selection is a table first and a file when somebody says so."""
     points = explorer.pictures.points[0]
-    low, high = points.min(axis=0) - 2, points.max(axis=0) + 2
-    before = pixels(explorer.pictures.image)
-    explorer.pictures.mouse({"type": "mousedown", "dataX": low[0], "dataY": low[1]})
-    explorer.pictures.mouse({"type": "mousemove", "buttons": 1, "dataX": high[0], "dataY": high[1]})
-    assert (pixels(explorer.pictures.image) != before).any()
-    explorer.pictures.mouse({"type": "mouseup", "dataX": high[0], "dataY": high[1]})
+    low, high = (points.min(axis=0) - 2).tolist(), (points.max(axis=0) + 2).tolist()
+    explorer.pictures.mouse({"type": "box", "from": [high[0], low[1]], "to": [low[0], high[1]]})
     assert len(explorer.selection) == synthetic.WOMEN
     assert "60 selected, 20 with fracture" in explorer.selected.value
     assert not explorer._run.selection.exists()
@@ -315,34 +303,6 @@ def test_the_numbers_follow_the_threshold_and_the_model(explorer):
     explorer.model.value = ("BMD", "femoral neck")
     assert not np.allclose(explorer.table["risk"], risks)
     assert len(explorer.patient.options) == synthetic.WOMEN
-
-
-def test_a_decision_that_was_not_kept_is_said_and_the_scan_stays(panel, folder):
-    """In a folder that cannot be written a click would do nothing, and say nothing."""
-    first = panel.current
-    (folder / "review.csv").symlink_to(folder / "nowhere" / "review.csv")
-    try:
-        panel.grade.value, panel.remark.value = 4, "moved"
-        for _ in range(2):
-            panel.reject.click()
-            assert panel.said.value.count("was NOT kept") == 1
-            assert f"<strong>{first[0]}, {first[1]}</strong>" in panel.said.value
-        panel.key_field.value = "r"
-        assert "was NOT kept" in panel.said.value
-        assert (panel.current, panel.grade.value, panel.remark.value) == (first, 4, "moved")
-    finally:
-        (folder / "review.csv").unlink()
-    panel.reject.click()
-    assert "NOT" not in panel.said.value
-    assert panel.current != first
-
-
-def test_a_table_of_decisions_that_was_spoilt_meanwhile_is_said(panel, folder):
-    """Someone had it open in a spreadsheet."""
-    panel.accept.click()
-    (folder / "review.csv").write_text("who,what\n", encoding="utf-8")
-    panel.undo.click()
-    assert "review.csv has the columns who, what" in panel.said.value
 
 
 def test_a_selection_that_was_not_kept_is_said(explorer):

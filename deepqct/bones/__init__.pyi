@@ -1,4 +1,6 @@
+from . import micro_fe
 from .contours import contoured_bone, dice
+from .failure_load import strength
 from .find import Bone, BoneError, bone_within, find_bones
 from .indices import convention_table, measure
 from .quality import motion_score, ring_score, unusual_indices
@@ -18,8 +20,10 @@ __all__ = [
     "measure",
     "measure_texture",
     "medial_spheres",
+    "micro_fe",
     "motion_score",
     "ring_score",
+    "strength",
     "texture_table",
     "unusual_indices",
 ]

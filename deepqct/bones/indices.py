@@ -15,7 +15,7 @@ from scipy import ndimage
 from deepqct.bones import planes
 from deepqct.bones.find import Bone
 from deepqct.bones.thickness import axis_spacing, local_thickness, medial_spheres
-from deepqct.terms import UNITS
+from deepqct.terms import STRENGTH_UNITS, UNITS
 from deepqct.work import each_slice
 
 CONVENTIONS = {
@@ -33,6 +33,15 @@ CONVENTIONS = {
     "Tb.Th": "maximal spheres in the bone within the trabecular compartment",
     "Tb.Sp": "maximal spheres in the space within the trabecular compartment",
     "Tb.1/N.SD": "SD of the distance between mid-axes",
+}
+STRENGTH_CONVENTIONS = {
+    "Stiffness": "reaction over displacement in compression of 1 % between plates with friction; all voxels of bone of one "
+    "modulus",
+    "F.Load": "load at which 2 % of the bone have an effective strain above 0.007 (Pistoia 2002)",
+    "E.App": "stiffness times height over the mean area within the outline",
+    "Ct.Load.Dist": "share of the load that the cortical compartment carries in the last slice of the stack",
+    "Ct.Load.Mid": "the same in the middle slice",
+    "Ct.Load.Prox": "the same in the first slice",
 }
 DERIVED_CONVENTIONS = {
     "Tb.BV/TV": "Tb.vBMD / 1200 mgHA/cm³, as on the XtremeCT I",
@@ -191,7 +200,8 @@ def convention_table(*, derived: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row an index, with the columns index, unit and convention.
+        One row an index, with the columns index, unit and convention; those of micro-finite elements (`strength`) come
+        last.
 
     Examples
     --------
@@ -201,6 +211,7 @@ def convention_table(*, derived: bool = False) -> pd.DataFrame:
     """
     special = {**CONVENTIONS, **(DERIVED_CONVENTIONS if derived else {})}
     rows = [(symbol, unit, special.get(symbol) or special[symbol.partition(".")[2]]) for symbol, unit in UNITS.items()]
+    rows += [(symbol, unit, STRENGTH_CONVENTIONS[symbol]) for symbol, unit in STRENGTH_UNITS.items()]
     return pd.DataFrame(rows, columns=["index", "unit", "convention"])
 
 

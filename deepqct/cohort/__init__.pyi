@@ -2,7 +2,7 @@ from .check import check_cohort, load_cohort
 from .cohort import Cohort, CohortError
 from .keep import keep_cohort, table_one
 from .reviews import ReviewError, decide, read_reviews, reader_agreement, reviewed
-from .scan_files import check_heads, read_scans, scan_of
+from .scan_files import check_heads, middle_slices, read_scans, scan_of
 from .splits import keep_splits, make_splits
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "keep_splits",
     "load_cohort",
     "make_splits",
+    "middle_slices",
     "read_reviews",
     "read_scans",
     "reader_agreement",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.folder import Run, write_json, write_table
+from deepqct.folder import Run, write_json, write_spreadsheet, write_table
 from deepqct.terms import LEFT_OUT
 
 
@@ -41,7 +41,7 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
     write_json(
         run.dictionary, {name: entry for name, entry in cohort.dictionary.items() if name in ("virtual", *people)}
     )
-    write_table(run.table_one, table)
+    write_spreadsheet(run.table_one, table)
     return table
 
 

@@ -2,6 +2,9 @@
 
 A reader accepts or rejects a scan and grades its motion, blind to the outcome. To take a decision back is a new line,
 so that the file tells who thought what, and when. A remark is free text and stays in the cohort folder.
+
+Readers are known by their initials, in which capital and small letters, and spaces around them, make no difference: AB
+and ab are one reader, who is called as she first wrote herself.
 """
 
 from __future__ import annotations
@@ -161,8 +164,32 @@ def decide(
         ) from error
 
 
+def same_reader(one: str, other: str) -> bool:
+    """Whether two initials are those of one reader: AB and ab are.
+
+    Parameters
+    ----------
+    one, other : str
+        As they were typed.
+
+    Examples
+    --------
+    >>> from deepqct.cohort.reviews import same_reader
+    >>> same_reader("AB", " ab"), same_reader("AB", "CD")
+    (True, False)
+    """
+    return _reader(one) == _reader(other)
+
+
+def _reader(name: str) -> str:
+    """Initials as they are compared."""
+    return str(name).strip().casefold()
+
+
 def standing(reviews: pd.DataFrame) -> pd.DataFrame:
     """The standing decision of each reader on each scan: the last one that she did not take back.
+
+    AB and ab are one reader.
 
     Parameters
     ----------
@@ -172,18 +199,21 @@ def standing(reviews: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The same columns, the oldest decision first.
+        The same columns, the oldest decision first; reviewer as each reader first wrote herself.
     """
     rows: dict[tuple[str, str, str], list[int]] = {}
+    called: dict[str, str] = {}
     for number, (who, person, site, decision) in enumerate(
         reviews[["reviewer", *_SCAN, "decision"]].itertuples(index=False, name=None)
     ):
-        decided = rows.setdefault((who, person, site), [])
+        called.setdefault(_reader(who), str(who).strip())
+        decided = rows.setdefault((_reader(who), person, site), [])
         if decision != "undo":
             decided.append(number)
         elif decided:
             decided.pop()
-    return reviews.iloc[sorted(decided[-1] for decided in rows.values() if decided)].reset_index(drop=True)
+    kept = reviews.iloc[sorted(decided[-1] for decided in rows.values() if decided)].reset_index(drop=True)
+    return kept.assign(reviewer=kept["reviewer"].map(lambda who: called[_reader(who)]))
 
 
 def rejected(reviews: pd.DataFrame) -> set[tuple[str, str]]:
@@ -213,11 +243,34 @@ def still_open(scans: pd.DataFrame, reviews: pd.DataFrame, *, reviewer: str) -> 
     reviews : DataFrame
         From `read_reviews`.
     reviewer : str
-        The reader, as she is called in review.csv.
+        The reader; AB and ab are one.
+
+    Returns
+    -------
+    DataFrame
+        Their rows of `scans`.
     """
-    decisions = standing(reviews[reviews["reviewer"] == reviewer])
-    done = set(decisions[_SCAN].itertuples(index=False, name=None))
+    done = {tuple(scan) for scan in decisions_of(reviews, reviewer=reviewer)[_SCAN].to_numpy()}
     return scans[[pair not in done for pair in scans[_SCAN].itertuples(index=False, name=None)]]
+
+
+def decisions_of(reviews: pd.DataFrame, *, reviewer: str) -> pd.DataFrame:
+    """The standing decisions of one reader.
+
+    Parameters
+    ----------
+    reviews : DataFrame
+        From `read_reviews`.
+    reviewer : str
+        The reader; AB and ab are one.
+
+    Returns
+    -------
+    DataFrame
+        Her rows of `standing`.
+    """
+    decisions = standing(reviews)
+    return decisions[np.array([same_reader(who, reviewer) for who in decisions["reviewer"]], bool)]
 
 
 def reviewed(scans: pd.DataFrame, reviews: pd.DataFrame) -> pd.DataFrame:

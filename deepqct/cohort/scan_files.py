@@ -181,6 +181,38 @@ def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float3
     return {f"{row['participant_id']} {row['site']}": _read_row(folder, row).density for _, row in scans.iterrows()}
 
 
+def middle_slices(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
+    """Read the middle slice of each scan that some rows of scans.tsv name; one scan at a time is in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort folder.
+    scans : DataFrame
+        Rows of the cohort's table of scans: participant_id, site, file, perhaps unit.
+
+    Returns
+    -------
+    dict of str to (1, y, x) float32, mgHA/cm³
+        The slice of each scan, by patient and site, such as ``"sub-0001 wrist"``.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> slices = dq.cohort.middle_slices(cohort.folder, cohort.scans.head(1))
+    >>> {name: density.shape for name, density in slices.items()}
+    {'sub-0001 wrist': (1, 120, 187)}
+    """
+    found = {}
+    for _, row in scans.iterrows():
+        scan = _read_row(folder, row)
+        middle = len(scan.native) // 2
+        plane = np.asarray(scan.native[middle : middle + 1], np.float32)
+        found[f"{row['participant_id']} {row['site']}"] = plane * np.float32(scan.slope) + np.float32(scan.intercept)
+    return found
+
+
 def scan_of(folder: Path, scans: pd.DataFrame, *, participant_id: str, site: str) -> Scan:
     """Read one scan of a cohort, with the unit that scans.tsv states for it.
 

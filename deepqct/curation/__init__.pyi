@@ -1,16 +1,19 @@
 from .beside_scanner import compare_with_scanner
 from .curation import CurationError, curate
+from .looking import to_look_at
 from .scan_stacks import measure_stacks, stacks_of
-from .stacks import cut_stack, example_stacks, load_stack, of_bone
+from .stacks import cut_stack, example_bones, example_stacks, load_stack, of_bone
 
 __all__ = [
     "CurationError",
     "compare_with_scanner",
     "curate",
     "cut_stack",
+    "example_bones",
     "example_stacks",
     "load_stack",
     "measure_stacks",
     "of_bone",
     "stacks_of",
+    "to_look_at",
 ]

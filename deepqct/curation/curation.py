@@ -12,10 +12,11 @@ from deepqct.cohort.cohort import Cohort
 from deepqct.curation.beside_scanner import check_sources, in_place_of
 from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
 from deepqct.folder import Run, read_json, write_table
-from deepqct.terms import BONES, SITES, UNITS
+from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
 from deepqct.work import Progress, side_by_side
 
 LIMIT_S = 1800.0  # for one scan; a full-size one takes about a minute; our choice
+STRENGTHS = ("none", "coarse", "full")
 
 
 class CurationError(RuntimeError):
@@ -43,6 +44,7 @@ def curate(
     indices: str = "ours",
     unusual: str = "refuse",
     scan_stack: str = "each",
+    strength: str = "none",
     workers: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -69,6 +71,9 @@ def curate(
     scan_stack : str
         Of a scan that was made in several stacks: ``each`` keeps all, measures one by one and averages; ``1``, ``2`` or
         ``3`` takes that one alone.
+    strength : str
+        ``full`` or ``coarse`` adds stiffness and failure load of each bone by micro-finite elements to indices.csv, as
+        `deepqct.strength` computes them; ``none`` does not.
     workers : int
         Number of processes that curate scans, in each of which a file that crashes its reader, or takes longer than
         `LIMIT_S`, costs that scan only; the results do not depend on it. 0: in this process, where nothing is kept apart.
@@ -85,7 +90,7 @@ def curate(
     Raises
     ------
     ValueError
-        If `contours` or `indices` is none of these, or asks for what the cohort does not have.
+        If `contours`, `indices` or `strength` is none of these, or asks for what the cohort does not have.
     CurationError
         If no scan could be curated; curation.csv is written and says why.
 
@@ -102,11 +107,13 @@ def curate(
     ['sub-0001_radius.npy', 'sub-0001_radius_mask.npy', 'sub-0001_ulna.npy', 'sub-0001_ulna_mask.npy']
     """
     check_sources(cohort, contours=contours, indices=indices)
+    if strength not in STRENGTHS:
+        raise ValueError(f"strength is {strength!r}; use one of {', '.join(STRENGTHS)}.")
     code = scan_code()
     tasks = [
         Task(
             row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
-            _contours(cohort, row) if contours != "ours" else {}, contours, unusual == "allow", scan_stack, code,
+            _contours(cohort, row) if contours != "ours" else {}, contours, unusual == "allow", scan_stack, strength, code,
         )
         for row in cohort.scans.to_dict("records")
         if (row["participant_id"], row["site"]) not in cohort.rejected
@@ -130,6 +137,8 @@ def curate(
         theirs = pd.concat([theirs, cohort.scanner_indices.assign(source="table")], ignore_index=True)
         if indices == "scanner":
             ours = in_place_of(ours, cohort.scanner_indices)
+    if strength != "none":
+        ours = ours.merge(_indices(table, run, "strength"), on=["participant_id", "bone"], how="left", validate="1:1")
     write_table(run.indices, ours)
     write_table(run.texture, _indices(table, run, "texture"))
     write_table(run.curation, table)
@@ -184,14 +193,14 @@ def _unit(row: dict[Any, Any]) -> str | None:
 
 
 def _indices(table: pd.DataFrame, run: Run, kind: str) -> pd.DataFrame:
-    """Our indices, the scanner's or texture (`kind`) from the records of all curated scans, one row a bone."""
+    """Our indices, the scanner's, texture or strength (`kind`) from the records of all curated scans, one row a bone."""
     rows = []
     for person, site, status in table[["participant_id", "site", "status"]].itertuples(index=False):
         for bone in SITES[site] if status == "curated" else ():
             values = read_json(run.stack_record(person, bone))[kind]
             if values is not None:
                 rows.append({"participant_id": person, "bone": bone, **values})
-    names = texture_table()["feature"] if kind == "texture" else UNITS
+    names = {"texture": list(texture_table()["feature"]), "strength": list(STRENGTH_UNITS)}.get(kind, list(UNITS))
     indices = pd.DataFrame(rows, columns=["participant_id", "bone", *names])
     order = indices["bone"].map({bone: i for i, bone in enumerate(BONES)})
     return indices.assign(order=order).sort_values(["participant_id", "order"], ignore_index=True).drop(columns="order")

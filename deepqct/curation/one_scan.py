@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deepqct import __version__
 from deepqct.bones.contours import contoured_bone, dice
+from deepqct.bones.failure_load import strength
 from deepqct.bones.find import Bone, BoneError, find_bones
 from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
 from deepqct.bones.texture import measure_texture
@@ -27,7 +30,7 @@ from deepqct.scans.formats import files_of
 from deepqct.scans.scan import Scan, crop, read_scan
 from deepqct.scans.seams import find_seams
 from deepqct.scans.stored import ScanError
-from deepqct.terms import COMPARTMENTS, SITES
+from deepqct.terms import COMPARTMENTS, SITES, STRENGTH_UNITS
 
 SCORES = ("motion_score", "ring_score")
 BLANK = {
@@ -63,6 +66,8 @@ class Task:
         Allow voxels and calibrations that no HR-pQCT scanner has.
     scan_stack : str
         Of a scan of several stacks: ``each``, or the number of the one that is curated.
+    strength : str
+        ``none``, ``coarse`` or ``full``, as `strength` of `curate`.
     code : str
         Hash of the code that curates a scan (`scan_code`).
     """
@@ -78,6 +83,7 @@ class Task:
     use: str
     unusual: bool
     scan_stack: str
+    strength: str
     code: str
 
 
@@ -157,7 +163,7 @@ def _made_from(task: Task) -> dict[str, Any]:
     return {
         "sha256": _hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
         "image_px": task.image_px, "use": task.use, "unusual": task.unusual, "scan_stack": task.scan_stack,
-        "contours": contours, "deepqct": __version__, "code": task.code,
+        "strength": task.strength, "contours": contours, "deepqct": __version__, "code": task.code,
     }  # fmt: skip
 
 
@@ -249,6 +255,8 @@ def _write_bone(
     flags, notes = flags_of_scores(motion, rings)
     flags = [*doubts, *bone.flags, *flags]
     notes += unusual_indices(indices, bone=bone.name, voxel_mm=bone.voxel_mm[1])
+    strong, doubt = _strength_of(bone, spans, mode=task.strength)
+    notes += doubt
     if of_bone(mask[:, [0, -1]]).any() or of_bone(mask[:, :, [0, -1]]).any():
         flags.append(f"wider than its field of {FIELD_MM[bone.name]:g} mm")
     for path, array in (
@@ -269,6 +277,7 @@ def _write_bone(
         "first_pixel_in_box_mm": list(first_mm),
         "mirrored": bone.mirrored,
         "indices": _numbers(indices.to_dict()),
+        "strength": None if strong is None else _numbers(strong.to_dict()),
         "texture": _numbers(measure_stacks(bone, spans, by=measure_texture).to_dict()),
         "scanner_indices": None if beside is None else _numbers(measure_stacks(beside, spans).to_dict()),
         "dice": None
@@ -277,6 +286,17 @@ def _write_bone(
     }
     write_json(record_path, record)
     return record
+
+
+def _strength_of(bone: Bone, spans: list[Span], *, mode: str) -> tuple[pd.Series | None, list[str]]:
+    """The strength of a bone, if it is asked for, and what is to be said where there is none."""
+    if mode == "none":
+        return None, []
+    try:
+        found = measure_stacks(bone, spans, by=partial(strength, mode=mode))
+    except ValueError as error:
+        return pd.Series(np.nan, index=list(STRENGTH_UNITS)), [f"no strength: {str(error).partition(';')[0]}"]
+    return found[list(STRENGTH_UNITS)], []
 
 
 def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from deepqct.bones.find import Bone
 from deepqct.folder import Run, read_json, read_table
 from deepqct.scans.scan import Scan
+from deepqct.terms import BONES
 
 # Edge of the square field that each bone's stack shows; it holds the largest published cross-sections. Our choice.
 FIELD_MM = {"radius": 36.0, "ulna": 22.0, "tibia": 48.0, "fibula": 26.0}
@@ -157,6 +158,39 @@ def example_stacks(run: Run, *, bone: str, most: int = 12) -> dict[str, NDArray[
     """
     people = read_table(run.indices).query("bone == @bone")["participant_id"].head(most)
     return {person: load_stack(run, person, bone)[0] for person in people}
+
+
+def example_bones(run: Run, *, most: int = 6) -> dict[str, dict[str, tuple[NDArray[np.int16], NDArray[np.uint8]]]]:
+    """Open the density stacks and labels of all bones of the first patients, for one picture of them.
+
+    Parameters
+    ----------
+    run : Run
+        The curated run.
+    most : int
+        The greatest number of patients.
+
+    Returns
+    -------
+    dict of str to dict of str to ((z, y, x) int16, (z, y, x) uint8)
+        For each bone the density in mgHA/cm³ and the labels of each patient who has it, by participant_id.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> bones = dq.curation.example_bones(dq.run.example_run(), most=2)
+    >>> {bone: list(women) for bone, women in bones.items()}["ulna"]
+    ['sub-0001', 'sub-0002']
+    """
+    table = read_table(run.indices)
+    people = table["participant_id"].drop_duplicates().head(most)
+    found: dict[str, dict[str, tuple[NDArray[np.int16], NDArray[np.uint8]]]] = {}
+    for bone in BONES:
+        theirs = set(table.loc[table["bone"] == bone, "participant_id"])
+        women = {person: load_stack(run, person, bone)[:2] for person in people if person in theirs}
+        if women:
+            found[bone] = women
+    return found
 
 
 def _source(

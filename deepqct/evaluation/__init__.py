@@ -8,8 +8,12 @@ curves.py          the ROC curve with its band, the area under the precision–r
 scales.py          several networks' scores on one scale: levels of folds, means of networks
 calibration.py     whether 30 of 100 women with a risk of 30 % have the event, and the maps from scores to risks
 decisions.py       thresholds: sensitivity, net benefit, reclassification
-multiplicity.py    many models, small numbers: Holm, permutations, .632+, sample size
+multiplicity.py    many models, small numbers: Holm, permutations, .632+
+external.py        a frozen model on other women: recalibration, case mix, groups
 agreement.py       two ways of measuring side by side (Bland & Altman)
+sizes.py           how many women a model needs, to be developed and to be validated (Riley)
+planning.py        a planned study: widths of its intervals, power of its comparisons
+answers.py         what a planned study can and cannot show, as a table and in words
 """
 
 import lazy_loader

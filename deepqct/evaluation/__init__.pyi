@@ -1,4 +1,5 @@
 from .agreement import limits_of_agreement
+from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
@@ -15,41 +16,85 @@ from .discrimination import (
     noninferiority,
     within_folds,
 )
-from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted, sample_size
+from .external import by_group, membership, recalibrated, recalibration
+from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
+from .planning import (
+    MARGINS,
+    Study,
+    above_chance,
+    auc_width,
+    difference_width,
+    estimable_share,
+    over_numbers,
+    power,
+    smallest_gain,
+    usual_interval,
+    women_needed,
+)
 from .scales import averaged, levels, spread
+from .sizes import (
+    cox_snell,
+    largest_cox_snell,
+    most_predictors,
+    sample_size,
+    sizes_to_develop,
+    sizes_to_validate,
+)
 
 __all__ = [
     "FEWEST",
     "FEWEST_TRAININGS",
+    "MARGINS",
     "NETWORKS_VARY",
     "THRESHOLDS",
     "Difference",
     "Estimate",
     "Noninferiority",
+    "Study",
+    "above_chance",
     "auc",
     "auc_632_plus",
+    "auc_width",
     "auprc",
     "averaged",
     "best_by_chance",
     "better_than_chance",
+    "by_group",
     "calibrate_out_of_fold",
     "calibration_curve",
     "calibration_measures",
     "classification",
     "compare_auc",
+    "cox_snell",
     "decided",
+    "difference_width",
+    "estimable_share",
     "holm",
+    "largest_cox_snell",
     "levels",
     "limits_of_agreement",
+    "membership",
+    "most_predictors",
     "net_benefit",
     "noninferiority",
+    "over_numbers",
     "permutation_p",
     "permuted",
+    "power",
+    "recalibrated",
+    "recalibration",
     "reclassification",
     "roc_points",
     "sample_size",
     "share",
+    "sizes_to_develop",
+    "sizes_to_validate",
+    "smallest_gain",
     "spread",
+    "study_answers",
+    "study_words",
     "threshold_for",
+    "usual_interval",
     "within_folds",
+    "women_needed",
 ]

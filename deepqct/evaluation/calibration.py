@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,30 @@ _EDGE = 1e-6  # a risk of 0 or 1 has no logit
 _GRID = 61
 _FEW = 40  # events, and non-events, below which a bent calibration curve would show noise; our choice
 _Z = float(stats.norm.ppf(0.975))
+
+
+@dataclass(frozen=True)
+class CalibrationMap:
+    """A logistic map from scores to calibrated logits: slope × (score − centre) / scale + intercept.
+
+    Parameters
+    ----------
+    centre, scale : float
+        Mean and SD of the scores on which it was fitted.
+    slope, intercept : float
+        Of the map; a slope of 0 gives everybody the same risk, whatever her score.
+    """
+
+    centre: float
+    scale: float
+    slope: float
+    intercept: float
+
+    def __call__(self, score: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Give the logits of (patients,) scores; NaN where there is no score, unless everybody gets the same."""
+        if self.slope == 0.0:
+            return np.full(len(score), self.intercept)
+        return np.asarray((score - self.centre) / self.scale * self.slope + self.intercept)
 
 
 def calibration_measures(y: ArrayLike, risk: ArrayLike) -> pd.DataFrame:
@@ -196,7 +220,7 @@ def calibrate_out_of_fold(
             in_fold = rows["fold"] == fold
             fitted_on = known[known["fold"] != fold]
             labels = outcome.reindex(fitted_on["participant_id"]).to_numpy()
-            mapped = _platt(fitted_on["score"].to_numpy(), labels)
+            mapped = fit_map(fitted_on["score"].to_numpy(), labels)
             new = rows.loc[in_fold, "score"] - level.get(fold, level.mean())
             logit = mapped(new.to_numpy())
             each = None if networks is None or fold != "test" else _by_network(networks, protocol, repeat, level=level)
@@ -218,26 +242,28 @@ def _by_network(networks: pd.DataFrame, protocol: object, repeat: object, *, lev
     return rows.pivot(index="participant_id", columns="fold", values="score").sub(level, axis="columns")
 
 
-def _platt(
-    score: NDArray[np.floating], label: NDArray[np.integer]
-) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
-    """The logistic map from scores to logits; the logit of the share of events where all known outcomes are the same."""
+def fit_map(score: NDArray[np.floating], label: NDArray[np.integer]) -> CalibrationMap:
+    """The logistic map from scores to logits; the logit of the share of events where all known outcomes are the same.
+
+    Parameters
+    ----------
+    score : (patients,) float
+        Scores of patients whose network has not seen them.
+    label : (patients,) of 0 and 1
+        Their outcome.
+
+    Returns
+    -------
+    CalibrationMap
+    """
     if len(np.unique(label)) < 2:
         with np.errstate(divide="ignore"):
             share = float(special.logit(label.mean())) if len(label) else np.nan
-        return lambda new: np.full(len(new), share)
+        return CalibrationMap(0.0, 1.0, 0.0, share)
     # The scale makes the slight penalty, our choice, the same for scores of any spread.
-    centre, scale = score.mean(), score.std() or 1.0
+    centre, scale = float(score.mean()), float(score.std()) or 1.0
     model = LogisticRegression(C=100.0).fit(((score - centre) / scale)[:, None], label)
-
-    def logit(new: NDArray[np.floating]) -> NDArray[np.floating]:
-        found = np.full(len(new), np.nan)
-        there = np.isfinite(new)
-        if there.any():
-            found[there] = model.decision_function(((new[there] - centre) / scale)[:, None])
-        return found
-
-    return logit
+    return CalibrationMap(centre, scale, float(model.coef_[0, 0]), float(model.intercept_[0]))
 
 
 def _risks(y: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -1,4 +1,4 @@
-"""Many models, few women: how good the best model would be by chance alone, and how many women a model needs."""
+"""Many models, few women: how good the best model would be by chance alone."""
 
 from __future__ import annotations
 
@@ -348,65 +348,6 @@ def auc_632_plus(
     weight = 0.632 / (1 - 0.368 * overfit)
     estimate = (1 - weight) * apparent + weight * bounded
     return Corrected(apparent, left_out, estimate, n, events)
-
-
-def sample_size(
-    *, n: int, events: int, parameters: int, nagelkerke: float = 0.15, shrinkage: float = 0.9
-) -> pd.DataFrame:
-    """How many women a model with a number of parameters needs by Riley's criteria, and whether the cohort has as many.
-
-    Parameters
-    ----------
-    n, events : int
-        Patients of the cohort, and those with the outcome.
-    parameters : int
-        Candidate predictor parameters of the model, without the intercept.
-    nagelkerke : float
-        Anticipated share of the largest possible R² (0.15 where nothing better is known, as Riley et al. advise).
-    shrinkage : float
-        The smallest uniform shrinkage factor of the coefficients that is accepted.
-
-    Returns
-    -------
-    DataFrame
-        criterion (shrinkage, optimism of R² at most 0.05, overall risk within 0.05), needed (women), n, events,
-        parameters, enough (True if n is at least needed); the last row needs the largest of the three numbers.
-
-    Raises
-    ------
-    ValueError
-        If there are no events, no non-events or no parameters.
-
-    References
-    ----------
-    Riley RD et al. (2020), BMJ 368:m441; Riley RD et al. (2019), Stat Med 38:1276.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> table = dq.evaluation.sample_size(n=216, events=71, parameters=5)
-    >>> table.set_index("criterion")["needed"].to_dict()
-    {'shrinkage 0.9': 393, 'R² optimism 0.05': 129, 'overall risk ± 0.05': 340, 'all three': 393}
-    """
-    if not 0 < events < n or parameters < 1:
-        raise ValueError(
-            f"{n} women, {events} events, {parameters} parameters: each outcome and one parameter are needed."
-        )
-    prevalence = events / n
-    log_likelihood = prevalence * np.log(prevalence) + (1 - prevalence) * np.log(1 - prevalence)
-    largest = 1 - np.exp(2 * log_likelihood)
-    cox_snell = nagelkerke * largest
-    tight = cox_snell / (cox_snell + 0.05 * largest)
-    needed = {
-        f"shrinkage {shrinkage:g}": parameters / ((shrinkage - 1) * np.log(1 - cox_snell / shrinkage)),
-        "R² optimism 0.05": parameters / ((tight - 1) * np.log(1 - cox_snell / tight)),
-        "overall risk ± 0.05": (1.96 / 0.05) ** 2 * prevalence * (1 - prevalence),
-    }
-    whole = {name: int(np.ceil(value)) for name, value in needed.items()}
-    whole["all three"] = max(whole.values())
-    rows = [{"criterion": name, "needed": value, "enough": n >= value} for name, value in whole.items()]
-    table = pd.DataFrame(rows).assign(n=n, events=events, parameters=parameters)
-    return table[["criterion", "needed", "n", "events", "parameters", "enough"]]
 
 
 def _area(label: NDArray[np.floating], score: NDArray[np.floating]) -> float:

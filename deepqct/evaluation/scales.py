@@ -36,7 +36,9 @@ def levels(score: pd.Series, fold: pd.Series) -> pd.Series:
     return score.groupby(fold).mean()
 
 
-def averaged(logits: pd.DataFrame | ArrayLike, *, variance: float, prior: float) -> pd.Series:
+def averaged(
+    logits: pd.DataFrame | ArrayLike, *, variance: float, prior: float, noise: float | None = None
+) -> pd.Series:
     """The mean logit of several networks, stretched by as much as a mean has less noise than a single network.
 
     Parameters
@@ -47,6 +49,9 @@ def averaged(logits: pd.DataFrame | ArrayLike, *, variance: float, prior: float)
         The variance of a single network's calibrated logits over patients whom it has not seen.
     prior : float
         The share of events where the logits were calibrated; the mean is stretched around its logit.
+    noise : float, optional
+        The mean variance of one patient's logits over networks, if it is known from other patients; by default that of
+        these patients.
 
     Returns
     -------
@@ -74,13 +79,46 @@ def averaged(logits: pd.DataFrame | ArrayLike, *, variance: float, prior: float)
     """
     each = logits if isinstance(logits, pd.DataFrame) else pd.DataFrame(np.asarray(logits, float))
     mean, networks = each.mean(axis=1), each.shape[1]
-    noise = each.var(axis=1).mean() * (1 - 1 / networks) if networks > 1 else 0.0
-    if not noise > 0 or not variance > 0:
+    factor = stretch(noise_of(each) if noise is None else noise, variance=variance, networks=networks)
+    if factor == 1.0:
         return mean
-    # Noise cannot be more than all of the variance; with few patients its estimate can.
-    factor = variance / max(variance - noise, variance / networks)
     middle = float(special.logit(prior))
     return middle + factor * (mean - middle)
+
+
+def noise_of(logits: pd.DataFrame) -> float:
+    """The mean variance of one patient's logits over networks; NaN for a single network.
+
+    Parameters
+    ----------
+    logits : (patients, networks) DataFrame
+        Logits of the same patients by each network; NaN for patients without.
+    """
+    return float(logits.var(axis=1).mean())
+
+
+def stretch(noise: float, *, variance: float, networks: int) -> float:
+    """By how much `averaged` stretches a mean of networks.
+
+    Parameters
+    ----------
+    noise : float
+        The mean variance of one patient's logits over networks.
+    variance : float
+        The variance of a single network's calibrated logits over patients.
+    networks : int
+        How many networks are averaged.
+
+    Returns
+    -------
+    float
+        1 where nothing is known of the noise.
+    """
+    less = noise * (1 - 1 / networks) if networks > 1 else 0.0
+    if not less > 0 or not variance > 0:
+        return 1.0
+    # Noise cannot be more than all of the variance; with few patients its estimate can.
+    return variance / max(variance - less, variance / networks)
 
 
 def spread(score: ArrayLike) -> float:

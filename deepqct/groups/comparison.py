@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.folder import Run, read_json, read_table, write_spreadsheet
 from deepqct.run_tables import headlines, main_rows, osteoporosis_of, read_models, run_outcome
 from deepqct.terms import columns_by_role
 
@@ -96,7 +96,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     table = _variables(run).join(features)
     comparison = compare_groups(labels, table, clustered=set(features.columns))
-    write_table(run.group_comparison, comparison)
+    write_spreadsheet(run.group_comparison, comparison)
     return comparison
 
 
@@ -157,7 +157,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
             row |= {"estimate": effect["effect"], "low": effect["low"], "high": effect["high"], "n": len(a) + len(b)}
             rows.append(row | {"as_there": bool(as_there) if np.isfinite(effect["low"]) else None})
     result = pd.DataFrame(rows, columns=columns)
-    write_table(run.groups_beside_preprint, result)
+    write_spreadsheet(run.groups_beside_preprint, result)
     return result
 
 

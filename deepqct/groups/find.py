@@ -31,6 +31,7 @@ from deepqct.groups.methods import (
     stability,
 )
 from deepqct.groups.space import COMPONENTS, Space, by_density, distances, far_out, fit_space, shape_of, varying_columns
+from deepqct.scans.shown import card
 from deepqct.terms import BONES
 from deepqct.work import Progress
 
@@ -67,6 +68,8 @@ class Groups:
     shape, far
         The groups' means and shrunken precision in all indices, and the distance beyond which a woman is like none of
         them.
+    draws : int
+        Number of random clouds that `p` rests on.
 
     Examples
     --------
@@ -90,6 +93,23 @@ class Groups:
     order: NDArray[np.int64]
     shape: Any
     far: float
+    draws: int = 0
+
+    def __repr__(self) -> str:
+        """Say how many groups of how many women there are, and why; no table is shown."""
+        why = "by the data" if self.chosen else "asked for"
+        sizes = ", ".join(str(size) for size in self.labels.value_counts().sort_index())
+        return f"Groups({self.n_groups} {why}: {sizes} of {len(self.labels)} women; {self.method}, p {self.p:.2g})"
+
+    def _repr_html_(self) -> str:
+        """The verdict, the sizes and what to call next, for a notebook; no woman's row is shown."""
+        sizes = ", ".join(f"{size} in group {group}" for group, size in self.labels.value_counts().sort_index().items())
+        rows = {"women": sizes, "method": self.method, "indices": len(self.space.columns), "verdict": verdict(self)}
+        then = {
+            "dq.groups.z_means(groups, features)": "says how the groups differ",
+            "groups.assign(her_indices)": "gives the group of a new woman",
+        }
+        return card("Groups", rows, then=then)
 
     def assign(self, new_features: pd.DataFrame, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
         """Assign each new patient to a group, and tell how sure that is and whether she is like none of the groups.
@@ -243,7 +263,7 @@ def _find(
         n_groups=n_groups, labels=pd.Series(labels + 1, index=z.index, name="group"),
         stability=jaccard.rename("jaccard").rename_axis("group"), consensus=consensus, numbers=numbers, p=p,
         chosen=groups is None, method=method, space=space, fitted=fitted, order=order,
-        shape=shape_of(values, labels), far=far_out(values, labels, seed=seed),
+        shape=shape_of(values, labels), far=far_out(values, labels, seed=seed), draws=draws,
     )  # fmt: skip
 
 
@@ -340,7 +360,7 @@ def verdict(groups: Groups) -> str:
     >>> import deepqct as dq, pandas as pd
     >>> features = pd.DataFrame({"radius Tt.vBMD": [310, 320, 330, 300, 315, 150, 160, 170, 155, 140]})
     >>> print(dq.groups.verdict(dq.find_groups(features, draws=19, bootstraps=0)))
-    Against one Gaussian cloud of the data's covariance, two groups have p = 0.050 (n = 10).
+    Against 19 Gaussian clouds of the data's covariance, two groups have p = 0.050 (n = 10).
     There are 2 groups of 5, 5 women.
     """
     if np.isnan(groups.p):
@@ -348,7 +368,7 @@ def verdict(groups: Groups) -> str:
             f"Groups are looked for in {FEWEST} women or more, and here are {len(groups.labels)}: they stay one group."
         )
     n, p = len(groups.labels), f"p = {groups.p:.3f}" if groups.p >= 0.001 else "p < 0.001"
-    tested = f"Against one Gaussian cloud of the data's covariance, two groups have {p} (n = {n})."
+    tested = f"Against {groups.draws} Gaussian clouds of the data's covariance, two groups have {p} (n = {n})."
     if groups.n_groups == 1:
         return f"{tested} One cloud describes these women: there are no groups to report."
     sizes = ", ".join(str((groups.labels == group).sum()) for group in range(1, groups.n_groups + 1))

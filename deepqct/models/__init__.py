@@ -5,6 +5,7 @@ classifiers.py  ridge logistic regression with a nested penalty, and the classif
 inputs.py       the tables of a run that the models are made from
 levels.py       the networks' scores, every fold on one level; their mean over bones
 predict.py      every model's predictions on the same folds, and the late fusion
+frozen.py       every model refitted on all training patients, as plain numbers
 sheet.py        the fused model as a score sheet
 optimism.py     what chance, fitting and small numbers do to a comparison
 comparison.py   the families judged and compared

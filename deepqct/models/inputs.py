@@ -11,6 +11,7 @@ import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
+from deepqct.scans.shown import card
 from deepqct.terms import BONES
 from deepqct.work import say
 
@@ -57,6 +58,23 @@ class Tables:
     patients: pd.Series
     texture: tuple[str, ...] = ()
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say how many women, columns and bones there are; no table is shown."""
+        n, events = len(self.outcome), int(self.outcome.sum())
+        scored = ", ".join(self.scores) or "none"
+        return f"Tables({n} women, {events} with {self.outcome.name}; {len(self.indices)} indices; networks: {scored})"
+
+    def _repr_html_(self) -> str:
+        """What the models are made from, in numbers, and what to call next, for a notebook; no woman's row is shown."""
+        rows = {
+            "women": f"{len(self.outcome)}, {int(self.outcome.sum())} with {self.outcome.name}",
+            "indices": len(self.indices),
+            "texture": len(self.texture),
+            "networks": ", ".join(self.scores) or "none",
+            "protocols": ", ".join(self.splits["protocol"].unique()),
+        }
+        return card("Tables", rows, then={"dq.models.score_sheet(tables)": "fits the fused model on all women"})
 
     @property
     def strict(self) -> bool:

@@ -6,6 +6,7 @@ Everything that is fitted (imputing, scaling, penalty, regression, threshold, fu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -108,8 +109,46 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
     return pd.concat(Parallel(n_jobs=workers)(jobs), ignore_index=True)
 
 
-def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None) -> pd.DataFrame:
-    """The predictions of every model for one protocol and repeat."""
+@dataclass(frozen=True)
+class Prepared:
+    """All that the models of one protocol and repeat are fitted on.
+
+    Parameters
+    ----------
+    fold : Series of str
+        The fold, or ``test``, of each patient, by participant_id.
+    labels : Series of 0 and 1
+        Their outcome.
+    features : DataFrame
+        Their features, the levelled scores of the networks among them.
+    networks : Levelled
+        These scores, and those of the test patients by each network.
+    models : list of Model
+        The models that the cohort's columns, indices and networks allow.
+    """
+
+    fold: pd.Series
+    labels: pd.Series
+    features: pd.DataFrame
+    networks: Levelled
+    models: list[Model]
+
+
+def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
+    """What the models of one protocol and repeat are fitted on.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    protocol, repeat : str, int
+        As in splits.csv.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to predict from, or if scores were made with other folds than those of the splits.
+    """
     split_rows = data.splits[(data.splits["protocol"] == protocol) & (data.splits["repeat"] == repeat)]
     fold = split_rows.set_index("participant_id")["fold"]
     features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
@@ -127,6 +166,15 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
             "give participants.json roles, or see curation.csv for why no bone was measured."
         )
+    return Prepared(fold, labels, features, networks, models)
+
+
+def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None) -> pd.DataFrame:
+    """The predictions of every model for one protocol and repeat."""
+    given = prepared(data, protocol, repeat)
+    fold, labels, features, networks, models = (
+        given.fold, given.labels, given.features, given.networks, given.models,
+    )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores

@@ -2,7 +2,7 @@ from .controls import run_controls
 from .covered import occlusion
 from .cross_validation import cross_validate
 from .data import bone_dataloaders, first_fold, show_images
-from .explained import Explained, keep_explained, load_explained
+from .explained import Explained, keep_explained, load_explained, load_extremes
 from .features import frozen_features
 from .folds import load_fold, top_losses, training_history, with_outcome
 from .learned import training_auc
@@ -24,6 +24,7 @@ __all__ = [
     "frozen_features",
     "keep_explained",
     "load_explained",
+    "load_extremes",
     "load_fold",
     "load_reader",
     "mean_maps",

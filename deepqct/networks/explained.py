@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.folder import Run, write_whole
+from deepqct.scans.shown import card, slice_picture, times
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,26 @@ class Explained:
     density: NDArray[np.float32]
     inside: NDArray[np.bool_]
     heat: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        """Say who she is, her score and the size of the pictures; no array is shown."""
+        of = "with" if self.outcome else "without"
+        size = times(self.density.shape, "d")
+        return f"Explained({self.participant_id}, {of} the outcome, score {self.score:.2f}, {size} pixels)"
+
+    def _repr_html_(self) -> str:
+        """Her bone with its outline, her score and what to call next, for a notebook."""
+        height, width = self.density.shape
+        shown = slice_picture(self.density, pixel_mm=(1 / height, 1 / height), outlines={"#F0E442": self.inside})
+        rows = {
+            "woman": self.participant_id,
+            "outcome": "yes" if self.outcome else "no",
+            "score (logit)": f"{self.score:.2f}",
+            "pixels (y, x)": times((height, width), "d"),
+        }
+        return card(
+            "Explained", rows, then={"dq.plots.one_saliency(woman)": "draws what her score rests on"}, picture=shown
+        )
 
 
 def keep_explained(run: Run, explained: Sequence[Explained], *, bone: str) -> Path:
@@ -134,3 +155,35 @@ def load_explained(run: Run, *, bone: str, participant_id: str) -> Explained | N
             participant_id=participant_id, outcome=int(kept["outcome"][number]), score=float(kept["score"][number]),
             density=density.astype(np.float32), inside=inside, heat=heat.astype(np.float32) / heat.size,
         )  # fmt: skip
+
+
+def load_extremes(run: Run, *, bone: str) -> list[Explained]:
+    """What `keep_explained` has kept of the held-out women of lowest and of highest score.
+
+    Parameters
+    ----------
+    run : Run
+        A run in which this bone is trained.
+    bone : str
+        radius, ulna, tibia or fibula.
+
+    Returns
+    -------
+    list of Explained
+        The woman of lowest score and that of highest; empty where 02_train_bone has explained fewer than two women.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> lowest, highest = dq.networks.load_extremes(dq.run.example_run(), bone="radius")
+    >>> lowest.score <= highest.score
+    True
+    """
+    if not run.saliency(bone).exists():
+        return []
+    with np.load(run.saliency(bone), allow_pickle=False) as kept:
+        if len(kept["score"]) < 2:
+            return []
+        ends = [str(kept["participant_id"][place]) for place in (kept["score"].argmin(), kept["score"].argmax())]
+    found = [load_explained(run, bone=bone, participant_id=person) for person in ends]
+    return [woman for woman in found if woman is not None]

@@ -10,10 +10,21 @@ from .groups import (
     several_embeddings,
 )
 from .models import headlines, performance, roc
-from .networks import controls, loss_curves, mean_saliency, occlusion, one_saliency, saliency, score_distribution
-from .scans import bland_altman, compartments, index_distributions, montage, planes_and_projection, save_slice
+from .networks import (
+    controls,
+    loss_curves,
+    mean_saliency,
+    occlusion,
+    one_saliency,
+    saliency,
+    saliency_by_bone,
+    score_distribution,
+    scores_by_bone,
+)
+from .planning import planned_study
+from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
 from .style import BONE_COLOURS, mark_virtual, save, set_style
-from .women import cohort_map, profile, thresholds
+from .women import cohort_map, new_women, profile, thresholds
 
 __all__ = [
     "BONE_COLOURS",
@@ -36,19 +47,24 @@ __all__ = [
     "mark_virtual",
     "mean_saliency",
     "montage",
+    "new_women",
     "nomogram",
     "numbers_of_groups",
     "occlusion",
     "one_saliency",
+    "outlined",
     "performance",
     "planes_and_projection",
+    "planned_study",
     "profile",
     "radar",
     "roc",
     "saliency",
+    "saliency_by_bone",
     "save",
     "save_slice",
     "score_distribution",
+    "scores_by_bone",
     "set_style",
     "several_embeddings",
     "thresholds",

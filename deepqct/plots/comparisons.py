@@ -14,11 +14,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import special
 
-from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.plots.style import ALARM, BONE_COLOURS, FAMILY_COLOURS, GREY, INK, styled
 from deepqct.run_tables import margins_in
 from deepqct.terms import BONES, KNOWN, SITES
 
-_GREY = "#7F7F7F"
+_IN_A_ROW = 3  # panels
 _ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
@@ -61,7 +61,7 @@ def bones_compared(
             x, colour = number + shift, BONE_COLOURS[bone]
             best = (attainable or {}).get(f"{family} {bone}")
             if best is not None:
-                axes.plot([x - 0.1, x + 0.1], [best, best], color=_GREY, linewidth=2)
+                axes.plot([x - 0.1, x + 0.1], [best, best], color=GREY, linewidth=2)
             for row in rows[(rows["family"] == family) & (rows["bones"] == bone)].to_dict("records"):
                 if pd.isna(row["estimate"]):
                     axes.text(x, 0.5, "not estimable", rotation=90, ha="center", va="center", fontsize=10)
@@ -70,18 +70,18 @@ def bones_compared(
                 axes.plot(
                     x, row["estimate"], "o", color=colour, markersize=8, markerfacecolor=colour if filled else "white"
                 )
-    axes.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.2)
+    axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(BONES)), [f"{bone}\n{_WEIGHT[bone]}" for bone in BONES])
     lowest = min(0.4, np.floor(rows["low"].min() * 10) / 10) if rows["low"].notna().any() else 0.4
     n, events = ((int(rows[c].min()), int(rows[c].max())) for c in ("n", "events")) if len(rows) else ((0, 0), (0, 0))
     axes.set(ylim=(lowest, 1.0), xlim=(-0.5, len(BONES) - 0.5))
     axes.set_ylabel(f"AUC, 95 % interval\n({_span(n)} women, {_span(events)} events)")
     handles: list[Any] = [
-        Line2D([], [], color="#000000", marker="o", linestyle="", label="network (DeepQCT)"),
-        Line2D([], [], color="#000000", marker="o", markerfacecolor="white", linestyle="", label="indices"),
+        Line2D([], [], color=INK, marker="o", linestyle="", label="network (DeepQCT)"),
+        Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="", label="indices"),
     ]
     if attainable:
-        handles.append(Line2D([], [], color=_GREY, linewidth=2, label="attainable"))
+        handles.append(Line2D([], [], color=GREY, linewidth=2, label="attainable"))
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return axes
 
@@ -113,10 +113,10 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         axes.text(0.5, 0.5, "no planned comparison: it takes two families", ha="center", va="center")
         axes.set_axis_off()
         return axes
-    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * len(comparisons)))
+    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.36 * len(comparisons)))
     beside, margins = axes.get_yaxis_transform(), margins_in(comparisons)
     for y, row in enumerate(comparisons.to_dict("records")):
-        colour = FAMILY_COLOURS.get(row["family_a"], "#000000")
+        colour = FAMILY_COLOURS.get(row["family_a"], INK)
         if pd.isna(row["estimate"]):
             axes.text(1.02, y, "not estimable", transform=beside, va="center", fontsize=10)
             continue
@@ -127,11 +127,11 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         text += f", {row['caveat']}: not tested" if caveat else f", Holm p {_p(row['p_holm'])}"
         if row["with_margin"]:
             for margin in margins:
-                axes.plot([-margin] * 2, [y - 0.35, y + 0.35], color="#B00020", linewidth=1.8)
+                axes.plot([-margin] * 2, [y - 0.35, y + 0.35], color=ALARM, linewidth=1.8)
             shown = [f"{margin:g}" for margin in margins if str(row[f"non_inferior_{margin:g}"]) == "True"]
             text += f", non-inferior by {shown[0]}" if shown else ""
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
-    axes.axvline(0, color=_GREY, linestyle=":", linewidth=1.2)
+    axes.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(comparisons)), comparisons["question"])
     widest = (
         max(0.1, np.abs(comparisons[["low", "high"]].to_numpy(float)[comparisons["low"].notna()]).max())
@@ -143,7 +143,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
     axes.set_xlabel(f"difference in AUC, 95 % interval ({_span(n)} women, {_span(events)} events)")
     if comparisons["with_margin"].any():
         label = f"margins of non-inferiority: {', '.join(f'{margin:g}' for margin in margins)}"
-        mark = Line2D([], [], color="#B00020", marker="|", linestyle="", markersize=12, label=label)
+        mark = Line2D([], [], color=ALARM, marker="|", linestyle="", markersize=12, label=label)
         axes.legend(handles=[mark], loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return axes
 
@@ -181,9 +181,9 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
     without = [family for family in judged.get("family", pd.Series(dtype=str)).unique() if family not in drawn]
     figure, panels = _panels(len(drawn + without) if drawn else 1)
     for axes, family in zip(panels, drawn, strict=False):
-        rows, colour = points[points["family"] == family], FAMILY_COLOURS.get(str(family), "#000000")
+        rows, colour = points[points["family"] == family], FAMILY_COLOURS.get(str(family), INK)
         model, low, high = rows["model"].iloc[0], rows["x"].min(), rows["x"].max()
-        axes.plot([0, 1], [0, 1], ":", color=_GREY, linewidth=1.2)
+        axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.2)
         measures = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
         text = [f"{name} {_interval(measures.loc[name])}" for name in ("intercept", "slope") if name in measures.index]
         if high - low < _ALIKE:
@@ -191,7 +191,8 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         else:
             axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
             axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
-        axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10)
+        behind = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
+        axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10, bbox=behind)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
         people = f"{rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events"
@@ -200,7 +201,8 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         axes.text(0.5, 0.5, "not estimable", ha="center", va="center")
         axes.set(xticks=(), yticks=(), aspect="equal")
         axes.set_title(f"{family}\n")
-    panels[0].set_ylabel("share with the event, 95 % band")
+    for axes in panels[::_IN_A_ROW]:
+        axes.set_ylabel("share with the event, 95 % band")
     return _shown(figure, panels, empty=points.empty)
 
 
@@ -230,10 +232,10 @@ def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
     figure, panels = _panels(max(points["family"].nunique(), 1))
     lowest = -0.05
     for axes, (family, rows) in zip(panels, points.groupby("family", sort=False), strict=False):
-        colour = FAMILY_COLOURS.get(str(family), "#000000")
+        colour = FAMILY_COLOURS.get(str(family), INK)
         styles: dict[str, Any] = {
-            "treat all": {"color": _GREY, "linestyle": "--", "linewidth": 1.4},
-            "treat none": {"color": _GREY, "linestyle": ":", "linewidth": 1.4},
+            "treat all": {"color": GREY, "linestyle": "--", "linewidth": 1.4},
+            "treat none": {"color": GREY, "linestyle": ":", "linewidth": 1.4},
             "model": {"color": colour, "linewidth": 2},
         }
         for strategy, style in styles.items():
@@ -246,7 +248,8 @@ def decision_curves(curves: pd.DataFrame) -> NDArray[Any]:
         axes.set_xlabel(f"risk from which one treats\n({model['n'].iloc[0]} women, {model['events'].iloc[0]} events)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     if len(points):
-        panels[0].set_ylabel("net benefit a woman, 95 % band")
+        for axes in panels[::_IN_A_ROW]:
+            axes.set_ylabel("net benefit a woman, 95 % band")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return _shown(figure, panels, empty=points.empty)
 
@@ -309,10 +312,10 @@ def nomogram(sheet: pd.DataFrame) -> Axes:
 def _scale(axes: Axes, y: float, places: NDArray[np.floating], values: NDArray[Any], name: str) -> None:
     """Draw one scale of a nomogram with its name at the left."""
     if len(places):
-        axes.plot([places.min(), places.max()], [y, y], color="#000000", linewidth=1.2)
+        axes.plot([places.min(), places.max()], [y, y], color=INK, linewidth=1.2)
     last = -np.inf
     for place, value in sorted(zip(places, values, strict=True)):
-        axes.plot([place, place], [y, y + 0.12], color="#000000", linewidth=1.2)
+        axes.plot([place, place], [y, y + 0.12], color=INK, linewidth=1.2)
         if place - last > 3.2:
             axes.text(place, y + 0.16, f"{value:g}", ha="center", va="top", fontsize=10)
             last = place
@@ -342,9 +345,12 @@ def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
 
 
 def _panels(families: int) -> tuple[Any, list[Axes]]:
-    """A figure with one panel for each family."""
-    figure, grid = plt.subplots(1, families, figsize=(1.2 + 2.9 * families, 4.0), squeeze=False)
-    return figure, list(grid.ravel())
+    """A figure with one panel for each family, three in a row, so that its letters stay readable in a column of text."""
+    columns, rows = min(families, _IN_A_ROW), -(-families // _IN_A_ROW)
+    figure, grid = plt.subplots(rows, columns, figsize=(0.9 + 2.9 * columns, 3.2 * rows + 0.4), squeeze=False)
+    for axes in grid.ravel()[families:]:
+        axes.remove()
+    return figure, list(grid.ravel()[:families])
 
 
 def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
@@ -359,7 +365,7 @@ def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
 def _interval(row: Any) -> str:
     """An estimate of performance.csv with its interval, in words."""
     return (
-        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
         if not pd.isna(row["estimate"])
         else "not estimable"
     )

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from deepqct.plots.style import BONE_COLOURS, OTHER_COLOURS, styled
+from deepqct.plots.style import BONE_COLOURS, GREY, INK, ONE, OTHER_COLOURS, SOFT, styled
 from deepqct.terms import BONES, UNITS
 
 _MARKERS = "os^DvP"
@@ -47,11 +47,11 @@ def numbers_of_groups(numbers: pd.DataFrame, *, chosen: int) -> NDArray[Any]:
               "bic": "BIC less its lowest\n(low is better)"}  # fmt: skip
     for axes, (name, title) in zip(grid, titles.items(), strict=True):
         values = numbers[name] - numbers[name].min() if name == "bic" else numbers[name]
-        axes.axvline(chosen, color="#E69F00", linewidth=7, alpha=0.35, zorder=0)
+        axes.axvline(chosen, color=GREY, linewidth=1.6, linestyle="--", zorder=0)
         error = numbers["gap_se"] if name == "gap" else None
-        axes.errorbar(numbers.index, values, yerr=error, fmt="o-", color="#000000", linewidth=1.8, markersize=6)
+        axes.errorbar(numbers.index, values, yerr=error, fmt="o-", color=INK, linewidth=1.8, markersize=6)
         axes.set(title=title, xlabel="number of groups", xticks=list(numbers.index))
-    grid[0].axhline(0.25, color="#7F7F7F", linestyle=":", linewidth=1.2)
+    grid[0].axhline(0.25, color=GREY, linestyle=":", linewidth=1.2)
     grid[0].set_ylim(
         min(0.0, float(numbers["silhouette"].min()) - 0.03), max(0.5, float(numbers["silhouette"].max()) + 0.05)
     )
@@ -205,10 +205,10 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
         for group, values in z[columns].iterrows():
             axes.plot([*angle, angle[0]], [*values, values.iloc[0]], color=_colour(int(str(group))), linewidth=2,
                       marker=_MARKERS[int(str(group)) - 1], markersize=5, label=f"group {group}")  # fmt: skip
-        axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color="#000000", linewidth=0.8)
+        axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=INK, linewidth=0.8)
         axes.set(title=bone, ylim=(-1.15 * limit, 1.05 * limit), yticks=[-1, 0, 1])
         axes.set_xticks(angle, [str(column).partition(" ")[2] for column in columns], fontsize=9)
-        axes.tick_params(axis="y", labelsize=9, colors="#595959")
+        axes.tick_params(axis="y", labelsize=9, colors=SOFT)
         axes.tick_params(axis="x", pad=9)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return grid.ravel()[: len(bones)]
@@ -246,8 +246,8 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     ):
         heights = np.arange(len(rows))[::-1]
         error = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
-        axes.errorbar(rows["effect"], heights, xerr=error, fmt="o", color="#0072B2", capsize=3, markersize=6)
-        axes.axvline(none, color="#7F7F7F", linewidth=1)
+        axes.errorbar(rows["effect"], heights, xerr=error, fmt="o", color=ONE, capsize=3, markersize=6)
+        axes.axvline(none, color=GREY, linewidth=1)
         names = [
             f"{str(name).replace('_', ' ')} (n = {n})" for name, n in zip(rows["variable"], rows["n"], strict=True)
         ]
@@ -296,7 +296,7 @@ def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
     >>> [text.get_text() for text in axes.get_legend().get_texts()]
     ['group 1 (n = 1)', 'group 2 (n = 2)']
     """
-    figure, axes = plt.subplots(figsize=(6.4, 4.8))
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     values = table[colour]
     missing = table[values.isna()]
@@ -323,7 +323,7 @@ def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
                 label=f"{label} {f'{kind:g}' if numbers else kind} (n = {len(members)})",
             )  # fmt: skip
     if len(missing):
-        axes.scatter(missing["umap_1"], missing["umap_2"], s=36, facecolor="none", edgecolor="#7F7F7F",
+        axes.scatter(missing["umap_1"], missing["umap_2"], s=36, facecolor="none", edgecolor=GREY,
                      label=f"{label} missing (n = {len(missing)})")  # fmt: skip
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
@@ -360,7 +360,7 @@ def group_heatmap(z: pd.DataFrame) -> NDArray[Any]:
     limit = max(1.0, float(np.nanmax(np.abs(table.to_numpy(float)))))
     width = max(1.9, 0.62 * len(z))
     figure, grid = plt.subplots(
-        1, len(bones), figsize=(width * len(bones) + 1.8, 0.42 * len(symbols) + 1.1), sharey=True, squeeze=False
+        1, len(bones), figsize=(width * len(bones) + 1.8, 0.34 * len(symbols) + 1.1), sharey=True, squeeze=False
     )
     for axes, bone in zip(grid.flat, bones, strict=True):
         sns.heatmap(

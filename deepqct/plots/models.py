@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from deepqct.evaluation.curves import roc_points
 from deepqct.evaluation.discrimination import auc
-from deepqct.plots.style import BONE_COLOURS, FAMILY_COLOURS, styled
+from deepqct.plots.style import BONE_COLOURS, FAINT, FAMILY_COLOURS, GREY, INK, SOFT, styled
 from deepqct.run_tables import headline_aucs
 
 _MARKERS = "os^DvP"
+_NEAR = 0.02  # of chance: an attainable AUC as near is chance
 _NOT_ESTIMABLE = "not estimable"
 
 
@@ -70,12 +71,10 @@ def roc(
     curves = {name: roc_points(known[name], scores) for name, scores in people.items()}
     for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
         estimate = auc(known[name], people[name])
-        axes.plot([0, 1], [0, 1], ":", color="#7F7F7F", linewidth=1, zorder=1)
+        axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1, zorder=1)
         for grey in names:
-            axes.plot(
-                curves[grey]["false_positive_rate"], curves[grey]["true_positive_rate"], color="#D9D9D9", zorder=0
-            )
-        colour = BONE_COLOURS.get(name, "#000000")
+            axes.plot(curves[grey]["false_positive_rate"], curves[grey]["true_positive_rate"], color=FAINT, zorder=0)
+        colour = BONE_COLOURS.get(name, INK)
         rate, height = curves[name]["false_positive_rate"], curves[name]["true_positive_rate"]
         axes.fill_between(
             rate, curves[name]["low"], curves[name]["high"], color=colour, alpha=0.18, linewidth=0, zorder=2
@@ -137,7 +136,7 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
     ticks: list[float] = []
     y = 0.0
     for number, (family, rows) in enumerate(aucs.groupby("family", sort=False)):
-        colour = FAMILY_COLOURS.get(str(family), "#000000")
+        colour = FAMILY_COLOURS.get(str(family), INK)
         axes.text(-0.01, y, str(family), transform=beside, va="center", ha="right", fontweight="bold")
         for row in rows.to_dict("records"):
             y += 1
@@ -155,10 +154,10 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
         {} if attainable is None else {attainable: (f"attainable {attainable:.2f}", "--")}
     )
     for place, (text, dash) in marks.items():
-        axes.axvline(place, color="#7F7F7F", linestyle=dash, linewidth=1.2, zorder=0)
+        axes.axvline(place, color=GREY, linestyle=dash, linewidth=1.2, zorder=0)
         side = "right" if text == "chance" and attainable is not None and attainable - 0.5 < 0.15 else "center"
         axes.annotate(text, (place, 1), (0, 4), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side,
-                      fontsize=10, color="#595959")  # fmt: skip
+                      fontsize=10, color=SOFT)  # fmt: skip
     lowest = np.floor(min(0.3, aucs["low"].min()) * 10) / 10
     axes.set(xlim=(lowest, 1.0), ylim=(y - 0.6, -0.8), yticks=ticks, yticklabels=aucs["model"])
     axes.tick_params(axis="y", length=0)
@@ -200,10 +199,10 @@ def headlines(
     """
     aucs = headline_aucs(performance, models=models)
     n, events = ("–".join(str(v) for v in sorted({aucs[c].min(), aucs[c].max()})) for c in ("n", "events"))
-    _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.5 * len(aucs)))
+    _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.4 * len(aucs)))
     beside = axes.get_yaxis_transform()
     for y, row in enumerate(aucs.to_dict("records")):
-        colour = FAMILY_COLOURS.get(row["family"], "#000000")
+        colour = FAMILY_COLOURS.get(row["family"], INK)
         text = _NOT_ESTIMABLE
         if not pd.isna(row["estimate"]):
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.6, solid_capstyle="butt")
@@ -211,12 +210,16 @@ def headlines(
             text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
         own = row["family"] == "DeepQCT"
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10, fontweight="bold" if own else "normal")
-    axes.axvline(0.5, color="#7F7F7F", linestyle=":", linewidth=1.2, zorder=0)
+    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     above: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 10}
-    axes.annotate("chance", (0.5, 1), (0, 3), ha="right" if attainable else "center", color="#595959", **above)
-    if attainable is not None:
-        axes.axvline(attainable, color="#7F7F7F", linestyle="--", linewidth=1.2, zorder=0)
-        axes.annotate(f"attainable {attainable:.2f}", (attainable, 1), (0, 3), ha="center", color="#595959", **above)
+    nothing = attainable is not None and attainable - 0.5 < _NEAR
+    chance = "chance, and all that is attainable" if nothing else "chance"
+    axes.annotate(
+        chance, (0.5, 1), (0, 3), ha="center" if nothing or attainable is None else "right", color=SOFT, **above
+    )
+    if attainable is not None and not nothing:
+        axes.axvline(attainable, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
+        axes.annotate(f"attainable {attainable:.2f}", (attainable, 1), (0, 3), ha="center", color=SOFT, **above)
     lowest = np.floor(aucs["low"].min() * 10) / 10 if aucs["low"].notna().any() else 0.4
     axes.set(xlim=(min(lowest, 0.4), 1.0), ylim=(len(aucs) - 0.5, -0.5), yticks=range(len(aucs)))
     axes.set_yticklabels(aucs["family"])

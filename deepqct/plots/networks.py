@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from deepqct.plots.style import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.plots.style import ALARM, BONE_COLOURS, GREY, INK, ONE, dots, outcome_legend, styled
 
 _HEAT = "inferno"
-_WARNING = "#B00020"
 
 
 @styled
@@ -61,6 +60,50 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
 
 
 @styled
+def saliency_by_bone(
+    explained: Mapping[str, Sequence[Any]], *, window: tuple[float, float] = (-400, 1400)
+) -> NDArray[Any]:
+    """Draw what the score of the held-out woman of highest, and of lowest, score rests on: a row for each bone.
+
+    Parameters
+    ----------
+    explained : mapping of str to sequence of deepqct.networks.Explained
+        Some women of each bone, as `deepqct.networks.load_extremes` returns them.
+    window : (low, high), mgHA/cm³
+        The densities that are drawn black and white.
+
+    Returns
+    -------
+    array of Axes
+        Four for each bone: the bone and its saliency, of the highest score and of the lowest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> inside = np.pad(np.ones((6, 6), bool), 1)
+    >>> women = [dq.networks.Explained(f"sub-{i}", i, 2.0 * i, 800.0 * inside, inside, inside / 36) for i in (0, 1)]
+    >>> axes = dq.plots.saliency_by_bone({"radius": women})
+    >>> axes[0].get_ylabel(), axes[2].get_title()
+    ('radius', 'lowest score: sub-0')
+    """
+    figure, grid = plt.subplots(
+        len(explained), 4, figsize=(8.8, 1.9 * len(explained) + 0.4), squeeze=False, layout="compressed"
+    )
+    for row, (bone, women) in zip(grid, explained.items(), strict=True):
+        ranked = sorted(women, key=lambda woman: woman.score)
+        ends = {"highest": ranked[-1], "lowest": ranked[0]}
+        highest = max(float(woman.heat.max() * woman.heat.size) for woman in ends.values())
+        for place, (end, woman) in zip((0, 2), ends.items(), strict=True):
+            shown = _bone_and_heat(woman, row[place], row[place + 1], window=window, highest=max(highest, 1.0))
+            row[place].set_title(f"{end} score: {woman.participant_id}", fontsize=11)
+            row[place + 1].set_title("event" if woman.outcome else "no event", fontsize=11)
+        row[0].set_ylabel(bone)
+        figure.colorbar(shown, ax=row.tolist(), shrink=0.9, aspect=10, pad=0.01).set_label("saliency")
+    return grid.ravel()
+
+
+@styled
 def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
     """Draw one held-out woman: her bone, and beside it what her score rests on.
 
@@ -101,13 +144,16 @@ def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, 
     shown = warm.imshow(woman.heat * woman.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
     warm.contour(woman.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
     logit = f"{woman.score:.1f}".replace("-", "−")
-    plain.set_title(f"{woman.participant_id}\n{'event' if woman.outcome else 'no event'}, logit {logit}", fontsize=9)
+    plain.set_title(f"{woman.participant_id}\n{'event' if woman.outcome else 'no event'}, logit {logit}", fontsize=11)
     return shown
 
 
 @styled
 def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
     """Draw the mean saliency of the women with and without the event, on bones brought to one round shape.
+
+    Directions are those of the picture of a right limb, as left ones are mirrored. Which of them is radial or dorsal no
+    file says: slices may be seen from either end, and a limb may lie with either side up.
 
     Parameters
     ----------
@@ -175,11 +221,11 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     parts = table[table["part"] != "nothing"]
     y = np.arange(len(parts))
     _, grid = plt.subplots(1, 2, figsize=(9, 0.9 + 0.42 * len(parts)), sharey=True)
-    colour = BONE_COLOURS.get(bone, "#000000")
+    colour = BONE_COLOURS.get(bone, INK)
     loses, moves = grid
     loses.hlines(y, parts["lost_low"], parts["lost_high"], color=colour, linewidth=2.2)
     loses.plot(parts["lost"], y, "o", color=colour, markersize=7)
-    loses.axvline(0, color="#7F7F7F", linewidth=1.2, linestyle=":")
+    loses.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
     n, events = (int(parts[name].max()) for name in ("n", "events"))
     loses.set(xlabel=f"AUC lost, 95 % interval ({n} women, {events} events)", ylim=(len(parts) - 0.5, -0.5))
     loses.set_yticks(y, [f"{name} ({area:.0%})" for name, area in zip(parts["part"], parts["area"], strict=True)])
@@ -217,15 +263,17 @@ def controls(table: pd.DataFrame) -> Axes:
     _, axes = plt.subplots(figsize=(8.2, 1.1 + 0.42 * len(table)))
     for y, row in enumerate(table.to_dict("records")):
         leak = row["must_fail"] and pd.notna(row["at_chance"]) and not row["at_chance"]
-        colour = _WARNING if leak else BONE_COLOURS.get(row["bone"], "#000000")
+        colour = ALARM if leak else BONE_COLOURS.get(row["bone"], INK)
         if pd.isna(row["estimate"]):
             text = "not estimable"
         else:
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
             axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
             text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" + (", not at chance" if leak else "")
-        axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
-    axes.axvline(0.5, color="#7F7F7F", linestyle=":", linewidth=1.2)
+        axes.text(
+            1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=ALARM if leak else INK
+        )
+    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(table)), table["shown"])
     n, events = (int(table[name].iloc[0]) for name in ("n", "events"))
     axes.set(xlim=(min(0.2, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
@@ -259,7 +307,7 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
     """
     protocols = list(history["protocol"].unique())
     figure, grid = plt.subplots(1, len(protocols), figsize=(3 + 3.6 * len(protocols), 3.8), sharey=True, squeeze=False)
-    lines: dict[str, Any] = {"train_loss": ("training", "#7F7F7F", "--"), "valid_loss": ("validation", "#0072B2", "-")}
+    lines: dict[str, Any] = {"train_loss": ("training", GREY, "--"), "valid_loss": ("validation", ONE, "-")}
     for axes, protocol in zip(grid.flat, protocols, strict=True):
         losses = history[history["protocol"] == protocol]
         folds = losses.groupby(["repeat", "fold"])
@@ -307,7 +355,7 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
     """
     women = scores.groupby("participant_id", as_index=False)[["outcome", "score"]].mean()
     _, axes = plt.subplots(figsize=(7, 3.2))
-    colour = BONE_COLOURS.get(bone, "#000000")
+    colour = BONE_COLOURS.get(bone, INK)
     for event in (0, 1):
         logits = women.loc[women["outcome"] == event, "score"]
         dots(axes, logits, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
@@ -316,3 +364,41 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
     handles, labels = outcome_legend(counts, "event", colour=colour)
     axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return axes
+
+
+@styled
+def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
+    """Draw the scores of each bone's networks by outcome, with one dot for each woman: a panel for each bone.
+
+    Parameters
+    ----------
+    scores : mapping of str to DataFrame
+        By bone participant_id, outcome (0 or 1) and score (a logit); a woman's repeats are averaged.
+
+    Returns
+    -------
+    array of Axes
+        One for each bone; the legend has the number of women.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> scores = pd.DataFrame({"participant_id": ["a", "b", "c"], "outcome": [0, 0, 1], "score": [-0.9, 0.2, 0.6]})
+    >>> axes = dq.plots.scores_by_bone({"radius": scores, "tibia": scores})
+    >>> [panel.get_title() for panel in axes], axes[0].get_ylabel()
+    (['radius', 'tibia'], 'out-of-fold score (logit)')
+    """
+    figure, grid = plt.subplots(1, len(scores), figsize=(2.2 * len(scores) + 0.8, 3.6), squeeze=False)
+    counts = pd.Series(dtype=int)
+    for axes, (bone, table) in zip(grid.flat, scores.items(), strict=True):
+        women = table.groupby("participant_id", as_index=False)[["outcome", "score"]].mean()
+        for event in (0, 1):
+            logits = women.loc[women["outcome"] == event, "score"]
+            dots(axes, logits, at=event, colour=BONE_COLOURS[bone], filled=event == 1, reach=0.36, size=26)
+        axes.set(xticks=(0, 1), xticklabels=("no event", "event"), xlim=(-0.6, 1.6), title=bone)
+        counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
+    grid[0, 0].set_ylabel("out-of-fold score (logit)")
+    handles, labels = outcome_legend(counts, "event")
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return grid.ravel()

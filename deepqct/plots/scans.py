@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deepqct.curation.stacks import of_bone
 from deepqct.evaluation.agreement import limits_of_agreement
 from deepqct.folder import write_whole
-from deepqct.plots.style import BONE_COLOURS, dots, outcome_legend, styled
+from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, GREY, ON_DARK, dots, outcome_legend, styled
 from deepqct.terms import BONES, UNITS
 
 
@@ -118,8 +118,8 @@ def compartments(
     x = (np.arange(density.shape[2]) + 0.5) * voxel_mm[2]
     y = (np.arange(density.shape[1]) + 0.5) * voxel_mm[1]
     outlines = {
-        "outer contour of the bone": (of_bone(mask), "#F0E442"),
-        "inner contour of the cortex": (mask == 1, "#56B4E9"),
+        "outer contour of the bone": (of_bone(mask), ON_DARK[0]),
+        "inner contour of the cortex": (mask == 1, ON_DARK[1]),
     }
     for inside, colour in outlines.values():
         if inside[middle].any():
@@ -138,6 +138,60 @@ def compartments(
     )  # fmt: skip
     figure.colorbar(image, ax=axes, extend="both", shrink=0.9, aspect=22, pad=0.02).set_label("density (mgHA/cm³)")
     return axes
+
+
+@styled
+def outlined(
+    bones: Mapping[str, Mapping[str, tuple[NDArray[Any], NDArray[Any]]]], *, window: tuple[float, float] = (-400, 1400)
+) -> NDArray[Any]:
+    """Draw the middle slice of each bone of a few women with the outlines of its compartments: a row for each bone.
+
+    Parameters
+    ----------
+    bones : mapping of str to mapping of str to ((z, y, x), (z, y, x))
+        For each bone the density in mgHA/cm³ and the labels of some women, by the name to show above each, as
+        `deepqct.curation.load_stack` gives them.
+    window : (low, high), mgHA/cm³
+        The densities that are drawn black and white.
+
+    Returns
+    -------
+    array of Axes
+        One for each picture, row by row.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> density, mask, _ = dq.curation.load_stack(dq.run.example_run(), "sub-0001", "radius")
+    >>> axes = dq.plots.outlined({"radius": {"sub-0001": (density, mask)}})
+    >>> axes[0].get_ylabel(), axes[0].get_title()
+    ('radius', 'sub-0001')
+    """
+    columns = max((len(women) for women in bones.values()), default=1)
+    above: list[str] = []
+    figure, grid = plt.subplots(
+        max(len(bones), 1), columns, figsize=(1.55 * columns + 0.9, 1.6 * max(len(bones), 1) + 0.6), squeeze=False
+    )
+    for row, (bone, women) in zip(grid, bones.items(), strict=False):
+        for axes in row[len(women) :]:
+            axes.remove()
+        for axes, (name, (density, mask)) in zip(row, women.items(), strict=False):
+            middle = density.shape[0] // 2
+            axes.imshow(density[middle], cmap="gray", vmin=window[0], vmax=window[1])
+            for inside, colour in zip((of_bone(mask), mask == 1), ON_DARK, strict=True):
+                if inside[middle].any():
+                    axes.contour(inside[middle].astype(float), levels=[0.5], colors=colour, linewidths=1.2)
+            axes.set(xticks=[], yticks=[])
+            if list(women) != above:  # the same women are named once
+                axes.set_title(name, fontsize=10, pad=3)
+        above = list(women)
+        row[0].set_ylabel(bone)
+    names = ("outer contour of the bone", "inner contour of the cortex")
+    handles = [Line2D([], [], color=colour, linewidth=2) for colour in ON_DARK]
+    # The colours of the outlines are for a dark image, so the legend has the image's background.
+    figure.legend(handles, names, loc="outside upper center", ncols=2, labelcolor="white", frameon=True,
+                  facecolor="#404040", edgecolor="none", framealpha=1)  # fmt: skip
+    return grid.ravel()
 
 
 @styled
@@ -196,7 +250,7 @@ def planes_and_projection(
         image = axes.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent)
         if outline is not None and outline.any() and min(outline.shape) > 1:
             x, y = ((np.arange(n) + 0.5) * voxel_mm[a] for n, a in zip(plane.shape[::-1], (across, down), strict=True))
-            axes.contour(x, y, outline.astype(float), levels=[0.5], colors="#F0E442", linewidths=1.0)
+            axes.contour(x, y, outline.astype(float), levels=[0.5], colors=ON_DARK[0], linewidths=1.0)
         axes.set(title=name, xlabel=f"{names[across]} (mm)", ylabel=f"{names[down]} (mm)")
         if name in ("axial", "projection"):
             bar = figure.colorbar(image, ax=axes, location="bottom", aspect=30, shrink=0.8)
@@ -241,7 +295,7 @@ def index_distributions(
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.6 * rows + 0.5), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.3 * rows + 0.5), squeeze=False)
     for axes in grid.ravel()[len(names) :]:
         axes.remove()
     gap = 0.0 if outcome is None else 0.22
@@ -339,8 +393,8 @@ def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[st
             rows_of_bone = pairs[pairs["bone"] == bone]
             a, b = rows_of_bone[name], rows_of_bone[scanners]
             mean, difference = (a + b) / 2, a - b
-            axes.plot(mean, difference, "o", color=BONE_COLOURS[bone], markersize=3.5, alpha=0.8, label=bone)
-        axes.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+            axes.plot(mean, difference, BONE_MARKERS[bone], color=BONE_COLOURS[bone], markersize=3.5, label=bone)
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
         axes.axhline(agreement["bias"], color="black", linewidth=1.2)
         for limit in ("lower", "upper"):
             axes.axhline(agreement[limit], color="black", linewidth=1.0, linestyle="--")

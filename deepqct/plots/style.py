@@ -22,13 +22,21 @@ from deepqct.folder import write_json, write_whole
 
 _SCREEN = 96 / 150  # figures are saved at 150 dots an inch, and a screen's pixel is 1/96 inch
 
-# Okabe & Ito (2008), "Color Universal Design": blues for the wrist, oranges for the ankle; the rest for other things.
-BONE_COLOURS = {"radius": "#0072B2", "ulna": "#56B4E9", "tibia": "#D55E00", "fibula": "#E69F00"}
+# The one palette of all figures. On white each colour of marks has a contrast of 3:1 or more, and each of text 4.5:1 (WCAG
+# 2.2); the bones' colours also differ in lightness, for colour blindness and for grey paper: blues for the wrist, oranges
+# for the ankle. Families and groups are never told apart by colour alone: they are named, or have marks of their own.
+INK, SOFT, GREY, ALARM, VIRTUAL = "#000000", "#595959", "#767676", "#B00020", "#5B2A86"
+BONE_COLOURS = {"radius": "#003D73", "ulna": "#2F8FCB", "tibia": "#8A2E00", "fibula": "#D97706"}
+BONE_MARKERS = {"radius": "o", "ulna": "s", "tibia": "^", "fibula": "D"}
 FAMILY_COLOURS = {
-    "Clinical": "#7F7F7F", "FRAX": "#8C6D00", "BMD": "#CC79A7", "pQCT-index": "#009E73", "Texture": "#4B3F8F",
-    "DeepQCT": "#000000",
+    "Clinical": "#5F5F5F", "FRAX": "#8C6D00", "BMD": "#C2568F", "pQCT-index": "#00A076", "Texture": "#4B3F8F",
+    "DeepQCT": INK,
 }  # fmt: skip
-OTHER_COLOURS = ("#000000", "#009E73", "#CC79A7", "#7F7F7F", "#8C6D00", "#4B3F8F")
+OTHER_COLOURS = (INK, "#00A076", "#C2568F", "#5F5F5F", "#8C6D00", "#4B3F8F")
+CALLED, NOT_CALLED = "#8A2E00", "#2F8FCB"  # women above and below a threshold
+ONE = "#0072B2"  # of a single series that is neither a bone nor a family
+FAINT = "#D9D9D9"  # behind what is shown: nothing is read off it
+ON_DARK = ("#F0E442", "#56B4E9")  # outlines on slices
 STYLE: Any = {
     "axes.labelsize": 11,
     "axes.spines.right": False,
@@ -41,6 +49,7 @@ STYLE: Any = {
     "font.size": 11,
     "legend.fontsize": 10,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # letters as letters of an embedded font, which journals ask for
     "svg.hashsalt": "deepqct",  # the same figure gives the same bytes
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
@@ -104,7 +113,7 @@ def mark_virtual(figure: Figure, *, within: bool = False) -> None:
     >>> [text.get_text() for text in figure.texts]
     ['virtual cohort']
     """
-    how: dict[str, Any] = {"ha": "right", "fontsize": 10, "color": "#5B2A86", "style": "italic"}
+    how: dict[str, Any] = {"ha": "right", "fontsize": 10, "color": VIRTUAL, "style": "italic"}
     if within:
         figure.text(0.995, 0.01, "virtual cohort", va="bottom", **how)
         return
@@ -117,9 +126,9 @@ def mark_virtual(figure: Figure, *, within: bool = False) -> None:
 def save(
     drawn: Axes | NDArray[Any] | Figure, folder: Path, *, name: str, title: str, caption: str, order: int, virtual: bool
 ) -> Path:
-    """Write a figure as PNG and SVG with a JSON of its title and caption beside them, and close it.
+    """Write a figure as PNG, SVG and PDF with a JSON of its title and caption beside them, and close it.
 
-    Either all three files are written or none. The same figure gives the same bytes.
+    Either all four files are written or none. The same figure gives the same bytes.
 
     Parameters
     ----------
@@ -149,19 +158,27 @@ def save(
     >>> axes, words = dq.plots.montage({}), {"title": "Stacks", "caption": "There are none."}
     >>> png = dq.plots.save(axes, Path(tempfile.mkdtemp()), name="stacks", order=0, virtual=False, **words)
     >>> sorted(file.name for file in png.parent.iterdir())
-    ['stacks.json', 'stacks.png', 'stacks.svg']
+    ['stacks.json', 'stacks.pdf', 'stacks.png', 'stacks.svg']
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].get_figure()
     _lay_out(figure)
     if virtual:
         mark_virtual(figure)
-    png, svg, record = (folder / f"{name}{ending}" for ending in (".png", ".svg", ".json"))
+    png, svg, pdf, record = (folder / f"{name}{ending}" for ending in (".png", ".svg", ".pdf", ".json"))
     keep: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
     # The files get their names in reverse order: the record comes last, so that whoever finds it finds its pictures.
-    with plt.rc_context(STYLE), write_whole(record) as c, write_whole(svg) as b, write_whole(png) as a:
+    with (
+        plt.rc_context(STYLE),
+        write_whole(record) as d,
+        write_whole(pdf) as c,
+        write_whole(svg) as b,
+        write_whole(png) as a,
+    ):
         _write_png(figure, a, title=title, caption=caption, **keep)
         figure.savefig(b, metadata={"Date": None, "Creator": None, "Title": title, "Description": caption}, **keep)
-        write_json(c, {"title": title, "caption": caption, "order": order})
+        about = {"Creator": None, "Producer": None, "CreationDate": None, "Title": title, "Subject": caption}
+        figure.savefig(c, format="pdf", metadata=about, **keep)
+        write_json(d, {"title": title, "caption": caption, "order": order})
     plt.close(figure)
     return png
 
@@ -230,9 +247,7 @@ def dots(
     middle, ends = [float(np.median(known))] * 2, [at - reach * 1.1, at + reach * 1.1]
     along = (known, across) if flat else (across, known)
     axes.scatter(along[0], along[1], s=size, facecolor=face, edgecolor=edge, linewidth=line, zorder=2)
-    axes.plot(
-        *((middle, ends) if flat else (ends, middle)), color="black", linewidth=1.8, zorder=3, solid_capstyle="butt"
-    )
+    axes.plot(*((middle, ends) if flat else (ends, middle)), color=INK, linewidth=1.8, zorder=3, solid_capstyle="butt")
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,7 +260,7 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(even * near / near.max())
 
 
-def outcome_legend(counts: pd.Series, name: str, *, colour: str = "#595959") -> tuple[list[Line2D], list[str]]:
+def outcome_legend(counts: pd.Series, name: str, *, colour: str = SOFT) -> tuple[list[Line2D], list[str]]:
     """Return handles and labels of a legend: hollow dots without the event, filled dots with it, a bar for the median.
 
     Parameters
@@ -268,7 +283,7 @@ def outcome_legend(counts: pd.Series, name: str, *, colour: str = "#595959") -> 
     handles = [
         Line2D([], [], markerfacecolor="white", markeredgecolor=colour, **dot),
         Line2D([], [], color=colour, **dot),
-        Line2D([], [], color="black", linewidth=1.8),
+        Line2D([], [], color=INK, linewidth=1.8),
     ]
     events, others = int(counts.get("yes", 0)), int(counts.get("no", 0))
     return handles, [f"no {name} ({others} of {others + events})", f"{name} ({events} of {others + events})", "median"]

@@ -12,10 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from deepqct.plots.style import BONE_COLOURS, styled
+from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, CALLED, GREY, INK, NOT_CALLED, SOFT, styled
 from deepqct.terms import BONES, UNITS
-
-_CALLED, _NOT_CALLED = "#D55E00", "#0072B2"  # Okabe and Ito 2008
 
 
 def map_points(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -79,28 +77,71 @@ def cohort_map(
     called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
     for axes, points in zip(grid, map_points(table), strict=True):
         for marker, these in (("o", ~event), ("^", event)):
-            colours = np.where(called[these], _CALLED, _NOT_CALLED)
+            colours = np.where(called[these], CALLED, NOT_CALLED)
             axes.scatter(*points[these].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
         marked = table.index.isin(list(selection))
-        axes.scatter(*points[marked].T, s=95, facecolor="none", edgecolor="#595959", linewidth=1.2)
+        axes.scatter(*points[marked].T, s=95, facecolor="none", edgecolor=SOFT, linewidth=1.2)
         ring = table.index.isin([chosen])
-        axes.scatter(*points[ring].T, s=170, facecolor="none", edgecolor="#000000", linewidth=2.2)
+        axes.scatter(*points[ring].T, s=170, facecolor="none", edgecolor=INK, linewidth=2.2)
         drawn = int(np.isfinite(points).all(axis=1).sum())
         if drawn < len(table):
             axes.set_title(f"{drawn} of {len(table)} women; the others have no place here")
     grid[0].set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
-    grid[1].axhline(threshold, color="#595959", linestyle="--", linewidth=1.2)
+    grid[1].axhline(threshold, color=SOFT, linestyle="--", linewidth=1.2)
     grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylabel="risk", ylim=(-0.03, 1.03))
     n, events = len(table), int(event.sum())
     entries = {
-        f"risk ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", _CALLED),
-        f"below ({n - called.sum()} of {n})": ("s", _NOT_CALLED),
-        f"{outcome} ({events} of {n})": ("^", "#595959"),
-        f"no {outcome} ({n - events} of {n})": ("o", "#595959"),
+        f"risk ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", CALLED),
+        f"below ({n - called.sum()} of {n})": ("s", NOT_CALLED),
+        f"{outcome} ({events} of {n})": ("^", SOFT),
+        f"no {outcome} ({n - events} of {n})": ("o", SOFT),
     }
     handles = [Line2D([], [], marker=m, linestyle="", color=colour, markersize=7) for m, colour in entries.values()]
     figure.legend(handles, list(entries), loc="outside lower left", ncols=2, columnspacing=1.2, handletextpad=0.3)
     return np.array(grid)
+
+
+@styled
+def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") -> Axes:
+    """Draw the risk of each new woman with its interval, the highest above; women without a risk are named below.
+
+    Parameters
+    ----------
+    table : DataFrame
+        participant_id, risk, low, high, as `deepqct.predict` gives them; NaN without a risk.
+    prior : float
+        The share of the training women with the outcome, which is drawn as a line.
+    outcome : str
+        The outcome's name on the axis.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> risks = {"participant_id": ["P1", "P2"], "risk": [0.2, None], "low": [0.1, None], "high": [0.4, None]}
+    >>> dq.plots.new_women(pd.DataFrame(risks), prior=0.33, outcome="fracture").get_xlabel()
+    'risk of fracture, 95 % over networks'
+    """
+    given = table.dropna(subset="risk").sort_values("risk")
+    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2)))
+    y = np.arange(len(given))
+    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4)
+    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5)
+    axes.axvline(prior, color="0.4", linestyle="--", linewidth=1)
+    axes.set(
+        yticks=y,
+        yticklabels=list(given["participant_id"]),
+        xlim=(0, 1),
+        xlabel=f"risk of {outcome}, 95 % over networks",
+    )
+    axes.set_title(
+        f"{len(given)} of {len(table)} women with a risk; dashed: {prior:.0%} of the training women", fontsize=10
+    )
+    return axes
 
 
 @styled
@@ -120,7 +161,7 @@ def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
     Returns
     -------
     Axes
-        With one row for each index; the bones have their colours.
+        With one row for each index; the bones have their colours and marks.
 
     Examples
     --------
@@ -132,14 +173,16 @@ def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
     (['Tt.vBMD', 'Tb.Th'], 'SD from 40 women without fracture')
     """
     symbols = [symbol for symbol in UNITS if any(np.isfinite(z.get(f"{bone} {symbol}", np.nan)) for bone in BONES)]
-    _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.3 * max(len(symbols), 1)))
+    _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.26 * max(len(symbols), 1)))
     for low, high, shade in ((-2, 2, "#F2F2F2"), (-1, 1, "#E3E3E3")):
         axes.axvspan(low, high, color=shade, linewidth=0, zorder=0)
     for number, bone in enumerate(BONES):
         values = np.array([z.get(f"{bone} {symbol}", np.nan) for symbol in symbols], float)
         if np.isfinite(values).any():
             rows = np.arange(len(symbols)) + (number - 1.5) * 0.17
-            axes.plot(values, rows, "o", color=BONE_COLOURS[bone], markersize=6, label=bone)
+            axes.plot(
+                values, rows, BONE_MARKERS[bone], color=BONE_COLOURS[bone], markersize=5.5, linestyle="", label=bone
+            )
     if not symbols:
         axes.text(0.5, 0.5, "no index that could be compared", ha="center", va="center", transform=axes.transAxes)
     else:
@@ -180,18 +223,18 @@ def thresholds(table: pd.DataFrame, *, threshold: float) -> NDArray[Any]:
     # Sensitivity counts the women with the outcome, specificity those without; together they are all women.
     first = table[table["threshold"] == table["threshold"].iloc[0]].set_index("measure")["n"]
     events, n = int(first["sensitivity"]), int(first["sensitivity"] + first["specificity"])
-    lines = ({"sensitivity": _CALLED, "specificity": _NOT_CALLED}, {"net benefit": "#000000"})
+    lines = ({"sensitivity": CALLED, "specificity": NOT_CALLED}, {"net benefit": INK})
     for axes, named in zip(grid, lines, strict=True):
         for measure, colour in named.items():
             line = table[table["measure"] == measure]
             axes.fill_between(line["threshold"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
             axes.plot(line["threshold"], line["estimate"], color=colour, linewidth=2, label=measure)
-        axes.axvline(threshold, color="#595959", linestyle="--", linewidth=1.2)
+        axes.axvline(threshold, color=SOFT, linestyle="--", linewidth=1.2)
         axes.set_xlabel(f"called from this risk upwards\n({n} women, {events} events)")
         axes.legend(loc="best")
         if not table.loc[table["measure"].isin(named), "estimate"].notna().any():
             axes.text(0.5, 0.5, "not estimable", ha="center", va="center", transform=axes.transAxes)
     grid[0].set(ylabel="share of women, 95 % band", ylim=(-0.02, 1.02))
-    grid[1].axhline(0, color="#7F7F7F", linestyle=":", linewidth=1.2)
+    grid[1].axhline(0, color=GREY, linestyle=":", linewidth=1.2)
     grid[1].set_ylabel("net benefit a woman, 95 % band")
     return np.array(grid)

@@ -7,6 +7,7 @@ tables.py    tables as text
 figures.py   which figures it shows, and why it leaves out the others
 tripod.py    the TRIPOD+AI checklist of a run
 report.py    the report itself (templates/)
+pack.py      the report with all that it links to, to be sent; a small example of one
 """
 
 import lazy_loader

@@ -1,4 +1,5 @@
+from .pack import example_report, pack_report
 from .pages import notebook_page
 from .report import write_report
 
-__all__ = ["notebook_page", "write_report"]
+__all__ = ["example_report", "notebook_page", "pack_report", "write_report"]

@@ -1,13 +1,14 @@
-"""Which figures of a run its report shows, one for one question, and why it leaves out the others.
+"""Which figures of a run its report shows, one for one question; the others it names, with a link to their notebook.
 
 A picture of what a model does not know is a picture of noise: it is left out, and a sentence says why. Figures that show
-a table or another figure again stay in the notebook.
+a table or another figure again stay in the notebooks.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,22 @@ from PIL import Image
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate
 from deepqct.folder import Job, Run, read_json
 from deepqct.plots.style import screen_size
-from deepqct.run_tables import above_chance, main_rows, network_auc
+from deepqct.run_tables import above_chance, network_auc
 from deepqct.terms import BONES, SITES
 
 WIDEST = 1904  # pixels of a picture: twice the column of the report, for screens of a high density
-_LOSSLESS = 60_000  # bytes up to which a picture is kept as it is; above, 90 % quality, which nobody tells apart
+_LOSSLESS = 60_000  # bytes up to which a picture is kept as it is; above, 82 % quality, which nobody tells apart
 _TWO = 720  # pixels of a screen up to which pictures stand two in a row
+# The figures of each section, in the order in which they are read; a bone or a site at the end of a name does not count.
+SHOWN: dict[str, tuple[str, ...]] = {
+    "cohort": ("flagged", "bones", "indices"),
+    "performance": ("bones", "differences", "calibration"),
+    "bones": ("scores", "saliency"),
+    "groups": ("umap_groups", "heatmap", "differences"),
+    "one group": ("numbers", "umap_groups"),
+    "women": ("profile", "thresholds"),
+}
+FOLDED: dict[str, tuple[str, ...]] = {"performance": ("decisions", "nomogram"), "women": ("slices",)}  # behind a click
 # What a figure of several bones is called, where the title of each picture would name one of them.
 _TOGETHER = {
     "bones": "The bones of a few women",
@@ -39,20 +50,53 @@ _TOGETHER = {
 }
 _RESTS = ("saliency", "saliency_mean", "occlusion")  # figures of what a network's score rests on
 _NEEDS_SCORE = ("nomogram", "thresholds")  # figures of what one would do with the score
-_ONE_GROUP = ("consensus", "methods", "bones", "umap_groups", "umap_several", "heatmap", "radar", "differences")
+_SEVERAL_GROUPS = ("consensus", "methods", "bones", "umap_several", "heatmap", "radar", "differences")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a section of the report shows of the figures of some jobs.
+
+    Parameters
+    ----------
+    figures : list of dict
+        ``title``, ``caption``, ``two`` (whether its pictures stand two in a row) and ``pictures`` of each figure.
+    left : list of str
+        A sentence for each reason for which figures are left out.
+    more : list of dict
+        ``title`` and ``jobs`` of each figure that stands in the executed notebooks alone.
+
+    Examples
+    --------
+    >>> from deepqct.report.figures import Shown
+    >>> Shown([], [], []).figures
+    []
+    """
+
+    figures: list[dict[str, Any]]
+    left: list[str]
+    more: list[dict[str, Any]]
 
 
 def figures(
-    run: Run, jobs: list[Job], *, performance: pd.DataFrame, models: pd.DataFrame, groups: int | None = None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The figures of some jobs as the report shows them, and sentences on what it leaves out.
+    run: Run,
+    jobs: Sequence[Job],
+    *,
+    names: Sequence[str],
+    performance: pd.DataFrame,
+    models: pd.DataFrame,
+    groups: int | None = None,
+) -> Shown:
+    """The figures of some jobs as a section of the report shows them.
 
     Parameters
     ----------
     run : Run
         The run.
-    jobs : list of Job
-        The jobs of one section; figures of one name are one figure with a picture for each bone.
+    jobs : sequence of Job
+        The jobs of the section; figures of one name are one figure with a picture for each bone.
+    names : sequence of str
+        The names of the figures that are shown, in this order; the others stand in the notebooks.
     performance, models : DataFrame
         The content of performance.csv and models.csv; empty where the models were not compared.
     groups : int, optional
@@ -60,10 +104,8 @@ def figures(
 
     Returns
     -------
-    list of dict
-        ``title``, ``caption``, ``two`` (whether its pictures stand two in a row) and ``pictures``.
-    list of str
-        One sentence for each reason.
+    Shown
+        The figures, why some are left out, and which others there are.
 
     Examples
     --------
@@ -74,39 +116,47 @@ def figures(
     >>> run, job = dq.folder.Run(Path(tempfile.mkdtemp())), dq.folder.Job("04_clustering")
     >>> words = {"title": "Slices", "caption": "There are none.", "order": 0, "virtual": True}
     >>> _ = dq.plots.save(dq.plots.montage({}), run.figures(job), name="none", **words)
-    >>> shown, _ = figures(run, [job], performance=pd.DataFrame(), models=pd.DataFrame())
-    >>> shown[0]["title"], len(shown[0]["pictures"])
+    >>> found = figures(run, [job], names=["none"], performance=pd.DataFrame(), models=pd.DataFrame())
+    >>> found.figures[0]["title"], len(found.figures[0]["pictures"])
     ('Slices', 1)
     """
     shown: dict[str, list[dict[str, Any]]] = {}
-    left: dict[str, list[str]] = {}
+    left: list[str] = []
+    more: dict[str, list[tuple[str, Job]]] = {}
     for job in jobs:
         records = {path: read_json(path) for path in run.figures(job).glob("*.json")}
         for path, words in sorted(records.items(), key=lambda item: (item[1].get("order", 0), item[0])):
-            picture = _picture(path)
-            if not picture:
-                continue
-            reason = _reason(path.stem, job, performance=performance, models=models, groups=groups)
-            if reason:
-                left.setdefault(reason, []).append(str(words["title"]))
+            question, title = _question(path.stem), str(words["title"])
+            bone = job.bone or path.stem.removeprefix(question).strip("_")
+            if job.stage == "04_clustering" and groups == 1 and question in _SEVERAL_GROUPS:
+                left.append(title)
+            elif not _known(question, bone, performance=performance, models=models):
+                continue  # `not_drawn` says so, also where the notebook drew no picture
+            elif question in names and (picture := _picture(path)):
+                shown.setdefault(question, []).append({**words, "of": bone, **picture})
             else:
-                key = path.stem if job.bone else _question(path.stem)
-                last = path.stem.rpartition("_")[2]
-                of = job.bone or (last if key != path.stem else "")
-                shown.setdefault(key, []).append({**words, "of": of, **picture})
-    drawn = [_one_figure(key, pictures) for key, pictures in shown.items()]
-    return drawn, [f"{reason} Left out: {'; '.join(titles)}." for reason, titles in left.items()]
+                more.setdefault(question, []).append((title, job))
+    drawn = [_one_figure(name, shown[name]) for name in names if name in shown]
+    one = "The women are one group, and pictures of groups would show what is not there. Left out: "
+    reasons = [f"{one}{_listed(left)}."] if left else []
+    return Shown(drawn, reasons, [_elsewhere(name, found) for name, found in more.items()])
 
 
-def _one_figure(key: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+def _one_figure(name: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
     """One figure of the pictures of one question."""
     several = len(pictures) > 1
     title = pictures[0]["title"]
     if several:
-        title = _TOGETHER.get(key, "; ".join(p["title"] for p in pictures))
+        title = _TOGETHER.get(name, "; ".join(p["title"] for p in pictures))
     captions = dict.fromkeys(p["caption"] for p in pictures)
     narrow = several and all(p.get("width", 0) <= _TWO for p in pictures)
-    return {"title": title, "caption": " ".join(captions), "two": narrow, "pictures": pictures}
+    return {"name": name, "title": title, "caption": " ".join(captions), "two": narrow, "pictures": pictures}
+
+
+def _elsewhere(name: str, found: list[tuple[str, Job]]) -> dict[str, Any]:
+    """A figure that stands in the notebooks of some jobs."""
+    title = found[0][0] if len(found) == 1 else _TOGETHER.get(name, "; ".join(title for title, _ in found))
+    return {"title": title, "jobs": list(dict.fromkeys(str(job) for _, job in found))}
 
 
 def _question(name: str) -> str:
@@ -115,41 +165,62 @@ def _question(name: str) -> str:
     return head if head and last in (*BONES, *SITES) else name
 
 
-def _reason(name: str, job: Job, *, performance: pd.DataFrame, models: pd.DataFrame, groups: int | None) -> str:
-    """Why a figure is not shown, as a sentence; empty where it is shown."""
-    question, bone = _question(name), job.bone or name.rpartition("_")[2]
-    if job.stage == "03_fusion_and_baselines":
-        if question.startswith("roc_"):
-            return "ROC curves show the AUCs of the table again, and stand in the notebook."
-        if question.startswith("auc_") and not performance.empty and question != _main_forest(performance):
-            return "The AUCs of other protocols and of test sets are in the table."
-    if job.stage == "04_clustering":
-        if groups == 1 and question in _ONE_GROUP:
-            return "The women are one group, so that pictures of groups would show what is not there."
-        if question == "radar":
-            return "It shows the same means as the figure of rows and columns."
-    if performance.empty:
-        return ""
-    if question in _RESTS and bone in BONES:
-        return _unknown(network_auc(performance, models=models, bone=bone), f"the networks of the {bone} tell")
-    if question in _NEEDS_SCORE:
-        return _unknown(network_auc(performance, models=models), "DeepQCT tells")
-    return ""
+def _known(question: str, bone: str, *, performance: pd.DataFrame, models: pd.DataFrame) -> bool:
+    """Whether the score that a figure is about is shown to hold information, or was not judged."""
+    if performance.empty or question not in (*_RESTS, *_NEEDS_SCORE):
+        return True
+    row = network_auc(performance, models=models, bone=bone if question in _RESTS else "")
+    return row is None or above_chance(row)
 
 
-def _unknown(row: pd.Series | None, who: str) -> str:
-    """The sentence that a score is not shown to hold information; empty where it is, or where there is no such score."""
-    if row is None or above_chance(row):
-        return ""
-    e = Estimate.of(row)
-    if not e.estimable:
-        return f"Whether {who} the outcomes apart is {NOT_ESTIMABLE} ({e.basis})."
-    return f"It is not shown that {who} the outcomes apart: AUC {e}. A picture of it would be one of chance."
+def not_drawn(performance: pd.DataFrame, *, models: pd.DataFrame) -> dict[str, str]:
+    """Why it is not drawn what networks look at, and what one would do with their score; empty where it is.
+
+    Parameters
+    ----------
+    performance, models : DataFrame
+        The content of performance.csv and models.csv; empty where the models were not compared.
+
+    Returns
+    -------
+    dict of str to str
+        ``bones``: a sentence on the networks of single bones; ``score``: one on the model that speaks for DeepQCT.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.report.figures import not_drawn
+    >>> not_drawn(pd.DataFrame(), models=pd.DataFrame())
+    {'bones': '', 'score': ''}
+    """
+    rows = {bone: network_auc(performance, models=models, bone=bone) for bone in BONES}
+    unknown = {bone: Estimate.of(row) for bone, row in rows.items() if row is not None and not above_chance(row)}
+    said = ""
+    if unknown:
+        which = _listed([f"{bone} ({_figure(e)})" for bone, e in unknown.items()])
+        said = (
+            f"It is not shown that the networks of {which} tell the outcomes apart. Where they look is not drawn: it would "
+            "be a picture of chance."
+        )
+    row = network_auc(performance, models=models)
+    score = ""
+    if row is not None and not above_chance(row):
+        score = (
+            f"It is not shown that DeepQCT tells the outcomes apart ({_figure(Estimate.of(row))}). A score sheet, and what "
+            "thresholds would do, are not drawn."
+        )
+    return {"bones": said, "score": score}
 
 
-def _main_forest(performance: pd.DataFrame) -> str:
-    """The name of the figure with all AUCs of the main result."""
-    return f"auc_{main_rows(performance)['protocol'].iloc[0]}_out-of-fold"
+def _figure(e: Estimate) -> str:
+    """An AUC with its interval, n and events, in a bracket."""
+    return f"AUC {e}" if e.estimable else f"AUC {NOT_ESTIMABLE}, {e.basis}"
+
+
+def _listed(names: list[str]) -> str:
+    """Names in a sentence, each once: ``a, b and c``."""
+    once = list(dict.fromkeys(names))
+    return once[0] if len(once) == 1 else f"{', '.join(once[:-1])} and {once[-1]}"
 
 
 def _picture(record: Path) -> Mapping[str, Any]:
@@ -183,7 +254,7 @@ def small(png: Path) -> bytes:
         image = opened.convert("RGB")
     if image.width > WIDEST:
         image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)
-    for settings in ({"lossless": True, "quality": 70}, {"quality": 90}):
+    for settings in ({"lossless": True, "quality": 70}, {"quality": 82}):
         written = BytesIO()
         image.save(written, "WEBP", method=4, **settings)
         if written.tell() <= _LOSSLESS:

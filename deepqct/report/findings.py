@@ -83,7 +83,7 @@ def result(
     return lines or ["No network was scored; the table below shows the other model families."]
 
 
-def learned(table: pd.DataFrame) -> str:
+def learned(table: pd.DataFrame) -> dict[str, str]:
     """What the networks of one bone know of the women of their training, beside what they tell of held-out women.
 
     Parameters
@@ -93,8 +93,9 @@ def learned(table: pd.DataFrame) -> str:
 
     Returns
     -------
-    str
-        One sentence with the means over the folds, their ranges, n and events; empty where the bone was not trained.
+    dict of str to str
+        ``training`` and ``out-of-fold``: the mean AUC over the folds, its range, n and events; empty where the bone was
+        not trained.
 
     Examples
     --------
@@ -103,25 +104,24 @@ def learned(table: pd.DataFrame) -> str:
     >>> place = {"protocol": "all", "repeat": 0, "fold": ["0", "1"]}
     >>> seen = pd.DataFrame(place | {"split": "training", "estimate": [0.95, 0.93], "n": 40, "events": [13, 14]})
     >>> unseen = pd.DataFrame(place | {"split": "out-of-fold", "estimate": [0.7, 0.6], "n": 20, "events": [7, 6]})
-    >>> print(learned(pd.concat([seen, unseen])))
-    Training AUC 0.94 (mean of 2 folds, 0.93 to 0.95; 40 women, 13 to 14 events each), held-out AUC 0.65 (mean of 2 ...
+    >>> learned(pd.concat([seen, unseen]))["training"]
+    '0.94 (mean of 2 folds, 0.93 to 0.95; 40 women, 13 to 14 events each)'
     """
     if table.empty:
-        return ""
+        return {}
     first = table[(table["protocol"] == table["protocol"].iloc[0]) & (table["repeat"] == table["repeat"].iloc[0])]
-    parts = []
-    for split, name in (("training", "training AUC"), ("out-of-fold", "held-out AUC")):
+    said = {}
+    for split in ("training", "out-of-fold"):
         rows = first[first["split"] == split]
         known = rows["estimate"].dropna()
         women, events = (_span(rows[column]) for column in ("n", "events"))
         basis = f"{women} women, {events} events each"
         if len(known) < len(rows) or known.empty:
-            parts.append(f"{name} {NOT_ESTIMABLE} ({basis})")
+            said[split] = f"{NOT_ESTIMABLE} ({basis})"
             continue
         ends = f"{known.min():.2f} to {known.max():.2f}"
-        parts.append(f"{name} {known.mean():.2f} (mean of {len(known)} folds, {ends}; {basis})")
-    sentence = ", ".join(parts) + "."
-    return sentence[0].upper() + sentence[1:]
+        said[split] = f"{known.mean():.2f} (mean of {len(known)} folds, {ends}; {basis})"
+    return said
 
 
 def _span(counts: pd.Series) -> str:

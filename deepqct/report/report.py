@@ -19,7 +19,7 @@ import pandas as pd
 from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
 from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
 from deepqct.report import tables, tripod
-from deepqct.report.figures import figures
+from deepqct.report.figures import FOLDED, SHOWN, figures, not_drawn
 from deepqct.report.findings import cautions, differences, figure, learned, result, spokesman
 from deepqct.report.pages import without_paths
 from deepqct.report.summary import answers, headline_figure, limits, to_look_at
@@ -35,7 +35,7 @@ _TITLES = {
     "04_clustering": "Patient groups",
     "05_explore": "Single women",
 }
-# The sections with figures: id, title, and the stages that they show.
+# The sections with figures: id, title, and the stages that they show. What 03 draws of the networks stands with these.
 _SECTIONS = (
     ("cohort", "Women and scans", ("00_virtual_cohort", "01_data_curation")),
     ("performance", "Models compared", ("03_fusion_and_baselines",)),
@@ -43,7 +43,8 @@ _SECTIONS = (
     ("groups", "Patient groups", ("04_clustering",)),
     ("women", "One woman", ("05_explore",)),
 )
-_TABLES = (
+TABLES = (
+    "table_one.csv",
     "models.csv",
     "performance.csv",
     "comparisons.csv",
@@ -84,13 +85,15 @@ AVERAGED = (
 )
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, *, folder: Path | None = None) -> Path:
     """Write the report of a run, one page that needs no other file, from what lies in the run folder.
 
     Parameters
     ----------
     run : Run
         A run with run.json; every other file may be missing, and the report says so.
+    folder : Path, optional
+        Where the report is written, and whose files it links to; the run folder if not given.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def write_report(run: Run) -> Path:
     >>> page.name, "There is no result yet" in page.read_text(encoding="utf-8")
     ('index.html', True)
     """
-    record = read_json(run.record)
+    record, beside = read_json(run.record), folder or run.folder
     virtual, people = bool(record.get("virtual")), _people(run)
     stages = sorted(record.get("stages", {}).values(), key=_place)
     performance, models = tables.read(run.performance), tables.models(run)
@@ -125,14 +128,16 @@ def write_report(run: Run) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         virtual=virtual,
         scenario=record.get("scenario") or "unnamed",
+        planted=_planted(_attainable(run)),
         facts=_facts(record),
         who=_who(record, people, virtual=virtual),
         outcome=people[2],
-        jobs=[_job(run, entry) for entry in stages],
+        jobs=[_job(run, entry, beside=beside) for entry in stages],
         **_first_screen(run, performance, models=models, outcome=people[2], virtual=virtual),
         **_numbers(run, performance, models=models, outcome=people[2], virtual=virtual),
         sections=_sections(run, stages, performance=performance, models=models),
         bone_aucs=_bone_aucs(run, performance, models=models),
+        pooled={bone: _pooled(performance, models=models, bone=bone) for bone in BONES},
         table_one=tables.as_text(run.table_one),
         stacking=_parameter(record, "03_fusion_and_baselines", "stacking"),
         bias=STACKING_BIAS,
@@ -148,9 +153,10 @@ def write_report(run: Run) -> Path:
         finished=_moment(record.get("finished")),
         versions=record.get("versions", {}),
         inputs=record.get("inputs", {}),
-        files=[name for name in ("run.json", *_TABLES) if (run.folder / name).exists()],
+        parameters=tables.parameters(_job(run, entry, beside=beside) for entry in stages),
+        files=[name for name in ("run.json", *TABLES) if (beside / name).exists()],
     )
-    return write_text(run.report, page)
+    return write_text(beside / run.report.name, page)
 
 
 def _first_screen(
@@ -198,13 +204,36 @@ def _numbers(
 def _sections(
     run: Run, stages: list[dict[str, Any]], *, performance: pd.DataFrame, models: pd.DataFrame
 ) -> dict[str, dict[str, Any]]:
-    """The sections with figures by their ids: title, jobs, figures, and what is left out."""
+    """The sections with figures by their ids: title, jobs, figures, what is left out, and what stands in notebooks."""
     groups = read_json(run.phenotypes_record).get("groups") if run.phenotypes_record.exists() else None
-    sections = {}
-    for name, title, of in _SECTIONS:
-        jobs = [Job(entry["stage"], entry["bone"]) for entry in stages if entry["stage"] in of]
-        shown, left = figures(run, jobs, performance=performance, models=models, groups=groups)
-        sections[name] = {"title": title, "jobs": [str(job) for job in jobs], "figures": shown, "left": left}
+    known: dict[str, Any] = {"performance": performance, "models": models, "groups": groups}
+    jobs = {name: [Job(e["stage"], e["bone"]) for e in stages if e["stage"] in of] for name, _, of in _SECTIONS}
+    names = {name: SHOWN[name] for name in jobs}
+    if groups == 1:
+        names["groups"] = SHOWN["one group"]
+    extra = {"performance": SHOWN["bones"]}
+    shown = {
+        name: figures(run, jobs[name], names=(*names[name], *FOLDED.get(name, ()), *extra.get(name, ())), **known)
+        for name in jobs
+    }
+    networks = [one for one in shown["performance"].figures if one["name"] in SHOWN["bones"]]
+    if networks:  # one figure of all bones, in place of one for each
+        shown["bones"] = figures(run, jobs["bones"], names=(), **known)
+    why = not_drawn(performance, models=models)
+    sections: dict[str, dict[str, Any]] = {}
+    for name, title, _ in _SECTIONS:
+        said = {"bones": why["bones"], "women": why["score"], "performance": why["score"]}.get(name, "")
+        drawn = {one["name"]: one for one in shown[name].figures}
+        sections[name] = {
+            "title": title,
+            "jobs": [str(job) for job in jobs[name]],
+            "figures": [drawn[one] for one in names[name] if one in drawn],
+            "folded": [drawn[one] for one in FOLDED.get(name, ()) if one in drawn],
+            "left": shown[name].left + ([said] if said else []),
+            "more": shown[name].more,
+        }
+    if networks:
+        sections["bones"]["figures"] = networks
     return sections
 
 
@@ -218,20 +247,37 @@ def _bone_aucs(run: Run, performance: pd.DataFrame, *, models: pd.DataFrame) -> 
     return f"AUC {', '.join(f'{bone} {figure(e)}' for bone, e in found.items())}; {basis}"
 
 
-def _job(run: Run, content: dict[str, Any]) -> dict[str, Any]:
+def _pooled(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str) -> str:
+    """The AUC of one bone's networks over all folds in words; empty where they were not judged."""
+    row = network_auc(performance, models=models, bone=bone)
+    return "" if row is None else str(Estimate.of(row))
+
+
+def _planted(attainable: float | None) -> str:
+    """What was put into a virtual cohort, in words; empty for patients, and where it is not known."""
+    if attainable is None:
+        return ""
+    if attainable <= 0.5:
+        return "no effect was put in; every true AUC is 0.50"
+    return f"an effect was put in; best possible AUC {attainable:.2f}"
+
+
+def _job(run: Run, content: dict[str, Any], *, beside: Path) -> dict[str, Any]:
     """One job of run.json as the report shows it."""
     job = Job(content["stage"], content["bone"])
+    page = f"notebooks/{job}.html"
     return {
         "name": str(job),
         "stage": job.stage,
+        "bone": job.bone,
         "title": f"{_TITLES.get(job.stage, job.stage)} {job.bone}".strip(),
         "status": content.get("status", "not run"),
         "error": without_paths(str(content.get("error") or "no error was recorded"), run.folder),
         "seconds": content.get("seconds"),
         "time": _duration(content.get("seconds")),
         "parameters": content.get("parameters", {}),
-        "page": f"notebooks/{job}.html" if run.page(job).exists() else "",
-        "learned": learned(tables.read(run.training(job.bone))) if job.bone else "",
+        "page": page if (beside / page).exists() else "",
+        "learned": learned(tables.read(run.training(job.bone))) if job.bone else {},
     }
 
 
@@ -269,6 +315,7 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
     return {
         "Cohort": str(record.get("cohort", "unknown")),
         "Preset": Path(str(record.get("preset", "unknown"))).name,
+        "Time by the clock, last call": _duration(record.get("seconds")),
         # Of all jobs, also those that an earlier call of a continued run did; side by side they count twice.
         "Time of all jobs, added": _duration(sum(job.get("seconds") or 0 for job in record.get("stages", {}).values())),
         "Trained on": str(record.get("device", "unknown")),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
+from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
 from deepqct.run_tables import bones_of, headlines, main_rows, margins_in
 
+BAR = 150  # pixels of a bar of an AUC
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
 _OTHERS = (
     (
@@ -46,7 +52,7 @@ _OTHERS = (
 
 
 def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
-    """The number of scans, and a row for each that failed, was rejected or carries flags, those with most flags first.
+    """The number of scans, and a row for each that a person should look at, those first that may spoil the most.
 
     Parameters
     ----------
@@ -58,7 +64,8 @@ def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``scans``, ``failed``, ``rejected`` and ``flagged`` are counts; ``rows`` are patient, site and what there is.
+        ``scans``, ``failed``, ``rejected``, ``flagged`` and ``noted`` are counts; ``first`` and ``then`` are the rows of
+        the two levels of `deepqct.curation.to_look_at`: patient, site and what there is. Rejected scans end ``then``.
 
     Examples
     --------
@@ -68,19 +75,22 @@ def curation(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     >>> curation(dq.folder.read_table(run.curation), run)["scans"]
     24
     """
-    texts = {name: table[name].astype(object).where(table[name].notna(), "") for name in ("reason", "flags")}
-    table = table.assign(**texts)
-    failed, rejected = table[table["status"] == "failed"], table[table["status"] == "rejected"]
-    flagged = table[(table["status"] == "curated") & (table["flags"] != "")]
-    flagged = flagged.assign(n=flagged["flags"].str.count("; ")).sort_values(["n", "motion_score"], ascending=False)
-    rows = [
-        [r["participant_id"], r["site"], without_paths(f"failed: {r['reason']}", run.folder)]
-        for _, r in failed.iterrows()
-    ]
-    rows += [[r["participant_id"], r["site"], str(r["reason"])] for _, r in rejected.iterrows()]
-    rows += [[r["participant_id"], r["site"], str(r["flags"])] for _, r in flagged.iterrows()]
-    counts = {"failed": len(failed), "rejected": len(rejected), "flagged": len(flagged)}
-    return {"scans": len(table), **counts, "rows": rows}
+    found = to_look_at(table)
+    said = [without_paths(str(what), run.folder) for what in found["what"]]
+    rows = [list(row) for row in zip(found["participant_id"], found["site"], said, strict=True)]
+    first = (found["level"] == FIRST).tolist()
+    rejected = table[table["status"] == "rejected"]
+    refused = rejected[["participant_id", "site", "reason"]].astype(object).to_numpy().tolist()
+    failed = int((table["status"] == "failed").sum())
+    return {
+        "scans": len(table),
+        "failed": failed,
+        "rejected": len(rejected),
+        "flagged": sum(first) - failed,
+        "noted": len(found) - sum(first),
+        "first": [row for row, one in zip(rows, first, strict=True) if one],
+        "then": [row for row, one in zip(rows, first, strict=True) if not one] + refused,
+    }
 
 
 def as_text(path: Path) -> dict[str, Any] | None:
@@ -100,12 +110,12 @@ def as_text(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=str).fillna("")
+    table = pd.read_csv(path, dtype=str).fillna("").map(lambda cell: re.sub(r"(?<!\w)-(?=\d)", "−", cell))
     return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
 
 
 def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
-    """performance.csv as one table: models by family down, protocol and split across.
+    """performance.csv as one table: models by family down, protocol and split across, with a bar for the first of them.
 
     Parameters
     ----------
@@ -115,7 +125,8 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``heads`` and ``families``; None where there is no model.
+        ``heads``, ``families``, ``count`` of models, ``lowest`` AUC that the bars show, and ``chance`` on them; None
+        where there is no model. Of a bar ``low``, ``middle`` and ``high`` are places from 0 to `BAR`.
 
     Examples
     --------
@@ -129,12 +140,11 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
         return None
     table = table[table["measure"] == "AUC"]
     blocks = list(dict.fromkeys(table[["protocol", "split"]].itertuples(index=False, name=None)))
-    usual = {
-        block: rows[["n", "events"]].value_counts().index[0]
-        for block in blocks
-        for rows in [table[(table["protocol"] == block[0]) & (table["split"] == block[1])]]
-    }
-    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = {}
+    of_block = {b: table[(table["protocol"] == b[0]) & (table["split"] == b[1])] for b in blocks}
+    usual = {block: rows[["n", "events"]].value_counts().index[0] for block, rows in of_block.items()}
+    least = of_block[blocks[0]]["low"].min()
+    lowest = 0.4 if pd.isna(least) else min(0.4, math.floor(10 * float(least)) / 10)
+    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for _, row in table.iterrows():
         estimate, block = Estimate.of(row), (row["protocol"], row["split"])
         of_other_women = (estimate.n, estimate.events) != tuple(usual[block])
@@ -142,13 +152,28 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
             "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
             "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
             "basis": f"n {estimate.n}, {estimate.events} events" if of_other_women else "",
+            "bar": _bar(estimate, lowest=lowest) if estimate.estimable else None,
         }
-    none = {"value": "–", "interval": "", "basis": ""}
-    families: dict[str, list[dict[str, Any]]] = {}
+    none = {"value": "–", "interval": "", "basis": "", "bar": None}
+    families: dict[str, dict[str, Any]] = {}
     for (family, model), by_block in cells.items():
-        families.setdefault(family, []).append({"model": model, "cells": [by_block.get(b, none) for b in blocks]})
+        line: dict[str, Any] = {"model": model, "cells": [by_block.get(b, none) for b in blocks]}
+        of_family = families.setdefault(family, {"colour": FAMILY_COLOURS.get(family, INK), "rows": []})
+        of_family["rows"].append(line)
     heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
-    return {"heads": heads, "families": families}
+    chance = _place(0.5, lowest=lowest)
+    return {"heads": heads, "families": families, "count": len(cells), "lowest": lowest, "chance": chance}
+
+
+def _bar(estimate: Estimate, *, lowest: float) -> dict[str, float]:
+    """The places of an AUC and of its interval on a bar."""
+    ends = {"low": estimate.low, "middle": estimate.estimate, "high": estimate.high}
+    return {name: _place(value, lowest=lowest) for name, value in ends.items()}
+
+
+def _place(value: float, *, lowest: float) -> float:
+    """The place of an AUC on a bar that goes from `lowest` to 1."""
+    return round(BAR * (value - lowest) / (1 - lowest), 1)
 
 
 def others(run: Run) -> list[dict[str, Any]]:
@@ -173,7 +198,7 @@ def others(run: Run) -> list[dict[str, Any]]:
     """
     tables = []
     for title, caption, name in _OTHERS:
-        own = {"measures": _measures, "comparisons": _planned}
+        own = {"measures": _measures, "comparisons": _planned, "subgroups": _subgroups, "classifiers": _classifiers}
         table = own[name](run) if name in own else read(getattr(run, name))
         if table.empty:
             continue
@@ -197,17 +222,52 @@ def _planned(run: Run) -> pd.DataFrame:
         return main
     verdicts = {f"non_inferior_{margin:g}": f"non-inferior by {margin:g}" for margin in margins_in(main)}
     names = ["question", "model_a", "model_b", "estimate", "low", "high", "p_holm", *verdicts]
-    names += ["n", "events", "repeats", "training", "caveat"]
+    names += ["n", "events", "caveat"]
     return main[names].rename(columns=verdicts | {"model_a": "of", "model_b": "and", "p_holm": "p after Holm"})
 
 
 def _measures(run: Run) -> pd.DataFrame:
-    """All measures but the AUC, of each family's widest model."""
+    """All measures but the AUC, one a row, of each family's widest model, one a column."""
     main = main_rows(read(run.performance))
     if main.empty:
         return main
     rows = headlines(main[main["measure"] != "AUC"], models(run))
-    return rows[["family", "model", "measure", "estimate", "low", "high", "n", "events"]]
+    counted = rows["measure"].isin(("sensitivity", "specificity", "PPV", "NPV"))
+    return _across(rows, down="measure", basis=[
+        f" {row['events']} of {row['n']}" if of else "" for of, row in zip(counted, rows.to_dict("records"), strict=True)
+    ])  # fmt: skip
+
+
+def _subgroups(run: Run) -> pd.DataFrame:
+    """The AUC of each subgroup, one a row, by each family's widest model, one a column, with n and events."""
+    rows = read(run.subgroups)
+    if rows.empty:
+        return rows
+    return _across(
+        rows, down="subgroup", basis=[f" n {row['n']}, {row['events']} events" for row in rows.to_dict("records")]
+    )
+
+
+def _classifiers(run: Run) -> pd.DataFrame:
+    """The AUC of each model on tables, one a row, by each other classifier, one a column."""
+    rows = read(run.classifiers)
+    if rows.empty:
+        return rows
+    said = [_interval(row) for row in rows.to_dict("records")]
+    people = [f"{row['n']} women, {row['events']} events" for row in rows.to_dict("records")]
+    rows = rows.assign(said=said, model=rows["family"] + ": " + rows["model"], women=people)
+    table = rows.pivot(index=["model", "women"], columns="classifier", values="said")
+    kept = table.reindex(index=pd.MultiIndex.from_frame(rows[["model", "women"]].drop_duplicates()))
+    return kept[rows["classifier"].unique()].fillna("–").rename_axis(columns=None).reset_index()
+
+
+def _across(rows: pd.DataFrame, *, down: str, basis: list[str]) -> pd.DataFrame:
+    """Estimates with their intervals as text, the families' models across."""
+    said = [f"{_interval(row)}{of}" for row, of in zip(rows.to_dict("records"), basis, strict=True)]
+    across = rows["family"] + ": " + rows["model"]
+    table = rows.assign(said=said, across=across).pivot(index=down, columns="across", values="said")
+    kept = table.reindex(index=rows[down].unique(), columns=across.unique()).fillna("–")
+    return kept.rename_axis(index=down, columns=None).reset_index()
 
 
 def controls(run: Run) -> list[dict[str, Any]]:
@@ -264,12 +324,48 @@ def rounded(path: Path) -> dict[str, Any] | None:
     numbers = {"effect", "estimate", "low", "high", "p", "q"}
     rows = [
         [
-            f"{float(cell):.2g}" if name in numbers and cell else cell
+            f"{float(cell.replace('−', '-')):.2g}".replace("-", "−") if name in numbers and cell else cell
             for name, cell in zip(table["columns"], row, strict=True)
         ]
         for row in table["rows"]
     ]
     return table | {"rows": rows}
+
+
+def parameters(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of a run's jobs, a table for each stage; a value that differs between bones is given for each.
+
+    Parameters
+    ----------
+    jobs : iterable of mapping
+        ``stage``, ``bone`` and ``parameters`` of each job.
+
+    Returns
+    -------
+    list of dict
+        ``stage`` and ``rows`` of name and value.
+
+    Examples
+    --------
+    >>> from deepqct.report.tables import parameters
+    >>> bones = [{"stage": "02", "bone": bone, "parameters": {"seed": 7, "bone": bone}} for bone in ("radius", "ulna")]
+    >>> parameters(bones)[0]["rows"]
+    [['seed', '7'], ['bone', 'radius: radius; ulna: ulna']]
+    """
+    stages: dict[str, dict[str, dict[str, str]]] = {}
+    for job in jobs:
+        of_stage = stages.setdefault(job["stage"], {})
+        for name, value in job["parameters"].items():
+            of_stage.setdefault(name, {})[job["bone"]] = str(value)
+    tables = []
+    for stage, names in stages.items():
+        rows = []
+        for name, values in names.items():
+            alike = len(set(values.values())) == 1
+            each = "; ".join(f"{bone}: {value}" for bone, value in values.items())
+            rows.append([name, next(iter(values.values())) if alike else each])
+        tables.append({"stage": stage, "rows": rows})
+    return tables
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -312,7 +408,9 @@ def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
     """An estimate with its interval, as one text."""
     if pd.isna(row["estimate"]):
         return NOT_ESTIMABLE
-    value, low, high = (signed(row[k]) if signs else f"{row[k]:.2f}" for k in ("estimate", "low", "high"))
+    value, low, high = (
+        signed(row[k]) if signs else f"{row[k]:.2f}".replace("-", "−") for k in ("estimate", "low", "high")
+    )
     return f"{value} ({low} to {high})"
 
 

@@ -1,30 +1,39 @@
-"""Pages without code: explorer and review of one run, served by Voila on this machine alone."""
+"""Pages without code: a start page, explorer and review of one run, served by Voila on this machine alone."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import webbrowser
+from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from deepqct.folder import PACKAGE, Run, read_json, resolve, write_text
+from deepqct.cohort.reviews import REVIEWS, read_reviews, reviewed, standing
+from deepqct.folder import PACKAGE, Run, read_json, read_table, resolve, write_json, write_text
 from deepqct.run.parameters import Parameter, declared_parameters, notebook_source
 from deepqct.run_tables import virtual_of
 from deepqct.work import say
 
 PAGES = {"Look at single women": "05_explore", "Judge the scans": "review"}  # page: its notebook
 SHOWN = "app"  # the tag of the cells that a page shows
+START = "/"  # the address of the start page
 _TEMPLATES = PACKAGE / "report" / "templates"  # holds voila/templates/deepqct
 _PATIENCE_S = 60  # for the server to answer; our choice
+_AGAIN_S = 1.0  # how often it is looked whether somebody judged a scan
+# Files for the start page lie in a folder with this beginning and a secret end: Voila asks for no token for files.
+_SHOWN = "shown-"
 
 
 def app_notebooks(run: Run, folder: Path) -> list[Path]:
@@ -68,7 +77,7 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
     curation = read_json(run.parameters("01_data_curation"))["parameters"]
     known = {
         "run_dir": str(run.folder.resolve()),
-        "cohort_dir": str(resolve(curation["cohort_dir"])),
+        "cohort_dir": str(cohort_of(run)),
         "outcome": curation["outcome"],
         "interactive": True,
     }
@@ -77,11 +86,113 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
     return [_page(run, name, folder / f"{page}.ipynb", known=known) for page, name in pages.items()]
 
 
+def cohort_of(run: Run) -> Path:
+    """Return the cohort folder of a run, from wherever it is asked and wherever the run was moved with its cohort.
+
+    A run keeps both its own place and that of its cohort as they were given; where both are relative, the way from the
+    one to the other is what counts, and not the working directory.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.app import cohort_of
+    >>> run = dq.Run(Path(tempfile.mkdtemp(), "reports", "ours"))
+    >>> given = {"parameters": {"run_dir": "reports/ours", "cohort_dir": "data/ours"}}
+    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), given)
+    >>> cohort_of(run).relative_to(run.folder.parent.parent.resolve()).as_posix()
+    'data/ours'
+    """
+    given = read_json(run.parameters("01_data_curation"))["parameters"]
+    cohort, of_run = Path(given["cohort_dir"]).expanduser(), Path(given.get("run_dir", "")).expanduser()
+    if cohort.is_absolute() or of_run.is_absolute() or of_run == Path():
+        return resolve(cohort)
+    return Path(os.path.normpath(run.folder.resolve() / os.path.relpath(cohort, of_run)))
+
+
+def overview(run: Run) -> dict[str, Any]:
+    """Return what the start page says of a run: whose it is, and how far its scans are judged.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run.
+
+    Returns
+    -------
+    dict
+        ``cohort`` (its name), ``virtual`` (the scenario of virtual women, or nothing), ``scans`` (all), ``judged`` (by any
+        reader), ``readers`` (each with her numbers, in words), ``fault`` (why the decisions cannot be read, or nothing).
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import shutil, tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.app import overview
+    >>> run = dq.folder.Run(Path(tempfile.mkdtemp()) / "run")
+    >>> _ = shutil.copytree(dq.run.example_run().folder, run.folder)
+    >>> given = {"run_dir": "run", "cohort_dir": "ours"}
+    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), {"parameters": given})
+    >>> {name: overview(run)[name] for name in ("cohort", "judged", "readers")}
+    {'cohort': 'Virtual women', 'judged': 0, 'readers': []}
+    """
+    scans, folder, virtual = read_table(run.curation), cohort_of(run), virtual_of(run)
+    said: dict[str, Any] = {
+        "cohort": folder.name if not virtual else "Virtual women",
+        "virtual": str(virtual.get("scenario")) if virtual else "",
+        "scans": len(scans), "judged": 0, "readers": [], "fault": "",
+    }  # fmt: skip
+    try:
+        reviews = read_reviews(folder)
+    except (OSError, ValueError) as error:
+        return said | {"fault": str(error)}
+    if len(reviews):
+        rows = reviewed(scans, reviews).to_dict("records")
+        judged = standing(reviews)[["participant_id", "site"]].drop_duplicates()
+        said["judged"] = len(judged.merge(scans[["participant_id", "site"]]))
+        said["readers"] = [f"{row['reviewer']}: {row['n'] - row['open']} judged, {row['open']} left" for row in rows]
+    return said
+
+
+def page_error(error: Exception) -> None:
+    """Show on a page in one sentence what went wrong.
+
+    Parameters
+    ----------
+    error : Exception
+        The error that a cell ended with.
+
+    Examples
+    --------
+    >>> from deepqct.run.app import page_error
+    >>> page_error(FileNotFoundError("scans.tsv is missing from the cohort folder."))
+    <IPython.core.display.HTML object>
+    """
+    from IPython.display import HTML, display
+
+    sentence = " ".join(str(error).split())
+    if not isinstance(error, OSError | ValueError):
+        sentence = f"This page cannot be shown ({type(error).__name__}: {sentence})."
+    display(HTML(f'<p role="alert"><strong>{escape(sentence)}</strong></p>'))
+
+
 def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
     """Write one page's notebook: title, purpose, a note on virtual women, parameters, a silent start, its cells."""
     notebook = nbformat.read(notebook_source(name), as_version=4)
     title, (parameters, start) = notebook.cells[0], [c for c in notebook.cells if c.cell_type == "code"][:2]
-    paragraphs = title.source.split("\n\n")[:2]
+    paragraphs = [title.source.split("\n\n")[0], f"[All pages]({START})"]
     if virtual := virtual_of(run):
         paragraphs.append(
             f"**Virtual cohort** (scenario {virtual.get('scenario')}): no patient is behind any number on this page."
@@ -93,6 +204,11 @@ def _page(run: Run, name: str, path: Path, *, known: dict[str, Any]) -> Path:
     parameters.source = "\n".join(_line(p, values[n]) for n, p in declared_parameters(name).items())
     start.source = f"import deepqct as dq\n\nstage = dq.start({name!r}, globals(), page=True)"
     shown = [cell for cell in notebook.cells if SHOWN in cell.metadata.get("tags", [])]
+    for cell in shown:
+        cell.source = (
+            f"try:\n{textwrap.indent(cell.source, '    ')}\nexcept Exception as error:\n"
+            "    from deepqct.run.app import page_error\n\n    page_error(error)"
+        )
     notebook.cells = [title, parameters, start, *shown]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
@@ -125,10 +241,13 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
     with tempfile.TemporaryDirectory(prefix="deepqct-app-") as name:
         pages = Path(name, "pages")
         app_notebooks(run, pages)
+        shown = pages / f"{_SHOWN}{secrets.token_urlsafe(24)}"
+        _copy_report(run, shown)
         port, token = _free(port), secrets.token_urlsafe(24)
         command = [
             sys.executable, "-m", "voila", str(pages), f"--port={port}", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0",
             "--Voila.auto_token=True", "--template=deepqct", "--classic-tree", "--no-browser", "--Voila.log_level=WARN",
+            f"--VoilaConfiguration.file_allowlist={_SHOWN}[^/]+/.*",
         ]  # fmt: skip
         paths = [str(_TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
         # The token is passed in the environment, since everybody on this machine can read a command line.
@@ -143,12 +262,34 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
                         Path(name, "open.html"), f'<meta http-equiv="refresh" content="0; url={address}">'
                     )
                     webbrowser.open(opening.as_uri())
+            _keep_start(run, shown, running)
             return running.wait()
         except KeyboardInterrupt:
             return 0
         finally:
             running.terminate()
             running.wait()
+
+
+def _copy_report(run: Run, shown: Path) -> None:
+    """Copy the report, if there is one, with the pages and tables that it points to."""
+    files = [run.report, *run.folder.glob("*.csv"), *run.folder.glob("*.json"), *run.page("").parent.glob("*.html")]
+    for file in files if run.report.exists() else []:
+        target = shown / "report" / file.relative_to(run.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def _keep_start(run: Run, shown: Path, running: subprocess.Popen[bytes]) -> None:
+    """Write what the start page says, and again whenever somebody judged a scan, until the server ends."""
+    decisions, before = cohort_of(run) / REVIEWS, -1.0
+    while running.poll() is None:
+        now = decisions.stat().st_mtime if decisions.exists() else 0.0
+        if now != before:
+            before = now
+            with suppress(OSError, ValueError):  # a start page without numbers is better than no pages
+                write_json(shown / "start.json", overview(run) | {"report": run.report.exists()})
+        time.sleep(_AGAIN_S)
 
 
 def _stop(*_: object) -> None:

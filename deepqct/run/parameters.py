@@ -110,7 +110,7 @@ def notebook_source(stage: str) -> Path:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, or ``review``.
+        One of `STAGES`, ``06_new_patients``, ``08_study_planner`` or ``review``.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def shipped_notebooks() -> Path:
     --------
     >>> from deepqct.run.parameters import shipped_notebooks
     >>> len(list(shipped_notebooks().glob("*.ipynb")))
-    7
+    10
     """
     within = PACKAGE / "notebooks"
     return within if within.is_dir() else PACKAGE.parent / "notebooks"
@@ -148,7 +148,7 @@ def declared_parameters(stage: str) -> dict[str, Parameter]:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, or ``review``.
+        One of `STAGES`, ``06_new_patients``, ``08_study_planner`` or ``review``.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class Stage:
             return True
         return bool(virtual_of(self.run))
 
-    def figure(self, axes: Any, *, name: str, title: str, caption: str) -> None:
+    def figure(self, axes: Any, *, name: str, title: str, caption: str, twin: bool = False) -> None:
         """Keep a figure as PNG and SVG with its title and caption, mark virtual data, and show it.
 
         Parameters
@@ -81,6 +81,8 @@ class Stage:
             The file name, without ending.
         title, caption : str
             What the figure shows, and what to look for in it.
+        twin : bool
+            True for a figure of what a widget of this notebook shows: a person sees the widget alone.
         """
         from IPython.display import Image, Markdown, display
 
@@ -90,9 +92,24 @@ class Stage:
         folder = self.run.figures(self.job)
         order = len(list(folder.glob("*.json")))
         png = plots.save(axes, folder, name=name, title=title, caption=caption, order=order, virtual=self.virtual)
-        display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
+        if not (twin and self.interactive):
+            display(Image(png, alt=caption, **screen_size(png)), Markdown(f"**{title}.** {caption}"))
 
-    def slider(self, html: str, *, name: str, title: str, caption: str) -> None:
+    def note(self, text: str) -> None:
+        """Show a sentence as text that wraps between words, in JupyterLab and on the notebook's page.
+
+        Parameters
+        ----------
+        text : str
+            One or more sentences.
+        """
+        from html import escape
+
+        from IPython.display import HTML, display
+
+        display(HTML(f"<p>{escape(text)}</p>"))
+
+    def slider(self, html: str, *, name: str, title: str, caption: str, twin: bool = False) -> None:
         """Keep a slider of slices with its title and caption, beside the figures, and show it.
 
         Parameters
@@ -103,6 +120,8 @@ class Stage:
             The file name, without ending.
         title, caption : str
             What the slider shows, and what to look for in it.
+        twin : bool
+            True for a slider of what a widget of this notebook shows: a person sees the widget alone.
         """
         from IPython.display import HTML, Markdown, display
 
@@ -110,7 +129,8 @@ class Stage:
         order = len(list(folder.glob("*.json")))
         write_text(folder / f"{name}.html", html)
         write_json(folder / f"{name}.json", {"title": title, "caption": caption, "order": order})
-        display(HTML(html), Markdown(f"**{title}.** {caption}"))
+        if not (twin and self.interactive):
+            display(HTML(html), Markdown(f"**{title}.** {caption}"))
 
     def progress(self, what: str) -> Progress:
         """A callback that shows how far long work is: a moving bar for a person, a line for each tenth in a log.
@@ -129,9 +149,12 @@ class Stage:
             from tqdm.auto import tqdm
 
             bar: Any = tqdm(desc=what)
+            began_at = bar.start_t
 
             def move(done: int, total: int) -> None:
-                bar.total = total
+                if bar.total != total:
+                    bar.reset(total)  # gives the bar its width, which it has not without a total
+                    bar.start_t = began_at
                 bar.update(done - bar.n)
                 if done == total:
                     bar.close()
@@ -187,6 +210,8 @@ class Stage:
 def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Stage:
     """Begin a notebook: check its parameters, fix the number of threads, show parameters and versions.
 
+    A person has the parameters in the cell above and sees the versions alone.
+
     Parameters
     ----------
     name : str
@@ -224,20 +249,20 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
     pd.set_option("display.precision", 3)
     pd.set_option("display.max_colwidth", None)  # definitions and reasons are sentences
+    pd.set_option("display.max_rows", 500)  # a table of scans or models is read whole
     run = Run(resolve(values["run_dir"]))
     job = Job(name, values.get("bone", ""))
     if page:
         return Stage(job, run, values, time.time())
     if run.figures(job).exists():
         shutil.rmtree(run.figures(job))
-    table = pd.DataFrame(
-        {
+    if not values["interactive"]:
+        columns = {
             "parameter": list(values),
             "value": [str(value) for value in values.values()],
             "note": [declared[key].note for key in values],
         }
-    )
-    display(_plain(table))
+        display(_plain(pd.DataFrame(columns)))
     say(" · ".join(f"{package} {number}" for package, number in versions().items()))
     return Stage(job, run, values, time.time())
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from deepqct import plots
 from deepqct.curation.stacks import of_bone
-from deepqct.widgets.pictures import figure_bytes, image_widget
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import figure_bytes
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
 _BLEND = 0.35  # how strongly compartments colour the bone
@@ -69,7 +70,7 @@ def bone_view(
     longest: int = LONGEST,
     virtual: bool = False,
 ) -> widgets.VBox:
-    """Return a bone that the mouse can turn, with compartments that can be hidden and a static picture below.
+    """Return a bone that the mouse can turn, with compartments that can be coloured and a static picture below.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def bone_view(
     Returns
     -------
     ipywidgets.VBox
-        The 3D view, a checkbox for the compartments, and the static picture `plots.planes_and_projection`.
+        The 3D view in grey, a checkbox that colours the compartments, and the static picture
+        `plots.planes_and_projection`.
 
     Examples
     --------
@@ -118,12 +120,12 @@ def bone_view(
     for image in images:
         image.SetSpacing(edges[::-1])
     viewer = itkwidgets.view(
-        image=images[0], label_image=images[1], label_image_blend=_BLEND, cmap="Grayscale", gradient_opacity=0.2,
+        image=images[0], label_image=images[1], label_image_blend=0.0, cmap="Grayscale", gradient_opacity=0.2,
         units="mm", ui_collapsed=True,
     )  # fmt: skip
-    shown = widgets.Checkbox(value=True, description="Compartments", indent=False)
+    shown = widgets.Checkbox(value=False, description="Compartments", indent=False)
     shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
-    picture = image_widget()
+    picture = Figure(alt="The bone in three planes, and alone, summed along y")
     planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
     picture.value = figure_bytes(planes, virtual=virtual)
     return widgets.VBox([viewer, shown, picture])

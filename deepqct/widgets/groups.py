@@ -12,7 +12,8 @@ from deepqct import plots
 from deepqct.groups.find import find_groups, verdict, z_means
 from deepqct.groups.methods import METHODS
 from deepqct.groups.space import named
-from deepqct.widgets.pictures import Faults, figure_bytes, image_widget
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import Faults, figure_bytes
 
 _DRAWS = 99  # random clouds of the test; few, since someone waits
 
@@ -66,7 +67,12 @@ def group_explorer(
     method = widgets.Dropdown(options=METHODS, description="Method")
     chosen = widgets.SelectMultiple(options=["all", *names], value=("all",), rows=8, description="Indices")
     said = widgets.HTML()
-    pictures = [image_widget() for _ in range(3)]
+    told_of = (
+        "The women by their indices, coloured by group",
+        "Mean indices of the groups",
+        "How well each number of groups fits",
+    )
+    pictures = [Figure(alt=words) for words in told_of]
 
     def follow(_: Any = None) -> None:
         said.value = "<p>Looking for groups…</p>"

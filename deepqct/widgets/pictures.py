@@ -1,4 +1,4 @@
-"""What widgets share: images at their own size, pictures and figures as bytes, and errors that are seen."""
+"""What widgets share: pictures and figures as bytes, and errors that are seen."""
 
 from __future__ import annotations
 
@@ -12,28 +12,6 @@ import numpy as np
 from PIL import Image
 
 from deepqct.plots.style import mark_virtual
-
-
-def image_widget(kind: str = "png") -> widgets.Image:
-    """Return an empty image widget that keeps its own size: a flexible box would stretch it to its neighbours' height.
-
-    Parameters
-    ----------
-    kind : {"png", "jpeg"}
-        Format of the bytes that it will show.
-
-    Returns
-    -------
-    ipywidgets.Image
-
-    Examples
-    --------
-    >>> from deepqct.widgets.pictures import image_widget
-    >>> image_widget("jpeg").format
-    'jpeg'
-    """
-    layout = widgets.Layout(flex="0 0 auto", align_self="flex-start", width="auto", height="auto")
-    return widgets.Image(format=kind, layout=layout)
 
 
 def picture_bytes(picture: Image.Image, kind: str = "PNG") -> bytes:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from ipyevents import Event
+from matplotlib import get_data_path
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from deepqct.scans.scan import Scan
-from deepqct.widgets.pictures import Faults, image_widget, picture_bytes
+from deepqct.widgets.live import Figure, Picture
+from deepqct.widgets.pictures import Faults, picture_bytes
 
-# Density windows in mgHA/cm³; our choice. None: the range of the slice's densities.
-WINDOWS: dict[str, tuple[float, float] | None] = {"bone": (-400.0, 1400.0), "trabecular": (-200.0, 700.0), "full": None}
+# Density windows in mgHA/cm³; our choice. Streaks of motion are seen in soft tissue. None: the slice's own range.
+WINDOWS: dict[str, tuple[float, float] | None] = {
+    "bone": (-400.0, 1400.0), "trabecular": (-200.0, 700.0), "soft tissue": (-350.0, 350.0), "full": None,
+}  # fmt: skip
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis that each plane cuts
 OUTLINES = ((0, 158, 115), (230, 159, 0), (86, 180, 233))  # trabecular, cortical, another bone (Okabe and Ito 2008)
 _CROSS = (204, 121, 167)
 _BAR_MM = 10
-_WAIT_MS = 60  # between two events of the mouse: more of them would queue up behind the pictures
+_LOW = 30  # a picture of fewer rows has the words of its bar beside it
+_DENSE = 600.0  # mgHA/cm³; where the bones are, for a scan that is larger than its window
+_COLUMN = "330px"  # the width of all that stands beside a large axial plane
 
 
 def slice_picture(
@@ -72,17 +79,11 @@ def slice_picture(
     rest = [a for a in range(3) if a != axis]
     scale = _pixels_a_mm(scan, plane=plane, size=size)
     height, width = (max(1, round(scan.native.shape[a] * scan.voxel_mm[a] * scale)) for a in rest)
-    density = scan.density_of(place)
-    low, high = (float(density.min()), float(density.max())) if window is None else window
-    grey = np.clip((density - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("RGB")
+    grey = Image.fromarray(_grey(scan.density_of(place), window))
+    picture = grey.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("RGB")
     if labels is not None:
         small = np.asarray(Image.fromarray(labels[place]).resize((width, height), Image.Resampling.NEAREST))
-        pixels = np.array(picture)
-        for label, colour in enumerate(OUTLINES, start=1):
-            inside = small == label
-            pixels[inside & ~ndimage.binary_erosion(inside)] = colour
-        picture = Image.fromarray(pixels)
+        picture = _outlined(picture, small)
     draw = ImageDraw.Draw(picture)
     if cross:
         row, column = ((at[a] + 0.5) * scan.voxel_mm[a] * scale for a in rest)
@@ -91,48 +92,65 @@ def slice_picture(
     if width > _BAR_MM * scale + 12:
         bottom = height - 7
         draw.line([(6, bottom), (6 + _BAR_MM * scale, bottom)], fill=(255, 255, 255), width=3)
-        draw.text((6, bottom - 14), f"{_BAR_MM} mm", fill=(255, 255, 255))
+        place_of_words = (12 + _BAR_MM * scale, bottom + 1) if height < _LOW else (6, bottom - 4)
+        words = {"font": _letters(), "fill": (255, 255, 255), "stroke_width": 1, "stroke_fill": (0, 0, 0)}
+        draw.text(place_of_words, f"{_BAR_MM} mm", anchor="lm" if height < _LOW else "ls", **words)
     return picture
 
 
-def voxel_under(
-    scan: Scan, *, plane: str, at: tuple[int, int, int], pixel: tuple[float, float], size: int = 380
-) -> tuple[int, int, int]:
-    """Return the voxel under a pixel of a picture by `slice_picture`; beyond the scan it is the nearest voxel inside.
+def pixel_picture(
+    scan: Scan,
+    *,
+    plane: str,
+    at: tuple[int, int, int],
+    window: tuple[float, float] | None = WINDOWS["bone"],
+    labels: NDArray[np.uint8] | None = None,
+) -> Image.Image:
+    """Return a picture of one slice through a voxel, in which one pixel is one voxel, without bar or cross.
 
     Parameters
     ----------
-    scan : Scan
-        The scan that is shown.
-    plane : {"axial", "coronal", "sagittal"}
-        The plane that is shown.
-    at : (z, y, x)
-        The voxel that the picture was drawn through.
-    pixel : (across, down)
-        Pixels from the upper left corner of the picture.
-    size : int
-        Pixels along the longer edge of the picture.
+    scan, plane, at, window, labels
+        As in `slice_picture`.
 
     Returns
     -------
-    (z, y, x)
-        The voxel.
+    PIL.Image.Image
+        In grey, or in RGB with outlines.
 
     Examples
     --------
     >>> import deepqct as dq
     >>> import numpy as np
-    >>> from deepqct.widgets.slices import voxel_under
+    >>> from deepqct.widgets.slices import pixel_picture
     >>> scan = dq.Scan(np.zeros((10, 40, 60), np.int16), 1.0, 0.0, voxel_mm=(0.5, 0.25, 0.25))
-    >>> voxel_under(scan, plane="axial", at=(5, 20, 30), pixel=(200, 75), size=300)
-    (5, 15, 40)
+    >>> [pixel_picture(scan, plane=plane, at=(5, 20, 30)).size for plane in ("axial", "coronal", "sagittal")]
+    [(60, 40), (60, 10), (40, 10)]
     """
-    scale = _pixels_a_mm(scan, plane=plane, size=size)
-    voxel = list(at)
-    for a, place in zip((a for a in range(3) if a != PLANES[plane]), pixel[::-1], strict=True):
-        voxel[a] = min(max(int(place / (scale * scan.voxel_mm[a])), 0), scan.native.shape[a] - 1)
-    z, y, x = voxel
-    return z, y, x
+    place: tuple[Any, ...] = tuple(at[a] if a == PLANES[plane] else slice(None) for a in range(3))
+    picture = Image.fromarray(_grey(scan.density_of(place), window))
+    return picture if labels is None else _outlined(picture.convert("RGB"), np.asarray(labels[place]))
+
+
+def _grey(density: NDArray[np.floating], window: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Densities as grey levels, black to white over a window, or over their own range."""
+    low, high = (float(density.min()), float(density.max())) if window is None else window
+    return np.clip((density - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+
+
+def _outlined(picture: Image.Image, labels: NDArray[np.uint8]) -> Image.Image:
+    """A picture in RGB with the edge of each compartment in its colour."""
+    pixels = np.array(picture)
+    for label, colour in enumerate(OUTLINES, start=1):
+        inside = labels == label
+        pixels[inside & ~ndimage.binary_erosion(inside)] = colour
+    return Image.fromarray(pixels)
+
+
+@cache
+def _letters(size: int = 11) -> Any:
+    """A font that has the letters of our units; the one of Pillow shows boxes in place of − and ³."""
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
 
 
 def _pixels_a_mm(scan: Scan, *, plane: str, size: int) -> float:
@@ -173,19 +191,22 @@ def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, flo
     draw.rectangle([left, 0, right, height - 14], fill=(255, 236, 200))
     for column, tall in enumerate(counts / max(counts.max(), 1e-9) * (height - 18)):
         draw.line([(column, height - 14 - tall), (column, height - 14)], fill=(60, 60, 60))
+    words = {"font": _letters(10), "fill": (60, 60, 60)}
     for mark in (-1000, 0, 1000):
         text = f"{mark} mgHA/cm³" if mark == 1000 else str(mark).replace("-", "−")
-        draw.text(((mark - low) / (high - low) * (size - 1) + 1, height - 12), text, fill=(60, 60, 60))
-    draw.text((2, 1), "log count", fill=(60, 60, 60))
+        across = min((mark - low) / (high - low) * (size - 1) + 1, size - 1 - draw.textlength(text, font=_letters(10)))
+        draw.text((across, height - 12), text, **words)
+    draw.text((2, 1), "log count", **words)
     return picture
 
 
 class SliceViewer(widgets.VBox):
     """A widget that shows three planes through one voxel of a scan.
 
-    Its controls are the attributes `z`, `y`, `x`, `preset`, `level`, `width`, `outlines` and `cross`. A click in a
-    picture moves the voxel, the wheel goes from slice to slice, and the density under the mouse is shown below the
-    read-out.
+    Its controls are the attributes `z`, `y`, `x`, `preset`, `level`, `width`, `outlines`, `cross` and `ruler`. In a
+    picture the wheel zooms, a drag moves it, a double click puts it back, and a click moves the voxel; the wheel with
+    Shift goes from slice to slice. While the ruler is pressed, a drag measures a distance in mm. The density under the
+    mouse is shown below the read-out.
 
     Parameters
     ----------
@@ -197,6 +218,11 @@ class SliceViewer(widgets.VBox):
         Pixels along the longer edge of each plane.
     virtual : bool
         Whether the read-out says that the woman is virtual.
+    height : str, optional
+        The height of the axial plane in CSS. With it that plane is as wide as the page leaves and begins at its own
+        pixels, one or a whole number of screen pixels each, and the rest stands in a column beside it.
+    keys : sequence of str
+        Keys that the axial plane sends, see `live.Picture`; with any, the arrow keys go from slice to slice too.
 
     Examples
     --------
@@ -210,44 +236,70 @@ class SliceViewer(widgets.VBox):
     """
 
     def __init__(
-        self, scan: Scan, *, labels: NDArray[np.uint8] | None = None, size: int = 380, virtual: bool = False
+        self,
+        scan: Scan,
+        *,
+        labels: NDArray[np.uint8] | None = None,
+        size: int = 380,
+        virtual: bool = False,
+        height: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
-        self.planes = {plane: image_widget("jpeg") for plane in PLANES}
-        self.histogram = image_widget()
+        self._size, self._large = size, height is not None
+        large: dict[str, Any] = {"zoom_to": "pixels", "height": height, "flex": "1 1 0", "min_width": "300px"}
+        own = {"zoom_to": "window", "flex": "0 0 auto", "margin": "2px"}
+        self.planes = {
+            plane: Picture(keys=keys if plane == "axial" else (), **(large if height and plane == "axial" else own))
+            for plane in PLANES
+        }
+        self.histogram = Figure(alt="Histogram of the densities of the axial slice, with the window shaded")
         self.read_out, self.under = widgets.HTML(), widgets.HTML()
         self.z, self.y, self.x = (
             widgets.IntSlider(description=f"{name} (voxel)", continuous_update=True, max=1) for name in "zyx"
         )
         self.preset = widgets.Dropdown(options=[*WINDOWS, "by hand"], value="bone", description="Window")
-        self.level = widgets.FloatSlider(
-            value=500,
-            min=-1000,
-            max=2000,
-            step=10,
-            description="Level",
-            description_tooltip="mgHA/cm³",
+        tip = {"description_tooltip": "mgHA/cm³", "step": 10, "readout_format": ".0f"}
+        self.level = widgets.FloatSlider(value=500, min=-1000, max=2000, description="Level", **tip)
+        self.width = widgets.FloatSlider(value=1800, min=50, max=4000, description="Width", **tip)
+        short = widgets.Layout(width="auto")
+        self.outlines = widgets.Checkbox(value=True, description="Compartments", indent=False, layout=short)
+        self.cross = widgets.Checkbox(value=True, description="Cross", indent=False, layout=short)
+        self.ruler = widgets.ToggleButton(
+            description="Ruler",
+            tooltip="Drag in a picture to measure a distance in mm",
+            layout=widgets.Layout(width="7em"),
         )
-        self.width = widgets.FloatSlider(
-            value=1800, min=50, max=4000, step=10, description="Width", description_tooltip="mgHA/cm³"
-        )
-        self.outlines = widgets.Checkbox(value=True, description="Compartments")
-        self.cross = widgets.Checkbox(value=True, description="Cross")
-        self._size, self._virtual, self._still = size, virtual, False
+        self._virtual, self._still = virtual, False
+        self._drawn: dict[str, object] = {}
         told = Faults(self.under).told
-        for plane, image in self.planes.items():
-            mouse = Event(
-                source=image, watched_events=["click", "wheel", "mousemove"], prevent_default_action=True, wait=_WAIT_MS
-            )
-            mouse.on_dom_event(told(partial(self.mouse, plane=plane)))
+        for plane, picture in self.planes.items():
+            picture.on_msg(partial(self._heard, told=told, plane=plane))
+            picture.observe(told(partial(self._measured, plane=plane)), names="ruler")
+            widgets.jslink((self.ruler, "value"), (picture, "measuring"))
         self.show(scan, labels=labels)
-        for control in (self.z, self.y, self.x, self.level, self.width, self.outlines, self.cross):
+        for control in (self.z, self.y, self.x, self.outlines, self.cross):
             control.observe(told(self._draw), names="value")
+        for control in (self.level, self.width):
+            control.observe(told(self._take_window), names="value")
         self.preset.observe(told(self._take_preset), names="value")
-        controls = widgets.VBox([self.z, self.y, self.x, self.preset, self.level, self.width,
-                                 widgets.HBox([self.outlines, self.cross])])  # fmt: skip
-        beside = widgets.VBox([self.histogram, self.read_out, self.under])
+        super().__init__(self._arranged())
+
+    def _arranged(self) -> list[widgets.Widget]:
+        """The pictures beside each other, or a large one with a column beside it."""
+        tools = widgets.HBox([self.ruler, self.outlines, self.cross], layout=widgets.Layout(align_items="center"))
+        beside = [self.planes["coronal"], self.planes["sagittal"]]
         row = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
-        super().__init__([widgets.HBox(list(self.planes.values()), layout=row), widgets.HBox([controls, beside])])
+        if self._large:
+            told = [self.z, self.preset, self.level, self.width, tools, *beside, self.read_out, self.under]
+            # Not wider than its place, or it would have a bar of its own to scroll with.
+            fixed = widgets.Layout(flex=f"0 0 {_COLUMN}", width=_COLUMN, padding="0 0 0 8px", overflow="hidden")
+            self.column = widgets.VBox(told, layout=fixed)
+            return [widgets.HBox([self.planes["axial"], self.column], layout=widgets.Layout(align_items="flex-start"))]
+        # Its own width, or a long line of text would put it below the axial plane.
+        narrow = widgets.Layout(flex="0 0 auto", width=f"{max(self._size, 200) + 6}px", overflow="hidden")
+        text = widgets.VBox([*beside, self.histogram, self.read_out, self.under], layout=narrow)
+        planes = widgets.HBox([self.planes["axial"], text], layout=row)
+        return [planes, self.z, self.y, self.x, self.preset, self.level, self.width, tools]
 
     def show(self, scan: Scan, *, labels: NDArray[np.uint8] | None = None) -> None:
         """Show another scan, starting at its middle voxel.
@@ -266,7 +318,31 @@ class SliceViewer(widgets.VBox):
             slider.max = count - 1
             slider.value = count // 2
         self._still = False
-        self._draw()
+        self._drawn.clear()
+        centre = _middle_of_bones(scan)
+        for plane, picture in self.planes.items():
+            down, across = (a for a in range(3) if a != PLANES[plane])
+            with picture.hold_sync():
+                picture.serial += 1
+                picture.ruler = []
+                picture.pixel_mm = scan.voxel_mm[down], scan.voxel_mm[across]
+                picture.centre = centre if plane == "axial" else None
+                if not (self._large and plane == "axial"):
+                    scale = _pixels_a_mm(scan, plane=plane, size=self._size)
+                    wide, tall = (
+                        max(1, round(scan.native.shape[a] * scan.voxel_mm[a] * scale)) for a in (across, down)
+                    )
+                    picture.layout.width, picture.layout.height = f"{wide}px", f"{tall}px"
+                self._draw_plane(plane)
+        self._tell()
+
+    def blank(self) -> None:
+        """Show nothing, for a scan that cannot be read; the keys still work."""
+        for picture in self.planes.values():
+            with picture.hold_sync():
+                picture.serial += 1
+                picture.ruler, picture.value, picture.alt = [], b"", "No scan"
+        self.read_out.value = self.under.value = ""
 
     @property
     def at(self) -> tuple[int, int, int]:
@@ -278,30 +354,43 @@ class SliceViewer(widgets.VBox):
         """The densities (low, high) shown as black and as white, in mgHA/cm³."""
         return self.level.value - self.width.value / 2, self.level.value + self.width.value / 2
 
-    def mouse(self, event: dict[str, Any], *, plane: str) -> None:
-        """Follow one event of the mouse in the picture of a plane.
+    def _heard(self, _: Any, message: dict[str, Any], __: Any, *, told: Any, plane: str) -> None:
+        told(self.mouse)(message, plane=plane)
+
+    def mouse(self, message: dict[str, Any], *, plane: str) -> None:
+        """Follow one message of the picture of a plane.
 
         Parameters
         ----------
-        event : dict
-            The event as ipyevents sends it: ``type``, ``dataX``, ``dataY``, of the wheel also ``deltaY``.
+        message : dict
+            As `live.Picture` sends it: ``type`` (click, over, step), ``at`` (pixels across and down) or ``by``.
         plane : {"axial", "coronal", "sagittal"}
             The plane whose picture it happened in.
         """
-        pixel = float(event.get("dataX", 0)), float(event.get("dataY", 0))
-        point = voxel_under(self._scan, plane=plane, at=self.at, pixel=pixel, size=self._size)
-        if event["type"] == "wheel":
+        if message["type"] == "step":
             slider = (self.z, self.y, self.x)[PLANES[plane]]
-            slider.value = min(max(slider.value + (1 if event["deltaY"] > 0 else -1), 0), slider.max)
-        elif event["type"] == "click":
+            slider.value = min(max(slider.value + int(message["by"]), 0), slider.max)
+        elif message["type"] == "click":
             self._still = True
-            self.z.value, self.y.value, self.x.value = point
+            self.z.value, self.y.value, self.x.value = self._voxel(message["at"], plane=plane)
             self._still = False
             self._draw()
-        else:
-            z, y, x = point
+        elif message["type"] == "over":
+            z, y, x = self._voxel(message["at"], plane=plane)
             density = float(self._scan.density_of((z, slice(y, y + 1), slice(x, x + 1))).item())
-            self.under.value = f"<p>Mouse: {self._words(point, density)}</p>"
+            self.under.value = f'<div style="line-height:1.35">Mouse: {self._words((z, y, x), density)}</div>'
+
+    def _voxel(self, at: Sequence[float], *, plane: str) -> tuple[int, int, int]:
+        """The voxel under a place in a picture, in its pixels across and down; beyond the scan the nearest one."""
+        voxel = list(self.at)
+        for a, place in zip((a for a in range(3) if a != PLANES[plane]), reversed(at), strict=True):
+            voxel[a] = min(max(int(np.floor(place)), 0), self._scan.native.shape[a] - 1)
+        z, y, x = voxel
+        return z, y, x
+
+    def _measured(self, _: Any = None, *, plane: str) -> None:
+        if distance := self.planes[plane].distance_mm:
+            self.under.value = f"Ruler, {plane}: {distance:.2f} mm"
 
     def _words(self, point: tuple[int, int, int], density: float) -> str:
         """The read-out: a voxel, its density and its compartment."""
@@ -322,19 +411,49 @@ class SliceViewer(widgets.VBox):
         self._still = False
         self._draw()
 
+    def _take_window(self, _: Any = None) -> None:
+        if not self._still:
+            self.preset.value = "by hand"
+            self._draw()
+
     def _draw(self, _: Any = None) -> None:
-        """Draw all pictures and the read-out for the present voxel anew."""
+        """Draw what the present voxel and window change, and the read-out."""
         if self._still:
             return
+        for plane in PLANES:
+            self._draw_plane(plane)
+        self._tell()
+
+    def _draw_plane(self, plane: str) -> None:
+        """Draw one plane anew, if it is another slice or looks otherwise; its cross moves by itself."""
+        picture, at = self.planes[plane], self.at
         labels = self._labels if self.outlines.value else None
-        how: dict[str, Any] = {"at": self.at, "window": self.window, "labels": labels, "cross": self.cross.value}
-        for plane, image in self.planes.items():
-            image.value = picture_bytes(slice_picture(self._scan, plane=plane, size=self._size, **how), "JPEG")
+        down, across = (a for a in range(3) if a != PLANES[plane])
+        picture.cross = [at[across], at[down]] if self.cross.value else None
+        now = (at[PLANES[plane]], self.window, labels is not None)
+        if self._drawn.get(plane) != now:
+            self._drawn[plane] = now
+            drawn = pixel_picture(self._scan, plane=plane, at=at, window=self.window, labels=labels)
+            picture.alt = (
+                f"{plane.capitalize()} slice {at[PLANES[plane]] + 1} of {self._scan.native.shape[PLANES[plane]]}"
+            )
+            picture.value = picture_bytes(drawn, "JPEG")
+
+    def _tell(self) -> None:
         axial = self._scan.density_of((self.z.value,))
-        self.histogram.value = picture_bytes(histogram_picture(axial, window=self.window))
-        mark = "<br><em>virtual woman</em>" if self._virtual else ""
+        if not self._large:
+            self.histogram.value = picture_bytes(
+                histogram_picture(axial, window=self.window, size=min(260, self._size))
+            )
+        mark = " · <em>virtual woman</em>" if self._virtual else ""
         words = self._words(self.at, float(axial[self.y.value, self.x.value]))
-        self.read_out.value = f"<p>{words}{mark}</p>"
+        self.read_out.value = f'<div style="line-height:1.35">{words}{mark}</div>'
+
+
+def _middle_of_bones(scan: Scan) -> list[float] | None:
+    """The middle of what is dense in the middle slice, in voxels across and down; None if nothing is."""
+    rows, columns = np.nonzero(scan.density_of((scan.native.shape[0] // 2,)) > _DENSE)
+    return [float(columns.mean()), float(rows.mean())] if len(rows) else None
 
 
 def link(one: SliceViewer, other: SliceViewer) -> widgets.HBox:

@@ -19,7 +19,7 @@ MOST = 24  # slices in one page; our choice, so that an executed notebook stays 
 _STYLE = (
     ".dq-slices{display:flex;flex-wrap:wrap;align-items:center;width:%dpx;max-width:100%%}"
     ".dq-slices input{order:1;flex:1 1 6px;min-width:6px;width:6px;margin:0 0 6px;height:18px;cursor:ew-resize}"
-    ".dq-slices span{order:2;flex:0 0 100%%;display:none;font-size:13px;color:#57606a}"
+    ".dq-slices span{order:2;flex:0 0 100%%;display:none;font-size:13px;color:inherit}"
     ".dq-slices input:checked+span{display:block}.dq-slices img{display:block;max-width:100%%;height:auto}"
 )
 

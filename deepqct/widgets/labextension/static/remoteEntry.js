@@ -1,8 +1,10 @@
-// itkwidgets 0.32.6 in JupyterLab 4 and Voila. Its wheel has the whole viewer, but only as a bundle for the classic
-// notebook. This prebuilt extension registers that bundle, served from the installed itkwidgets, as a widget module.
+// deepqct's own pictures (live.js), and itkwidgets 0.32.6, in JupyterLab 4 and Voila. The wheel of itkwidgets has the
+// whole viewer, but only as a bundle for the classic notebook. This prebuilt extension registers that bundle, served
+// from the installed itkwidgets, as a widget module.
 (function () {
   const NAME = "deepqct-itkwidgets";
   const VERSION = "0.32.6";
+  const LIVE = "0.1.0"; // of the widgets in live.js
   const BASE = "@jupyter-widgets/base";
   const own = new URL(".", document.currentScript.src).href;
   let scope;
@@ -83,6 +85,16 @@
     return hasWebGL() ? module : Object.assign({}, module, { ViewerView: withoutWebGL(base) });
   }
 
+  function loadLive(base) {
+    return new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = new URL(`live.js?v=${LIVE}`, own).href;
+      script.onload = () => done(window.deepqctLive.exports(base));
+      script.onerror = () => failed(new Error("live.js of deepqct is not served; install deepqct again and restart the server."));
+      document.head.appendChild(script);
+    });
+  }
+
   async function shared(name) {
     const versions = scope[name];
     if (!versions) {
@@ -108,6 +120,9 @@
         activate: (_, registry) => {
           const exports = () => (loading = loading || loadModule(base));
           registry.registerWidget({ name: "itkwidgets", version: VERSION, exports });
+          let live;
+          const pictures = () => (live = live || loadLive(base));
+          registry.registerWidget({ name: "deepqct", version: LIVE, exports: pictures });
         },
       };
       return () => ({ __esModule: true, default: plugin });

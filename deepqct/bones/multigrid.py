@@ -1,0 +1,343 @@
+"""Displacements of bricks in equilibrium: conjugate gradients, preconditioned by ever coarser bricks.
+
+A coarser level joins two by two by two bricks into one with their mean modulus, voids counted as 0, and is built as the
+finest is. Vectors are in single precision; what is left to solve is computed in double precision, so that the result is as
+exact as asked for. Sums are taken in pieces of fixed size: the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import linalg
+
+from deepqct.bones.bricks import Bricks, Vectors, add_forces, lay_bricks, mirror_blocks
+from deepqct.work import compiled, share
+
+# All our choices, by the time that a tibia takes.
+_DEGREE = 3  # of the Chebyshev polynomial that smooths before and after each coarser level
+_SMOOTHED = 10.0  # by which the largest eigenvalue exceeds the smallest that is smoothed
+_COARSEST = 1000  # nodes that are solved directly
+_INNER = 1e-4  # what single precision is asked for at a time
+_PIECE = 1 << 14  # nodes whose sum is taken in one go
+_LIFT = 1e-6  # of the coarsest level's diagonal, added to it, since parts of it may float
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: its bricks, and which of its nodes are free.
+
+    Parameters
+    ----------
+    bricks : Bricks
+        The elements.
+    blocks : (8, 3, 3) float32
+        From `mirror_blocks`.
+    inverse : (nodes, 3) float32
+        One over the diagonal of the stiffness; 0 where a displacement is held.
+    largest : float
+        A bound of the eigenvalues of the stiffness over its diagonal: that of a single brick.
+    index : (z, y, x) int32 array, optional
+        The node at each place of the grid, -1 for none; only of coarser levels.
+    """
+
+    bricks: Bricks
+    blocks: NDArray[np.float32]
+    inverse: NDArray[np.float32]
+    largest: float
+    index: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """All levels, the finest first, and the factors of the coarsest.
+
+    Parameters
+    ----------
+    levels : tuple of Level
+        Each half as fine as the one before.
+    factors : SuperLU
+        Solves the free displacements of the coarsest.
+    """
+
+    levels: tuple[Level, ...]
+    factors: linalg.SuperLU
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Displacements at which no force is left over.
+
+    Parameters
+    ----------
+    displaced : (nodes, 3) float64, mm
+        The displacements.
+    iterations : int
+        Of conjugate gradients, in all.
+    residual : float
+        Forces left over at free nodes, as a share of the reference: root of the sum of squares.
+    """
+
+    displaced: NDArray[np.float64]
+    iterations: int
+    residual: float
+
+
+def hierarchy(bricks: Bricks, *, held: NDArray[np.bool_], ends: tuple[bool, bool, bool]) -> Hierarchy:
+    """All levels, down to one that is solved directly.
+
+    Parameters
+    ----------
+    bricks : Bricks
+        The finest.
+    held : (nodes, 3) bool
+        Displacements of the finest that are held.
+    ends : (z, y, x) bool
+        Which displacements are held at both ends of the grid along z; it is what coarser levels hold.
+    """
+    levels, top = [_level(bricks, held=held, coarse=False)], bricks.shape[0]
+    while levels[-1].bricks.nodes > _COARSEST and max(levels[-1].bricks.shape) > 1:
+        bricks = _coarser(bricks)
+        z = bricks.node[:, 0].astype(np.int64) << len(levels)
+        levels.append(_level(bricks, held=((z == 0) | (z >= top))[:, None] & np.array(ends), coarse=True))
+    last, free = levels[-1], (levels[-1].inverse > 0).ravel()
+    matrix = _assembled(last.bricks)[free][:, free]
+    matrix = matrix + sparse.diags(matrix.diagonal() * _LIFT)
+    return Hierarchy(tuple(levels), linalg.splu(matrix.tocsc()))
+
+
+def equilibrium(
+    grids: Hierarchy, first: Vectors, *, reference: float, tolerance: float, most: int, threads: int | None = None
+) -> Equilibrium:
+    """Let the free nodes move until no force is left at them.
+
+    Parameters
+    ----------
+    grids : Hierarchy
+        All levels.
+    first : (nodes, 3) float64, mm
+        Displacements to begin with, those of held nodes among them.
+    reference : float, N
+        Forces of which `tolerance` is a share.
+    tolerance : float
+        Of the residual.
+    most : int
+        Iterations at most.
+    threads : int, optional
+        How many threads share the work.
+    """
+    finest = grids.levels[0]
+    blocks = mirror_blocks(finest.bricks.stiffness)
+    displaced, done = first.astype(np.float64), 0
+    while True:
+        left = np.zeros_like(displaced)
+        add_forces(finest.bricks, displaced, blocks=blocks, out=left, sign=-1, threads=threads)
+        size = _dot(finest, left, left, threads) ** 0.5
+        residual = size / reference
+        if residual <= tolerance or done >= most:
+            return Equilibrium(displaced, done, residual)
+        r = (left / size).astype(np.float32)
+        del left
+        moved, count = _conjugate(
+            grids, r, wanted=max(_INNER, 0.5 * tolerance / residual), most=most - done, threads=threads
+        )
+        done += count
+        displaced += size * moved
+
+
+def forces(bricks: Bricks, displaced: Vectors, *, threads: int | None = None) -> Vectors:
+    """The forces at all nodes, in double precision.
+
+    Parameters
+    ----------
+    bricks : Bricks
+        The elements.
+    displaced : (nodes, 3) float64, mm
+        Displacements.
+    threads : int, optional
+        How many threads share the work.
+    """
+    out = np.zeros(displaced.shape)
+    add_forces(bricks, displaced, blocks=mirror_blocks(bricks.stiffness), out=out, sign=1, threads=threads)
+    return out
+
+
+def _level(bricks: Bricks, *, held: NDArray[np.bool_], coarse: bool) -> Level:
+    """A level; a coarse one is looked up by place."""
+    around = np.zeros(bricks.nodes)
+    for row in range(4):
+        for dx in (0, 1):
+            around += np.bincount(bricks.corners[:, row] + dx, bricks.modulus, minlength=bricks.nodes)
+    diagonal = bricks.stiffness.diagonal()
+    inverse = np.where(held, 0.0, 1 / (around[:, None] * diagonal[::8])).astype(np.float32)
+    scale = diagonal**-0.5
+    largest = float(np.linalg.eigvalsh(bricks.stiffness * scale * scale[:, None]).max())
+    index = None
+    if coarse:
+        index = np.full(tuple(n + 1 for n in bricks.shape), -1, np.int32)
+        index[tuple(bricks.node.T.astype(np.intp))] = np.arange(bricks.nodes)
+    return Level(bricks, mirror_blocks(bricks.stiffness).astype(np.float32), inverse, largest, index)
+
+
+def _coarser(bricks: Bricks) -> Bricks:
+    """Bricks of twice the edges, with the mean modulus of the eight within each."""
+    shape = tuple(-(-n // 2) for n in bricks.shape)
+    z, y, x = np.unravel_index(bricks.place, bricks.shape)
+    within = np.ravel_multi_index((z // 2, y // 2, x // 2), shape)
+    moduli = np.bincount(within, bricks.modulus, minlength=int(np.prod(shape))) / 8
+    edges = tuple(2 * edge for edge in bricks.edges_mm)
+    return lay_bricks(moduli.reshape(shape), edges_mm=edges, poisson=bricks.poisson)  # type: ignore[arg-type]
+
+
+def _assembled(bricks: Bricks) -> sparse.csr_matrix:
+    """The stiffness matrix of a few bricks."""
+    corner = np.stack([bricks.corners[:, row] + dx for row in range(4) for dx in (0, 1)], axis=1)
+    place = np.concatenate([3 * corner + axis for axis in range(3)], axis=1)  # (bricks, 24)
+    rows, columns = np.repeat(place, 24, axis=1).ravel(), np.tile(place, (1, 24)).ravel()
+    values = (bricks.modulus[:, None].astype(float) * bricks.stiffness.ravel()).ravel()
+    return sparse.csr_matrix((values, (rows, columns)), shape=(3 * bricks.nodes,) * 2)
+
+
+def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, threads: int | None) -> tuple[Vectors, int]:
+    """Conjugate gradients in single precision, from no displacement on; `r` is used up."""
+    finest = grids.levels[0]
+    x, p, q = (np.zeros_like(r) for _ in range(3))
+    rho, count = 1.0, 0
+    while True:
+        z = _cycle(grids, 0, r, threads)
+        rho, before = _dot(finest, r, z, threads), rho
+        share(_turn, len(r), np.float32(rho / before if count else 0.0), z, p, threads=threads)
+        del z
+        q[:] = 0
+        add_forces(finest.bricks, p, blocks=finest.blocks, out=q, sign=1, threads=threads)
+        alpha = np.float32(rho / _dot(finest, p, q, threads))
+        share(_step, len(r), alpha, p, q, x, r, threads=threads)
+        count += 1
+        if _dot(finest, r, r, threads) ** 0.5 <= wanted or count >= most:
+            return x, count
+
+
+def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
+    """One V-cycle: displacements that nearly hold the given forces, which stay as they are."""
+    level = grids.levels[number]
+    x = np.zeros_like(forced)
+    if number == len(grids.levels) - 1:
+        free = level.inverse > 0
+        x[free] = grids.factors.solve(forced[free].astype(np.float64))
+        return x
+    left, step = forced.copy(), np.zeros_like(forced)
+    below = grids.levels[number + 1]
+    fine, rough = level.bricks, below.bricks
+    _smooth(level, x, left, step, threads)
+    add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
+    gathered = np.zeros((rough.nodes, 3), np.float32)
+    share(
+        _restrict, rough.shape[0] + 1, fine.planes, fine.node, below.index, level.inverse, left, gathered,
+        threads=threads,
+    )  # fmt: skip
+    moved = _cycle(grids, number + 1, gathered, threads)
+    share(_prolong, fine.shape[0] + 1, fine.planes, fine.node, below.index, level.inverse, moved, step, threads=threads)
+    share(_add, len(x), step, x, threads=threads)
+    add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
+    _smooth(level, x, left, step, threads)
+    return x
+
+
+def _smooth(level: Level, x: Vectors, left: Vectors, step: Vectors, threads: int | None) -> None:
+    """Chebyshev's iteration for the stiffness over its diagonal; the last `step` is not yet taken off what is `left`."""
+    low = level.largest / _SMOOTHED
+    middle, half = (level.largest + low) / 2, (level.largest - low) / 2
+    rho = half / middle
+    share(_chebyshev, len(x), np.float32(0), np.float32(1 / middle), level.inverse, left, step, x, threads=threads)
+    for _ in range(_DEGREE - 1):
+        add_forces(level.bricks, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
+        then = 1 / (2 * middle / half - rho)
+        share(
+            _chebyshev, len(x), np.float32(then * rho), np.float32(2 * then / half), level.inverse, left, step, x,
+            threads=threads,
+        )  # fmt: skip
+        rho = then
+
+
+def _dot(level: Level, a: Vectors, b: Vectors, threads: int | None) -> float:
+    """The scalar product over free displacements; its order of summing is fixed."""
+    sums = np.zeros(-(-len(a) // _PIECE))
+    share(_products, len(sums), level.inverse, a, b, sums, threads=threads)
+    return float(sums.sum())
+
+
+@compiled(fastmath=True)
+def _products(first, last, inverse, a, b, sums):  # type: ignore[no-untyped-def]
+    for piece in range(first, last):
+        total = 0.0
+        for node in range(piece * _PIECE, min((piece + 1) * _PIECE, len(a))):
+            for c in range(3):
+                if inverse[node, c] > 0:
+                    total += np.float64(a[node, c]) * np.float64(b[node, c])
+        sums[piece] = total
+
+
+@compiled()
+def _turn(first, last, beta, z, p):  # type: ignore[no-untyped-def]
+    for node in range(first, last):
+        for c in range(3):
+            p[node, c] = z[node, c] + beta * p[node, c]
+
+
+@compiled()
+def _step(first, last, alpha, p, q, x, r):  # type: ignore[no-untyped-def]
+    for node in range(first, last):
+        for c in range(3):
+            x[node, c] += alpha * p[node, c]
+            r[node, c] -= alpha * q[node, c]
+
+
+@compiled()
+def _add(first, last, step, x):  # type: ignore[no-untyped-def]
+    for node in range(first, last):
+        for c in range(3):
+            x[node, c] += step[node, c]
+
+
+@compiled()
+def _chebyshev(first, last, keep, take, inverse, left, step, x):  # type: ignore[no-untyped-def]
+    for node in range(first, last):
+        for c in range(3):
+            step[node, c] = keep * step[node, c] + take * inverse[node, c] * left[node, c]
+            x[node, c] += step[node, c]
+
+
+@compiled()
+def _restrict(first, last, planes, node, index, inverse, left, gathered):  # type: ignore[no-untyped-def]
+    for coarse in range(first, last):  # a coarse plane gathers from the three fine ones around it
+        for z in range(max(2 * coarse - 1, 0), min(2 * coarse + 2, len(planes) - 1)):
+            weight = np.float32(1.0 if z == 2 * coarse else 0.5)
+            for n in range(planes[z], planes[z + 1]):
+                y, x = node[n, 1], node[n, 2]
+                part = weight * np.float32((0.5 if y & 1 else 1.0) * (0.5 if x & 1 else 1.0))
+                for yy in range(y >> 1, (y >> 1) + 1 + (y & 1)):
+                    for xx in range(x >> 1, (x >> 1) + 1 + (x & 1)):
+                        m = index[coarse, yy, xx]
+                        for c in range(3):
+                            if inverse[n, c] > 0:
+                                gathered[m, c] += part * left[n, c]
+
+
+@compiled()
+def _prolong(first, last, planes, node, index, inverse, moved, step):  # type: ignore[no-untyped-def]
+    for z in range(first, last):
+        for n in range(planes[z], planes[z + 1]):
+            y, x = node[n, 1], node[n, 2]
+            part = np.float32((0.5 if z & 1 else 1.0) * (0.5 if y & 1 else 1.0) * (0.5 if x & 1 else 1.0))
+            for c in range(3):
+                step[n, c] = 0
+            for zz in range(z >> 1, (z >> 1) + 1 + (z & 1)):
+                for yy in range(y >> 1, (y >> 1) + 1 + (y & 1)):
+                    for xx in range(x >> 1, (x >> 1) + 1 + (x & 1)):
+                        m = index[zz, yy, xx]
+                        for c in range(3):
+                            if inverse[n, c] > 0:
+                                step[n, c] += part * moved[m, c]

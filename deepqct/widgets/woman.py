@@ -1,0 +1,105 @@
+"""One woman of a run: her numbers, one of her bones slice by slice, her indices, and what moves her score."""
+
+from __future__ import annotations
+
+from html import escape
+
+import ipywidgets as widgets
+import pandas as pd
+
+from deepqct import plots
+from deepqct.exploration import Reference, bone_of, summary
+from deepqct.folder import Run
+from deepqct.networks.explained import load_explained
+from deepqct.widgets.live import Figure
+from deepqct.widgets.pictures import figure_bytes
+from deepqct.widgets.slices import SliceViewer
+
+_PARTS = ("Bone", "Indices", "Saliency")
+
+
+class OneWoman(widgets.VBox):
+    """A widget that shows one woman; `show` shows another one in her place.
+
+    Parameters
+    ----------
+    run : Run
+        A run after 04_clustering.
+    reference : Reference
+        Whom her indices are compared with, from `exploration.reference_of`.
+    virtual : bool
+        Whether she is marked as a virtual woman.
+    size : int
+        Pixels along the longer edge of a slice.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.widgets.woman import OneWoman
+    >>> run = dq.run.example_run()
+    >>> woman = OneWoman(run, reference=dq.exploration.reference_of(run), virtual=True, size=120)
+    >>> woman.show(dq.exploration.women(run, family="BMD", model="total hip"), "sub-0002", bone="tibia")
+    >>> woman.viewer.at, "sub-0002" in woman.about.value
+    ((3, 16, 16), True)
+    """
+
+    def __init__(self, run: Run, *, reference: Reference, virtual: bool, size: int) -> None:
+        self._run, self._reference, self._virtual, self._size = run, reference, virtual, size
+        self.viewer: SliceViewer | None = None
+        self.about = widgets.HTML()
+        self.bone_place = widgets.VBox(layout=widgets.Layout(overflow="hidden"))
+        self.profile, self.saliency = Figure(), Figure()
+        self.unexplained = widgets.HTML()
+        self.parts = widgets.Tab([self.bone_place, self.profile, widgets.VBox([self.unexplained, self.saliency])])
+        for number, name in enumerate(_PARTS):
+            self.parts.set_title(number, name)
+        super().__init__([self.about, self.parts], layout=widgets.Layout(flex="1 1 0", min_width="420px"))
+
+    def show(self, table: pd.DataFrame, person: str, *, bone: str) -> None:
+        """Show a woman.
+
+        Parameters
+        ----------
+        table : DataFrame
+            All women, from `exploration.women`.
+        person : str
+            Her participant_id.
+        bone : {"radius", "ulna", "tibia", "fibula"}
+            The bone that is shown.
+        """
+        mark = " · <em>virtual woman</em>" if self._virtual else ""
+        lines = summary(table, person).to_dict("records")
+        cells = " · ".join(f"{escape(row['what'])} <strong>{escape(row['value'])}</strong>" for row in lines)
+        # As high for every woman, so that nothing below it jumps.
+        style = "line-height:1.35;min-height:74px"
+        self.about.value = f'<div style="{style}"><h4 style="margin:0">{escape(str(person))}{mark}</h4>{cells}</div>'
+        drawn = plots.profile(self._reference.of(person), participant_id=str(person), reference=self._reference.words)
+        self.profile.value = figure_bytes(drawn, virtual=self._virtual, dpi=70)
+        self.profile.alt = f"Indices of {person} in standard deviations from {self._reference.words}"
+        self.show_bone(person, bone=bone)
+
+    def show_bone(self, person: str, *, bone: str) -> None:
+        """Show one bone of a woman, and what a network saw in it.
+
+        Parameters
+        ----------
+        person : str
+            Her participant_id.
+        bone : {"radius", "ulna", "tibia", "fibula"}
+            The bone.
+        """
+        if (found := bone_of(self._run, person, bone)) is None:
+            self.bone_place.children = (widgets.HTML(f"<p>There is no {bone} of her.</p>"),)
+        else:
+            scan, mask = found
+            if self.viewer is None:
+                self.viewer = SliceViewer(scan, labels=mask, size=self._size, virtual=self._virtual)
+            else:
+                self.viewer.show(scan, labels=mask)
+            self.bone_place.children = (self.viewer,)
+        explained = None if found is None else load_explained(self._run, bone=bone, participant_id=person)
+        self.unexplained.value = "" if explained else f"<p>No network of the {bone} has been explained on her.</p>"
+        self.saliency.value = b""
+        if explained:
+            self.saliency.value = figure_bytes(plots.one_saliency(explained), virtual=self._virtual, dpi=70)
+            self.saliency.alt = f"What moves the score of the {bone} of {person}"
