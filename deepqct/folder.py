@@ -283,6 +283,11 @@ class Run:
         """``new_women``: what 06_new_patients says of women who are not in the run; virtual ones are drawn there."""
         return self.folder / "new_women"
 
+    @property
+    def external(self) -> Path:
+        """``external``: how the bundle does on another cohort (07); a virtual one is drawn there."""
+        return self.folder / "external"
+
     def figures(self, job: Job | str) -> Path:
         """The folder of one job's figures; here and below, a stage of all bones may be given by its name."""
         return self.folder / "figures" / str(job)

@@ -265,7 +265,7 @@ def test_every_index_and_texture_feature_is_described(made):
     import index_facts
     import index_pictures
 
-    units = set(dq.terms.UNITS)
+    units = {*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS}
     assert set(index_facts.CALCULATED) == set(index_facts.SOURCES) == units
     assert set(index_facts.THRESHOLDS) <= units
     woman = dq.virtual.draw_women(1, seed=1).iloc[0]
@@ -281,7 +281,8 @@ def test_every_index_and_texture_feature_is_described(made):
 def test_every_parameter_is_in_the_reference(made):
     """The page is made from the notebooks' own cells, and a group that is not read would lose its parameters."""
     text = made.parameter_sections()
-    for stage in (*STAGES, "review"):
+    assert {"review", "08_study_planner"} < set(made.notebooks())
+    for stage in made.notebooks():
         part = text.partition(f"## {stage}\n")[2].partition("\n## ")[0]
         for name, parameter in declared_parameters(stage).items():
             assert f"| `{name}` | {made.KINDS[parameter.kind]} |" in part
@@ -302,7 +303,19 @@ def test_every_name_on_a_face_is_in_the_interface(made):
 def test_every_command_and_file_is_in_the_reference(made):
     """Both tables follow the code: the commands that are not hidden, and the files that `Run` knows."""
     commands = made.command_sections()
-    for words in ("init", "run", "check", "inspect", "app", "pretrain", "cohort new"):
+    for words in (
+        "init",
+        "run",
+        "report",
+        "check",
+        "inspect",
+        "app",
+        "pretrain",
+        "bundle",
+        "predict",
+        "study",
+        "cohort new",
+    ):
         assert f"## deepqct {words}\n" in commands
     assert "--phenotype-separation" in commands
     files = made.run_file_table(None)

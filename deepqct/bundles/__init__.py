@@ -12,6 +12,7 @@ make.py        a bundle made from a run
 example.py     a small bundle of the example run, to try things out on
 new_scans.py   scans of new women, curated as 01 curates, and what speaks against using them
 prediction.py  new women predicted, or the reasons why not
+validation.py  a frozen bundle on another cohort whose outcomes are known
 sheet.py       one page for one new woman
 """
 

@@ -9,6 +9,7 @@ scales.py          several networks' scores on one scale: levels of folds, means
 calibration.py     whether 30 of 100 women with a risk of 30 % have the event, and the maps from scores to risks
 decisions.py       thresholds: sensitivity, net benefit, reclassification
 multiplicity.py    many models, small numbers: Holm, permutations, .632+
+external.py        a frozen model on other women: recalibration, case mix, groups
 agreement.py       two ways of measuring side by side (Bland & Altman)
 sizes.py           how many women a model needs, to be developed and to be validated (Riley)
 planning.py        a planned study: widths of its intervals, power of its comparisons

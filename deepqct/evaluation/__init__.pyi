@@ -16,6 +16,7 @@ from .discrimination import (
     noninferiority,
     within_folds,
 )
+from .external import by_group, membership, recalibrated, recalibration
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
 from .planning import (
     MARGINS,
@@ -58,6 +59,7 @@ __all__ = [
     "averaged",
     "best_by_chance",
     "better_than_chance",
+    "by_group",
     "calibrate_out_of_fold",
     "calibration_curve",
     "calibration_measures",
@@ -71,6 +73,7 @@ __all__ = [
     "largest_cox_snell",
     "levels",
     "limits_of_agreement",
+    "membership",
     "most_predictors",
     "net_benefit",
     "noninferiority",
@@ -78,6 +81,8 @@ __all__ = [
     "permutation_p",
     "permuted",
     "power",
+    "recalibrated",
+    "recalibration",
     "reclassification",
     "roc_points",
     "sample_size",

@@ -136,7 +136,7 @@ def shipped_notebooks() -> Path:
     --------
     >>> from deepqct.run.parameters import shipped_notebooks
     >>> len(list(shipped_notebooks().glob("*.ipynb")))
-    8
+    10
     """
     within = PACKAGE / "notebooks"
     return within if within.is_dir() else PACKAGE.parent / "notebooks"
