@@ -324,6 +324,7 @@ def predictions(bundle, tmp_path_factory) -> Predictions:
     files = [cohort / file for file in table.loc[table["participant_id"].isin(["sub-0001", "sub-0002"]), "file"]]
     wide = replace(
         bundle.content,
+        sizes={},
         clouds={bone: replace(cloud, limit=1e9) for bone, cloud in bundle.content.clouds.items()},
         networks={
             bone: replace(n, feature_limit=1e9, above_chance=True) for bone, n in bundle.content.networks.items()

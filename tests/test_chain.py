@@ -297,7 +297,7 @@ def test_test_women_get_the_run_s_own_numbers_from_their_scans(run, tmp_path):
     )
     clouds = {bone: replace(cloud, limit=1e9) for bone, cloud in everybody.clouds.items()}
     curated = replace(everybody.curated, motion_limit=1e9)  # a run leaves nobody out for motion
-    everybody = replace(everybody, clouds=clouds, curated=curated)
+    everybody = replace(everybody, sizes={}, clouds=clouds, curated=curated)
     found = dq.predict(replace(bundle, content=everybody), files, participants=cohort / "participants.tsv")
     ours = read_table(run.predictions).query("protocol == 'as-published' and repeat == 0 and split == 'test'")
     keys = ["participant_id", "family", "model"]

@@ -19,7 +19,7 @@ from deepqct.bundles.card import card_of, card_page
 from deepqct.bundles.content import CARD, CONTENT, BoneNetworks, Content, Curated, FoldNetwork, Made
 from deepqct.bundles.grouping import Grouping, grouping_of
 from deepqct.bundles.plain import to_plain
-from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of
+from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of, sizes_of
 from deepqct.bundles.scoring import her_images, keeps_maps, read_women
 from deepqct.bundles.source import BundleError, Source, seal, write_zip
 from deepqct.evaluation.scales import levels
@@ -161,6 +161,7 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
         models=tuple(models),
         primary=heads[0],
         reference=reference_of(indices, age=age_of(run), events=events),
+        sizes=sizes_of(indices),
         clouds=clouds,
         groups=_groups(run),
         trained_on=tuple(sorted(scans_of(run, women))) if fingerprints else (),

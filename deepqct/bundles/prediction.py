@@ -333,6 +333,14 @@ def _check_range(
                 )
         elif not np.isfinite(years) and np.isfinite(reference.age_low):
             notes[str(person)].append("her age is not known: she is compared with women of all ages")
+    for bone, (least, most) in bundle.content.sizes.items():
+        sizes = features[f"{bone} Tt.Ar"] if f"{bone} Tt.Ar" in features else pd.Series(dtype=float)
+        for person, area in sizes.items():
+            if np.isfinite(area) and not least <= area <= most:
+                reasons[str(person)].append(
+                    f"her {bone} has {area:.0f} mm², outside of the {least:.0f} to {most:.0f} of the bundle's women "
+                    "(another site?)."
+                )
     for bone, cloud in bundle.content.clouds.items():
         for person, distance in zip(features.index, cloud.distance(features), strict=True):
             if distance > cloud.limit:
