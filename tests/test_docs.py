@@ -348,6 +348,24 @@ def test_no_patient_comes_into_the_pages(made, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.md")) + list(tmp_path.rglob("*.png"))
 
 
+def test_the_figures_of_the_readme_are_those_of_the_example_report():
+    """A figure that nobody can look up is a claim."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    run = dq.Run(ROOT / "reports" / "example")
+    performance = dq.run_tables.main_rows(dq.folder.read_table(run.performance))
+    rows = dq.run_tables.headlines(performance, dq.run_tables.read_models(run)).query("measure == 'AUC'")
+    names = {"DeepQCT": "AUC", "pQCT-index": "indices", "Texture": "texture", "BMD": "BMD"}
+    found = rows[rows["family"].isin(names)]
+    assert len(found) == len(names)
+    for row in found.itertuples():
+        estimate, low, high = (f"{value:.2f}".removeprefix("0") for value in (row.estimate, row.low, row.high))
+        assert re.search(rf"{names[row.family]} {estimate} \((?:95 % )?{low} to {high}\)", text), row.family
+    assert f"{int(rows['n'].max())} virtual women, {int(rows['events'].max())} with a fracture" in text
+    tested = dq.folder.read_table(run.comparisons).iloc[0]
+    low, high = (f"{abs(value):.2f}".removeprefix("0") for value in (tested["low"], tested["high"]))
+    assert f"+{tested['estimate']:.2f} (−{low} to +{high})".replace("+0.", "+.") in text
+
+
 def test_the_readme_is_one_screen():
     """Whoever has ten minutes reads it whole; everything else is in docs/."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8")) < 6000
