@@ -24,7 +24,7 @@ import deepqct as dq
 from deepqct.cli import app
 from deepqct.cohort.scanner_tables import ALIASES
 from deepqct.folder import PACKAGE, Run, read_table
-from deepqct.run.parameters import STAGES, declared_parameters, notebook_source
+from deepqct.run.parameters import STAGES, declared_parameters, notebook_source, shipped_notebooks
 from deepqct.run.plan import PRESETS, load_preset
 from deepqct.run_tables import virtual_of
 from deepqct.terms import KNOWN
@@ -149,7 +149,7 @@ def parameter_sections() -> str:
     """Every parameter of every notebook: type, default, what the presets set in its place, and its meaning."""
     presets = {name: load_preset(name) for name in PRESETS}
     parts = []
-    for stage in (*STAGES, "review"):
+    for stage in notebooks():
         parts.append(f"(parameters-{stage.replace('_', '-')})=\n## {stage}\n")
         for title, names in _groups(stage).items():
             if title:
@@ -164,6 +164,12 @@ def parameter_sections() -> str:
                 rows.append((f"`{name}`", KINDS[entry.kind], default, set_by, entry.note))
             parts.append(table(("Name", "Type", "Default", "Presets", "Meaning"), rows))
     return "\n".join(parts)
+
+
+def notebooks() -> list[str]:
+    """The names of all notebooks: the stages in their order, then those by hand."""
+    by_hand = sorted(path.stem for path in shipped_notebooks().glob("*.ipynb") if path.stem not in STAGES)
+    return [*STAGES, *by_hand]
 
 
 def _groups(stage: str) -> dict[str, list[str]]:
