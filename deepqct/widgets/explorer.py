@@ -168,8 +168,8 @@ class Explorer(widgets.VBox):
         moved = who_changes(self.table, before=self._before, after=now)
         names = ", ".join(map(str, moved.index[:_LISTED])) + (" …" if len(moved) > _LISTED else "")
         self.figures.value = (
-            f'<div style="{_LINES};display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 20px"><table style="flex:0 0 300px">'
-            f"<tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>"
+            f'<div style="{_LINES};display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 20px">'
+            f'<table style="flex:0 0 300px"><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>'
             f'<div style="flex:1 1 200px"><p>'
             f"{len(moved)} of {len(self.table)} change side against {self._before:.2f}, "
             f"{moved['outcome'].sum():.0f} of them with {escape(self._outcome)}{': ' if len(moved) else '.'}"
