@@ -169,8 +169,8 @@ class Explorer(widgets.VBox):
         names = ", ".join(map(str, moved.index[:_LISTED])) + (" …" if len(moved) > _LISTED else "")
         self.figures.value = (
             f'<div style="{_LINES};display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 20px">'
-            f'<table style="flex:0 0 300px"><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>'
-            f'<div style="flex:1 1 200px"><p>'
+            f'<table style="flex:0 0 300px"><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>'
+            f'{rows}</table><div style="flex:1 1 200px"><p>'
             f"{len(moved)} of {len(self.table)} change side against {self._before:.2f}, "
             f"{moved['outcome'].sum():.0f} of them with {escape(self._outcome)}{': ' if len(moved) else '.'}"
             f"{escape(names)}</p><p>A threshold moved while one looks is fitted to these women.</p></div></div>"
