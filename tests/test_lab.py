@@ -294,6 +294,14 @@ def test_slices_follow_the_mouse(desk, tmp_path):
     assert desk.wrong == []
 
 
+def test_the_explorer_follows_the_hand(desk, tmp_path):
+    """In a browser a click, a box and a slider must arrive, and their answers be seen."""
+    cell = desk.cell("explorer")
+    said = cell.get_by_text(re.compile(r"^place ")).first.inner_text()
+    follows_the_hand(desk.page, [int(number) for number in said.split()[1:]], tmp_path / "explorer.png")
+    assert desk.wrong == []
+
+
 def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, desk, run_all, cohort, tmp_path):
     """A reader's hour of work must survive whatever happens to browser and kernel, and a held key costs no scan."""
     address, _ = lab
@@ -316,6 +324,7 @@ def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, desk
     assert found["decision"].tolist() == ["accept", "reject"]
     assert found["motion_grade"].tolist() == [2, 5]
     assert desk.wrong == []
+    # The last test at the desk: its kernel dies here.
     for kernel in json.load(urlopen(f"{address}/api/kernels", timeout=5)):
         page.request.delete(f"{address}/api/kernels/{kernel['id']}")
     again, wrong = run_all("review_again", REVIEW.format(cohort=str(cohort), run=str(tmp_path)))
@@ -448,14 +457,6 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     expect(page.get_by_text(re.compile(r"^\d+ of 60 change side against 0.50"))).to_be_visible()
     assert women.bounding_box() == standing_at, "nothing jumps"
     page.screenshot(path=shown)
-
-
-def test_the_explorer_follows_the_hand(desk, tmp_path):
-    """In a browser a click, a box and a slider must arrive, and their answers be seen."""
-    cell = desk.cell("explorer")
-    said = cell.get_by_text(re.compile(r"^place ")).first.inner_text()
-    follows_the_hand(desk.page, [int(number) for number in said.split()[1:]], tmp_path / "explorer.png")
-    assert desk.wrong == []
 
 
 def test_the_application_shows_pages_without_code(browser: Browser, cohort, extension, tmp_path):
