@@ -41,8 +41,8 @@ unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
 
 lint: env
-	$(BIN)/ruff format --check deepqct tests notebooks
-	$(BIN)/ruff check deepqct tests notebooks
+	$(BIN)/ruff format --check deepqct docs/*.py tests notebooks
+	$(BIN)/ruff check deepqct docs/*.py tests notebooks
 	$(BIN)/mypy
 
 test-long: env
@@ -67,14 +67,15 @@ bench-groups: env
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)
-	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/build/html
+	@DEEPQCT_DOCS_RUN=$(RUN) $(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/build/html
 	@echo "Documentation: $(CURDIR)/docs/build/html/index.html"
 
 pictures: env
 	$(BIN)/python docs/pictures.py $(RUN)
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/deepqct/widgets/config$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 app: env
 	$(BIN)/deepqct app reports/$(PRESET)

@@ -3,19 +3,23 @@
 Thresholds are taken from the code that measures. A test holds the symbols against `deepqct.terms.UNITS`.
 """
 
-from deepqct.bones import indices, texture
+from deepqct.bones import failure_load, indices, texture
+from deepqct.terms import STRENGTH_UNITS
 
 BOUXSEIN = "Bouxsein 2010, J Bone Miner Res 25:1468"
 WHITTIER = "Whittier 2020, Osteoporos Int 31:1607"
 BURGHARDT = "Burghardt 2010, J Bone Miner Res 25:983"
 SPHERES = "Hildebrand & Rüegsegger 1997, J Microsc 185:67"
 SPACING = "Laib 1997, Bone 21:541"
+PISTOIA = "Pistoia 2002, Bone 30:842"
+ELEMENTS = "van Rietbergen 1995, J Biomech 28:69"
 BUIE = "compartments after Buie 2007, Bone 41:505"
 
 _SMOOTH = f"Gaussian of {indices.SIGMA_VOXELS:g} voxel within {indices.SUPPORT_VOXELS} voxel"
 _TRABECULAR = f"bone above {indices.TRABECULAR_BONE:g} mgHA/cm³ after a {_SMOOTH}"
 _CORTICAL = f"bone above {indices.CORTICAL_BONE:g} mgHA/cm³ after a {_SMOOTH}"
 _PIECES = f"pieces under {indices.SMALLEST_PIECE_VOXELS} voxels are left out"
+_MODULI = " or ".join(f"{value:g} MPa (XtremeCT {name})" for name, value in failure_load.MODULUS_MPA.items())
 _INNER = round(100 * (1 - indices.OUTER_SHARE))
 
 CALCULATED = {
@@ -37,6 +41,13 @@ CALCULATED = {
     "Tb.Th": "mean over trabecular bone of the diameter of the largest sphere that fits into it and covers the voxel",
     "Tb.Sp": "mean over the space between trabeculae of the diameter of the largest sphere that fits into it",
     "Tb.1/N.SD": "standard deviation over the trabecular compartment of the distance between mid-axes",
+    "Stiffness": "force that moves the top of the bone by 1 % of its height / that movement",
+    "F.Load": f"that force × {failure_load.CRITICAL_STRAIN:g} / the effective strain √(2U/E) that "
+    f"{100 * failure_load.CRITICAL_SHARE:g} % of the bone exceed; U: strain energy density, E: modulus",
+    "E.App": "Stiffness × height / mean area of the bone",
+    "Ct.Load.Dist": "sum of the stress along z in the cortex / sum in all of the bone, last slice",
+    "Ct.Load.Mid": "sum of the stress along z in the cortex / sum in all of the bone, middle slice",
+    "Ct.Load.Prox": "sum of the stress along z in the cortex / sum in all of the bone, first slice",
 }
 THRESHOLDS = {
     "Ct.Po": f"{_CORTICAL}; pores are enclosed by bone in their slice, those under {indices.SMALLEST_PORE_VOXELS} voxels "
@@ -47,6 +58,9 @@ THRESHOLDS = {
     "Tb.Th": f"{_TRABECULAR}; {_PIECES}",
     "Tb.Sp": f"{_TRABECULAR}; {_PIECES}",
     "Tb.1/N.SD": f"{_TRABECULAR}; {_PIECES}",
+    **dict.fromkeys(
+        STRENGTH_UNITS, f"{_TRABECULAR}, in the cortex {_CORTICAL}; E {_MODULI}, ν {failure_load.POISSON:g}"
+    ),
 }
 SOURCES = {
     "Tt.vBMD": f"{WHITTIER}; {BUIE}",
@@ -66,6 +80,10 @@ SOURCES = {
     "Tb.Th": f"{SPHERES}; {BOUXSEIN}",
     "Tb.Sp": f"{SPHERES}; {BOUXSEIN}",
     "Tb.1/N.SD": f"{SPACING}; {WHITTIER}",
+    "Stiffness": f"{ELEMENTS}; {WHITTIER}",
+    "F.Load": f"{PISTOIA}; {WHITTIER}",
+    "E.App": f"{ELEMENTS}; {WHITTIER}",
+    **dict.fromkeys(("Ct.Load.Dist", "Ct.Load.Mid", "Ct.Load.Prox"), f"{ELEMENTS}; which slices is our choice"),
 }
 KINDS_OF_TEXTURE = {
     "Band": (

@@ -22,12 +22,14 @@ from PIL import Image
 from scipy import ndimage
 
 import deepqct as dq
-from deepqct.bones import indices, planes, texture
+from deepqct.bones import failure_load, indices, micro_fe, planes, texture
 from deepqct.reach import code_hash
 
 VOXEL_MM, SLICES, SEED = 0.0607, 16, 3
 FILL, SECOND = "#E69F00", "#56B4E9"
-_CODE = "from deepqct.bones import indices, planes, texture, find_bones\nfrom deepqct.virtual import draw_scan\n"
+_CODE = (
+    "from deepqct.bones import indices, micro_fe, planes, texture, find_bones\nfrom deepqct.virtual import draw_scan\n"
+)
 # Features of texture whose names begin alike are one picture.
 KINDS = ("Band", "Uneven", "Lac", "Run", "Long", "Lean", "Vario", "Q", "Sides")
 
@@ -40,7 +42,8 @@ def file_name(name: str) -> str:
     name : str
         An index or a kind of texture, such as ``Tb.BV/TV``.
     """
-    return f"{'index' if name in dq.terms.UNITS else 'texture'}_{name.replace('/', '-').replace('.', '-')}.png"
+    kind = "index" if name in (*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS) else "texture"
+    return f"{kind}_{name.replace('/', '-').replace('.', '-')}.png"
 
 
 def draw_all(folder: Path) -> None:
@@ -95,6 +98,15 @@ def index_panels(bone: Any) -> dict[str, Any]:
     def lengths(values: NDArray[np.float32], *, near: NDArray[np.bool_] | None = None) -> Any:
         return lambda axes: _lengths(axes, bone, z, values, near=near)
 
+    loaded = micro_fe.solve((trabeculae | solid) * failure_load.MODULUS_MPA["II"], **voxel)
+
+    def strains(axes: Axes) -> None:
+        _field(axes, bone, z, np.where(loaded.effective_strain[z] > 0, loaded.effective_strain[z], np.nan), "viridis")
+
+    def stresses(at: int) -> Any:
+        stress = np.where(loaded.effective_strain[at] > 0, -loaded.axial_stress[at], np.nan)
+        return lambda axes: _field(axes, bone, at, stress, "viridis")
+
     total, cortex = bone.total[z], bone.cortical[z]
     rim = total & ~ndimage.binary_erosion(total, iterations=3)
     return {
@@ -105,6 +117,8 @@ def index_panels(bone: Any) -> dict[str, Any]:
         "Ct.Po": region(pores[z], solid[z], near=pores[z]), "Ct.Po.Dm": lengths(holes, near=pores[z]),
         "Tb.BV/TV": region(trabeculae[z], inside & ~trabeculae[z]),
         "Tb.N": lengths(apart), "Tb.Th": lengths(spheres), "Tb.Sp": lengths(gaps), "Tb.1/N.SD": lengths(apart),
+        "Stiffness": strains, "F.Load": strains, "E.App": strains,
+        "Ct.Load.Dist": stresses(-1), "Ct.Load.Mid": stresses(len(bone.total) // 2), "Ct.Load.Prox": stresses(0),
     }  # fmt: skip
 
 

@@ -24,11 +24,14 @@ import deepqct as dq
 from deepqct.cli import app
 from deepqct.cohort.scanner_tables import ALIASES
 from deepqct.folder import PACKAGE, Run, read_table
-from deepqct.run.parameters import STAGES, declared_parameters, notebook_source
+from deepqct.run.parameters import STAGES, declared_parameters, notebook_source, shipped_notebooks
 from deepqct.run.plan import PRESETS, load_preset
+from deepqct.run_tables import virtual_of
 from deepqct.terms import KNOWN
 
 RUN = "DEEPQCT_DOCS_RUN"  # names the finished run whose notebooks and tables are shown
+KINDS = {"int": "whole number", "float": "number", "str": "text", "bool": "True or False"}
+FEW = 30  # women, with fewer of whom the page of the notebooks says that figures mean nothing
 # Modules that are no wing and are used by name; their public functions are listed one after the other.
 MODULES = ("exploration", "folder", "run_tables", "terms", "work")
 
@@ -40,8 +43,15 @@ def write_pages(docs: Path) -> None:
     ----------
     docs : Path
         The folder ``docs/``.
+
+    Raises
+    ------
+    ValueError
+        If the run that is to be shown is one of patients.
     """
     run = Run((docs.parent / os.environ[RUN]).resolve()) if os.environ.get(RUN) else None
+    if run and not virtual_of(run):
+        raise ValueError(f"{run.folder} is a run of patients; give a run of virtual women, whom pages may show.")
     for name, text in fragments(run).items():
         _keep(docs / "made" / f"{name}.md", text)
     for name, text in api_pages().items():
@@ -139,7 +149,7 @@ def parameter_sections() -> str:
     """Every parameter of every notebook: type, default, what the presets set in its place, and its meaning."""
     presets = {name: load_preset(name) for name in PRESETS}
     parts = []
-    for stage in (*STAGES, "review"):
+    for stage in notebooks():
         parts.append(f"(parameters-{stage.replace('_', '-')})=\n## {stage}\n")
         for title, names in _groups(stage).items():
             if title:
@@ -151,9 +161,15 @@ def parameter_sections() -> str:
                 others = {p: values[stage][name] for p, values in presets.items() if name in values.get(stage, {})}
                 set_by = ", ".join(f"{p} `{value}`" for p, value in others.items() if value != entry.default)
                 default = f"`{entry.default!r}`" if entry.kind == "str" else f"`{entry.default}`"
-                rows.append((f"`{name}`", entry.kind, default, set_by, entry.note))
+                rows.append((f"`{name}`", KINDS[entry.kind], default, set_by, entry.note))
             parts.append(table(("Name", "Type", "Default", "Presets", "Meaning"), rows))
     return "\n".join(parts)
+
+
+def notebooks() -> list[str]:
+    """The names of all notebooks: the stages in their order, then those by hand."""
+    by_hand = sorted(path.stem for path in shipped_notebooks().glob("*.ipynb") if path.stem not in STAGES)
+    return [*STAGES, *by_hand]
 
 
 def _groups(stage: str) -> dict[str, list[str]]:
@@ -366,12 +382,16 @@ def copy_notebooks(run: Run | None, folder: Path) -> None:
         text = nbformat.writes(notebook)
         _keep(folder / path.name, text)
     women = len(read_table(run.participants)) if run else 0
-    whose = (
-        f"These are the notebooks of a finished run of {women} **virtual** women, with everything that they showed. A run "
-        "this small is made to be quick: its pictures show the form of the results, and its figures mean nothing."
-        if run
-        else "Build the pages with `make docs`, and the executed notebooks of a run stand here."
-    )
+    whose = "Build the pages with `make docs`, and the executed notebooks of a run stand here."
+    if run:
+        whose = (
+            f"These are the notebooks of a finished run of {women} **virtual** women, with everything that they showed. "
+            "The notebook of the radius stands for those of the four bones."
+        )
+        if women < FEW:
+            whose += (
+                " So few women are for trying things out: the figures show the form of the results, and mean nothing."
+            )
     toctree = "\n".join(path.stem for path in found)
     _keep(
         folder / "index.md", f"# The notebooks, executed\n\n{whose}\n\n```{{toctree}}\n:maxdepth: 1\n\n{toctree}\n```\n"

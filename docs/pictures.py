@@ -28,6 +28,15 @@ WIDTH, HEIGHT = 1280, 900  # of the window
 COLOURS = 256
 MOST_BYTES = 3_000_000  # of all pictures together
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-webgl", "--ignore-gpu-blocklist"]
+WIDEST = 1100  # pixels of a figure
+# Figures of the run that pages show: the picture's name, the job, the figure's name.
+FIGURES = {
+    "steps": ("00_virtual_cohort", "steps_wrist"),
+    "images": ("02_train_bone_radius", "images"),
+    "saliency": ("02_train_bone_radius", "saliency_mean"),
+    "differences": ("03_fusion_and_baselines", "differences"),
+    "groups": ("04_clustering", "umap_groups"),
+}
 PATIENCE_MS = 120_000  # a page's kernel imports torch and draws
 
 
@@ -55,6 +64,7 @@ def main(folder: str) -> None:
         with served(run) as address:
             shots |= page_shots(browser, address)
         browser.close()
+    shots |= figures(run)
     for name, image in shots.items():
         keep(image, PICTURES / f"{name}.png")
     keep(composed(shots["report"], shots["review"], shots["explorer"]), PICTURES / "overview.png")
@@ -86,6 +96,28 @@ def report_shots(browser: Browser, run: Run) -> dict[str, Image.Image]:
     page.evaluate("document.querySelector('#performance').scrollIntoView({block: 'start'})")
     page.wait_for_timeout(500)
     return shots | {"report_models": shot(page)}
+
+
+def figures(run: Run) -> dict[str, Image.Image]:
+    """Figures of the run that explain something.
+
+    Parameters
+    ----------
+    run : Run
+        The finished run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the run has left one of them out, as a run at smoke size does.
+    """
+    found = {}
+    for name, (job, figure) in FIGURES.items():
+        path = run.require(run.figures(job) / f"{figure}.png", written_by=f"{job} of a run that finds something")
+        image = Image.open(path).convert("RGB")
+        share = min(1, WIDEST / image.width)
+        found[name] = image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.LANCZOS)
+    return found
 
 
 def page_shots(browser: Browser, address: str) -> dict[str, Image.Image]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+import synthetic
 import typer.main
 from conftest import ROOT
 
@@ -264,7 +265,7 @@ def test_every_index_and_texture_feature_is_described(made):
     import index_facts
     import index_pictures
 
-    units = set(dq.terms.UNITS)
+    units = {*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS}
     assert set(index_facts.CALCULATED) == set(index_facts.SOURCES) == units
     assert set(index_facts.THRESHOLDS) <= units
     woman = dq.virtual.draw_women(1, seed=1).iloc[0]
@@ -280,10 +281,11 @@ def test_every_index_and_texture_feature_is_described(made):
 def test_every_parameter_is_in_the_reference(made):
     """The page is made from the notebooks' own cells, and a group that is not read would lose its parameters."""
     text = made.parameter_sections()
-    for stage in (*STAGES, "review"):
+    assert {"review", "08_study_planner"} < set(made.notebooks())
+    for stage in made.notebooks():
         part = text.partition(f"## {stage}\n")[2].partition("\n## ")[0]
         for name, parameter in declared_parameters(stage).items():
-            assert f"| `{name}` | {parameter.kind} |" in part
+            assert f"| `{name}` | {made.KINDS[parameter.kind]} |" in part
             assert (
                 parameter.note.replace("|", "\\|").replace("<", "&lt;") in part.replace("`", "")
                 or "`" in parameter.note
@@ -301,7 +303,19 @@ def test_every_name_on_a_face_is_in_the_interface(made):
 def test_every_command_and_file_is_in_the_reference(made):
     """Both tables follow the code: the commands that are not hidden, and the files that `Run` knows."""
     commands = made.command_sections()
-    for words in ("init", "run", "check", "inspect", "app", "pretrain", "cohort new"):
+    for words in (
+        "init",
+        "run",
+        "report",
+        "check",
+        "inspect",
+        "app",
+        "pretrain",
+        "bundle",
+        "predict",
+        "study",
+        "cohort new",
+    ):
         assert f"## deepqct {words}\n" in commands
     assert "--phenotype-separation" in commands
     files = made.run_file_table(None)
@@ -318,6 +332,38 @@ def test_the_report_s_sections_are_called_as_it_calls_them():
                      and path.suffix in (".py", ".j2"))  # fmt: skip
     assert len(named) > 6
     assert not [name for name in named if name != "Section" and f"{name}" not in report]
+
+
+def test_no_patient_comes_into_the_pages(made, tmp_path, monkeypatch):
+    """Executed notebooks and pictures show women: of a run of patients nothing may be shown."""
+    import pictures
+
+    run = synthetic.explored_run(tmp_path / "run", virtual=False)
+    run.report.touch()
+    monkeypatch.setenv(made.RUN, str(run.folder))
+    with pytest.raises(ValueError, match="is a run of patients"):
+        made.write_pages(tmp_path)
+    with pytest.raises(ValueError, match="is a run of patients"):
+        pictures.main(str(run.folder))
+    assert not list(tmp_path.rglob("*.md")) + list(tmp_path.rglob("*.png"))
+
+
+def test_the_figures_of_the_readme_are_those_of_the_example_report():
+    """A figure that nobody can look up is a claim."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    run = dq.Run(ROOT / "reports" / "example")
+    performance = dq.run_tables.main_rows(dq.folder.read_table(run.performance))
+    rows = dq.run_tables.headlines(performance, dq.run_tables.read_models(run)).query("measure == 'AUC'")
+    names = {"DeepQCT": "AUC", "pQCT-index": "indices", "Texture": "texture", "BMD": "BMD"}
+    found = rows[rows["family"].isin(names)]
+    assert len(found) == len(names)
+    for row in found.itertuples():
+        estimate, low, high = (f"{value:.2f}".removeprefix("0") for value in (row.estimate, row.low, row.high))
+        assert re.search(rf"{names[row.family]} {estimate} \((?:95 % )?{low} to {high}\)", text), row.family
+    assert f"{int(rows['n'].max())} virtual women, {int(rows['events'].max())} with a fracture" in text
+    tested = dq.folder.read_table(run.comparisons).iloc[0]
+    low, high = (f"{abs(value):.2f}".removeprefix("0") for value in (tested["low"], tested["high"]))
+    assert f"+{tested['estimate']:.2f} (−{low} to +{high})".replace("+0.", "+.") in text
 
 
 def test_the_readme_is_one_screen():

@@ -19,7 +19,9 @@ from deepqct.evaluation.discrimination import FEWEST, FEWEST_TRAININGS, NETWORKS
 
 MARGINS = (0.03, 0.05)  # of non-inferiority; our choice
 ENOUGH = 0.8  # the power at which a study is called large enough; a convention
-CORRELATION = 0.6  # of two scores among women of one outcome; our choice, to be replaced by what is known
+# Of two scores among women of one outcome; our choice. In 60 virtual women, 20 with fracture, scores of networks had 0.55
+# to 0.71 with those of indices (the middle half of all pairs), and 0.21 to 0.35 with those of BMD.
+CORRELATION = 0.6
 _LARGEST = 1_000_000  # women, beyond which no study is looked for
 _COHORTS = 25  # numbers of events over which a figure is averaged, equally likely ones
 _Z = float(special.ndtri(0.975))

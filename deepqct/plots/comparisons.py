@@ -113,7 +113,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         axes.text(0.5, 0.5, "no planned comparison: it takes two families", ha="center", va="center")
         axes.set_axis_off()
         return axes
-    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.42 * len(comparisons)))
+    _, axes = plt.subplots(figsize=(9.2, 1.4 + 0.36 * len(comparisons)))
     beside, margins = axes.get_yaxis_transform(), margins_in(comparisons)
     for y, row in enumerate(comparisons.to_dict("records")):
         colour = FAMILY_COLOURS.get(row["family_a"], INK)
@@ -191,7 +191,8 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         else:
             axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
             axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
-        axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10)
+        behind = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
+        axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10, bbox=behind)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
         people = f"{rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events"
@@ -346,7 +347,7 @@ def _ticks(low: float, high: float, *, most: int = 10) -> NDArray[np.floating]:
 def _panels(families: int) -> tuple[Any, list[Axes]]:
     """A figure with one panel for each family, three in a row, so that its letters stay readable in a column of text."""
     columns, rows = min(families, _IN_A_ROW), -(-families // _IN_A_ROW)
-    figure, grid = plt.subplots(rows, columns, figsize=(0.9 + 2.9 * columns, 3.5 * rows + 0.4), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(0.9 + 2.9 * columns, 3.2 * rows + 0.4), squeeze=False)
     for axes in grid.ravel()[families:]:
         axes.remove()
     return figure, list(grid.ravel()[:families])

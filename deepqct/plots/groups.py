@@ -296,7 +296,7 @@ def embedding(table: pd.DataFrame, *, colour: str, label: str) -> Axes:
     >>> [text.get_text() for text in axes.get_legend().get_texts()]
     ['group 1 (n = 1)', 'group 2 (n = 2)']
     """
-    figure, axes = plt.subplots(figsize=(6.4, 4.8))
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     values = table[colour]
     missing = table[values.isna()]
@@ -360,7 +360,7 @@ def group_heatmap(z: pd.DataFrame) -> NDArray[Any]:
     limit = max(1.0, float(np.nanmax(np.abs(table.to_numpy(float)))))
     width = max(1.9, 0.62 * len(z))
     figure, grid = plt.subplots(
-        1, len(bones), figsize=(width * len(bones) + 1.8, 0.42 * len(symbols) + 1.1), sharey=True, squeeze=False
+        1, len(bones), figsize=(width * len(bones) + 1.8, 0.34 * len(symbols) + 1.1), sharey=True, squeeze=False
     )
     for axes, bone in zip(grid.flat, bones, strict=True):
         sns.heatmap(

@@ -88,7 +88,7 @@ def saliency_by_bone(
     ('radius', 'lowest score: sub-0')
     """
     figure, grid = plt.subplots(
-        len(explained), 4, figsize=(8.8, 2.0 * len(explained) + 0.5), squeeze=False, layout="compressed"
+        len(explained), 4, figsize=(8.8, 1.9 * len(explained) + 0.4), squeeze=False, layout="compressed"
     )
     for row, (bone, women) in zip(grid, explained.items(), strict=True):
         ranked = sorted(women, key=lambda woman: woman.score)

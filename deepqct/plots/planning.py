@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from deepqct.evaluation.planning import ENOUGH, Study, over_numbers
-from deepqct.plots.style import OTHER_COLOURS, styled
+from deepqct.plots.style import FAINT, GREY, OTHER_COLOURS, styled
 
 _LINES = ("-", "--", ":", "-.")
 
@@ -54,7 +54,7 @@ def planned_study(study: Study, *, numbers: ArrayLike | None = None) -> NDArray[
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 5.0), layout="none")
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.34, top=0.93, wspace=0.2)
     for panel, drawn, label in ((axes[0], shown, "width of the 95 % interval"), (axes[1], powers, "power")):
-        panel.axvline(study.n, color="#BFBFBF", linewidth=1, zorder=0)
+        panel.axvline(study.n, color=FAINT, linewidth=1, zorder=0)
         for name, (column, colour, line) in drawn.items():
             panel.plot(table["n"], table[column], line, color=colour, linewidth=2, label=f"{name}: {here[column]:.2f}")
             panel.plot([study.n], [here[column]], "o", color=colour, markersize=6)
@@ -69,7 +69,7 @@ def planned_study(study: Study, *, numbers: ArrayLike | None = None) -> NDArray[
         )
     axes[0].set_ylim(0, None)
     axes[1].set(ylim=(-0.02, 1.02), yticks=(0, 0.2, 0.4, 0.6, 0.8, 1))
-    axes[1].axhline(ENOUGH, color="#7F7F7F", linewidth=1, linestyle=":", zorder=0)
+    axes[1].axhline(ENOUGH, color=GREY, linewidth=1, linestyle=":", zorder=0)
     figure.suptitle(
         f"expected: AUC {study.auc:g}, outcome in {100 * study.prevalence:g} %, scores correlated at {study.correlation:g}"
         + (f"; {study.networks} of 2 from networks, trained {study.trainings}×" if study.networks else ""),

@@ -295,7 +295,7 @@ def index_distributions(
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.6 * rows + 0.5), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.8 * columns, 2.3 * rows + 0.5), squeeze=False)
     for axes in grid.ravel()[len(names) :]:
         axes.remove()
     gap = 0.0 if outcome is None else 0.22

@@ -173,7 +173,7 @@ def profile(z: pd.Series, *, participant_id: str, reference: str) -> Axes:
     (['Tt.vBMD', 'Tb.Th'], 'SD from 40 women without fracture')
     """
     symbols = [symbol for symbol in UNITS if any(np.isfinite(z.get(f"{bone} {symbol}", np.nan)) for bone in BONES)]
-    _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.3 * max(len(symbols), 1)))
+    _, axes = plt.subplots(figsize=(6.4, 1.3 + 0.26 * max(len(symbols), 1)))
     for low, high, shade in ((-2, 2, "#F2F2F2"), (-1, 1, "#E3E3E3")):
         axes.axvspan(low, high, color=shade, linewidth=0, zorder=0)
     for number, bone in enumerate(BONES):

@@ -23,7 +23,7 @@ from deepqct.run_tables import above_chance, network_auc
 from deepqct.terms import BONES, SITES
 
 WIDEST = 1904  # pixels of a picture: twice the column of the report, for screens of a high density
-_LOSSLESS = 60_000  # bytes up to which a picture is kept as it is; above, 90 % quality, which nobody tells apart
+_LOSSLESS = 60_000  # bytes up to which a picture is kept as it is; above, 82 % quality, which nobody tells apart
 _TWO = 720  # pixels of a screen up to which pictures stand two in a row
 # The figures of each section, in the order in which they are read; a bone or a site at the end of a name does not count.
 SHOWN: dict[str, tuple[str, ...]] = {
@@ -32,9 +32,12 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "bones": ("scores", "saliency"),
     "groups": ("umap_groups", "heatmap", "differences"),
     "one group": ("numbers", "umap_groups"),
-    "women": ("profile", "thresholds"),
+    "women": ("profile",),
 }
-FOLDED: dict[str, tuple[str, ...]] = {"performance": ("decisions", "nomogram"), "women": ("slices",)}  # behind a click
+FOLDED: dict[str, tuple[str, ...]] = {
+    "performance": ("decisions", "nomogram"),
+    "women": ("thresholds", "slices"),
+}  # behind a click
 # What a figure of several bones is called, where the title of each picture would name one of them.
 _TOGETHER = {
     "bones": "The bones of a few women",
@@ -254,7 +257,7 @@ def small(png: Path) -> bytes:
         image = opened.convert("RGB")
     if image.width > WIDEST:
         image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)
-    for settings in ({"lossless": True, "quality": 70}, {"quality": 90}):
+    for settings in ({"lossless": True, "quality": 70}, {"quality": 82}):
         written = BytesIO()
         image.save(written, "WEBP", method=4, **settings)
         if written.tell() <= _LOSSLESS:

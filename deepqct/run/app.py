@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 import time
 import webbrowser
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,8 @@ def _keep_start(run: Run, shown: Path, running: subprocess.Popen[bytes]) -> None
         now = decisions.stat().st_mtime if decisions.exists() else 0.0
         if now != before:
             before = now
-            write_json(shown / "start.json", overview(run) | {"report": run.report.exists()})
+            with suppress(OSError, ValueError):  # a start page without numbers is better than no pages
+                write_json(shown / "start.json", overview(run) | {"report": run.report.exists()})
         time.sleep(_AGAIN_S)
 
 

@@ -24,7 +24,7 @@ KEYS = {"a": "accept", "r": "reject", "u": "undo", "s": "skip", "f": "next flagg
 HEIGHT = "max(340px, calc(100vh - var(--dq-beside, 235px)))"
 _HELP = (
     "<small>Keys: 1 to 5 motion grade · a accept · r reject · u undo · s skip · f next flagged · m ruler · arrows: other "
-    "slices · wheel: zoom · drag: move · double click: whole scan. In JupyterLab click into the picture first.</small>"
+    "slices · wheel: zoom · drag: move · double click: back. In JupyterLab click the picture first.</small>"
 )
 _DONE = {"accept": "accepted", "reject": "rejected"}
 Pair = tuple[str, str]  # participant_id and site

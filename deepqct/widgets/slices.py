@@ -194,7 +194,8 @@ def histogram_picture(density: NDArray[np.floating], *, window: tuple[float, flo
     words = {"font": _letters(10), "fill": (60, 60, 60)}
     for mark in (-1000, 0, 1000):
         text = f"{mark} mgHA/cm³" if mark == 1000 else str(mark).replace("-", "−")
-        draw.text(((mark - low) / (high - low) * (size - 1) + 1, height - 12), text, **words)
+        across = min((mark - low) / (high - low) * (size - 1) + 1, size - 1 - draw.textlength(text, font=_letters(10)))
+        draw.text((across, height - 12), text, **words)
     draw.text((2, 1), "log count", **words)
     return picture
 
@@ -294,7 +295,9 @@ class SliceViewer(widgets.VBox):
             fixed = widgets.Layout(flex=f"0 0 {_COLUMN}", width=_COLUMN, padding="0 0 0 8px", overflow="hidden")
             self.column = widgets.VBox(told, layout=fixed)
             return [widgets.HBox([self.planes["axial"], self.column], layout=widgets.Layout(align_items="flex-start"))]
-        text = widgets.VBox([*beside, self.histogram, self.read_out, self.under])
+        # Its own width, or a long line of text would put it below the axial plane.
+        narrow = widgets.Layout(flex="0 0 auto", width=f"{max(self._size, 200) + 6}px", overflow="hidden")
+        text = widgets.VBox([*beside, self.histogram, self.read_out, self.under], layout=narrow)
         planes = widgets.HBox([self.planes["axial"], text], layout=row)
         return [planes, self.z, self.y, self.x, self.preset, self.level, self.width, tools]
 

@@ -442,6 +442,14 @@
     };
   }
 
+  // In JupyterLab arrow keys go from cell to cell, also from a list or a slider that wants them itself.
+  window.addEventListener("keydown", (event) => {
+    const own = event.target instanceof Element && event.target.closest("select, .ui-slider-handle");
+    if (own && own.closest(".jp-OutputArea-output")) {
+      own.toggleAttribute("data-lm-suppress-shortcuts", /^(Arrow|Page|Home|End)/.test(event.key));
+    }
+  }, true);
+
   window.deepqctLive = {
     version: VERSION,
     exports: (base) => ({
