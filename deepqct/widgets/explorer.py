@@ -89,7 +89,8 @@ class Explorer(widgets.VBox):
         ):
             control.observe(told(act), names="value")
         self.save.on_click(told(self._save))
-        still = widgets.Layout(flex="0 0 auto", width="646px")  # what is written in it moves nothing else
+        # What is written in it moves nothing else; beside JupyterLab's side bar it is smaller.
+        still = widgets.Layout(flex="0 1 646px", min_width="330px", overflow="hidden")
         self._women_place = widgets.VBox([self.pictures.image, self.figures, self.selected], layout=still)
         narrow = widgets.Layout(flex="0 0 auto", width="168px")
         self._list_place = widgets.VBox([self.search, self.patient, self.beside, self.save], layout=narrow)
@@ -100,7 +101,7 @@ class Explorer(widgets.VBox):
 
     def _make_controls(self, *, threshold: float, bone: str) -> None:
         pairs = [(f"{family}: {model}", (family, model)) for family, model in models_of(self._run)]
-        self.model = widgets.Dropdown(options=pairs, description="Model", layout=widgets.Layout(width="29em"))
+        self.model = widgets.Dropdown(options=pairs, description="Model", layout=widgets.Layout(width="24em"))
         self.threshold = widgets.FloatSlider(
             value=threshold, min=0.01, max=0.99, step=0.01, description="Threshold", continuous_update=False
         )
@@ -167,9 +168,10 @@ class Explorer(widgets.VBox):
         moved = who_changes(self.table, before=self._before, after=now)
         names = ", ".join(map(str, moved.index[:_LISTED])) + (" …" if len(moved) > _LISTED else "")
         self.figures.value = (
-            f'<div style="{_LINES};display:flex;gap:20px"><table style="flex:0 0 300px">'
-            f"<tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>{rows}</table>"
-            f"<div><p>{len(moved)} of {len(self.table)} change side against {self._before:.2f}, "
+            f'<div style="{_LINES};display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 20px">'
+            f'<table style="flex:0 0 300px"><tr><th>called from {now:.2f}</th><th>estimate (95 %)</th><th>of</th></tr>'
+            f'{rows}</table><div style="flex:1 1 200px"><p>'
+            f"{len(moved)} of {len(self.table)} change side against {self._before:.2f}, "
             f"{moved['outcome'].sum():.0f} of them with {escape(self._outcome)}{': ' if len(moved) else '.'}"
             f"{escape(names)}</p><p>A threshold moved while one looks is fitted to these women.</p></div></div>"
         )

@@ -112,5 +112,11 @@ class Figure(_Live):
 
     def __init__(self, *, alt: str = "", **layout: Any) -> None:
         # A flexible box would stretch it to its neighbours' height.
-        own = {"flex": "0 0 auto", "align_self": "flex-start", "width": "auto", "height": "auto"} | layout
+        own = {
+            "flex": "0 0 auto",
+            "align_self": "flex-start",
+            "width": "auto",
+            "height": "auto",
+            "max_width": "100%",
+        } | layout
         super().__init__(alt=alt, layout=widgets.Layout(**own))

@@ -56,7 +56,7 @@ class OneWoman(widgets.VBox):
         super().__init__([self.about, self.parts], layout=widgets.Layout(flex="1 1 0", min_width="420px"))
 
     def show(self, table: pd.DataFrame, person: str, *, bone: str) -> None:
-        """Show a woman.
+        """Show a woman in place of the one before: her numbers, her indices, a bone of hers.
 
         Parameters
         ----------
