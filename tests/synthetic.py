@@ -194,15 +194,15 @@ def gallery() -> dict[str, tuple[str, str, str, Callable[[], object]]]:
         "scores": (
             train, "Scores of the radius", "One dot a woman.", partial(plots.score_distribution, scores, bone="radius"),
         ),
-        "numbers": (
-            groups, "Number of groups", "Flat and low: one cloud.",
-            partial(plots.numbers_of_groups, numbers_of_groups(), chosen=2),
+        "umap_groups": (
+            groups, "UMAP of the indices", "One dot a woman; the axes have no unit.",
+            partial(plots.embedding, embedding(), colour="group", label="group"),
         ),
         "heatmap": (groups, "Mean indices", "Blue below, red above.", partial(plots.group_heatmap, z_means())),
     }  # fmt: skip
 
 
-def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] = ("scores", "numbers")) -> Run:
+def finished_run(folder: Path, *, virtual: bool = True, figures: Sequence[str] = ("scores", "umap_groups")) -> Run:
     """A finished run folder with tables, some figures, and no notebooks."""
     run = Run(folder)
     table, known = predictions(), gallery()

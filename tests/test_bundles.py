@@ -17,7 +17,7 @@ from deepqct.bundles.grouping import grouping_of
 from deepqct.bundles.new_scans import scans_given
 from deepqct.bundles.prediction import Predictions
 from deepqct.bundles.reference import LEVELS, axes_distance, axes_of, cloud_of, far_limit, reference_of
-from deepqct.bundles.scoring import women_logits
+from deepqct.bundles.scoring import read_women
 from deepqct.bundles.sheet import woman_page
 from deepqct.cli import app
 from deepqct.models.frozen import Frozen, Levelled, frozen_models, new_features, new_levelled
@@ -143,7 +143,7 @@ def test_the_networks_of_a_bundle_score_as_they_did_in_their_run(bundle):
     for fold in networks.folds:
         people = list(own.index[own["fold"] == fold.fold])
         members = [bundle.network("tibia", name) for name in fold.weights]
-        scored = women_logits(members, run, people, bone="tibia", recipe=networks.recipe)
+        scored = read_women(members, run, people, bone="tibia", recipe=networks.recipe).logits
         assert len(people) == 6
         np.testing.assert_allclose(scored, own.loc[scored.index, "score"], rtol=0, atol=2e-7)
 
@@ -324,6 +324,7 @@ def predictions(bundle, tmp_path_factory) -> Predictions:
     files = [cohort / file for file in table.loc[table["participant_id"].isin(["sub-0001", "sub-0002"]), "file"]]
     wide = replace(
         bundle.content,
+        sizes={},
         clouds={bone: replace(cloud, limit=1e9) for bone, cloud in bundle.content.clouds.items()},
         networks={
             bone: replace(n, feature_limit=1e9, above_chance=True) for bone, n in bundle.content.networks.items()

@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT
 
+import deepqct as dq
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.run import plan_run, workflow
 from deepqct.run.jobs import write_jobs
@@ -276,3 +279,29 @@ def test_a_failed_stage_stops_only_what_depends_on_it(tmp_path):
     assert stages["01_data_curation"]["status"] == "failed"
     assert stages["03_fusion_and_baselines"]["status"] == "not run"
     assert "01_data_curation failed" in run.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+def test_test_women_get_the_run_s_own_numbers_from_their_scans(run, tmp_path):
+    """From a scanner's files through a zip: whoever was a test woman of the run has the same risk, model by model."""
+    made = dq.bundle(run, tmp_path / "bundle.zip", protocol="as-published")
+    bundle = dq.load_bundle(made)
+    splits = dq.run_tables.rows_of(read_table(run.splits), "as-published", 0)
+    test = set(splits.loc[splits["fold"] == "test", "participant_id"])
+    assert bundle.content.made.test == len(test) > 0
+    cohort = run.virtual / "cohort"
+    scans = read_table(cohort / "scans.tsv")
+    files = [cohort / file for file in scans.loc[scans["participant_id"].isin(test), "file"]]
+    everybody = replace(
+        bundle.content, networks={b: replace(n, feature_limit=1e9) for b, n in bundle.content.networks.items()}
+    )
+    clouds = {bone: replace(cloud, limit=1e9) for bone, cloud in everybody.clouds.items()}
+    curated = replace(everybody.curated, motion_limit=1e9)  # a run leaves nobody out for motion
+    everybody = replace(everybody, sizes={}, clouds=clouds, curated=curated)
+    found = dq.predict(replace(bundle, content=everybody), files, participants=cohort / "participants.tsv")
+    ours = read_table(run.predictions).query("protocol == 'as-published' and repeat == 0 and split == 'test'")
+    keys = ["participant_id", "family", "model"]
+    both = found.by_model.merge(ours, on=keys, suffixes=("", "_run"))
+    assert len(both) == len(ours) > 30
+    np.testing.assert_allclose(both["risk"], both["risk_run"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(both["threshold"], both["threshold_run"], rtol=1e-9)

@@ -234,7 +234,7 @@ def test_figures_stand_by_stage_with_words_for_those_who_do_not_see(finished):
     assert images[0]["alt"].endswith("Virtual cohort.")
     assert [image["alt"] for image in images[1:]] == [
         "Scores of the radius. One dot a woman.",
-        "Number of groups. Flat and low: one cloud.",
+        "UMAP of the indices. One dot a woman; the axes have no unit.",
     ]
     assert all(int(image["width"]) > 100 for image in images)
     ids = [attributes["id"] for tag, attributes in page.tags if "id" in attributes]
@@ -478,7 +478,7 @@ def test_no_figure_of_a_run_is_lost(finished):
     assert {"flagged", "bones", "indices", "saliency", "nomogram"} <= shown
     job = Job("04_clustering")
     found = figures.figures(finished, [job], names=[], performance=pd.DataFrame(), models=pd.DataFrame())
-    assert [one["title"] for one in found.more] == ["Number of groups"]
+    assert [one["title"] for one in found.more] == ["UMAP of the indices"]
 
 
 def test_pictures_are_small(tmp_path):

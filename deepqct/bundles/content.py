@@ -168,6 +168,8 @@ class Content:
         The number of the model whose risk is reported.
     reference : Reference
         What is usual in the training women.
+    sizes : dict of str to tuple
+        For radius and tibia, the smallest and the largest cross-section in mm² that counts as the training women's.
     clouds : dict of str to Cloud
         For each bone, where the training women's indices lie.
     groups : Grouping or None
@@ -183,6 +185,7 @@ class Content:
     models: tuple[Frozen, ...]
     primary: int
     reference: Reference
+    sizes: dict[str, tuple[float, float]]
     clouds: dict[str, Cloud]
     groups: Grouping | None
     trained_on: tuple[str, ...]

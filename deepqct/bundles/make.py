@@ -19,8 +19,8 @@ from deepqct.bundles.card import card_of, card_page
 from deepqct.bundles.content import CARD, CONTENT, BoneNetworks, Content, Curated, FoldNetwork, Made
 from deepqct.bundles.grouping import Grouping, grouping_of
 from deepqct.bundles.plain import to_plain
-from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of
-from deepqct.bundles.scoring import features_of, her_images, keeps_maps
+from deepqct.bundles.reference import Cloud, axes_distance, axes_of, cloud_of, far_limit, reference_of, sizes_of
+from deepqct.bundles.scoring import her_images, keeps_maps, read_women
 from deepqct.bundles.source import BundleError, Source, seal, write_zip
 from deepqct.evaluation.scales import levels
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_text, write_whole
@@ -161,6 +161,7 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
         models=tuple(models),
         primary=heads[0],
         reference=reference_of(indices, age=age_of(run), events=events),
+        sizes=sizes_of(indices),
         clouds=clouds,
         groups=_groups(run),
         trained_on=tuple(sorted(scans_of(run, women))) if fingerprints else (),
@@ -309,11 +310,11 @@ def _summary(
                 tensors[f"{number}.logit"] = torch.tensor([reference.logit], dtype=torch.float32)
             except NoMapsError:
                 tensors.pop(f"{number}.usual", None)
-        known = np.stack([features_of(member, her_images(run, p, bone=bone, recipe=recipe)) for p in learned])
+        seen = read_women([member], run, [*learned, *unseen], bone=bone, recipe=recipe).features[0]
+        known = seen.loc[learned].to_numpy(float)
         parts = axes_of(known)
         tensors |= {f"{number}.{name}": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
-        new = np.stack([features_of(member, her_images(run, p, bone=bone, recipe=recipe)) for p in unseen])
-        apart.append(axes_distance(new, parts))
+        apart.append(axes_distance(seen.loc[unseen].to_numpy(float), parts))
     return tensors, [float(value) for value in np.mean(apart, axis=0)]
 
 

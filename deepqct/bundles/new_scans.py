@@ -29,7 +29,6 @@ LENGTH_TOLERANCE = 0.25  # share by which a stack may be shorter or longer witho
 _UNUSABLE = (
     "cut by the field of view", "missing in some slices", "no trabecular compartment", "wider than its field", "metal",
 )  # fmt: skip
-_UNUSUAL_SIZE = re.compile(r"\d+ mm² is outside the usual .*\(another site\?\)")
 
 
 @dataclass(frozen=True)
@@ -280,8 +279,7 @@ def _judged(scan: NewScan, row: dict[str, Any], run: Run, *, curated: Curated, s
     notes: list[str] = []
     for flag in flags:
         text = flag.split(": ", 1)[-1]
-        unusable = text.startswith(_UNUSABLE) or _UNUSUAL_SIZE.match(text)
-        (reasons if unusable else notes).append(f"{scan.site}, {flag}")
+        (reasons if text.startswith(_UNUSABLE) else notes).append(f"{scan.site}, {flag}")
     score = float(row["motion_score"])
     if score > curated.motion_limit:
         reasons.append(f"{where} shows motion: its score is {score:.0f}, over {curated.motion_limit:g}.")

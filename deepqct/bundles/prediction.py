@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepqct.bundles.content import BoneNetworks, Bundle
 from deepqct.bundles.new_scans import Curation, curate_new, scans_given
 from deepqct.bundles.reference import axes_distance
-from deepqct.bundles.scoring import features_of, her_images, women_logits
+from deepqct.bundles.scoring import Read, her_images, read_women
 from deepqct.curation.stacks import of_bone
 from deepqct.folder import Run, read_json
 from deepqct.models.frozen import new_features, new_levelled
@@ -333,6 +333,14 @@ def _check_range(
                 )
         elif not np.isfinite(years) and np.isfinite(reference.age_low):
             notes[str(person)].append("her age is not known: she is compared with women of all ages")
+    for bone, (least, most) in bundle.content.sizes.items():
+        sizes = features[f"{bone} Tt.Ar"] if f"{bone} Tt.Ar" in features else pd.Series(dtype=float)
+        for person, area in sizes.items():
+            if np.isfinite(area) and not least <= area <= most:
+                reasons[str(person)].append(
+                    f"her {bone} has {area:.0f} mm², outside of the {least:.0f} to {most:.0f} of the bundle's women "
+                    "(another site?)."
+                )
     for bone, cloud in bundle.content.clouds.items():
         for person, distance in zip(features.index, cloud.distance(features), strict=True):
             if distance > cloud.limit:
@@ -401,12 +409,13 @@ def _networks(
         for one in networks.folds if people else ():
             members = [bundle.network(bone, name) for name in one.weights]
             summary = bundle.summary(one)
-            scored = women_logits(members, run, people, bone=bone, recipe=recipe)
+            read = read_women(members, run, people, bone=bone, recipe=recipe)
+            scored = read.logits
             scores.loc[people, one.fold] = scored
+            apart[one.fold] = _distances(read, summary) if one.axes else np.nan
             for person in people:
-                images = her_images(run, person, bone=bone, recipe=recipe)
-                apart.loc[person, one.fold] = _distance(members, images, summary) if one.axes else np.nan
                 if one.usual and networks.above_chance:
+                    images = her_images(run, person, bone=bone, recipe=recipe)
                     heats[person].append(_heat(members, images, summary))
                     usual = np.mean([float(summary[f"{k}.logit"][0]) for k in range(len(members))])
                     signs[person].append(scored[person] - float(usual))
@@ -425,13 +434,13 @@ def _networks(
     return each, looked
 
 
-def _distance(members: Sequence[torch.nn.Module], images: torch.Tensor, summary: Mapping[str, torch.Tensor]) -> float:
-    """How far a woman's bone lies from those that a fold's networks learned from."""
+def _distances(read: Read, summary: Mapping[str, torch.Tensor]) -> pd.Series:
+    """How far the bones of some women lie from those that a fold's networks learned from, by participant_id."""
     apart = []
-    for number, member in enumerate(members):
+    for number, features in enumerate(read.features):
         parts = {name: summary[f"{number}.{name}"].numpy() for name in ("mean", "axes", "variances", "rest")}
-        apart.append(axes_distance(features_of(member, images)[None], parts)[0])
-    return float(np.mean(apart))
+        apart.append(axes_distance(features.to_numpy(float), parts))
+    return pd.Series(np.mean(apart, axis=0), read.logits.index)
 
 
 def _heat(

@@ -12,9 +12,11 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf
 
 from deepqct.groups.space import varying_columns
+from deepqct.terms import SITES
 
 LEVELS = (5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0)  # percentiles that are kept; finer ones would be single women
-FAR_SD = 3.0  # SDs of the log distance above its mean from which a woman counts as outside; our choice
+FAR_SD = 3.5  # SDs of the log distance above its mean from which a woman counts as outside; our choice
+SIZE_SD = 3.5  # SDs of the logarithm of a cross-section from which a bone is of another size, or site; our choice
 FOLDS = 5
 AXES = 8  # directions of a network's features that are kept one by one; our choice
 _FEWEST_FOR_A_LINE = 10
@@ -175,6 +177,29 @@ def _usual(values: pd.Series, age: pd.Series) -> Usual | None:
     return Usual(len(there), *sizes, *line, spread, tuple(float(q) for q in quantiles))
 
 
+def sizes_of(indices: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The cross-sections of radius and tibia that training women have, by which another site is noticed.
+
+    Parameters
+    ----------
+    indices : (women, columns) DataFrame
+        One column a bone and index.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        For each such bone that is there, the smallest and the largest cross-section in mm² that still counts as theirs.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for bones in SITES.values():
+        column = f"{bones[0]} Tt.Ar"
+        logs = np.log(indices[column].dropna().astype(float)) if column in indices else pd.Series(dtype=float)
+        if len(logs) > 2:
+            reach = SIZE_SD * float(logs.std())
+            found[bones[0]] = (float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach)))
+    return found
+
+
 def cloud_of(values: pd.DataFrame, *, seed: int = 0) -> Cloud | None:
     """Where the training women lie in some columns; the limit is from women left out of their own cloud.
 
@@ -211,8 +236,8 @@ def far_limit(distances: ArrayLike) -> float:
     Returns
     -------
     float
-        Three SDs of the logarithm above its mean, which one of about 700 women exceeds if it is normal; a quantile of so
-        few women would be a single one of them.
+        `FAR_SD` SDs of the logarithm above its mean, which one of about 4,000 women exceeds if it is normal; a quantile of
+        so few women would be a single one of them.
     """
     logs = np.log(np.maximum(np.asarray(distances, float), 1e-9))
     logs = logs[np.isfinite(logs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,17 +13,33 @@ from fastai.torch_core import no_random
 from numpy.typing import NDArray
 
 from deepqct.folder import Run
-from deepqct.networks.ensemble import Ensemble
 from deepqct.networks.folds import batch_of
 from deepqct.networks.images import BoneImage, augmentation, normalised
 from deepqct.networks.readers import Patched
 from deepqct.networks.recipe import Recipe
 
 
-def women_logits(
+@dataclass(frozen=True)
+class Read:
+    """What the networks of one fold make of some women.
+
+    Parameters
+    ----------
+    logits : Series of float
+        The mean logit of each woman over her images, by participant_id; the mean over networks.
+    features : tuple of DataFrame
+        For each network, what its last layer before the head makes of each woman: the mean of its maps over her images and
+        their places (women, features).
+    """
+
+    logits: pd.Series
+    features: tuple[pd.DataFrame, ...]
+
+
+def read_women(
     members: Sequence[torch.nn.Module], run: Run, people: Sequence[str], *, bone: str, recipe: Recipe
-) -> pd.Series:
-    """The mean logit of each woman over her images, as training scores the women whom a fold has not seen.
+) -> Read:
+    """Score women as training scores those whom a fold has not seen.
 
     Parameters
     ----------
@@ -39,8 +56,8 @@ def women_logits(
 
     Returns
     -------
-    Series of float
-        By participant_id; the mean over networks. Augmented views (`Recipe.tta`) are drawn from a fixed seed.
+    Read
+        Augmented views (`Recipe.tta`) are drawn from a fixed seed.
 
     Notes
     -----
@@ -50,33 +67,49 @@ def women_logits(
     items = pd.DataFrame({"participant_id": sorted(people)}).merge(
         pd.DataFrame({"image": range(recipe.images)}), how="cross"
     )
-    scores = []
+    scores, features = [], []
     for member in members:
         with no_random(recipe.seed):
             views = [
                 _view(member, run, items, bone=bone, recipe=recipe, augmented=n > 0) for n in range(1 + recipe.tta)
             ]
-        scored = items.assign(score=np.mean(views, axis=0))
+        scored = items.assign(score=np.mean([logits for logits, _ in views], axis=0))
         scores.append(scored.groupby("participant_id")["score"].mean())
+        features.append(pd.DataFrame(views[0][1]).groupby(items["participant_id"]).mean())
     # As the tables of a run keep them: in the fewest digits that tell one number from the next.
-    return pd.concat([score.map(lambda value: float(str(value))) for score in scores], axis=1).mean(axis=1)
+    kept = pd.concat([score.map(lambda value: float(str(value))) for score in scores], axis=1).mean(axis=1)
+    return Read(kept, tuple(features))
 
 
 def _view(
     member: torch.nn.Module, run: Run, items: pd.DataFrame, *, bone: str, recipe: Recipe, augmented: bool
-) -> NDArray[np.float32]:
-    """The logits of images, as they are or augmented, in batches of the size that training had."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The logits of images, as they are or augmented, in batches of the size that training had; and their features."""
     moved = Pipeline(augmentation(recipe), split_idx=0 if augmented else 1)
-    logits = []
-    with torch.no_grad():
-        for start in range(0, len(items), recipe.batch_size):
-            rows = items.iloc[start : start + recipe.batch_size]
-            images: list[torch.Tensor] = [
-                BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in rows.itertuples()
-            ]
-            batch = moved(BoneImage(torch.stack(images)))
-            logits.append(member(normalised(batch)).float().numpy().reshape(-1))
-    return np.concatenate(logits)
+    logits: list[NDArray[np.float32]] = []
+    features: list[NDArray[np.float32]] = []
+    maps: list[torch.Tensor] = []
+    hook = member.get_submodule("0").register_forward_hook(lambda _, __, output: maps.append(output))
+    try:
+        with torch.no_grad():
+            for start in range(0, len(items), recipe.batch_size):
+                rows = items.iloc[start : start + recipe.batch_size]
+                images: list[torch.Tensor] = [
+                    BoneImage.of(item, run=run, bone=bone, recipe=recipe) for item in rows.itertuples()
+                ]
+                batch = moved(BoneImage(torch.stack(images)))
+                logits.append(member(normalised(batch)).float().numpy().reshape(-1))
+                features.append(_pooled(maps.pop(), images=len(rows)).numpy())
+    finally:
+        hook.remove()
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def _pooled(maps: torch.Tensor, *, images: int) -> torch.Tensor:
+    """The mean of a map over its places, and over the patches of an image where the network reads patches."""
+    places = tuple(range(2, maps.ndim)) if maps.ndim == 4 else tuple(range(1, maps.ndim - 1))
+    means = maps.float().mean(dim=places) if places else maps.float()
+    return means.unflatten(0, (images, -1)).mean(dim=1)
 
 
 def her_images(run: Run, person: str, *, bone: str, recipe: Recipe) -> torch.Tensor:
@@ -97,41 +130,6 @@ def her_images(run: Run, person: str, *, bone: str, recipe: Recipe) -> torch.Ten
     """
     items = pd.DataFrame({"participant_id": person, "image": range(recipe.images)})
     return batch_of(run, items, bone=bone, recipe=recipe)
-
-
-def features_of(model: torch.nn.Module, images: torch.Tensor) -> NDArray[np.floating]:
-    """What the last layer before the head makes of one woman: the mean of its maps over her images and places.
-
-    Parameters
-    ----------
-    model : Module
-        One network.
-    images : (images, channels, y, x) Tensor
-        From `her_images`.
-
-    Returns
-    -------
-    (features,) float
-    """
-    body = model.get_submodule("0")
-    with torch.no_grad():
-        maps = body(normalised(images)).float()
-    if maps.ndim == 4:
-        maps = maps.mean(dim=(2, 3))
-    elif maps.ndim == 3:
-        maps = maps.mean(dim=1)
-    return np.asarray(maps.mean(dim=0).numpy(), float)
-
-
-def as_one(members: Sequence[torch.nn.Module]) -> torch.nn.Module:
-    """The networks of one fold as one, which gives their mean logit.
-
-    Parameters
-    ----------
-    members : sequence of Module
-        At least one.
-    """
-    return members[0] if len(members) == 1 else Ensemble(list(members)).eval()
 
 
 def keeps_maps(model: torch.nn.Module) -> bool:

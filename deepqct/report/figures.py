@@ -32,9 +32,12 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "bones": ("scores", "saliency"),
     "groups": ("umap_groups", "heatmap", "differences"),
     "one group": ("numbers", "umap_groups"),
-    "women": ("profile", "thresholds"),
+    "women": ("profile",),
 }
-FOLDED: dict[str, tuple[str, ...]] = {"performance": ("decisions", "nomogram"), "women": ("slices",)}  # behind a click
+FOLDED: dict[str, tuple[str, ...]] = {
+    "performance": ("decisions", "nomogram"),
+    "women": ("thresholds", "slices"),
+}  # behind a click
 # What a figure of several bones is called, where the title of each picture would name one of them.
 _TOGETHER = {
     "bones": "The bones of a few women",

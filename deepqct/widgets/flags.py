@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
+from deepqct.curation.looking import to_look_at
 from deepqct.curation.stacks import load_stack
 from deepqct.folder import Run, read_table
 from deepqct.terms import BONES, SITES
@@ -32,6 +33,8 @@ class Flags:
     rows : dict
         By participant_id and site the scan's ``status``, ``reason``, ``flags`` and ``motion_score``, as curation.csv has
         them; empty before a curation.
+    heaviest : tuple of (participant_id, site)
+        The scans to look at, the heaviest first, as `curation.to_look_at` has them.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Flags:
     """
 
     rows: dict[Pair, dict[str, Any]] = field(default_factory=dict)
+    heaviest: tuple[Pair, ...] = ()
 
     def of(self, pair: Pair) -> str:
         """The flags of one scan, or why its curation failed; nothing for a scan without any.
@@ -75,8 +79,8 @@ class Flags:
         """
         return (self.of(pair) or "none") if pair in self.rows else "not curated yet"
 
-    def weight(self, pair: Pair) -> tuple[bool, bool, float]:
-        """What scans are sorted by: failed ones weigh most, then flagged ones, within both by their motion score.
+    def weight(self, pair: Pair) -> int:
+        """What scans are sorted by; `curation.to_look_at` says which weigh more.
 
         Parameters
         ----------
@@ -85,12 +89,10 @@ class Flags:
 
         Returns
         -------
-        tuple
-            The larger, the heavier.
+        int
+            The larger, the heavier; 0 for a scan without flags and notes.
         """
-        row = self.rows.get(pair, {})
-        score = float(row.get("motion_score") or 0)
-        return row.get("status") == "failed", bool(self.of(pair)), score if np.isfinite(score) else 0.0
+        return len(self.heaviest) - self.heaviest.index(pair) if pair in self.heaviest else 0
 
 
 def read_flags(run: Run) -> Flags:
@@ -118,7 +120,8 @@ def read_flags(run: Run) -> Flags:
     words = table[["status", "reason", "flags"]].fillna("").assign(motion_score=table["motion_score"].fillna(0))
     pairs = table[["participant_id", "site"]].astype(str).itertuples(index=False, name=None)
     rows = ({str(name): value for name, value in row.items()} for row in words.to_dict("records"))
-    return Flags(dict(zip(pairs, rows, strict=True)))
+    heaviest = to_look_at(table)[["participant_id", "site"]].astype(str).itertuples(index=False, name=None)
+    return Flags(dict(zip(pairs, rows, strict=True)), heaviest=tuple(heaviest))
 
 
 class FlaggedScans(widgets.VBox):

@@ -73,7 +73,14 @@
     });
     let module;
     const define = (_, make) => { module = make(widgets); };
-    new Function("define", source.replaceAll(asked, JSON.stringify(place)))(define);
+    // The first click of the wheel only began to zoom, and the second one zoomed.
+    const begun = "0===t.wheelTimeoutID?e.startMouseWheelEvent(r):(";
+    const zooming = "0===t.wheelTimeoutID?(e.startMouseWheelEvent(r),e.mouseWheelEvent(r)):(";
+    // Less than a screen, and fewer pixels to draw where there is no graphics card.
+    const size = 'width:"100%",height:"700px",minHeight:"400px",minWidth:"400px"';
+    const smaller = 'width:"100%",height:"460px",minHeight:"400px",minWidth:"400px",maxWidth:"640px"';
+    const mended = source.replaceAll(asked, JSON.stringify(place)).replaceAll(begun, zooming).replaceAll(size, smaller);
+    new Function("define", mended)(define);
     // An image of one channel has no list of them, on which the bundle would stumble half-way through its start.
     const follow = module.ViewerView.prototype.channels_changed;
     module.ViewerView.prototype.channels_changed = function () {
