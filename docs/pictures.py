@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from deepqct.folder import Run, resolve
+from deepqct.folder import PACKAGE, Run, resolve
 from deepqct.run_tables import virtual_of
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -133,8 +134,9 @@ def page_shots(browser: Browser, address: str) -> dict[str, Image.Image]:
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     page = context.new_page()
     page.goto(address)
-    page.wait_for_load_state("load")
-    shots = {}
+    page.wait_for_selector("a[href*='.ipynb']", timeout=PATIENCE_MS)
+    page.wait_for_timeout(500)
+    shots = {"start": shot(page).crop((0, 0, WIDTH, 600))}
     links = {a.get_attribute("href") for a in page.locator("a[href*='.ipynb'], a[href*='render']").all()}
     for name, word in (("review", "Judge"), ("explorer", "single")):
         (link,) = {href for href in links if href and word in href}
@@ -230,7 +232,10 @@ def served(run: Run) -> Iterator[str]:
         If no address is printed.
     """
     command = [sys.executable, "-u", "-m", "deepqct", "app", str(run.folder), "--no-browser", "--port", "8990"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ | {"COLUMNS": "200"})
+    jupyter = Path(tempfile.mkdtemp(prefix="deepqct-pictures-"))  # the extension of this checkout, not an older one
+    shutil.copytree(PACKAGE / "widgets" / "labextension", jupyter / "labextensions" / "deepqct-itkwidgets")
+    own = os.environ | {"JUPYTER_PATH": str(jupyter)}
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=own)
     try:
         for line in running.stdout or []:
             if line.startswith("Pages: "):
@@ -240,6 +245,7 @@ def served(run: Run) -> Iterator[str]:
     finally:
         running.send_signal(signal.SIGTERM)
         running.wait(30)
+        shutil.rmtree(jupyter, ignore_errors=True)
 
 
 if __name__ == "__main__":

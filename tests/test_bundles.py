@@ -294,6 +294,34 @@ def test_a_scan_without_site_or_side_is_refused(bundle, tmp_path):
     assert "no density calibration" in only(dq.predict(bundle, [image]))
 
 
+@pytest.fixture(scope="module")
+def predictions(bundle, tmp_path_factory) -> Predictions:
+    """One woman with a risk, and one without."""
+    cohort = dq.run.example_run().virtual / "cohort"
+    table = pd.read_csv(cohort / "scans.tsv", sep="\t")
+    files = [cohort / file for file in table.loc[table["participant_id"].isin(["sub-0001", "sub-0002"]), "file"]]
+    wide = replace(
+        bundle.content,
+        sizes={},
+        clouds={bone: replace(cloud, limit=1e9) for bone, cloud in bundle.content.clouds.items()},
+        networks={
+            bone: replace(n, feature_limit=1e9, above_chance=True) for bone, n in bundle.content.networks.items()
+        },
+    )  # of twelve women, no range can be told
+    noise = Scan(np.random.default_rng(0).integers(0, 3000, (6, 90, 90)).astype(np.int16), 0.2, -391.0, (0.3,) * 3)
+    path = write_aim(tmp_path_factory.mktemp("noise") / "noise_wrist_left.AIM", noise)
+    return dq.predict(replace(bundle, content=wide), [*files, path], participants=cohort / "participants.tsv")
+
+
+def test_a_bone_that_was_not_scanned_has_no_share(predictions):
+    """A bar of length 0 would say that her tibia is that of the mean woman."""
+    cohort = dq.run.example_run().virtual / "cohort" / "scans"
+    alone = dq.predict(predictions.bundle, [cohort / "sub-0002_wrist.AIM"]).women[0]
+    assert list(alone.shares) == ["radius"]
+    assert "the risk is without her tibia" in alone.notes
+    assert "tibia</text>" not in woman_page(predictions.bundle, alone)
+
+
 def test_whose_scans_they_are(tmp_path, make_cohort):
     """Files by themselves, a list of them, or a folder as a cohort has it."""
     found, people = scans_given([tmp_path / "P0042_ankle_left.AIM;1", tmp_path / "P0042_wrist_RIGHT.nii.gz"], None)
@@ -314,25 +342,6 @@ def test_whose_scans_they_are(tmp_path, make_cohort):
         scans_given([tmp_path / "a_wrist.AIM"], pd.DataFrame({"participant_id": ["a"], "age": [212]}))
     with pytest.raises(ValueError, match="does not exist"):
         scans_given([tmp_path / "a_wrist.AIM"], tmp_path / "nowhere.tsv")
-
-
-@pytest.fixture(scope="module")
-def predictions(bundle, tmp_path_factory) -> Predictions:
-    """One woman with a risk, and one without."""
-    cohort = dq.run.example_run().virtual / "cohort"
-    table = pd.read_csv(cohort / "scans.tsv", sep="\t")
-    files = [cohort / file for file in table.loc[table["participant_id"].isin(["sub-0001", "sub-0002"]), "file"]]
-    wide = replace(
-        bundle.content,
-        sizes={},
-        clouds={bone: replace(cloud, limit=1e9) for bone, cloud in bundle.content.clouds.items()},
-        networks={
-            bone: replace(n, feature_limit=1e9, above_chance=True) for bone, n in bundle.content.networks.items()
-        },
-    )  # of twelve women, no range can be told
-    noise = Scan(np.random.default_rng(0).integers(0, 3000, (6, 90, 90)).astype(np.int16), 0.2, -391.0, (0.3,) * 3)
-    path = write_aim(tmp_path_factory.mktemp("noise") / "noise_wrist_left.AIM", noise)
-    return dq.predict(replace(bundle, content=wide), [*files, path], participants=cohort / "participants.tsv")
 
 
 def test_a_woman_with_a_risk_has_all_that_it_rests_on(predictions):

@@ -236,7 +236,7 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     groups = None if content.groups is None else content.groups.assign(with_known)
     predicted = tables[content.primary].loc[risks].to_dict("index")
     her_shares = {
-        person: {str(name): float(value) for name, value in row.items()}
+        person: {str(name): float(value) for name, value in row.items() if person in there.get(str(name), (person,))}
         for person, row in shares.loc[risks].to_dict("index").items()
     }
     her_each = {

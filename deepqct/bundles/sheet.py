@@ -147,10 +147,8 @@ def show_sheet(predictions: Predictions, participant_id: str = "") -> Any:
     if participant_id and participant_id not in women:
         raise ValueError(f"No scan of {participant_id!r} was given; use one of {', '.join(women)}.")
     page = woman_page(predictions.bundle, women.get(participant_id, first))
-    frame = (
-        f'<iframe sandbox title="sheet" style="width: 100%; height: 62em; border: 1px solid" srcdoc="{escape(page)}">'
-    )
-    return HTML(frame + "</iframe></div>")
+    how = 'sandbox title="sheet" style="width: 100%; height: 62em; border: 1px solid"'
+    return HTML(f'<div><iframe {how} srcdoc="{escape(page)}"></iframe></div>')
 
 
 def _percent(share: float) -> str:

@@ -40,6 +40,13 @@ class Validation:
         For each bone, how well the women can be told from the bundle's by their indices, and which index differs most.
     groups : DataFrame
         The reported risk by centre, scanner or what else was asked for.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> bundle, cohort = dq.bundles.example_bundle(), dq.run.example_run().virtual / "cohort"
+    >>> dq.bundles.validate(bundle, cohort).given.endswith("of 12 women have a risk")
+    True
     """
 
     predictions: Predictions
