@@ -300,6 +300,7 @@ def test_a_click_and_a_key_are_on_disk(desk, cohort, tmp_path):
     cell.get_by_role("radio", name="2").or_(cell.get_by_role("button", name="2", exact=True)).first.click()
     cell.get_by_role("button", name="Accept (a)").click()
     expect(cell.get_by_text("1 of 6 judged")).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(1000)  # until the next scan is drawn: a key before it counts for nothing
     cell.locator(".dq-picture").first.click()
     page.keyboard.press("5")
     expect(cell.get_by_text("1 none to 5 severe): 5")).to_be_visible(timeout=20_000)
@@ -307,6 +308,7 @@ def test_a_click_and_a_key_are_on_disk(desk, cohort, tmp_path):
         page.keyboard.down("r")
     page.keyboard.up("r")
     expect(cell.get_by_text("2 of 6 judged")).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(1000)
     page.keyboard.press("a")
     expect(cell.get_by_text("No motion grade")).to_be_visible(timeout=20_000)
     page.screenshot(path=tmp_path / "review.png")
@@ -461,7 +463,10 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     expect(page.get_by_text("called from 0.75")).to_be_visible(timeout=20_000)
     assert page.get_by_text("sensitivity").locator("..").inner_text() != before
     expect(page.get_by_text(re.compile(r"^\d+ of 60 change side against 0.50"))).to_be_visible()
-    assert women.bounding_box() == standing_at, "nothing jumps"
+    now = women.bounding_box()
+    assert now["y"] == standing_at["y"] and abs(now["x"] - standing_at["x"]) < 12, (
+        "nothing jumps; a scroll bar may come"
+    )
     page.screenshot(path=shown)
 
 
