@@ -294,13 +294,13 @@ def test_slices_follow_the_mouse(desk, tmp_path):
     assert desk.wrong == []
 
 
-def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, desk, run_all, cohort, tmp_path):
+def test_a_click_and_a_key_are_on_disk(desk, cohort, tmp_path):
     """A reader's hour of work must survive whatever happens to browser and kernel, and a held key costs no scan."""
-    address, _ = lab
     cell, page = desk.cell("review"), desk.page
     cell.get_by_role("radio", name="2").or_(cell.get_by_role("button", name="2", exact=True)).first.click()
     cell.get_by_role("button", name="Accept (a)").click()
     expect(cell.get_by_text("1 of 6 judged")).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(1000)  # until the next scan is drawn: a key before it counts for nothing
     cell.locator(".dq-picture").first.click()
     page.keyboard.press("5")
     expect(cell.get_by_text("1 none to 5 severe): 5")).to_be_visible(timeout=20_000)
@@ -308,6 +308,7 @@ def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, desk
         page.keyboard.down("r")
     page.keyboard.up("r")
     expect(cell.get_by_text("2 of 6 judged")).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(1000)
     page.keyboard.press("a")
     expect(cell.get_by_text("No motion grade")).to_be_visible(timeout=20_000)
     page.screenshot(path=tmp_path / "review.png")
@@ -316,11 +317,25 @@ def test_a_click_and_a_key_are_on_disk_and_a_dead_kernel_costs_nothing(lab, desk
     assert found["decision"].tolist() == ["accept", "reject"]
     assert found["motion_grade"].tolist() == [2, 5]
     assert desk.wrong == []
-    for kernel in json.load(urlopen(f"{address}/api/kernels", timeout=5)):
-        page.request.delete(f"{address}/api/kernels/{kernel['id']}")
+
+
+def test_the_explorer_follows_the_hand(desk, tmp_path):
+    """In a browser a click, a box and a slider must arrive, and their answers be seen."""
+    cell = desk.cell("explorer")
+    said = cell.get_by_text(re.compile(r"^place ")).first.inner_text()
+    follows_the_hand(desk.page, [int(number) for number in said.split()[1:]], tmp_path / "explorer.png")
+    assert desk.wrong == []
+
+
+def test_a_dead_kernel_costs_nothing(lab, desk, run_all, cohort, tmp_path):
+    """A reader's hour of work is in the file: the next panel goes on."""
+    address, _ = lab
+    judged = len(standing(read_reviews(cohort)))
+    for kernel in json.load(urlopen(f"{address}/api/kernels", timeout=5)):  # the last test at the desk
+        desk.page.request.delete(f"{address}/api/kernels/{kernel['id']}")
     again, wrong = run_all("review_again", REVIEW.format(cohort=str(cohort), run=str(tmp_path)))
     prompt_done(again)
-    expect(again.get_by_text("2 of 6 judged")).to_be_visible(timeout=20_000)
+    expect(again.get_by_text(f"{judged} of 6 judged")).to_be_visible(timeout=20_000)
     assert wrong == []
 
 
@@ -423,6 +438,8 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     picture = page.locator(".dq-figure[alt^='The women']").first
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
+    scale = box["width"] / picture.evaluate("image => image.naturalWidth")  # a narrow page shows it smaller
+    place = [round(pixels * scale) for pixels in place]
     page.mouse.move(box["x"] + place[0], box["y"] + place[1])
     expect(page.get_by_text(re.compile(r"^sub-0003, risk 0\.\d\d$"))).to_be_visible()
     page.mouse.click(box["x"] + place[0], box["y"] + place[1])
@@ -446,16 +463,11 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     expect(page.get_by_text("called from 0.75")).to_be_visible(timeout=20_000)
     assert page.get_by_text("sensitivity").locator("..").inner_text() != before
     expect(page.get_by_text(re.compile(r"^\d+ of 60 change side against 0.50"))).to_be_visible()
-    assert women.bounding_box() == standing_at, "nothing jumps"
+    now = women.bounding_box()
+    assert now["y"] == standing_at["y"] and abs(now["x"] - standing_at["x"]) < 12, (
+        "nothing jumps; a scroll bar may come"
+    )
     page.screenshot(path=shown)
-
-
-def test_the_explorer_follows_the_hand(desk, tmp_path):
-    """In a browser a click, a box and a slider must arrive, and their answers be seen."""
-    cell = desk.cell("explorer")
-    said = cell.get_by_text(re.compile(r"^place ")).first.inner_text()
-    follows_the_hand(desk.page, [int(number) for number in said.split()[1:]], tmp_path / "explorer.png")
-    assert desk.wrong == []
 
 
 def test_the_application_shows_pages_without_code(browser: Browser, cohort, extension, tmp_path):
