@@ -129,7 +129,8 @@ def test_what_moves_by_hand_has_a_static_twin(run):
     page = run.page("05_explore").read_text(encoding="utf-8")
     assert page.count("dq-slices") >= len(BONES)
     assert page.count('src="data:image/jpeg;base64,/9j/') == len(BONES) * 12
-    assert run.report.read_text(encoding="utf-8").count('src="data:image/jpeg;base64,/9j/') == (len(BONES) + 1) * 12
+    assert run.report.read_text(encoding="utf-8").count('src="data:image/jpeg;base64,/9j/') == len(BONES) * 12
+    assert run.page("01_data_curation").read_text(encoding="utf-8").count('src="data:image/jpeg;base64,/9j/') == 12
 
 
 def test_the_page_of_the_readers_runs_headlessly(run, tmp_path):

@@ -78,7 +78,7 @@ def test_a_bundle_is_judged_in_those_who_have_a_risk():
     rng, names = np.random.default_rng(0), list(outcome.index)
     rows = [{"participant_id": p, "status": "predicted" if i else "abstained", "risk": rng.uniform() if i else np.nan}
             for i, p in enumerate(names)]  # fmt: skip
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(reasons="")
     heads = [one.model for one in bundle.content.models if one.model.headline]
     by_model = pd.concat([
         table.dropna().assign(family=m.family, model=m.name)[["participant_id", "family", "model", "risk"]] for m in heads
@@ -97,6 +97,9 @@ def test_a_bundle_is_judged_in_those_who_have_a_risk():
     assert (found.performance["n"] == 11).all()
     assert found.groups.groupby("group")["n"].first().sum() == 11
     assert found.recalibration["n"].tolist() == [11, 11, 11]
+    made.table = table.assign(status="abstained", risk=np.nan, reasons="The wrist was cut.")  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"None of 12 women has a risk, .*; the first: The wrist was cut\."):
+        judged(made, outcome=outcome, people=people)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no column 'centre'"):
         dq.bundles.validate(bundle, run.virtual / "cohort", by=["centre"])
     other = replace(bundle, content=replace(bundle.content, made=replace(bundle.content.made, outcome="fall")))

@@ -410,6 +410,8 @@ def test_every_notebook_runs_by_hand(lab, run_all, by_hand, job):
     stage = re.sub("_radius$", "", job)
     given = read_json(by_hand.parameters(job))["parameters"] if by_hand.parameters(job).exists() else {"reviewer": "AB"}
     given |= {"run_dir": str(by_hand.folder), "interactive": True}
+    if stage in ("06_new_patients", "07_external_validation"):
+        given |= {"voxel_mm": 0.24, "slices": 12}  # as the run's own scans
     if stage in ("01_data_curation", "review"):
         given["cohort_dir"] = str(by_hand.virtual / "cohort")
     source = load_notebook_node(str(notebook_source(stage)))
@@ -449,9 +451,9 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     women.press("ArrowDown")
     expect(page.get_by_role("heading", name="sub-0004")).to_be_visible(timeout=20_000)
     standing_at = women.bounding_box()
-    page.mouse.move(box["x"] + place[2] - 4, box["y"] + place[3] - 4)
+    page.mouse.move(box["x"] + place[2] - 9, box["y"] + place[3] - 9)
     page.mouse.down()
-    page.mouse.move(box["x"] + place[4] + 4, box["y"] + place[5] + 4, steps=10)
+    page.mouse.move(box["x"] + place[4] + 9, box["y"] + place[5] + 9, steps=10)
     page.mouse.up()
     expect(page.get_by_text("60 selected, 20 with fracture")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("called from 0.50")).to_be_visible()

@@ -106,7 +106,7 @@ def validate(
     Raises
     ------
     ValueError
-        If the cohort has no such outcome or column.
+        If the cohort has no such outcome or column, or none of its women has a risk.
 
     Examples
     --------
@@ -141,8 +141,19 @@ def judged(predictions: Predictions, *, outcome: pd.Series, people: pd.DataFrame
         The participants, by participant_id, with the columns of `by`.
     by : sequence of str
         As in `validate`.
+
+    Raises
+    ------
+    ValueError
+        If no woman has a risk.
     """
     content = predictions.bundle.content
+    without = predictions.table.query("status != 'predicted'")
+    if len(without) == len(predictions.table):
+        raise ValueError(
+            f"None of {len(without)} women has a risk, so that there is nothing to judge; the first: "
+            f"{without['reasons'].iloc[0]}"
+        )
     heads = {(one.model.family, one.model.name) for one in content.models if one.model.headline}
     performance, curves = [], []
     where: dict[str, Any] = {"protocol": "external", "split": "external", "repeat": 0}
