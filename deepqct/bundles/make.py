@@ -198,8 +198,8 @@ def _curated(run: Run, women: Sequence[str]) -> Curated:
                 slices = np.load(run.stack(person, bones[0]), mmap_mode="r").shape[0]
                 by_site.setdefault(site, []).append((record["scan_voxel_mm"], slices * record["scan_voxel_mm"][0]))
                 for name, values in ways.items():
-                    values.add(record["made_from"][name])
-    if not by_site or any(len(values) != 1 for values in ways.values()):
+                    values.add(record["made_from"].get(name))  # older records know fewer settings
+    if not by_site or any(len(values) != 1 or None in values for values in ways.values()):
         raise BundleError("The run's scans were not all curated in one way; run 01_data_curation again.")
     way = {name: values.pop() for name, values in ways.items()}
     if way["use"] == "scanner" or _parameters(run, "curation").get("indices") == "scanner":

@@ -72,7 +72,8 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
 def _loaded(files: FoldFiles) -> torch.nn.Module:
     """The network that one file of weights holds."""
     record = read_json(files.record)
-    recipe = Recipe(**{name: record["recipe"][name] for name in _OF_HEAD})
+    # Networks of before a setting was there are what its default makes.
+    recipe = Recipe(**{name: record["recipe"][name] for name in _OF_HEAD if name in record["recipe"]})
     design = Design.of(recipe, pixel_mm=record["pixel_mm"], targets=len(record["targets"]))
     model = network(arch=recipe.arch, channels=recipe.channels, design=design)
     model.load_state_dict(load_file(files.weights))
