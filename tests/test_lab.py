@@ -451,6 +451,9 @@ def follows_the_hand(page: Page, place: list[int], shown: Path) -> None:
     women.press("ArrowDown")
     expect(page.get_by_role("heading", name="sub-0004")).to_be_visible(timeout=20_000)
     standing_at = women.bounding_box()
+    expect(page.get_by_text("Click a woman; drag a box around several.")).to_be_visible()
+    page.wait_for_timeout(500)  # until the figure of the woman now chosen has replaced the last one
+    box = picture.bounding_box()
     page.mouse.move(box["x"] + place[2] - 9, box["y"] + place[3] - 9)
     page.mouse.down()
     page.mouse.move(box["x"] + place[4] + 9, box["y"] + place[5] + 9, steps=10)

@@ -370,19 +370,32 @@
         this.image.alt = this.model.get("alt");
       }
 
-      load() {
+      async load() { // the old figure stays until the new one is decoded: a mouse between them would have no place
         const bytes = this.model.get("value");
+        const full = bytes && bytes.byteLength;
+        const wanted = (this.wanted = (this.wanted || 0) + 1);
+        const next = full ? URL.createObjectURL(new Blob([bytes], { type: `image/${this.model.get("format")}` })) : "";
+        if (full) {
+          const drawn = new Image();
+          drawn.src = next;
+          await drawn.decode().catch(() => {}); // a broken one is shown as such
+        }
+        if (wanted !== this.wanted) {
+          URL.revokeObjectURL(next);
+          return; // a newer figure is on its way
+        }
         const before = this.image.src;
-        this.image.style.visibility = bytes && bytes.byteLength ? "visible" : "hidden";
-        if (bytes && bytes.byteLength) {
-          this.image.src = URL.createObjectURL(new Blob([bytes], { type: `image/${this.model.get("format")}` }));
+        this.image.style.visibility = full ? "visible" : "hidden";
+        if (full) {
+          this.image.src = next;
         }
         URL.revokeObjectURL(before);
       }
 
       point(event) { // in the figure's own pixels
         const box = this.image.getBoundingClientRect();
-        const larger = this.image.naturalWidth / box.width;
+        this.wide = this.image.naturalWidth || this.wide; // none for a moment while a figure is replaced
+        const larger = this.wide / box.width;
         return [(event.clientX - box.left) * larger, (event.clientY - box.top) * larger, larger];
       }
 
