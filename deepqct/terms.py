@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 ROLES = ("id", "group", "clinical", "frax", "bmd", "outcome", "other")
+YES_NO, NUMBER, TIME = "yes or no", "number", "time"  # the kinds of an outcome
+# The figure by which models of each kind are compared, and what a model without information reaches in it.
+FIGURE = {YES_NO: "AUC", NUMBER: "R²", TIME: "C-index"}
+CHANCE = {"AUC": 0.5, "R²": 0.0, "C-index": 0.5}
 LEFT_OUT = "left out"  # of a column that is neither known nor described in participants.json
 # Rows of one patient (a second visit, the other limb) or of one family share the value of this column.
 SAME_PATIENT = "patient_group"

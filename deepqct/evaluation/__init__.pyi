@@ -1,6 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
 from .discrimination import (
@@ -17,7 +18,9 @@ from .discrimination import (
     within_folds,
 )
 from .external import by_group, membership, recalibrated, recalibration
+from .influence import Figure, compare_figures
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
+from .numbers import number_groups, number_measures, r_squared
 from .planning import (
     MARGINS,
     Study,
@@ -40,6 +43,7 @@ from .sizes import (
     sizes_to_develop,
     sizes_to_validate,
 )
+from .times import Times, auc_at, concordance, horizon_groups, incidence, time_measures
 
 __all__ = [
     "FEWEST",
@@ -49,11 +53,15 @@ __all__ = [
     "THRESHOLDS",
     "Difference",
     "Estimate",
+    "Figure",
     "Noninferiority",
+    "RiskMap",
     "Study",
+    "Times",
     "above_chance",
     "auc",
     "auc_632_plus",
+    "auc_at",
     "auc_width",
     "auprc",
     "averaged",
@@ -65,11 +73,16 @@ __all__ = [
     "calibration_measures",
     "classification",
     "compare_auc",
+    "compare_figures",
+    "concordance",
     "cox_snell",
     "decided",
     "difference_width",
     "estimable_share",
+    "fit_cox",
     "holm",
+    "horizon_groups",
+    "incidence",
     "largest_cox_snell",
     "levels",
     "limits_of_agreement",
@@ -77,10 +90,14 @@ __all__ = [
     "most_predictors",
     "net_benefit",
     "noninferiority",
+    "number_groups",
+    "number_measures",
     "over_numbers",
+    "partial_likelihood",
     "permutation_p",
     "permuted",
     "power",
+    "r_squared",
     "recalibrated",
     "recalibration",
     "reclassification",
@@ -94,6 +111,7 @@ __all__ = [
     "study_answers",
     "study_words",
     "threshold_for",
+    "time_measures",
     "usual_interval",
     "within_folds",
     "women_needed",

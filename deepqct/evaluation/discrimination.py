@@ -38,7 +38,7 @@ class Estimate:
     estimate, low, high : float
         The figure and the bounds of its interval.
     n, events : int
-        Patients, and those with the outcome.
+        Patients, and those with the outcome; events are below 0 where the outcome is a number and has none.
 
     Examples
     --------
@@ -57,7 +57,8 @@ class Estimate:
     def of(cls, row: Mapping[Any, Any] | pd.Series) -> Self:
         """The estimate in a row of a table whose columns are called estimate, low, high, n, events."""
         values = {field.name: row[field.name] for field in fields(cls)}
-        return cls(**values | {"n": int(values["n"]), "events": int(values["events"])})
+        events = -1 if pd.isna(values["events"]) else int(values["events"])
+        return cls(**values | {"n": int(values["n"]), "events": events})
 
     @classmethod
     def unknown(cls, *, n: int, events: int, **others: Any) -> Self:
@@ -73,6 +74,8 @@ class Estimate:
     @property
     def basis(self) -> str:
         """The numbers behind the figure in words, such as n 216, 71 events."""
+        if self.events < 0:
+            return f"n {self.n}"
         return f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
 
     def __str__(self) -> str:
@@ -82,8 +85,8 @@ class Estimate:
         return f"{self.estimate:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {self.basis})"
 
     def row(self) -> dict[str, Any]:
-        """The figures as columns of a table, by their names."""
-        return asdict(self)
+        """The figures as columns of a table, by their names; the number of events is empty where there are none."""
+        return asdict(self) | ({} if self.events >= 0 else {"events": float("nan")})
 
 
 @dataclass(frozen=True)
