@@ -114,7 +114,7 @@ class Outcome:
 
     @property
     def groups(self) -> pd.Series:
-        """Two groups for tables and pictures: 1 with the event by the end of follow-up, or with a number above the median."""
+        """Two groups for tables and pictures: 1 with the event by the end of follow-up, or a number above the median."""
         if self.kind == NUMBER:
             return (self.values > self.values.median()).astype(int).rename(self.event)
         return (self.values == 1).astype(int).rename(self.event)

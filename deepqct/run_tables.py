@@ -175,7 +175,7 @@ def rows_of(table: pd.DataFrame, protocol: str, repeat: int) -> pd.DataFrame:
 
 
 def attainable(run: Run) -> dict[str, float]:
-    """The highest AUC, R² or C-index that any model can reach on a virtual cohort, by family and bone; empty for a real one.
+    """The best AUC, R² or C-index that any model can reach on a virtual cohort, by family and bone; empty for a real one.
 
     It is meant for figures; no model may use it.
 

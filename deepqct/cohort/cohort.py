@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepqct.outcomes import Outcome
 from deepqct.scans.shown import card
 from deepqct.terms import columns_by_role
 
@@ -40,11 +41,13 @@ class Cohort:
     dictionary : dict
         The data dictionary of participants.json, completed: each column has a description and a role.
     outcome : str
-        The name of the target column.
+        The name of the target column, or of a time and an event with a comma between.
     contours, scanner_indices : DataFrame or None
         The tables of what the scanner's own software made, where the folder has them (scanner_tables.py).
     rejected : frozenset of (str, str)
         Scans (participant_id, site) that a reader rejected (reviews.py).
+    without_outcome : int
+        Women of participants.tsv who are left out, since their number is not known.
 
     Examples
     --------
@@ -64,6 +67,12 @@ class Cohort:
     contours: pd.DataFrame | None = None
     scanner_indices: pd.DataFrame | None = None
     rejected: frozenset[tuple[str, str]] = frozenset()
+    without_outcome: int = 0
+
+    @property
+    def target(self) -> Outcome:
+        """The outcome of every woman, with its kind."""
+        return Outcome.of(self.participants.set_index("participant_id"), self.dictionary)
 
     @property
     def virtual(self) -> dict[str, Any] | None:
@@ -96,8 +105,7 @@ class Cohort:
     @property
     def _people(self) -> str:
         """The patients and events in words."""
-        events = int(self.participants[self.outcome].sum())
-        return f"{len(self.participants)} patients, {events} with {self.outcome}"
+        return f"{len(self.participants)} patients, {self.target.counted}"
 
     @property
     def _sites(self) -> str:

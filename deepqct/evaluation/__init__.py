@@ -12,6 +12,8 @@ influence.py       figures that are sums over women, and their differences
 numbers.py         predicted numbers: R², error, calibration of the mean
 times.py           times to an event: C-index, AUC and calibration at a horizon, where death may come first
 cox.py             Cox's model with a ridge, and the risk at a horizon
+judging.py         predictions judged by the kind of their outcome: 0 and 1, a number, a time
+maps.py            scores of networks turned into numbers, and into risks of a time
 multiplicity.py    many models, small numbers: Holm, permutations, .632+
 external.py        a frozen model on other women: recalibration, case mix, groups
 agreement.py       two ways of measuring side by side (Bland & Altman)

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
+from deepqct.outcomes import Outcome
+from deepqct.run_tables import bones_of, outcome_of, patients_of, wide_indices
 from deepqct.scans.shown import card
-from deepqct.terms import BONES
+from deepqct.terms import BONES, YES_NO
 from deepqct.work import say
 
 STACKING = ("standard", "strict")
@@ -46,6 +47,8 @@ class Tables:
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     texture : tuple of str
         The columns of `features` that are texture; without any there are no models of texture.
+    target : Outcome, optional
+        The outcome with its kind; without it, it is `outcome`, which of a number or a time is two groups of women.
     """
 
     features: pd.DataFrame
@@ -58,17 +61,30 @@ class Tables:
     patients: pd.Series
     texture: tuple[str, ...] = ()
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    target: Outcome | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the outcome: ``yes or no``, ``number`` or ``time``."""
+        return YES_NO if self.target is None else self.target.kind
+
+    @property
+    def predicted(self) -> Outcome:
+        """The outcome that models are fitted to."""
+        if self.target is not None and self.target.kind != YES_NO:
+            return self.target
+        return Outcome(str(self.outcome.name), YES_NO, self.outcome)
 
     def __repr__(self) -> str:
         """Say how many women, columns and bones there are; no table is shown."""
-        n, events = len(self.outcome), int(self.outcome.sum())
         scored = ", ".join(self.scores) or "none"
-        return f"Tables({n} women, {events} with {self.outcome.name}; {len(self.indices)} indices; networks: {scored})"
+        counted = self.predicted.counted
+        return f"Tables({len(self.outcome)} women, {counted}; {len(self.indices)} indices; networks: {scored})"
 
     def _repr_html_(self) -> str:
         """What the models are made from, in numbers, and what to call next, for a notebook; no woman's row is shown."""
         rows = {
-            "women": f"{len(self.outcome)}, {int(self.outcome.sum())} with {self.outcome.name}",
+            "women": f"{len(self.outcome)}, {self.predicted.counted}",
             "indices": len(self.indices),
             "texture": len(self.texture),
             "networks": ", ".join(self.scores) or "none",
@@ -126,7 +142,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
             inner[bone] = read_table(
                 run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
             )
-    scores = {bone: read_table(run.scores(bone)) for bone in scored}
+    scores, target = {bone: read_table(run.scores(bone)) for bone in scored}, outcome_of(run)
     return Tables(
         features=participants.set_index("participant_id").join(wide).join(texture),
         indices=list(wide.columns),
@@ -136,7 +152,8 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         inner=inner,
         splits=read_table(run.splits),
         dictionary=read_json(run.dictionary),
-        outcome=run_outcome(run),
+        outcome=target.groups,
+        target=target,
         patients=patients_of(run),
     )
 

@@ -2,6 +2,7 @@
 
 targets.py     published means, spreads and correlations of the indices
 population.py  who the women are, and what their risk rests on
+years.py       when they fracture after the scan, die, or are followed no longer
 attainable.py  what a reader of their bones could reach at best
 outlines.py    the outer shapes of the bones
 trabeculae.py  plates and rods inside

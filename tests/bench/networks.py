@@ -140,7 +140,7 @@ def families(run: Run) -> None:
         [row["family"], row["model"], n, _figure(row)]
         for row, n in zip(performance.to_dict("records"), basis, strict=True)
     ]
-    attainable = attainable(run)["all"]
+    attainable = attainable_figures(run)["all"]
     table(f"{run.folder.name}: every model, attainable {attainable:.2f}.", ["", "model", "n/events", "AUC"], rows)
     differences, margins = found["comparisons"].query(out_of_fold), margins_in(found["comparisons"])
     rows = [
