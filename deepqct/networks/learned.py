@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from deepqct.evaluation.judging import as_judged
+from deepqct.evaluation.judging import as_judged, judged, told_by
 from deepqct.folder import Run, read_table
 from deepqct.networks.data import measured
 from deepqct.networks.folds import FoldFiles, place_of
-from deepqct.run_tables import outcome_of
+from deepqct.run_tables import main_rows, outcome_of
 
 
 def training_auc(run: Run, *, bone: str) -> pd.DataFrame:
@@ -43,6 +43,33 @@ def training_auc(run: Run, *, bone: str) -> pd.DataFrame:
     [['0', 'training', 6], ['0', 'out-of-fold', 6], ['1', 'training', 6], ['1', 'out-of-fold', 6]]
     """
     return pd.DataFrame(_rows(run, bone=bone))
+
+
+def out_of_fold(run: Run, scores: pd.DataFrame) -> pd.Series:
+    """How well a bone's networks tell the outcome of women whom they have not seen, in the main result.
+
+    Parameters
+    ----------
+    run : Run
+        The run that the women belong to.
+    scores : DataFrame
+        From `cross_validate`; the mean over the repeats is given.
+
+    Returns
+    -------
+    Series
+        estimate, low, high, n, events, and measure: AUC, of a number R², of a time C-index.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> run = dq.run.example_run()
+    >>> told = dq.networks.out_of_fold(run, dq.folder.read_table(run.scores("radius")))
+    >>> told["measure"], told["n"]
+    ('AUC', 12)
+    """
+    own, told = told_by(outcome_of(run), main_rows(scores))
+    return pd.Series(judged(own, told).row() | {"measure": own.figure})
 
 
 def _rows(run: Run, *, bone: str) -> Iterator[dict[str, Any]]:
