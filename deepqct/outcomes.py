@@ -134,7 +134,7 @@ class Outcome:
         if self.times is not None:
             died = int((self.values == 2).sum())
             said += f", {died} died before it" if died else ""
-            said += f", followed for {self.times.median():.1f} years in the middle"
+            said += f", median follow-up {self.times.median():.1f} years"
         return said
 
     def strata(self, folds: int) -> pd.Series:

@@ -202,7 +202,11 @@ def test_every_family_predicts_a_number_and_a_time_and_is_judged_by_its_own_figu
     indices = own.loc[("pQCT-index", "all four bones")]
     assert indices["low"] > target.chance
     assert indices["p"] < 0.01
-    assert own["events"].isna().all() if kind == "number" else own["events"].between(target.events - 1, target.events).all()
+    assert (
+        own["events"].isna().all()
+        if kind == "number"
+        else own["events"].between(target.events - 1, target.events).all()
+    )
     planned = comparison.planned(predictions, models=models, target=target)
     assert set(planned["measure"]) == {target.figure}
     assert "DeepQCT − pQCT-index" in set(planned["question"])

@@ -308,7 +308,12 @@ def horizon_groups(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizo
         own = times[members]
         share, error = incidence(own, horizon)[0]
         had = int(((own.event == EVENT) & (own.time <= horizon)).sum())
-        rows.append((told[members].mean(), share, *_share_interval(share, error), len(members), had))
+        low, high = _share_interval(share, error)
+        known = int(np.isfinite(own.known_at(horizon)).sum())
+        if known and error == 0:  # nobody, or everybody: as of a binomial share, the other bound is exact
+            far = 0.025 ** (1 / known)
+            low, high = (0.0, 1 - far) if share == 0 else (far, 1.0)
+        rows.append((told[members].mean(), share, low, high, len(members), had))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n", "events"])
 
 

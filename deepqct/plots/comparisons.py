@@ -20,7 +20,8 @@ from deepqct.terms import BONES, CHANCE, KNOWN, SITES
 
 _IN_A_ROW = 3  # panels
 _ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
-_BESIDE = ("intercept", "mean difference", "observed / predicted", "slope")  # measures of calibration, in its picture
+# Measures of calibration as its picture calls them.
+_BESIDE = {"intercept": "intercept", "mean difference": "difference", "observed / predicted": "O/E", "slope": "slope"}
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
 
@@ -194,7 +195,7 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         model, low, high = rows["model"].iloc[0], rows["x"].min(), rows["x"].max()
         axes.plot(ends, ends, ":", color=GREY, linewidth=1.2)
         measures = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
-        text = [f"{name} {_interval(measures.loc[name])}" for name in _BESIDE if name in measures.index]
+        text = [f"{words} {_interval(measures.loc[name])}" for name, words in _BESIDE.items() if name in measures.index]
         if grouped:
             away = [rows["y"] - rows["low"].fillna(rows["y"]), rows["high"].fillna(rows["y"]) - rows["y"]]
             axes.errorbar(rows["x"], rows["y"], yerr=np.clip(away, 0, None), fmt="o", color=colour, linewidth=2)

@@ -140,6 +140,7 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
         counted="" if target is None else target.counted,
         barred=barred_words(read_json(run.dictionary)) if run.dictionary.exists() else "",
         outcome=people[2],
+        title=_title(people[2], target),
         jobs=[_job(run, entry, beside=beside) for entry in stages],
         **_first_screen(run, performance, models=models, outcome=people[2], virtual=virtual, target=target),
         **_numbers(run, performance, models=models, outcome=people[2], virtual=virtual),
@@ -271,6 +272,14 @@ def _pooled(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str) -> st
     """The AUC of one bone's networks over all folds in words; empty where they were not judged."""
     row = network_auc(performance, models=models, bone=bone)
     return "" if row is None else str(Estimate.of(row))
+
+
+def _title(outcome: str, target: Outcome | None) -> str:
+    """What the report is about, in words."""
+    name = outcome.replace("_", " ")
+    if target is not None and target.kind == NUMBER:
+        return name[:1].upper() + name[1:]
+    return f"{name[:1].upper() + name[1:]}{'' if target is not None and target.kind == TIME else ' risk'}"
 
 
 def _planted(attainable: float | None, *, figure: str) -> str:

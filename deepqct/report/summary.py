@@ -71,10 +71,11 @@ def answers(
         words += " Below chance means that nothing was found, not the opposite of a finding."
     else:
         words += " Chance lies within the interval." if figure != "R²" else " That lies within the interval."
+    name = outcome.replace("_", " ")
     asked = {
-        "AUC": f"tell women with {outcome} from women without",
-        "R²": f"tell a woman's {outcome}",
-        "C-index": f"tell for whom {outcome} comes first",
+        "AUC": f"tell women with {name} from women without",
+        "R²": f"tell a woman's {name}",
+        "C-index": f"tell for whom {name} comes first",
     }
     first = {"question": f"Do the networks {asked[figure]}?", "verdict": verdict}
     return [first | {"words": words}, *_compared(comparisons)]
@@ -229,7 +230,7 @@ def headline_figure(
     rows = performance if performance.empty else headline_aucs(performance, models=models)
     if rows.empty:
         return None
-    axes = plots.headlines(performance, models=models, attainable=attainable, event=outcome)
+    axes = plots.headlines(performance, models=models, attainable=attainable, event=outcome.replace("_", " "))
     drawn = axes.figure
     assert isinstance(drawn, Figure)
     if virtual:

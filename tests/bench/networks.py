@@ -32,7 +32,8 @@ from deepqct.models import compare_run, predict_run
 from deepqct.models.classifiers import cross_predict
 from deepqct.networks import Recipe, bone_dataloaders, bone_learner, cross_validate, run_controls, use_device
 from deepqct.networks.recipe import CONTROLS
-from deepqct.run_tables import attainable as attainable_figures, margins_in, run_outcome, wide_indices
+from deepqct.run_tables import attainable as attainable_figures
+from deepqct.run_tables import margins_in, run_outcome, wide_indices
 from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
 from deepqct.work import say
