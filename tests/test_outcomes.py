@@ -17,7 +17,8 @@ from deepqct.bundles.source import BundleError
 from deepqct.cohort import check_cohort, load_cohort
 from deepqct.cohort.keep import keep_cohort, table_one
 from deepqct.cohort.splits import keep_splits, make_splits
-from deepqct.evaluation.judging import judged
+from deepqct.evaluation.judging import judged, value_of
+from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.models import comparison
 from deepqct.models.families import models_table
@@ -235,6 +236,23 @@ def test_a_held_out_outcome_has_no_say_in_its_own_prediction(kind):
     after = cross_fit(columns, outcome=replace(target, values=values, times=times), fold=fold)
     pd.testing.assert_frame_equal(before[mine], after[mine])
     assert not np.allclose(before[~mine]["score"], after[~mine]["score"])
+
+
+@pytest.mark.parametrize("kind", ["number", "time"])
+def test_a_held_out_outcome_has_no_say_in_what_its_network_is_mapped_to(kind):
+    """The line or the hazard by which a score becomes a prediction is fitted on the other folds alone."""
+    data, target = planted(kind)
+    scores = data.scores["radius"].query("protocol == 'all' and repeat == 0")
+    mine = scores.set_index("participant_id")["fold"].reindex(target.values.index) == "1"
+    values = target.values.where(~mine, 9999.0 if kind == "number" else 1 - (target.values == 1).astype(int))
+    before, after = (
+        map_out_of_fold(scores.drop(columns="risk"), outcome=one).set_index("participant_id")
+        for one in (target, replace(target, values=values))
+    )
+    own = mine.index[mine]
+    pd.testing.assert_frame_equal(before.loc[own], after.loc[own])
+    name = value_of(target)
+    assert not np.allclose(before[name].drop(own), after[name].drop(own))
 
 
 def test_permuting_times_keeps_each_time_with_its_event():
