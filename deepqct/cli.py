@@ -136,10 +136,9 @@ def check(
     from deepqct.cohort.hints import spelling_advice
     from deepqct.cohort.scan_files import check_heads
     from deepqct.cohort.tsv import like_dates
-    from deepqct.outcomes import barred_words
     from deepqct.run.plan import PRESETS, ParameterError, plan_run
     from deepqct.run.preflight import check_cohort_for
-    from deepqct.terms import LEFT_OUT, ROLES, YES_NO, columns_by_role
+    from deepqct.terms import LEFT_OUT, ROLES, YES_NO, barred_words, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome)
     if checked is not None:

@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.outcomes import Outcome
-from deepqct.terms import BONES, CHANCE, KNOWN, SAME_PATIENT
+from deepqct.terms import BONES, CHANCE, KNOWN, SAME_PATIENT, Outcome
 
 OSTEOPOROSIS = -2.5  # T-score, of any site
 _MARGIN = "non_inferior_"  # the beginning of a column of comparisons.csv, before its margin

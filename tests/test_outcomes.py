@@ -17,7 +17,7 @@ from deepqct.bundles.source import BundleError
 from deepqct.cohort import check_cohort, load_cohort
 from deepqct.cohort.keep import keep_cohort, table_one
 from deepqct.cohort.splits import keep_splits, make_splits
-from deepqct.evaluation.judging import judged, value_of
+from deepqct.evaluation.judging import judged, other_measures, value_of
 from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.models import comparison
@@ -26,10 +26,10 @@ from deepqct.models.optimism import optimism
 from deepqct.models.predict import models_of, predict_all
 from deepqct.models.regressions import cross_fit
 from deepqct.networks.losses import CoxLoss, OutcomeAndIndices, SquaredError
-from deepqct.outcomes import Outcome, barred, columns_of
 from deepqct.run.parameters import ParameterError
 from deepqct.run.plan import plan_run
 from deepqct.run_tables import outcome_of
+from deepqct.terms import Outcome, barred, columns_of
 
 PAIR = "time_to_fracture, fracture_after"
 
@@ -359,3 +359,22 @@ def test_virtual_women_fracture_die_and_leave_after_the_scan_as_they_were_drawn(
     lowest = women[["t_lumbar_spine", "t_femoral_neck", "t_total_hip"]].min(axis=1)
     known = lowest.notna() & women.filter(like="t_").notna().all(axis=1)
     assert (women["osteoporosis"] == (lowest <= -2.5))[known].all()
+
+
+@pytest.mark.parametrize("name", ["age", PAIR])
+def test_with_the_drawn_structure_models_reach_what_is_attainable_and_are_calibrated(name):
+    """A ceiling that nobody can reach, or a model that stays far below it, would mislead whoever compares the two."""
+    women = dq.virtual.draw_women(300, scenario="deepqct-like", seed=7).set_index("participant_id")
+    values, times = (women["age"], None) if name == "age" else (women["fracture_after"], women["time_to_fracture"])
+    target = Outcome(name, "number" if name == "age" else "time", values, times, 5.0)
+    drawn = women[dq.virtual.targets.columns()]
+    splits = make_splits(target.strata(5), protocols=("all",), folds=5, seed=1).set_index("participant_id")
+    found = cross_fit(drawn, outcome=target, fold=splits["fold"].reindex(drawn.index))
+    reached = judged(target, found["predicted" if name == "age" else "score"].to_numpy())
+    best = dq.virtual.attainable_of_others("deepqct-like")[name]["all" if name == "age" else "pQCT-index all"]
+    assert reached.low < best < reached.high + 0.03
+    rows = found.assign(participant_id=found.index, repeat=0)
+    measures = other_measures(target, rows)[0].set_index("measure")
+    assert measures.loc["slope", "low"] < 1 < measures.loc["slope", "high"]
+    centre = ("mean difference", 0) if name == "age" else ("observed / predicted", 1)
+    assert measures.loc[centre[0], "low"] < centre[1] < measures.loc[centre[0], "high"]

@@ -22,8 +22,20 @@ from deepqct.cohort.scan_files import check_scans
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import read_json, resolve
-from deepqct.outcomes import EVENT_KIND, barred, columns_of, kind_of
-from deepqct.terms import BINARY, KNOWN, LEFT_OUT, NUMBER, ROLES, SAME_PATIENT, TIME, YES_NO
+from deepqct.terms import (
+    BINARY,
+    EVENT_KIND,
+    KNOWN,
+    LEFT_OUT,
+    NUMBER,
+    ROLES,
+    SAME_PATIENT,
+    TIME,
+    YES_NO,
+    barred,
+    columns_of,
+    kind_of,
+)
 from deepqct.work import say
 
 # Ids become file names, and must not be read as a missing value.

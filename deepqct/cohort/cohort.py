@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from deepqct.outcomes import Outcome
 from deepqct.scans.shown import card
-from deepqct.terms import columns_by_role
+from deepqct.terms import Outcome, columns_by_role
 
 
 class CohortError(ValueError):

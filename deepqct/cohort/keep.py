@@ -6,8 +6,7 @@ import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_json, write_spreadsheet, write_table
-from deepqct.outcomes import barred_words
-from deepqct.terms import LEFT_OUT
+from deepqct.terms import LEFT_OUT, barred_words
 from deepqct.work import say
 
 

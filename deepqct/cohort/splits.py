@@ -31,7 +31,7 @@ def make_splits(
     Parameters
     ----------
     outcome : Series of int
-        What is stratified by, 0 and 1 for instance, indexed by participant_id (`deepqct.outcomes.Outcome.strata`: of a
+        What is stratified by, 0 and 1 for instance, indexed by participant_id (`deepqct.terms.Outcome.strata`: of a
         number its quantile, of a time the event); the order of its rows does not change the splits.
     patients : Series, optional
         Indexed by participant_id; rows of one value stay on one side of every split, and a row without a value is a

@@ -10,8 +10,7 @@ import pandera.errors
 import pandera.pandas as pa
 
 from deepqct.cohort.tsv import decimal_commas
-from deepqct.outcomes import EVENT_KIND
-from deepqct.terms import BINARY, KNOWN, SITES, TIME, YES_NO
+from deepqct.terms import BINARY, EVENT_KIND, KNOWN, SITES, TIME, YES_NO
 
 
 def validate(

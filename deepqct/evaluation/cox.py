@@ -126,6 +126,15 @@ class RiskMap:
         The same of death before it.
     event, death : (k,) float
         Increments of the baseline hazards up to the horizon, moment after moment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> times = dq.evaluation.Times.of([1, 2, 3, 4, 5, 6, 7, 8], [1, 1, 2, 1, 0, 1, 0, 0])
+    >>> risks = dq.evaluation.RiskMap.fit(np.array([2.0, 1, 2, 0, 1, 0, -1, -2]), times, horizon=4)
+    >>> risks(np.array([1.0, -1.0])).round(2).tolist()
+    [0.5, 0.08]
     """
 
     centre: float
@@ -224,7 +233,7 @@ class _Partial:
             return float((self.x[self.had] @ beta - top - np.log(total)).sum())
 
     def slopes(self, beta: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Gradient and information."""
+        """Gradient and information of the log partial likelihood."""
         hazard, total, _ = self._sums(beta)
         weighted = hazard[:, None] * self.x
         means = np.cumsum(weighted, axis=0)[self.last]

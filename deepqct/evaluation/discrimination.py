@@ -82,7 +82,7 @@ class Estimate:
         """The figure in words, such as 0.71 (95 % 0.64–0.78; n 216, 71 events)."""
         if not self.estimable:
             return f"{NOT_ESTIMABLE} ({self.basis})"
-        return f"{self.estimate:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {self.basis})"
+        return f"{plain(self.estimate)} (95 % {interval(self.low, self.high)}; {self.basis})"
 
     def row(self) -> dict[str, Any]:
         """The figures as columns of a table, by their names; the number of events is empty where there are none."""
@@ -140,6 +140,18 @@ class Noninferiority(Difference):
 
     margin: float
     non_inferior: bool | None
+
+
+def plain(value: float) -> str:
+    """A number in words: two decimals, with a true minus below 0."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval in words: 0.64–0.78; where one is below 0, −0.21 to 0.04."""
+    ends = plain(low), plain(high)
+    return (" to " if "−" in "".join(ends) else "–").join(ends)
 
 
 def signed(value: float) -> str:

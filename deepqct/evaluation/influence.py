@@ -62,7 +62,7 @@ class Figure:
 
     @property
     def error(self) -> float:
-        """The standard error."""
+        """The standard error of the figure."""
         return float(np.sqrt(np.sum(self.parts**2)))
 
     def estimate(self) -> Estimate:

@@ -19,8 +19,7 @@ from deepqct.evaluation.discrimination import (
 from deepqct.evaluation.influence import Figure, compare_figures
 from deepqct.evaluation.numbers import number_groups, number_measures, r_squared
 from deepqct.evaluation.times import Times, concordance, horizon_groups, time_measures
-from deepqct.outcomes import Outcome
-from deepqct.terms import NUMBER, TIME, YES_NO
+from deepqct.terms import NUMBER, TIME, YES_NO, Outcome
 
 
 def times_of(outcome: Outcome) -> Times:
@@ -78,7 +77,7 @@ def judged(outcome: Outcome, told: ArrayLike) -> Estimate:
     >>> import pandas as pd
     >>> import deepqct as dq
     >>> from deepqct.evaluation.judging import judged
-    >>> outcome = dq.outcomes.Outcome("fracture", "yes or no", pd.Series([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]))
+    >>> outcome = dq.terms.Outcome("fracture", "yes or no", pd.Series([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]))
     >>> print(judged(outcome, [1, 2, 3, 4, 6, 5, 7, 8, 9, 10]))
     0.96 (95 % 0.57–1.00; n 10, 5 events)
     """

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from deepqct.evaluation.cox import RiskMap
 from deepqct.evaluation.judging import times_of, value_of
 from deepqct.evaluation.scales import levels
-from deepqct.outcomes import Outcome
-from deepqct.terms import TIME
+from deepqct.terms import TIME, Outcome
 
 
 def map_out_of_fold(scores: pd.DataFrame, *, outcome: Outcome) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def map_out_of_fold(scores: pd.DataFrame, *, outcome: Outcome) -> pd.DataFrame:
     >>> from deepqct.evaluation.maps import map_out_of_fold
     >>> scores = pd.DataFrame({"participant_id": list("abcdef"), "score": [-1.0, 0, 1, -1, 0, 1]})
     >>> scores = scores.assign(fold=[0, 0, 0, 1, 1, 1], split="out-of-fold", protocol="all", repeat=0)
-    >>> ages = dq.outcomes.Outcome("age", "number", pd.Series([60.0, 70, 80, 60, 70, 80], list("abcdef")))
+    >>> ages = dq.terms.Outcome("age", "number", pd.Series([60.0, 70, 80, 60, 70, 80], list("abcdef")))
     >>> map_out_of_fold(scores, outcome=ages)["predicted"].round(1).tolist()
     [60.0, 70.0, 80.0, 60.0, 70.0, 80.0]
     """

@@ -33,9 +33,8 @@ from deepqct.models.inputs import tables
 from deepqct.models.optimism import adequacy, optimism
 from deepqct.models.predict import models_of
 from deepqct.models.regressions import cross_fit
-from deepqct.outcomes import Outcome, barred
 from deepqct.run_tables import first_repeat, headlines, main_rows, margins_of, osteoporosis_of, rows_of
-from deepqct.terms import BONES, NUMBER, SITES, TIME, YES_NO
+from deepqct.terms import BONES, NUMBER, SITES, TIME, YES_NO, Outcome, barred
 from deepqct.work import Progress, say
 
 # Of non-inferiority, in AUC; our choice. 0.05 is as much as images are expected to add to indices, 0.03 somewhat less.

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.outcomes import Outcome
 from deepqct.run_tables import bones_of, outcome_of, patients_of, wide_indices
 from deepqct.scans.shown import card
-from deepqct.terms import BONES, YES_NO
+from deepqct.terms import BONES, YES_NO, Outcome
 from deepqct.work import say
 
 STACKING = ("standard", "strict")

@@ -16,9 +16,8 @@ from deepqct.models.classifiers import cross_predict, fit
 from deepqct.models.families import Model, models_for, widest
 from deepqct.models.inputs import Tables
 from deepqct.models.regressions import cross_fit
-from deepqct.outcomes import Outcome
 from deepqct.run_tables import first_repeat, main_rows
-from deepqct.terms import NUMBER, YES_NO
+from deepqct.terms import NUMBER, YES_NO, Outcome
 from deepqct.work import Progress, followed
 
 NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known

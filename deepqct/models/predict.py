@@ -23,9 +23,8 @@ from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table
 from deepqct.models.inputs import Tables, tables
 from deepqct.models.levels import Levelled, levelled, mean_of_bones
 from deepqct.models.regressions import cross_fit
-from deepqct.outcomes import Outcome
 from deepqct.run_tables import rows_of
-from deepqct.terms import NUMBER, TIME, YES_NO
+from deepqct.terms import NUMBER, TIME, YES_NO, Outcome
 
 COLUMNS = (
     "protocol",

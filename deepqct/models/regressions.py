@@ -24,8 +24,7 @@ from sklearn.svm import SVR
 from deepqct.evaluation.cox import RiskMap, fit_cox, partial_likelihood
 from deepqct.evaluation.judging import times_of, value_of
 from deepqct.models.classifiers import FEWEST_FOLDS, OTHERS, RIDGE
-from deepqct.outcomes import Outcome
-from deepqct.terms import NUMBER, TIME
+from deepqct.terms import NUMBER, TIME, Outcome
 
 PENALTIES = (1e4, 1e3, 1e2, 1e1, 1.0)  # on standardised columns, as the inverses of C for 0 and 1; our choice
 _INNER = 3  # folds, where the training women are of one fold alone

@@ -25,9 +25,8 @@ from deepqct.networks.images import MEAN, SD, BoneImage, augmentation
 from deepqct.networks.losses import RISK_SET
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.stock import Stock, StockDL, targets_of
-from deepqct.outcomes import Outcome
 from deepqct.run_tables import outcome_of, patients_of
-from deepqct.terms import NUMBER, TIME
+from deepqct.terms import NUMBER, TIME, Outcome
 
 
 def measured(run: Run, *, bone: str) -> pd.DataFrame:

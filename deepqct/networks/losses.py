@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from fastai.losses import BCEWithLogitsLossFlat
 
-from deepqct.outcomes import Outcome
-from deepqct.terms import NUMBER, TIME
+from deepqct.terms import NUMBER, TIME, Outcome
 
 # Images of a batch at least, where times are learnt: its risk sets are made of them alone. Our choice.
 RISK_SET = 16

@@ -35,9 +35,9 @@ from deepqct.networks.losses import OutcomeAndIndices, loss_of
 from deepqct.networks.readers import Design
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.stock import targets_of
-from deepqct.outcomes import Outcome
 from deepqct.reach import code_hash
 from deepqct.run_tables import outcome_of
+from deepqct.terms import Outcome
 from deepqct.work import say
 
 # AdamW with fastai's settings. Torch's own moves all weights at once, which saves a tenth of the time on a processor.

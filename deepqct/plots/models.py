@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from deepqct.evaluation.curves import roc_points
-from deepqct.evaluation.discrimination import Estimate, auc
+from deepqct.evaluation.discrimination import Estimate, auc, interval, plain
 from deepqct.plots.style import BONE_COLOURS, FAINT, FAMILY_COLOURS, GREY, INK, SOFT, styled
 from deepqct.run_tables import figure_of, headline_aucs, women_of
 from deepqct.terms import CHANCE
 
 _MARKERS = "os^DvP"
+_CHANCE = {"AUC": "chance", "C-index": "chance", "R²": "the mean of all"}  # what a model without information reaches
 _NEAR = 0.02  # of chance: an attainable AUC as near is chance
 _NOT_ESTIMABLE = "not estimable"
 
@@ -148,17 +149,17 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
             if not pd.isna(row["estimate"]):
                 axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
                 axes.plot(row["estimate"], y, _MARKERS[number % len(_MARKERS)], color=colour, markersize=7)
-                text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+                text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})"
             if len(counts) > 1:
                 text += f", {Estimate.of(row).basis}"
             axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
         y += 1.4
-    marks = {chance: ("chance", ":")} | (
+    marks = {chance: (_CHANCE[figure], ":")} | (
         {} if attainable is None else {attainable: (f"attainable {attainable:.2f}", "--")}
     )
     for place, (text, dash) in marks.items():
         axes.axvline(place, color=GREY, linestyle=dash, linewidth=1.2, zorder=0)
-        side = "right" if text == "chance" and attainable is not None and attainable - chance < 0.15 else "center"
+        side = "right" if place == chance and attainable is not None and attainable - chance < 0.15 else "center"
         axes.annotate(text, (place, 1), (0, 4), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side,
                       fontsize=10, color=SOFT)  # fmt: skip
     lowest = max(np.floor(min(chance - 0.2, aucs["low"].min()) * 10) / 10, -1.0)
@@ -211,13 +212,13 @@ def headlines(
         if not pd.isna(row["estimate"]):
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.6, solid_capstyle="butt")
             axes.plot(row["estimate"], y, "o", color=colour, markersize=8)
-            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+            text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})"
         own = row["family"] == "DeepQCT"
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10, fontweight="bold" if own else "normal")
     axes.axvline(zero, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     above: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 10}
     nothing = attainable is not None and attainable - zero < _NEAR
-    chance = "chance, and all that is attainable" if nothing else "chance"
+    chance = f"{_CHANCE[figure]}, and all that is attainable" if nothing else _CHANCE[figure]
     axes.annotate(
         chance, (zero, 1), (0, 3), ha="center" if nothing or attainable is None else "right", color=SOFT, **above
     )

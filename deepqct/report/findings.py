@@ -10,6 +10,8 @@ from deepqct.evaluation.discrimination import (
     NETWORKS_VARY,
     NOT_ESTIMABLE,
     Estimate,
+    interval,
+    plain,
     signed,
 )
 from deepqct.evaluation.numbers import FEWEST_NUMBERS
@@ -287,7 +289,7 @@ def cautions(
     if slope is not None and slope[1].estimable:
         e = slope[1]
         lines.append(
-            f"Calibration slope of DeepQCT, {slope[0]}: {_plain(e.estimate)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
+            f"Calibration slope of DeepQCT, {slope[0]}: {plain(e.estimate)} (95 % {plain(e.low)} to {plain(e.high)}; "
             f"{e.basis}); 1 is ideal, below 1 what it predicts is too extreme."
         )
     if len(sample_size):
@@ -313,11 +315,6 @@ def _below_chance(performance: pd.DataFrame) -> list[str]:
         "that a model that finds nothing often comes out below chance. It means that nothing was found, not the opposite "
         "of a finding."
     ]
-
-
-def _plain(value: float) -> str:
-    """A number to two decimals, with a true minus sign if it is below 0."""
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _of_family(headline_rows: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
@@ -360,4 +357,4 @@ def figure(estimate: Estimate) -> str:
     """
     if not estimate.estimable:
         return NOT_ESTIMABLE
-    return f"{estimate.estimate:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"
+    return f"{plain(estimate.estimate)} (95 % {interval(estimate.low, estimate.high)})"

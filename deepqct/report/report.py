@@ -18,7 +18,6 @@ import pandas as pd
 
 from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
 from deepqct.folder import PACKAGE, Job, Run, read_json, write_text
-from deepqct.outcomes import Outcome, barred_words
 from deepqct.report import tables, tripod
 from deepqct.report.figures import FOLDED, SHOWN, figures, not_drawn
 from deepqct.report.findings import cautions, differences, figure, learned, result, spokesman
@@ -26,7 +25,7 @@ from deepqct.report.pages import without_paths
 from deepqct.report.summary import answers, headline_figure, limits, to_look_at
 from deepqct.run_tables import attainable as attainable_figures
 from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, network_auc, outcome_of
-from deepqct.terms import BONES, FIGURE, NUMBER, TIME, YES_NO
+from deepqct.terms import BONES, FIGURE, NUMBER, TIME, YES_NO, Outcome, barred_words
 
 _TEMPLATES = PACKAGE / "report" / "templates"
 _TITLES = {

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 
 from deepqct import plots
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
-from deepqct.outcomes import Outcome
 from deepqct.report.findings import figure
 from deepqct.run_tables import above_chance, figure_of, headline_aucs, main_rows, margins_in, network_auc
-from deepqct.terms import CHANCE, NUMBER, TIME, YES_NO
+from deepqct.terms import CHANCE, NUMBER, TIME, YES_NO, Outcome
 
 # The planned comparisons that the first screen answers: what each is called in the table, and how a reader asks for it.
 _ASKED = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from deepqct.curation.looking import FIRST, to_look_at
-from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
+from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain, signed
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
 from deepqct.plots.style import FAMILY_COLOURS, INK
@@ -152,12 +152,13 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
         estimate, block = Estimate.of(row), (row["protocol"], row["split"])
         of_other_women = estimate.basis != usual[block].basis
         cells.setdefault((row["family"], row["model"]), {})[block] = {
-            "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
-            "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
+            "number": f"{estimate.estimate:.2f}" if estimate.estimable else "",
+            "value": plain(estimate.estimate) if estimate.estimable else NOT_ESTIMABLE,
+            "interval": interval(estimate.low, estimate.high) if estimate.estimable else "",
             "basis": estimate.basis if of_other_women else "",
             "bar": _bar(estimate, lowest=lowest) if estimate.estimable else None,
         }
-    none = {"value": "–", "interval": "", "basis": "", "bar": None}
+    none = {"number": "", "value": "–", "interval": "", "basis": "", "bar": None}
     families: dict[str, dict[str, Any]] = {}
     for (family, model), by_block in cells.items():
         line: dict[str, Any] = {"model": model, "cells": [by_block.get(b, none) for b in blocks]}

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepqct.outcomes import Outcome
-from deepqct.terms import NUMBER, YES_NO
+from deepqct.terms import NUMBER, YES_NO, Outcome
 
 OPEN = "open: to be written by the authors"
 _LATER = "see its section of this report"

@@ -13,10 +13,9 @@ from deepqct.cohort.keep import kept
 from deepqct.cohort.splits import FEWEST_FOLDS
 from deepqct.folder import Job
 from deepqct.networks.recipe import Recipe
-from deepqct.outcomes import columns_of
 from deepqct.run.parameters import ParameterError
 from deepqct.run_tables import margins_of
-from deepqct.terms import SAME_PATIENT, SITES
+from deepqct.terms import SAME_PATIENT, SITES, columns_of
 
 # The lowest value that a parameter may have, in every stage that has it; those of the networks are checked by `Recipe`.
 LOWEST = {

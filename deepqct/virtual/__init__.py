@@ -1,8 +1,8 @@
 """00: virtual women, a cohort in a hospital's form whose truth is known.
 
 targets.py     published means, spreads and correlations of the indices
-population.py  who the women are, and what their risk rests on
 years.py       when they fracture after the scan, die, or are followed no longer
+population.py  who the women are, and what their risk rests on
 attainable.py  what a reader of their bones could reach at best
 outlines.py    the outer shapes of the bones
 trabeculae.py  plates and rods inside
