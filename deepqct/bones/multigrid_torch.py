@@ -1,8 +1,8 @@
 """The conjugate gradients of `multigrid` as a torch program, for a graphics card.
 
 Levels, smoother and cycle are the same; what is left to solve is still computed in double precision on the processor, so
-that the result is as exact. Forces are added corner by corner: no two bricks add to one node in the same step, and sums have
-one order on a card, too.
+that the result is as exact. Forces are added corner by corner: no two bricks add to one node in the same step, and sums
+have one order on a card, too.
 """
 
 from __future__ import annotations
