@@ -247,11 +247,16 @@ def coarse(folder: Path, _: str | None) -> None:
         mean = (fine + rough) / 2
         apart = limits_of_agreement(100 * rough / mean, 100 * fine / mean)
         rows.append(
-            [index, f"{np.corrcoef(fine, rough)[0, 1]:.4f}", *(f"{apart[k]:+.1f}" for k in ("bias", "lower", "upper"))]
+            [
+                index,
+                f"{np.corrcoef(fine, rough)[0, 1]:.4f}",
+                f"{apart['bias']:+.1f} ({apart['bias_low']:+.1f} to {apart['bias_high']:+.1f})",
+                f"{apart['lower']:+.1f} to {apart['upper']:+.1f}",
+            ]
         )
     table(
         f"Coarse − full in % of their mean, {len(known['full'])} virtual bones of {WOMEN} women, {FEWER} slices.",
-        ["", "r", "bias %", "lower limit", "upper limit"], rows,
+        ["", "r", "bias % (95 % interval)", "limits of agreement %"], rows,
     )  # fmt: skip
     times = [[mode, f"{part['seconds'].median():.1f}", f"{part['seconds'].max():.1f}", f"{part['elements'].max():,.0f}",
               f"{part['iterations'].max():.0f}"] for mode, part in known.items()]  # fmt: skip
