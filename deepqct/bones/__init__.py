@@ -12,7 +12,7 @@ texture.py      how density varies from place to place, at several scales, and t
 bricks.py       voxels as elastic bricks, and the forces that displaced nodes exert on them
 multigrid.py    displacements of bricks in equilibrium, by ever coarser bricks
 micro_fe.py     a model of voxels under a load: reaction, stiffness, strains
-failure_load.py stiffness and failure load of one bone
+failure_load.py stiffness and failure load of one bone, where it is strained, and a fall beside them
 quality.py      motion, rings, indices outside of published ranges: what a reviewer should know
 """
 
