@@ -130,9 +130,10 @@ def strain_energy(bone: Bone, *, mode: str = "coarse", threads: int | None = Non
     energy = pressed.found.energy_density * np.float32(pressed.to_failure**2)
     if mode == "coarse":
         energy = energy.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+    depth, height, width = bone.density.shape
+    energy = energy[:depth, :height, :width]
     whole = np.zeros(bone.density.shape, np.float32)
-    part = energy[tuple(slice(n) for n in whole.shape)]
-    whole[tuple(slice(n) for n in part.shape)] = part
+    whole[: len(energy), : energy.shape[1], : energy.shape[2]] = energy
     return np.where(pressed.is_bone, whole, np.float32(0))
 
 

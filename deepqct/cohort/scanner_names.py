@@ -175,5 +175,6 @@ def advice_on(name: str) -> str:
 
 def _spelt(unit: str) -> str:
     """A unit without blanks and raised numbers."""
-    plainer = unit.translate(str.maketrans({"²": "2", "³": "3", "^": "", " ": "", "μ": "µ"})).replace("⁻1", "-1")
-    return plainer.replace("⁻¹", "-1").lower() if plainer not in ("N", "kN", "N/mm", "kN/mm") else plainer
+    for sign, other in (("²", "2"), ("³", "3"), ("⁻¹", "-1"), ("^", ""), (" ", ""), ("μ", "µ")):
+        unit = unit.replace(sign, other)
+    return unit.lower()

@@ -13,7 +13,7 @@ from deepqct.bones.find import Bone
 from deepqct.plots.style import ON_DARK, styled
 
 _SECTORS = 120  # of the outline, 3° each; our choice
-_COLOURS = "inferno"
+_COLOURS = "plasma"
 _LEAST = 0.02  # of the brightest energy; what is less is drawn as this
 
 
@@ -48,7 +48,8 @@ def strain_energy(bone: Bone, energy: NDArray[np.floating]) -> NDArray[Any]:
               zip(np.nonzero(bone.total), bone.total.shape, strict=True)]  # fmt: skip
     loaded = energy[energy > 0]
     top = float(np.percentile(loaded, 99)) if loaded.size else 1.0
-    norm = LogNorm(_LEAST * top, top)
+    least = _LEAST * top
+    norm = LogNorm(least, top)
     figure, grid = plt.subplot_mosaic(
         [["axial", "coronal"], ["axial", "sagittal"], ["outline", "outline"]],
         figsize=(9, 6.4),
@@ -62,7 +63,7 @@ def strain_energy(bone: Bone, energy: NDArray[np.floating]) -> NDArray[Any]:
         extent = (0, grey.shape[1] * bone.voxel_mm[across], grey.shape[0] * bone.voxel_mm[down], 0)
         axes = grid[name]
         axes.imshow(grey, cmap="gray", vmin=-400, vmax=1400, extent=extent)
-        shown = np.ma.masked_where(values <= 0, np.maximum(values, norm.vmin))
+        shown = np.ma.masked_where(values <= 0, np.maximum(values, least))
         image = axes.imshow(shown, cmap=_COLOURS, norm=norm, extent=extent, interpolation="nearest")
         if outline.any() and min(outline.shape) > 1:
             x, y = (
@@ -74,7 +75,7 @@ def strain_energy(bone: Bone, energy: NDArray[np.floating]) -> NDArray[Any]:
     around = _along_the_outline(bone, energy)
     height = len(bone.total) * bone.voxel_mm[0]
     axes = grid["outline"]
-    shown = np.ma.masked_invalid(np.maximum(around, norm.vmin))
+    shown = np.ma.masked_invalid(np.maximum(around, least))
     axes.imshow(shown, cmap=_COLOURS, norm=norm, extent=(-180, 180, height, 0), aspect="auto", interpolation="nearest")
     axes.set(
         title="cortex along the outline", xlabel="direction from the middle (°; 0 along x, 90 along y)", ylabel="z (mm)"
