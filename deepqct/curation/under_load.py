@@ -19,7 +19,30 @@ from deepqct.terms import BONES, SITES
 
 
 class UnderLoad(NamedTuple):
-    """A bone under load: whose it is, the bone, its compartments (1 trabecular, 2 cortical), its strain energy (MPa)."""
+    """A bone under load.
+
+    Parameters
+    ----------
+    participant_id : str
+        Whose it is.
+    bone : Bone
+        The stack that was loaded.
+    mask : (z, y, x) uint8
+        1 trabecular, 2 cortical, 0 outside.
+    energy : (z, y, x) float32, MPa
+        Strain energy density at the failure load.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> woman = dq.virtual.draw_women(1, seed=1).iloc[0]
+    >>> scan = dq.virtual.draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=8, seed=1)
+    >>> radius = dq.find_bones(scan)["radius"]
+    >>> mask = np.where(radius.trabecular, 1, np.where(radius.cortical, 2, 0)).astype(np.uint8)
+    >>> dq.curation.UnderLoad("P1", radius, mask, dq.bones.strain_energy(radius)).bone.name
+    'radius'
+    """
 
     participant_id: str
     bone: Bone
