@@ -13,7 +13,7 @@ bricks.py          voxels as elastic bricks, and the forces that displaced nodes
 multigrid.py       displacements of bricks in equilibrium, by ever coarser bricks
 multigrid_torch.py the same as a torch program, for a graphics card
 micro_fe.py        a model of voxels under a load: reaction, stiffness, strains
-failure_load.py    stiffness and failure load of one bone
+failure_load.py    stiffness and failure load of one bone, where it is strained, and a fall beside them
 quality.py         motion, rings, indices outside of published ranges: what a reviewer should know
 """
 

@@ -3,9 +3,12 @@ from .curation import CurationError, curate
 from .looking import to_look_at
 from .scan_stacks import measure_stacks, stacks_of
 from .stacks import cut_stack, example_bones, example_stacks, load_stack, of_bone
+from .under_load import UnderLoad, bone_under_load
 
 __all__ = [
     "CurationError",
+    "UnderLoad",
+    "bone_under_load",
     "compare_with_scanner",
     "curate",
     "cut_stack",

@@ -49,6 +49,7 @@ def models_of(data: Tables) -> list[Model]:
             indices=data.features[data.indices],
             bones=list(bones),
             texture=data.texture,
+            strength=data.strength,
             strict=data.strict,
         )
     ]
@@ -159,7 +160,12 @@ def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
     networks = levelled(data, bones=bones, protocol=protocol, repeat=repeat, fold=fold)
     features = features.join(networks.scores)
     models = models_for(
-        data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture, strict=data.strict
+        data.dictionary,
+        indices=features[data.indices],
+        bones=bones,
+        texture=data.texture,
+        strength=data.strength,
+        strict=data.strict,
     )
     if not models:
         raise ValueError(

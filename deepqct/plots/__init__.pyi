@@ -23,6 +23,7 @@ from .networks import (
 )
 from .planning import planned_study
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
+from .strength import strain_energy
 from .style import BONE_COLOURS, mark_virtual, save, set_style
 from .women import cohort_map, new_women, profile, thresholds
 
@@ -67,5 +68,6 @@ __all__ = [
     "scores_by_bone",
     "set_style",
     "several_embeddings",
+    "strain_energy",
     "thresholds",
 ]
