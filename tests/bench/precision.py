@@ -36,8 +36,8 @@ PUBLISHED = {
                             "Tb.Sp": 1.56, "Tb.Th": 0.61},
 }  # fmt: skip
 BURGHARDT = (
-    "Burghardt 2013 (J Bone Miner Res 28:524), phantoms, XtremeCT I, short term: below 1 % but for Ct.Th 1.1 and porosity 6 "
-    "to 8 %.\nIn vivo numbers of MacNeil & Boyd 2008 and of Whittier 2020 could not be read, and are not given."
+    "Burghardt 2013 (J Bone Miner Res 28:524), phantoms, XtremeCT I, short term: below 1 % but for Ct.Th 1.1, "
+    "porosity 6 to 8 %.\nIn vivo numbers of MacNeil & Boyd 2008 and of Whittier 2020 could not be read, and are not given."
 )
 
 
