@@ -142,6 +142,15 @@ class Run:
         """``agreement.csv``: how far our indices agree with the scanner's, by bone and index."""
         return self.folder / "agreement.csv"
 
+    def session(self, session: str) -> Run:
+        """The folder of another session of the same women: their curation, which serves precision and no model."""
+        return Run(self.folder / "sessions" / session)
+
+    @property
+    def precision(self) -> Path:
+        """``precision.csv``: precision of each index from women scanned several times, and which change is noise."""
+        return self.folder / "precision.csv"
+
     @property
     def splits(self) -> Path:
         """``splits.csv``: protocol, repeat, participant_id, fold; read by every later stage."""

@@ -249,8 +249,9 @@ def run_file_table(run: Run | None) -> str:
         ):
             continue
         words = [p for p in inspect.signature(made).parameters if p != "self"]
-        given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>"}
-        path = made(Run(Path("x")), *(given[word] for word in words)).relative_to("x").as_posix()
+        given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>", "session": "<session>"}
+        there = made(Run(Path("x")), *(given[word] for word in words))
+        path = getattr(there, "folder", there).relative_to("x").as_posix()
         head, colon, text = doc.split("\n\n")[0].partition(": ")
         meaning = text if colon and head.startswith("``") else doc.split("\n\n")[0]
         rows.append((f"`{path}`", meaning.replace("``", "`").replace("\n", " "), _columns_of(run, path)))

@@ -11,6 +11,7 @@ models.py       performance and ROC curves of the families
 comparisons.py  bones and families compared; calibration, decisions, the score sheet
 groups.py       patient groups and their pictures
 women.py        single women beside the others
+repeats.py      precision of indices from women scanned several times
 planning.py     a planned study: widths of intervals and power by number of women
 """
 

@@ -22,6 +22,7 @@ from .networks import (
     scores_by_bone,
 )
 from .planning import planned_study
+from .repeats import precision_errors
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
 from .strength import strain_energy
 from .style import BONE_COLOURS, mark_virtual, save, set_style
@@ -57,6 +58,7 @@ __all__ = [
     "performance",
     "planes_and_projection",
     "planned_study",
+    "precision_errors",
     "profile",
     "radar",
     "roc",
