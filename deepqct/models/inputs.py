@@ -46,6 +46,9 @@ class Tables:
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     texture : tuple of str
         The columns of `features` that are texture; without any there are no models of texture.
+    scanner : Series, optional
+        The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
+        (scanners.py).
     """
 
     features: pd.DataFrame
@@ -57,6 +60,7 @@ class Tables:
     outcome: pd.Series
     patients: pd.Series
     texture: tuple[str, ...] = ()
+    scanner: pd.Series | None = None
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -82,7 +86,7 @@ class Tables:
         return bool(self.inner)
 
 
-def tables(run: Run, *, stacking: str = "standard") -> Tables:
+def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none") -> Tables:
     """Read the tables of a run that its models are made from.
 
     Parameters
@@ -91,6 +95,8 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         A run with the tables of the curation and, as far as there are any, the scores of networks.
     stacking : str
         standard, or strict to read the scores of the inner networks too.
+    cross_calibrate : str
+        none, or the column of participants.csv that says on which scanner or in which centre a patient was scanned.
 
     Returns
     -------
@@ -102,7 +108,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     FileNotFoundError
         If the curation has not run, or if strict stacking has no inner networks.
     ValueError
-        If the stacking is neither standard nor strict.
+        If the stacking is neither standard nor strict, or there is no such column.
 
     Examples
     --------
@@ -114,6 +120,11 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     if stacking not in STACKING:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
+    if cross_calibrate not in ("none", "", *participants):
+        raise ValueError(
+            f"cross_calibrate names {cross_calibrate!r}, which the run does not take along; describe that column in "
+            "participants.json, or use none."
+        )
     wide = wide_indices(read_table(run.indices))
     texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
@@ -131,6 +142,9 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         features=participants.set_index("participant_id").join(wide).join(texture),
         indices=list(wide.columns),
         texture=tuple(texture.columns),
+        scanner=None
+        if cross_calibrate in ("none", "")
+        else participants.set_index("participant_id")[cross_calibrate].astype("string"),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,
