@@ -4,14 +4,18 @@ from .failure_load import strength
 from .find import Bone, BoneError, bone_within, find_bones
 from .indices import convention_table, measure
 from .quality import motion_score, ring_score, unusual_indices
+from .registration import Registration, area_match, common_region, register
 from .texture import measure_texture, texture_table
 from .thickness import axis_spacing, local_thickness, medial_spheres
 
 __all__ = [
     "Bone",
     "BoneError",
+    "Registration",
+    "area_match",
     "axis_spacing",
     "bone_within",
+    "common_region",
     "contoured_bone",
     "convention_table",
     "dice",
@@ -22,6 +26,7 @@ __all__ = [
     "medial_spheres",
     "micro_fe",
     "motion_score",
+    "register",
     "ring_score",
     "strength",
     "texture_table",
