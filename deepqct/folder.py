@@ -19,18 +19,10 @@ import pandas as pd
 
 from deepqct.terms import BONES
 
+# Columns of our tables that are text.
 _TEXT = (
-    "participant_id",
-    "session",
-    "centre",
-    "fold",
-    "held_out",
-    "reason",
-    "flags",
-    "notes",
-    "sha256",
-    "bones",
-)  # columns of our tables
+    "participant_id", "session", "centre", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones",
+)  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
 _FORMULA = re.compile(r"\s*[=@+\-]|[\t\r]")  # how a text begins that a spreadsheet runs, unless it is a number:
 _NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # perhaps with its interval or SD

@@ -118,8 +118,8 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
     cohort : Cohort
         The checked cohort.
     run : Run
-        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older ones
-        where nobody was scanned twice.
+        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older
+        ones where nobody was scanned twice.
 
     Returns
     -------

@@ -157,7 +157,7 @@ def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
     --------
     >>> import pandas as pd
     >>> from deepqct.evaluation.repeats import on_one_scanner
-    >>> rows = pd.DataFrame({"participant_id": ["A"] * 3, "scanner": [0.061, 0.061, 0.082], "centre": "", "x": [1.0, 1.2, 2.0]})
+    >>> rows = pd.DataFrame({"participant_id": "A", "scanner": [0.061, 0.061, 0.082], "centre": "", "x": [1.0, 1.2, 2.0]})
     >>> round(on_one_scanner(rows, "x").rms_sd, 3)
     0.141
     """

@@ -50,8 +50,9 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
     where = {"bone": bone, "protocol": place["protocol"], "repeat": place["repeat"], "recipe": recipe}
     for model, items in held_out_folds(run, **where):
         of_fold = table[table["participant_id"].isin(items["participant_id"])]
-        for name, scans in of_fold.groupby(of_fold["session"].where(~of_fold["analysed"]), dropna=False):
-            source = run if pd.isna(name) else run.session(str(name))
+        others = of_fold["session"].where(~of_fold["analysed"].astype(bool), "")
+        for name, scans in of_fold.groupby(others.astype(str)):
+            source: Run = run.session(str(name)) if name else run
             images = items[items["participant_id"].isin(scans["participant_id"])]
             score = _logits(model, source, images, bone=bone, recipe=recipe)
             known = scans[_KEY].assign(fold=items["fold"].iloc[0], score=scans["participant_id"].map(score).to_numpy())
