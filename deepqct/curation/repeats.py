@@ -11,7 +11,7 @@ import pandas as pd
 from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.sessions import SESSION, WORST_MOTION, session_key
 from deepqct.curation.curation import CurationError, curate
-from deepqct.evaluation.repeats import Precision, precision
+from deepqct.evaluation.repeats import Precision, on_one_scanner
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
 
@@ -80,11 +80,11 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, bone, session, scanner (edge of its voxel in mm), centre (empty if scans.tsv has none), and a column
-        for each index; empty without sessions.
+        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (empty if
+        scans.tsv has none), and a column for each index; empty without sessions.
     """
     if cohort.repeats is None:
-        return pd.DataFrame(columns=["participant_id", "bone", SESSION, "scanner", "centre"])
+        return pd.DataFrame(columns=["participant_id", "bone", SESSION, "analysed", "scanner", "centre"])
     scans = cohort.every_scan
     usable = scans if "motion_grade" not in scans else scans[~(scans["motion_grade"] > WORST_MOTION)]
     pairs = zip(cohort.scans["participant_id"], cohort.scans["site"], strict=True)
@@ -104,21 +104,22 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
             round(read_json(where.stack_record(person, bone))["scan_voxel_mm"][1], 3)
             for person, bone in zip(both["participant_id"], both["bone"], strict=True)
         ]
-        parts.append(both.drop(columns="site").assign(scanner=voxels))
+        parts.append(both.drop(columns="site").assign(scanner=voxels, analysed=name is None))
     table = pd.concat(parts, ignore_index=True)
-    first = ["participant_id", "bone", SESSION, "scanner", "centre"]
+    first = ["participant_id", "bone", SESSION, "analysed", "scanner", "centre"]
     return table[[*first, *table.columns.drop(first)]]
 
 
 def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
-    """The precision of every index from women with several sessions on one scanner; written to precision.csv.
+    """The precision of every index from women with several sessions on one scanner; kept in precision.csv.
 
     Parameters
     ----------
     cohort : Cohort
         The checked cohort.
     run : Run
-        A run after `curate_repeats`; receives precision.csv, and loses an older one where the cohort has no sessions.
+        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older
+        ones where nobody was scanned twice.
 
     Returns
     -------
@@ -148,15 +149,15 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
     units = UNITS | STRENGTH_UNITS
     for bone in BONES:
         of_bone = table[table["bone"] == bone]
-        who = of_bone[["participant_id", "scanner", "centre"]].astype(str).agg(" ".join, axis=1) if len(of_bone) else ()
         for symbol in [name for name in units if name in of_bone]:
-            found = precision(who, of_bone[symbol])
+            found = on_one_scanner(of_bone, symbol)
             if found.n:
                 means = {"mean": float(of_bone[symbol].mean())}
                 rows.append({"bone": bone, "symbol": symbol, "unit": units[symbol], **means, **found.row()})
     result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS))
-    if len(result):
-        write_table(run.precision, result)
-    else:
-        run.precision.unlink(missing_ok=True)
+    for path, kept in ((run.precision, result), (run.repeats, table if len(result) else result)):
+        if len(kept):
+            write_table(path, kept)
+        else:
+            path.unlink(missing_ok=True)
     return result

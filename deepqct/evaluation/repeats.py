@@ -139,6 +139,32 @@ def precision(person: ArrayLike, value: ArrayLike) -> Precision:
     return Precision(*of_sd, *of_cv, *of_lsc, degrees, n)
 
 
+def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
+    """Precision from a table of several sessions, in which scans on two scanners or in two centres are no repeats.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        participant_id, scanner, centre (may be empty), and the column `value`.
+    value : str
+        The column of the measurements.
+
+    Returns
+    -------
+    Precision
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.evaluation.repeats import on_one_scanner
+    >>> rows = pd.DataFrame({"participant_id": "A", "scanner": [0.061, 0.061, 0.082], "centre": "", "x": [1.0, 1.2, 2.0]})
+    >>> round(on_one_scanner(rows, "x").rms_sd, 3)
+    0.141
+    """
+    who = [" ".join(map(str, key)) for key in rows[["participant_id", "scanner", "centre"]].itertuples(index=False)]
+    return precision(np.array(who, dtype=object), rows[value].astype(float))
+
+
 def people_for_precision(*, within: float = 0.3, repeats: int = 2, power: float = 0.5) -> int:
     """How many people a precision study needs, so that its interval is narrow.
 

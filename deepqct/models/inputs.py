@@ -48,6 +48,9 @@ class Tables:
         The columns of `features` that are texture; without any there are no models of texture.
     strength : tuple of str
         The columns of `features` that are strength; without any there are no models of it.
+    scanner : Series, optional
+        The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
+        (scanners.py).
     """
 
     features: pd.DataFrame
@@ -59,6 +62,7 @@ class Tables:
     outcome: pd.Series
     patients: pd.Series
     texture: tuple[str, ...] = ()
+    scanner: pd.Series | None = None
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     strength: tuple[str, ...] = ()
 
@@ -86,7 +90,7 @@ class Tables:
         return bool(self.inner)
 
 
-def tables(run: Run, *, stacking: str = "standard") -> Tables:
+def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none") -> Tables:
     """Read the tables of a run that its models are made from.
 
     Parameters
@@ -95,6 +99,8 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         A run with the tables of the curation and, as far as there are any, the scores of networks.
     stacking : str
         standard, or strict to read the scores of the inner networks too.
+    cross_calibrate : str
+        none, or the column of participants.csv that says on which scanner or in which centre a patient was scanned.
 
     Returns
     -------
@@ -106,7 +112,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     FileNotFoundError
         If the curation has not run, or if strict stacking has no inner networks.
     ValueError
-        If the stacking is neither standard nor strict.
+        If the stacking is neither standard nor strict, or there is no such column.
 
     Examples
     --------
@@ -120,6 +126,11 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
     measured = read_table(run.indices)
     wide, strong = wide_indices(measured), strength_of(measured)
+    if cross_calibrate not in ("none", "", *participants):
+        raise ValueError(
+            f"cross_calibrate names {cross_calibrate!r}, which the run does not take along; describe that column in "
+            "participants.json, or use none."
+        )
     texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
     for bone in set(BONES) - set(bones_of(run)):
@@ -137,6 +148,9 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         indices=list(wide.columns),
         texture=tuple(texture.columns),
         strength=tuple(strong.columns),
+        scanner=None
+        if cross_calibrate in ("none", "")
+        else participants.set_index("participant_id")[cross_calibrate].astype("string"),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,

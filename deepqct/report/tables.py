@@ -12,7 +12,7 @@ import pandas as pd
 
 from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
-from deepqct.evaluation.repeats import ISCD_DEGREES
+from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
 from deepqct.plots.style import FAMILY_COLOURS, INK
@@ -334,13 +334,15 @@ def rounded(path: Path) -> dict[str, Any] | None:
     return table | {"rows": rows}
 
 
-def noise(table: pd.DataFrame) -> dict[str, Any] | None:
+def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = None) -> dict[str, Any] | None:
     """Below which difference two scans of one bone are alike, by index and bone; None where no woman was scanned twice.
 
     Parameters
     ----------
     table : DataFrame
         The content of precision.csv; it may be empty.
+    scores : mapping of str to DataFrame, optional
+        The content of scores_<bone>_repeats.csv by bone.
 
     Returns
     -------
@@ -360,6 +362,13 @@ def noise(table: pd.DataFrame) -> dict[str, Any] | None:
     """
     if table.empty:
         return None
+    networks = {bone: on_one_scanner(rows, "score") for bone, rows in (scores or {}).items() if len(rows)}
+    more = [
+        {"bone": bone, "symbol": "network score", "unit": "logit", **found.row()}
+        for bone, found in networks.items()
+        if found.n
+    ]
+    table = pd.concat([table, pd.DataFrame(more)], ignore_index=True) if more else table
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
