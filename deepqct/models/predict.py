@@ -183,7 +183,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         given.fold, given.labels, given.features, given.networks, given.models,
     )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
-    measured, calibrated = [*data.indices, *data.texture], {}
+    measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
     if data.scanner is not None:
         found = on_one_scale(features[measured], scanner=data.scanner, outcome=labels, fold=fold)
         features[measured], calibrated = found.features, dict(found.training)
