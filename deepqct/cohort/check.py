@@ -19,6 +19,7 @@ from deepqct.cohort import reviews, scanner_tables
 from deepqct.cohort.cohort import Cohort, CohortError
 from deepqct.cohort.hints import alike, other_spelling, unlisted_ids
 from deepqct.cohort.scan_files import check_scans
+from deepqct.cohort.sessions import analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import read_json, resolve
@@ -142,8 +143,10 @@ def check_cohort(
             None if table is None else table[table["participant_id"].isin(people)].reset_index(drop=True)
             for table in (contours, scanner_indices)
         )
+    left_out = int((~there).sum())
+    scans, repeats = analysed_and_others(scans)
     return Cohort(
-        folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, int((~there).sum())
+        folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats, left_out
     ), []
 
 

@@ -61,6 +61,8 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
             f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens, or stands for a "
             f"missing value; {mend}."
         )
+    if column == "session":
+        return f"{where}: session {value!r} has characters other than letters, digits and hyphens; correct it."
     if kinds.get(column) == TIME:
         return f"{where}: {column} is {value!r}; it must be years above 0; {mend}."
     if column in KNOWN and column not in BINARY:

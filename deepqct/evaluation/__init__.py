@@ -16,6 +16,9 @@ judging.py         predictions judged by the kind of their outcome: 0 and 1, a n
 maps.py            scores of networks turned into numbers, and into risks of a time
 multiplicity.py    many models, small numbers: Holm, permutations, .632+
 external.py        a frozen model on other women: recalibration, case mix, groups
+repeats.py         the same people measured twice: precision, least significant change, what noise costs an AUC
+lines.py           one way of measuring turned into another: Deming, Passing–Bablok, scanners beside each other
+confounding.py     scanner or centre that goes with the outcome
 agreement.py       two ways of measuring side by side (Bland & Altman)
 sizes.py           how many women a model needs, to be developed and to be validated (Riley)
 planning.py        a planned study: widths of its intervals, power of its comparisons

@@ -1,6 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .confounding import cramers_v, outcome_by_group
 from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
@@ -19,6 +20,7 @@ from .discrimination import (
 )
 from .external import by_group, membership, recalibrated, recalibration
 from .influence import Figure, compare_figures
+from .lines import Line, deming, lines_of_sites, passing_bablok
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
 from .numbers import number_groups, number_measures, r_squared
 from .planning import (
@@ -34,6 +36,14 @@ from .planning import (
     usual_interval,
     women_needed,
 )
+from .repeats import (
+    ISCD_DEGREES,
+    Precision,
+    auc_lost_to_noise,
+    icc,
+    people_for_precision,
+    precision,
+)
 from .scales import averaged, levels, spread
 from .sizes import (
     cox_snell,
@@ -48,13 +58,16 @@ from .times import Times, auc_at, concordance, horizon_groups, incidence, time_m
 __all__ = [
     "FEWEST",
     "FEWEST_TRAININGS",
+    "ISCD_DEGREES",
     "MARGINS",
     "NETWORKS_VARY",
     "THRESHOLDS",
     "Difference",
     "Estimate",
     "Figure",
+    "Line",
     "Noninferiority",
+    "Precision",
     "RiskMap",
     "Study",
     "Times",
@@ -62,6 +75,7 @@ __all__ = [
     "auc",
     "auc_632_plus",
     "auc_at",
+    "auc_lost_to_noise",
     "auc_width",
     "auprc",
     "averaged",
@@ -76,27 +90,35 @@ __all__ = [
     "compare_figures",
     "concordance",
     "cox_snell",
+    "cramers_v",
     "decided",
+    "deming",
     "difference_width",
     "estimable_share",
     "fit_cox",
     "holm",
     "horizon_groups",
+    "icc",
     "incidence",
     "largest_cox_snell",
     "levels",
     "limits_of_agreement",
+    "lines_of_sites",
     "membership",
     "most_predictors",
     "net_benefit",
     "noninferiority",
     "number_groups",
     "number_measures",
+    "outcome_by_group",
     "over_numbers",
     "partial_likelihood",
+    "passing_bablok",
+    "people_for_precision",
     "permutation_p",
     "permuted",
     "power",
+    "precision",
     "r_squared",
     "recalibrated",
     "recalibration",

@@ -8,6 +8,7 @@ from .folds import load_fold, top_losses, training_history, with_outcome
 from .learned import out_of_fold, training_auc
 from .pretraining import load_reader, pretrain
 from .recipe import Recipe
+from .repeats import score_precision, score_repeats
 from .saliency import explain, mean_maps
 from .stream import Pretraining
 from .training import bone_learner, train_fold, use_device
@@ -32,6 +33,8 @@ __all__ = [
     "out_of_fold",
     "pretrain",
     "run_controls",
+    "score_precision",
+    "score_repeats",
     "show_images",
     "top_losses",
     "train_fold",

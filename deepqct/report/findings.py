@@ -21,8 +21,8 @@ from deepqct.terms import CHANCE
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
 _SPOKEN = (
-    "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing",
-    "late fusion − pQCT-index",
+    "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "pQCT-index + strength − pQCT-index",
+    "non-weight-bearing − weight-bearing", "late fusion − pQCT-index",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def result(
         else:
             few = f"{FEWEST_NUMBERS} women" if e.events < 0 else f"{FEWEST} women of one outcome"
             line += f"has no {measure}: {NOT_ESTIMABLE} from fewer than {few}."
-        for family in ("pQCT-index", "Texture", "BMD"):
+        for family in ("pQCT-index", "Strength", "Texture", "BMD"):
             reference = _of_family(rows[rows["split"] == "out-of-fold"], family)
             if reference is not None and e.estimable:
                 of_other_women = (reference[1].n, reference[1].events) != (e.n, e.events)

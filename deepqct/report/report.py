@@ -64,6 +64,7 @@ TABLES = (
     "groups_beside_preprint.csv",
     "thresholds.csv",
     "curation.csv",
+    "precision.csv",
 )
 # Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
 STACKING_BIAS = (
@@ -200,6 +201,9 @@ def _first_screen(
         ),
         "limits": limits(virtual=virtual, outcome=outcome, sample_size=tables.read(run.sample_size), target=target),
         "curation": scans,
+        "noise": tables.noise(
+            tables.read(run.precision), scores={bone: tables.read(run.repeat_scores(bone)) for bone in bones_of(run)}
+        ),
         "controls": controls,
         "untested": untested,
     }
