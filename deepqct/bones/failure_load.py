@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepqct.bones.find import Bone
 from deepqct.bones.indices import tissue_of
-from deepqct.bones.micro_fe import Solution, solve
+from deepqct.bones.micro_fe import MOST_VOXELS, Solution, solve
 
 MODES = ("full", "coarse")
 MODULUS_MPA = {"II": 8748.0, "I": 6829.0}  # homogeneous, by generation of the scanner
@@ -58,7 +58,8 @@ def strength(
     Raises
     ------
     ValueError
-        If the mode is unknown, the stack has fewer than two slices, or no part of the bone joins the first to the last.
+        If the mode is unknown, the modulus is not above 0, the stack has fewer than two slices, too many voxels or
+        densities that are no numbers, or no part of the bone joins the first slice to the last.
 
     References
     ----------
@@ -204,10 +205,7 @@ class _Pressed:
 
 def _pressed(bone: Bone, *, mode: str, modulus_mpa: float | None, threads: int | None) -> _Pressed:
     """The bone pressed together by 1 % of its height."""
-    if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}; use one of {', '.join(MODES)}.")
-    if len(bone.density) < 2:
-        raise ValueError("The stack has one slice, which has no height to be loaded along; give two or more.")
+    _check(bone, mode=mode, modulus_mpa=modulus_mpa)
     modulus = modulus_mpa or MODULUS_MPA["II" if bone.voxel_mm[1] < GENERATION_MM else "I"]
     trabecular, cortical, _ = tissue_of(bone)
     is_bone, edges = trabecular | cortical, bone.voxel_mm
@@ -238,6 +236,20 @@ def critical_strain(found: Solution, tissue: NDArray[np.floating]) -> float:
     order = np.argsort(-strains, kind="stable")
     exceeded = np.searchsorted(np.cumsum(volume[order]), CRITICAL_SHARE * volume.sum(), side="right")
     return float(strains[order[min(exceeded, len(order) - 1)]])
+
+
+def _check(bone: Bone, *, mode: str, modulus_mpa: float | None) -> None:
+    """Refuse what has no strength to be computed, before time and memory are spent on it."""
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; use one of {', '.join(MODES)}.")
+    if modulus_mpa is not None and not 0 < modulus_mpa < np.inf:
+        raise ValueError(f"modulus_mpa is {modulus_mpa:g}; give the modulus of bone tissue in MPa, above 0.")
+    if bone.density.size > MOST_VOXELS:
+        raise ValueError(f"The stack has {bone.density.size:,} voxels, more than {MOST_VOXELS:,}; cut it to the bone.")
+    if len(bone.density) < 2:
+        raise ValueError("The stack has one slice, which has no height to be loaded along; give two or more.")
+    if not all(np.isfinite(slice_).all() for slice_ in bone.density):
+        raise ValueError("Some densities of the stack are no finite numbers; mend the scan, or leave these slices out.")
 
 
 def _cortical_share(found: Solution, in_cortex: NDArray[np.float32], z: int) -> float:
