@@ -133,7 +133,7 @@ def equilibrium(
     grids : Hierarchy
         All levels.
     first : (nodes, 3) float64, mm
-        Displacements to begin with, those of held nodes among them.
+        Displacements to begin with, those of held nodes among them; they are used up.
     reference : float, N
         Forces of which `tolerance` is a share.
     tolerance : float
@@ -147,7 +147,7 @@ def equilibrium(
     """
     finest = grids.levels[0]
     blocks = mirror_blocks(finest.bricks.stiffness)
-    displaced, done = first.astype(np.float64), 0
+    displaced, done = first, 0  # as large as several other vectors: not copied
     while True:
         left = np.zeros_like(displaced)
         add_forces(finest.bricks, displaced, blocks=blocks, out=left, sign=-1, threads=threads)
@@ -225,7 +225,7 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
     x, p, q = (np.zeros_like(r) for _ in range(3))
     rho, count = 1.0, 0
     while True:
-        z = _cycle(grids, 0, r, threads)
+        z = _cycle(grids, 0, r, threads, spare=q)
         rho, before = _dot(finest, r, z, threads), rho
         share(_turn, len(r), np.float32(rho / before if count else 0.0), z, p, threads=threads)
         del z
@@ -238,8 +238,10 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
             return x, count
 
 
-def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
-    """One V-cycle: displacements that nearly hold the given forces, which stay as they are."""
+def _cycle(
+    grids: Hierarchy, number: int, forced: Vectors, threads: int | None, *, spare: Vectors | None = None
+) -> Vectors:
+    """One V-cycle: displacements that nearly hold the given forces, which stay as they are; `spare` is written over."""
     level = grids.levels[number]
     threads = 1 if len(forced) <= _ALONE else threads
     x = np.zeros_like(forced)
@@ -247,7 +249,8 @@ def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) 
         free = level.inverse > 0
         x[free] = grids.factors.solve(forced[free].astype(np.float64))
         return x
-    left, step = forced.copy(), np.zeros_like(forced)
+    left, step = np.empty_like(forced) if spare is None else spare, np.zeros_like(forced)
+    left[:] = forced
     below = grids.levels[number + 1]
     fine, rough = level.bricks, below.bricks
     _smooth(level, x, left, step, threads)
