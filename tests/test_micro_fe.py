@@ -6,13 +6,14 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.sparse import linalg
 
 from deepqct.bones import Bone, find_bones, micro_fe, multigrid
 from deepqct.bones.bricks import add_forces, brick_stiffness, coarser, lay_bricks, mirror_blocks
-from deepqct.bones.failure_load import critical_strain, strength
+from deepqct.bones.failure_load import CRITICAL_STRAIN, critical_strain, load_to_strength, strain_energy, strength
 from deepqct.bones.micro_fe import solve
 from deepqct.bones.multigrid import equilibrium, hierarchy
 from deepqct.terms import STRENGTH_UNITS
@@ -316,6 +317,29 @@ def test_what_has_no_strength_is_one_sentence(bone, settings, said):
     """Whatever a scan or a hand brings."""
     with pytest.raises(ValueError, match=said):
         strength(bone, **settings)
+
+
+def test_the_energy_is_that_of_the_load_at_which_the_bone_fails():
+    """A fiftieth of the bone is strained beyond the critical strain then, and energy is half of E times strain squared."""
+    woman = draw_women(1, seed=1).iloc[0]
+    radius = find_bones(draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=9, seed=1))["radius"]
+    full, coarse = (strain_energy(radius, mode=mode) for mode in ("full", "coarse"))
+    critical = 6829 * CRITICAL_STRAIN**2 / 2
+    assert (full > critical).sum() / (full > 0).sum() == pytest.approx(0.02, abs=0.005)
+    assert coarse.shape == full.shape == radius.density.shape
+    assert not coarse[8].any()  # an odd last slice is no brick of two by two by two
+    inside = (full > 0) & (coarse > 0)
+    assert coarse[inside].mean() == pytest.approx(full[inside].mean(), rel=0.3)
+    for energy in (full, coarse):
+        assert energy[inside & radius.cortical].mean() > energy[inside & radius.trabecular].mean()
+    assert not coarse[~radius.total].any()
+
+
+def test_a_fall_weighs_as_much_as_the_woman():
+    """1.7 body weights: twice the failure load is half the ratio, and no weight is no ratio."""
+    ratio = load_to_strength(pd.Series([1.0, 2.0, 2.0]), weight_kg=pd.Series([60.0, 60.0, np.nan]))
+    assert ratio.tolist()[:2] == pytest.approx([1.7 * 9.81 * 60 / 1000, 1.7 * 9.81 * 60 / 2000])
+    assert np.isnan(ratio[2])
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from deepqct.cohort import reviews, scanner_tables
 from deepqct.cohort.cohort import Cohort, CohortError
 from deepqct.cohort.hints import alike, other_spelling, unlisted_ids
 from deepqct.cohort.scan_files import check_scans
+from deepqct.cohort.sessions import analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import read_json, resolve
@@ -100,7 +101,8 @@ def check_cohort(folder: Path, *, outcome: str = "fracture") -> tuple[Cohort | N
     if faults or participants is None or scans is None:
         return None, faults
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
-    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected), []
+    scans, repeats = analysed_and_others(scans)
+    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats), []
 
 
 def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, *, outcome: str) -> dict[str, Any]:
