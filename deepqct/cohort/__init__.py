@@ -2,6 +2,7 @@
 
 hints.py           what a person may have meant: ids, files and columns of nearly the same name
 tsv.py             tab-separated tables as people save them
+scanner_names.py   names and units of the scanner's software and of laboratories' exports
 scanner_tables.py  contours and index tables of the scanner's own software
 reviews.py         what readers decided about scans, line by line in review.csv; how far two readers agree
 typed.py           values of a table against its dictionary

@@ -4,9 +4,12 @@ from .looking import to_look_at
 from .repeats import curate_repeats, precision_table
 from .scan_stacks import measure_stacks, stacks_of
 from .stacks import cut_stack, example_bones, example_stacks, load_stack, of_bone
+from .under_load import UnderLoad, bone_under_load
 
 __all__ = [
     "CurationError",
+    "UnderLoad",
+    "bone_under_load",
     "compare_with_scanner",
     "curate",
     "curate_repeats",

@@ -12,7 +12,7 @@ import pandas as pd
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
 from deepqct.scans.shown import card
-from deepqct.terms import BONES
+from deepqct.terms import BONES, STRENGTH_UNITS
 from deepqct.work import say
 
 STACKING = ("standard", "strict")
@@ -49,6 +49,8 @@ class Tables:
     scanner : Series, optional
         The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
         (scanners.py).
+    strength : tuple of str
+        The columns of `features` that are strength; without any there are no models of it.
     """
 
     features: pd.DataFrame
@@ -62,6 +64,7 @@ class Tables:
     texture: tuple[str, ...] = ()
     scanner: pd.Series | None = None
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    strength: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Say how many women, columns and bones there are; no table is shown."""
@@ -75,6 +78,7 @@ class Tables:
             "women": f"{len(self.outcome)}, {int(self.outcome.sum())} with {self.outcome.name}",
             "indices": len(self.indices),
             "texture": len(self.texture),
+            "strength": len(self.strength) or "not measured",
             "networks": ", ".join(self.scores) or "none",
             "protocols": ", ".join(self.splits["protocol"].unique()),
         }
@@ -125,7 +129,8 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
             f"cross_calibrate names {cross_calibrate!r}, which the run does not take along; describe that column in "
             "participants.json, or use none."
         )
-    wide = wide_indices(read_table(run.indices))
+    measured = read_table(run.indices)
+    wide, strong = wide_indices(measured), strength_of(measured)
     texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
     for bone in set(BONES) - set(bones_of(run)):
@@ -139,12 +144,13 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
             )
     scores = {bone: read_table(run.scores(bone)) for bone in scored}
     return Tables(
-        features=participants.set_index("participant_id").join(wide).join(texture),
+        features=participants.set_index("participant_id").join(wide).join(strong).join(texture),
         indices=list(wide.columns),
         texture=tuple(texture.columns),
         scanner=None
         if cross_calibrate in ("none", "")
         else participants.set_index("participant_id")[cross_calibrate].astype("string"),
+        strength=tuple(strong.columns),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,
@@ -153,6 +159,18 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
         outcome=run_outcome(run),
         patients=patients_of(run),
     )
+
+
+def strength_of(measured: pd.DataFrame) -> pd.DataFrame:
+    """The strength of each woman's bones, one column a bone and value; no column where it was not measured.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        The content of indices.csv.
+    """
+    values = [name for name in STRENGTH_UNITS if name in measured]
+    return wide_indices(measured[["participant_id", "bone", *values]], strength=True).dropna(axis=1, how="all")
 
 
 def _by_network(run: Run, scores: pd.DataFrame, *, bone: str) -> pd.DataFrame | None:

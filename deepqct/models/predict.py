@@ -50,6 +50,7 @@ def models_of(data: Tables) -> list[Model]:
             indices=data.features[data.indices],
             bones=list(bones),
             texture=data.texture,
+            strength=data.strength,
             strict=data.strict,
         )
     ]
@@ -160,7 +161,12 @@ def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
     networks = levelled(data, bones=bones, protocol=protocol, repeat=repeat, fold=fold)
     features = features.join(networks.scores)
     models = models_for(
-        data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture, strict=data.strict
+        data.dictionary,
+        indices=features[data.indices],
+        bones=bones,
+        texture=data.texture,
+        strength=data.strength,
+        strict=data.strict,
     )
     if not models:
         raise ValueError(
@@ -177,7 +183,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         given.fold, given.labels, given.features, given.networks, given.models,
     )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
-    measured, calibrated = [*data.indices, *data.texture], {}
+    measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
     if data.scanner is not None:
         found = on_one_scale(features[measured], scanner=data.scanner, outcome=labels, fold=fold)
         features[measured], calibrated = found.features, dict(found.training)

@@ -5,6 +5,7 @@ at random, and no function changes the style of other figures.
 
 style.py        what all figures share: palette, style, the mark of virtual data
 scans.py        scans, bones, compartments, indices
+strength.py     a bone under load
 networks.py     losses, scores, saliency, controls of the networks
 models.py       performance and ROC curves of the families
 comparisons.py  bones and families compared; calibration, decisions, the score sheet
