@@ -1,6 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .change import annual_change
 from .confounding import cramers_v, outcome_by_group
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
@@ -65,6 +66,7 @@ __all__ = [
     "Precision",
     "Study",
     "above_chance",
+    "annual_change",
     "auc",
     "auc_632_plus",
     "auc_lost_to_noise",
