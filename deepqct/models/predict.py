@@ -186,7 +186,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
     measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
     if data.scanner is not None:
         found = on_one_scale(features[measured], scanner=data.scanner, outcome=labels, fold=fold)
-        features[measured], calibrated = found.features, dict(found.training)
+        features, calibrated = features.drop(columns=measured).join(found.features), dict(found.training)
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue
