@@ -20,7 +20,7 @@ from deepqct.virtual import draw_women
 def confounded(seed: int = 0, n: int = 300) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series, pd.Series]:
     """Drawn indices of virtual women, the same with 5 % more on one of two scanners, scanner, outcome and fold."""
     women = draw_women(n, scenario="literature", seed=seed).set_index("participant_id")
-    clean = women[[c for c in women if str(c).split(" ")[0] in BONES and str(c).endswith("Tt.vBMD")]]
+    clean = women[[c for c in women if str(c).split(" ")[0] in BONES and str(c).endswith("Ct.Th")]]
     rng, y = np.random.default_rng(seed), women["fracture"].astype(int)
     scanner = pd.Series(np.where(rng.random(n) < np.where(y == 1, 0.75, 0.35), "two", "one"), women.index)
     biased = clean * np.where(scanner == "two", 1.08, 1.0)[:, None]
@@ -77,7 +77,7 @@ def test_a_scanner_that_tells_the_outcome_is_refused_and_a_rare_one_left_alone()
 def test_only_models_of_measured_bone_take_it_and_only_when_asked():
     """The index family's scores change, clinical ones do not; without the parameter all is as before."""
     _, biased, scanner, y, fold = confounded(n=90)
-    biased, fold, people = biased[["radius Tt.vBMD"]], fold.map(int).mod(2).astype(str), y.index.astype(str)
+    biased, fold, people = biased[["radius Ct.Th"]], fold.map(int).mod(2).astype(str), y.index.astype(str)
     data = Tables(
         features=biased.assign(age=np.linspace(60, 80, 90)),
         indices=list(biased.columns),
