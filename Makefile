@@ -24,7 +24,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-strength bench-precision unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-precision bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -69,11 +69,11 @@ bench-planning: env
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
 
-bench-precision: env
-	$(BIN)/python tests/bench/precision.py $(if $(PART),--part $(PART))
-
 bench-strength: env peers
 	$(BIN)/python tests/bench/strength.py reports/bench-strength --peers .venv-peers/bin/python $(if $(PART),--part $(PART))
+
+bench-precision: env
+	$(BIN)/python tests/bench/precision.py $(if $(PART),--part $(PART))
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)

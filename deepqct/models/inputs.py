@@ -46,11 +46,11 @@ class Tables:
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     texture : tuple of str
         The columns of `features` that are texture; without any there are no models of texture.
+    strength : tuple of str
+        The columns of `features` that are strength; without any there are no models of it.
     scanner : Series, optional
         The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
         (scanners.py).
-    strength : tuple of str
-        The columns of `features` that are strength; without any there are no models of it.
     """
 
     features: pd.DataFrame
@@ -124,13 +124,13 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
     if stacking not in STACKING:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
+    measured = read_table(run.indices)
+    wide, strong = wide_indices(measured), strength_of(measured)
     if cross_calibrate not in ("none", "", *participants):
         raise ValueError(
             f"cross_calibrate names {cross_calibrate!r}, which the run does not take along; describe that column in "
             "participants.json, or use none."
         )
-    measured = read_table(run.indices)
-    wide, strong = wide_indices(measured), strength_of(measured)
     texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
     for bone in set(BONES) - set(bones_of(run)):
@@ -147,10 +147,10 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
         features=participants.set_index("participant_id").join(wide).join(strong).join(texture),
         indices=list(wide.columns),
         texture=tuple(texture.columns),
+        strength=tuple(strong.columns),
         scanner=None
         if cross_calibrate in ("none", "")
         else participants.set_index("participant_id")[cross_calibrate].astype("string"),
-        strength=tuple(strong.columns),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,
