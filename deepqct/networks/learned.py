@@ -12,6 +12,7 @@ from deepqct.folder import Run, read_table
 from deepqct.networks.data import measured
 from deepqct.networks.folds import FoldFiles, place_of
 from deepqct.run_tables import main_rows, outcome_of
+from deepqct.terms import NUMBER
 
 
 def training_auc(run: Run, *, bone: str) -> pd.DataFrame:
@@ -58,7 +59,8 @@ def out_of_fold(run: Run, scores: pd.DataFrame) -> pd.Series:
     Returns
     -------
     Series
-        estimate, low, high, n, events, and measure: AUC, of a number R², of a time C-index.
+        estimate, low, high, n, events, and measure: AUC, of a number R², of a time C-index. Every fold is on one level
+        (`deepqct.evaluation.levels`), as in the report; only of a number levels count.
 
     Examples
     --------
@@ -68,7 +70,11 @@ def out_of_fold(run: Run, scores: pd.DataFrame) -> pd.Series:
     >>> told["measure"], told["n"]
     ('AUC', 12)
     """
-    own, told = told_by(outcome_of(run), main_rows(scores))
+    outcome, rows = outcome_of(run), main_rows(scores)
+    if outcome.kind != NUMBER:
+        level = rows.groupby(["repeat", "fold"])["score"].transform("mean")
+        rows = rows.assign(score=rows["score"] - level)
+    own, told = told_by(outcome, rows)
     return pd.Series(judged(own, told).row() | {"measure": own.figure})
 
 
