@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, styled
+from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, FAINT, styled
 
 
 @styled
@@ -56,7 +56,7 @@ def precision_errors(table: pd.DataFrame, *, names: Sequence[str] | None = None)
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.grid(axis="x", which="major", color="#D9D9D9", linewidth=0.8)
+    panel.grid(axis="x", which="major", color=FAINT, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.set_xlabel("RMS-CV, %")
     if bones:
