@@ -91,7 +91,8 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     scans: list[Path] = []
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
-        cohort = load_cohort(folder, outcome=plan.parameters[Job("01_data_curation")]["outcome"])
+        asked = plan.parameters[Job("01_data_curation")]
+        cohort = load_cohort(folder, outcome=asked["outcome"], horizon=asked["horizon"])
         if twice := one_scan_twice(cohort):
             raise CohortError("\n".join(twice))
         check_cohort_for(plan.parameters, cohort)
