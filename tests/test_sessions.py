@@ -137,6 +137,7 @@ def test_both_scans_of_a_woman_are_on_one_side_of_every_split(twins):
         (lambda t: t.assign(session="1"), "row 12 (sub-0001): a second wrist scan of session 1; keep one scan a site and"),
         (lambda t: t.drop(columns="session"), "a second wrist scan; keep one, or give each a session."),
         (lambda t: t.assign(session=t["session"].where(t.index > 0)), "row 2 (sub-0001): session is missing; fill it in."),
+        (lambda t: t.assign(session="2024-03-0" + t["session"]), "row 2: session '2024-03-01' looks like a date"),
         (lambda t: t.assign(session=t["session"] + "/"), "session '1/' has characters other than letters, digits and"),
     ],
 )  # fmt: skip

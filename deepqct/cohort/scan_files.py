@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.hints import is_there, leaves_folder, missing_files, unlisted_ids
+from deepqct.cohort.tsv import is_date
 from deepqct.cohort.twice import Named, copied, named_twice
 from deepqct.cohort.typed import validate
 from deepqct.scans.formats import may_be_calibrated, read_head
@@ -65,6 +66,11 @@ def check_scans(table: pd.DataFrame, *, folder: Path, known: set[str] | None, fa
                 "unit if its numbers are mgHA/cm³."
             )
     faults += named_twice(there)
+    for row, session in enumerate(table.get("session", ()), start=2):
+        if is_date(session):
+            faults.append(
+                f"scans.tsv, row {row}: session {session!r} looks like a date, which runs keep; number sessions."
+            )
     one = [name for name in ("participant_id", "site", "session") if name in table]
     repeated = table[table.duplicated(one, keep="first")]
     for row, scan in zip(repeated.index + 2, repeated.to_dict("records"), strict=True):

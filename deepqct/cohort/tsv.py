@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list
     first = table[column].iloc[places[0]]
     rows = f"in {len(places)} rows, the first row {places[0] + 2}" if len(places) > 1 else f"in row {places[0] + 2}"
     return places, [f"{file}: {column} has decimal commas {rows} ({first!r}); write points."]
+
+
+def is_date(text: object) -> bool:
+    """True for a text that looks like a date, such as a day of a visit.
+
+    Parameters
+    ----------
+    text : object
+        A cell of a table.
+    """
+    return isinstance(text, str) and re.fullmatch(_DATE, text) is not None
 
 
 def like_dates(ids: pd.Series) -> str:

@@ -80,12 +80,16 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (empty if
-        scans.tsv has none), and a column for each index; empty without sessions.
+        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (a
+        number; empty if scans.tsv has none), and a column for each index; empty without sessions.
     """
     if cohort.repeats is None:
         return pd.DataFrame(columns=["participant_id", "bone", SESSION, "analysed", "scanner", "centre"])
     scans = cohort.every_scan
+    # By number: the name of a centre stays in the cohort folder.
+    named = [name if isinstance(name, str) else "" for name in scans.get("centre", [""] * len(scans))]
+    number = {"": ""} | {name: str(k) for k, name in enumerate(sorted(set(named) - {""}), start=1)}
+    centre = pd.Series([number[name] for name in named], scans.index, dtype=object)
     usable = scans if "motion_grade" not in scans else scans[~(scans["motion_grade"] > WORST_MOTION)]
     pairs = zip(cohort.scans["participant_id"], cohort.scans["site"], strict=True)
     places: dict[str | None, pd.DataFrame] = {None: cohort.scans[[pair not in cohort.rejected for pair in pairs]]}
@@ -96,7 +100,7 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
         if not where.indices.exists():
             continue
         known = rows.loc[rows.index.intersection(usable.index)]
-        known = known.assign(centre=known.get("centre", ""))
+        known = known.assign(centre=centre[known.index])
         measured = read_table(where.indices)
         measured = measured.assign(site=measured["bone"].map(site_of))
         both = measured.merge(known[["participant_id", "site", SESSION, "centre"]], on=["participant_id", "site"])
