@@ -228,7 +228,7 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
 def _cycle(
     grids: Hierarchy, number: int, forced: Vectors, threads: int | None, *, spare: Vectors | None = None
 ) -> Vectors:
-    """One V-cycle: displacements that nearly hold the given forces, which stay as they are; `spare` is written over."""
+    """One W-cycle: displacements that nearly hold the given forces, which stay as they are; `spare` is written over."""
     level = grids.levels[number]
     threads = 1 if len(forced) <= _ALONE else threads
     x = np.zeros_like(forced)
@@ -246,6 +246,10 @@ def _cycle(
     way = (fine.planes, fine.node, level.home, rough.corners, rough.node, level.inverse)
     share(_restrict, rough.shape[0] + 1, *way, left, gathered, threads=threads)
     moved = _cycle(grids, number + 1, gathered, threads)
+    if number + 2 < len(grids.levels):  # twice: once leaves too much of what only much coarser levels can move
+        add_forces(rough, moved, blocks=below.blocks, out=gathered, sign=-1, threads=threads)
+        gathered[below.inverse == 0] = 0
+        moved += _cycle(grids, number + 1, gathered, threads)
     share(_prolong, fine.shape[0] + 1, *way, moved, step, threads=threads)
     share(_add, len(x), step, x, threads=threads)
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)

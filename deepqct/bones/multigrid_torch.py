@@ -175,7 +175,7 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Tensor) -> torch.Tensor:
-    """One V-cycle: displacements that nearly hold the given forces."""
+    """One W-cycle: displacements that nearly hold the given forces."""
     grid = levels[number]
     if number == len(levels) - 1:
         free, solved = grids.levels[-1].inverse > 0, np.zeros(forced.shape, np.float32)
@@ -186,7 +186,10 @@ def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Ten
     gathered = sum(
         left.index_select(0, nodes) * part[:, None] for nodes, part in zip(grid.below, grid.shares, strict=True)
     )
-    moved = _cycle(grids, levels, number + 1, gathered * levels[number + 1].free)
+    gathered = gathered * levels[number + 1].free
+    moved = _cycle(grids, levels, number + 1, gathered)
+    if number + 2 < len(levels):
+        moved = moved + _cycle(grids, levels, number + 1, gathered - _forces(levels[number + 1], moved))
     step = sum(moved.index_select(0, nodes) for nodes in grid.above) * grid.free / 8
     x.add_(step)
     more, _ = _smoothed(grid, left.sub_(_forces(grid, step)), last=True)
