@@ -131,7 +131,9 @@ def _nifti(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64],
     array = np.frombuffer(data, header.get_data_dtype(), offset=first).reshape(shape[::-1])
     slope, inter = header.get_slope_inter()
     if slope is not None and (slope, inter or 0) != (1, 0):
-        array = (array * slope + (inter or 0)).astype(np.float32)
+        array = array.astype(np.float32)
+        array *= np.float32(slope)
+        array += np.float32(inter or 0)
     return array, scale * matrix, scale * origin
 
 
