@@ -6,6 +6,7 @@ scanner_tables.py  contours and index tables of the scanner's own software
 reviews.py         what readers decided about scans, line by line in review.csv; how far two readers agree
 typed.py           values of a table against its dictionary
 cohort.py          a cohort as the stages take it: tables and dictionaries
+pseudonyms.py      pseudonyms in place of ids, by a key file that stays outside of the run
 twice.py           one scan under two rows, by another path or as a copy
 scan_files.py      the scans table: one row for each scan, and each file's header
 check.py           participants and scans: every fault named at once
