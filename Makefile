@@ -6,6 +6,7 @@
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
+# make bench-fuzz   mutants of valid files for every reader; hours, in resumable parts: PART=isq N=500 does some of one
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
@@ -64,6 +65,9 @@ bench-planning: env
 
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
+
+bench-fuzz: env
+	$(BIN)/python tests/bench/fuzz.py reports/bench-fuzz $(if $(PART),--part $(PART)) $(if $(N),--n $(N))
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)

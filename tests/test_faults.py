@@ -65,8 +65,9 @@ def began(process: int) -> int | None:
 
 @pytest.mark.parametrize(("holder", "taken"), [
     ("", False), ('{"host": "', False), ("[]", False), ('{"process": 1}', False), ("null", False),
-    ({"host": HERE, "process": 2**22 + 1}, False), ({"host": HERE, "process": -1}, False), ({"host": HERE, "process": 0}, False),
-    ({"host": HERE, "process": 2**40}, False), ({"host": HERE, "process": "x"}, False), ({"host": "elsewhere", "process": 5}, True),
+    ({"host": HERE, "process": 2**22 + 1}, False), ({"host": HERE, "process": -1}, False),
+    ({"host": HERE, "process": 0}, False), ({"host": HERE, "process": 2**40}, False),
+    ({"host": HERE, "process": "x"}, False), ({"host": "elsewhere", "process": 5}, True),
     ({"host": HERE, "process": os.getppid()}, True), ({"host": HERE, "process": os.getppid(), "began": 1}, False),
     ({"host": HERE, "process": os.getppid(), "began": began(os.getppid())}, True),
 ])  # fmt: skip

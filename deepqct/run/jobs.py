@@ -74,7 +74,7 @@ def run_job(run: Run, job: Job) -> bool:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
-                extra_arguments=["--IPKernelApp.log_level=50"],  # a kernel warns of its own TCP ports, and of being interrupted
+                extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of its own ports, and of being ended
             )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"

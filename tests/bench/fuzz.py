@@ -392,7 +392,7 @@ def work(part: Part, path: Path, numbers: Iterable[int], pipe: Any, at: Any) -> 
             what = "memory" if lacked_memory(error) else "refused"
             if "\n" in str(error) and not isinstance(error, known[1]):
                 what, said = "raw", f"more than one line: {error!r}"
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             what, said = "raw", f"{type(error).__name__}: {error}"[:300]
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
