@@ -23,7 +23,7 @@ from deepqct.folder import FileError, read_json, resolve
 from deepqct.terms import BINARY, KNOWN, LEFT_OUT, ROLES, SAME_PATIENT
 
 # Ids become file names, and must not be read as a missing value.
-_ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
+ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
 def load_cohort(
@@ -199,7 +199,7 @@ def _check_participants(
         hint = f"did you mean {close!r}?" if close else f"add it, or name another column as outcome ({_some(table)})."
         faults.append(f"participants.tsv has no outcome column {outcome!r}; {hint}")
     columns = {
-        "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
+        "participant_id": pa.Column(str, pa.Check.str_matches(ID), unique=True, report_duplicates="exclude_first"),
     }
     if outcome in table.columns:
         columns[outcome] = pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False)

@@ -75,7 +75,7 @@ def mutant(part: Part, k: int) -> bytes:
             value = float(rng.choice(_FLOATS)) if form[1] in "fd" else int(_NUMBERS[int(rng.integers(len(_NUMBERS)))])
             bits = 8 * size
             packed = (
-                struct.pack(form, value)
+                np.array(value).astype(form[0] + {"f": "f4", "d": "f8"}[form[1]]).tobytes()
                 if form[1] in "fd"
                 else (value % 2**bits).to_bytes(size, "little" if form[0] == "<" else "big")
             )
@@ -373,6 +373,7 @@ def place(part: Part, name: str, folder: Path) -> Path:
 def work(part: Part, path: Path, numbers: Iterable[int], pipe: Any, at: Any) -> None:
     """Read one mutant after the other, and tell of each what became of it."""
     warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
     known = sentences()
     with contextlib.suppress(Exception):
         path.write_bytes(part.seeds[0])
