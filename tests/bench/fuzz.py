@@ -302,6 +302,8 @@ def repack(data: bytes) -> bytes:
         plain = bytearray(gzip.decompress(data))
     except (OSError, EOFError, zlib.error):
         return data
+    if not plain:
+        return data
     rng = np.random.default_rng(zlib.crc32(data))
     for at in rng.integers(40, 352, 4):
         plain[at % len(plain)] = int(rng.integers(256))
