@@ -266,6 +266,7 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
             "JUPYTER_PATH": os.pathsep.join(paths),
             "JUPYTER_TOKEN": token,
             STARTED_BY: str(os.getpid()),
+            "IPYTHONDIR": str(Path(name, "ipython")),  # kernels keep what they ran there
         }
         running = subprocess.Popen(command, env=environment)
         address = f"http://127.0.0.1:{port}/?token={token}"

@@ -22,7 +22,7 @@ from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
-from deepqct.run.record import FOLDERS, KEY, now, scenario_of, without_folders
+from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
 from deepqct.work import say
 
 STARTED_BY = "DEEPQCT_STARTED_BY"  # the environment's name for host and process of the run that a job belongs to
@@ -74,7 +74,8 @@ def run_job(run: Run, job: Job) -> bool:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
-                extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of its own ports, and of being ended
+                # A kernel warns of its own ports and of being ended, and keeps what it ran in the home folder.
+                extra_arguments=["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"],
             )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
@@ -90,7 +91,8 @@ def run_job(run: Run, job: Job) -> bool:
     _forget_paths(run.notebook(job), parameters)
     notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
     status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": now()}
-    status |= read_json(run.parameters(job))
+    content = read_json(run.parameters(job))
+    status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)
     if error is None:
         say(f"{job}: done in {seconds:.0f} s")

@@ -154,7 +154,7 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
             "seconds": status.get("seconds"),
             "finished": status.get("finished"),
             "error": status.get("error"),
-            "parameters": _named_only(made_with["parameters"] if state == "out of date" else planned),
+            "parameters": named_only(made_with["parameters"] if state == "out of date" else planned),
         }
     return stages
 
@@ -181,8 +181,20 @@ def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "parameters": kept}
 
 
-def _named_only(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine."""
+def named_only(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine.
+
+    Parameters
+    ----------
+    parameters : dict
+        Of one job.
+
+    Examples
+    --------
+    >>> from deepqct.run.record import named_only
+    >>> named_only({"cohort_dir": "../archive/ours", "seed": 7})
+    {'cohort_dir': 'ours', 'seed': 7}
+    """
     return parameters | {name: Path(parameters[name]).name for name in (*FOLDERS, KEY) if name in parameters}
 
 
