@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import synthetic
 from conftest import ROOT
 
-import deepqct as dq
 from deepqct.folder import Run, write_json
 from deepqct.run.server import Pages, guarded, refused
 
@@ -51,12 +50,12 @@ def test_every_handler_is_guarded_and_no_list_of_files_is_left(monkeypatch):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], str, int, Path]]:
-    """The app of the example run: its process, token and port, and the folder for temporary files."""
+    """The app of a run: its process, token and port, and the folder for temporary files."""
     folder = tmp_path_factory.mktemp("served")
     run, temporary = Run(folder / "run"), folder / "temporary"
     temporary.mkdir()
-    shutil.copytree(dq.run.example_run().folder, run.folder)
-    given = {"cohort_dir": str(run.virtual / "cohort"), "outcome": "fracture"}
+    synthetic.explored_run(run.folder)
+    given = {"cohort_dir": str(folder / "cohort"), "outcome": "fracture"}
     write_json(run.parameters("01_data_curation"), {"parameters": given})
     app = subprocess.Popen(
         [sys.executable, "-m", "deepqct", "app", str(run.folder), "--no-browser", "--port", "8930"], encoding="utf-8",
