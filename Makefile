@@ -7,7 +7,9 @@
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
 # make bench-fuzz   mutants of valid files for every reader; hours, in resumable parts: PART=isq N=500 does some of one
+# make bench-strength   micro-finite elements beside ParOSol, at full size, coarse beside full; an hour and more, PART=full
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
+# make bench-precision   precision of real repeat scans and phantoms of 13 sites, where they lie beside the checkout; seconds
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
 # make lab      JupyterLab on the notebooks
@@ -23,7 +25,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long bench bench-networks bench-evaluation bench-groups bench-planning unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -49,9 +51,11 @@ lint: env
 test-long: env
 	$(BIN)/python -m pytest -m long
 
-bench: env
+peers:
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS) -r tests/bench/requirements-peers.txt
+
+bench: env peers
 	$(BIN)/python tests/bench --peers .venv-peers/bin/python
 
 bench-networks: env
@@ -68,6 +72,12 @@ bench-groups: env
 
 bench-fuzz: env
 	$(BIN)/python tests/bench/fuzz.py reports/bench-fuzz $(if $(PART),--part $(PART)) $(if $(N),--n $(N))
+
+bench-strength: env peers
+	$(BIN)/python tests/bench/strength.py reports/bench-strength --peers .venv-peers/bin/python $(if $(PART),--part $(PART))
+
+bench-precision: env
+	$(BIN)/python tests/bench/precision.py $(if $(PART),--part $(PART))
 
 docs: env
 	@test -f $(RUN)/index.html || $(BIN)/deepqct run virtual --preset smoke --out $(RUN)

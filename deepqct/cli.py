@@ -148,6 +148,7 @@ def check(
     from deepqct.cohort.check import check_cohort
     from deepqct.cohort.hints import spelling_advice
     from deepqct.cohort.scan_files import check_heads
+    from deepqct.cohort.scanners import protocol_table, scan_heads, scanner_and_outcome, scanner_warnings
     from deepqct.cohort.tsv import like_dates
     from deepqct.run.plan import PRESETS, ParameterError, plan_run
     from deepqct.run.preflight import check_cohort_for
@@ -168,6 +169,9 @@ def check(
     for site, rows in scans.groupby("site"):
         size = sum(_bytes(cohort / file) for file in rows["file"])
         table.add_row(f"{site} scans", f"{len(rows)} ({size / 1e6:.0f} MB)")
+    if checked.repeats is not None:
+        women = checked.repeats["participant_id"].nunique()
+        table.add_row("of other sessions", f"{len(checked.repeats)} more, of {women} patients, for precision")
     without = len(set(people["participant_id"]) - set(scans["participant_id"]))
     table.add_row("patients without a scan", str(without))
     table.add_row("virtual", "no" if checked.virtual is None else f"yes, scenario {checked.virtual.get('scenario')}")
@@ -187,6 +191,16 @@ def check(
         console.print(line, markup=False, highlight=False)
     if dates := like_dates(people["participant_id"]):
         console.print(dates, markup=False, highlight=False)
+    heads = scan_heads(checked)
+    if (differs := protocol_table(checked, heads).query("differs")).size:
+        audit = Table(title="What differs between scans, by their headers (number of scans)")
+        for name in ("site", "what", "values"):
+            audit.add_column(name)
+        for row in differs[["site", "what", "values"]].itertuples(index=False):
+            audit.add_row(*row)
+        console.print(audit)
+    for line in scanner_warnings(scanner_and_outcome(checked, heads), outcome=outcome):
+        console.print(line, markup=False, highlight=False)
     for preset in PRESETS:
         plan = plan_run(str(cohort), out=cohort / "run", preset=preset, overrides=[f"outcome={outcome}"])
         try:
@@ -268,6 +282,9 @@ def cohort_new(
     risk_form: Annotated[str, typer.Option(help="How the risk depends on structure: linear or weakest.")] = "linear",
     motion: Annotated[bool, typer.Option(help="Motion grades 1 to 5 as in life, or all still.")] = True,
     file_format: Annotated[str, typer.Option("--format", help="aim, isq or dicom.")] = "aim",
+    sessions: Annotated[int, typer.Option(min=1, help="How often each woman is scanned.")] = 1,
+    scanners: Annotated[str, typer.Option(help="Of each session in turn: xt2, xt1 (the first XtremeCT).")] = "xt2",
+    centres: Annotated[int, typer.Option(min=1, help="Centres, each with a density scale of its own.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
     workers: Annotated[int, typer.Option(min=1, help="Scans made side by side.")] = 2,
 ) -> None:
@@ -276,11 +293,12 @@ def cohort_new(
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("scans", total=2 * n)
+        task = bar.add_task("scans", total=2 * n * sessions)
         new_cohort(
             out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, hidden_share=hidden_share,
             risk_form=risk_form, phenotype_separation=phenotype_separation, motion=motion, file_format=file_format,
-            seed=seed, workers=workers,
+            sessions=sessions, scanners=[name.strip() for name in scanners.split(",")], centres=centres, seed=seed,
+            workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Cohort: {out / 'cohort'}", markup=False, highlight=False)

@@ -19,7 +19,10 @@ import pandas as pd
 
 from deepqct.terms import BONES
 
-_TEXT = ("participant_id", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones")  # columns of our tables
+# Columns of our tables that are text.
+_TEXT = (
+    "participant_id", "session", "centre", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones",
+)  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
 _FORMULA = re.compile(r"\s*[=@+\-]|[\t\r]")  # how a text begins that a spreadsheet runs, unless it is a number:
 _NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # perhaps with its interval or SD
@@ -158,6 +161,24 @@ class Run:
     def agreement(self) -> Path:
         """``agreement.csv``: how far our indices agree with the scanner's, by bone and index."""
         return self.folder / "agreement.csv"
+
+    def session(self, session: str) -> Run:
+        """The folder of another session of the same women: their curation, which serves precision and no model."""
+        return Run(self.folder / "sessions" / session)
+
+    @property
+    def repeats(self) -> Path:
+        """``repeats.csv``: indices of every session of women scanned several times, one row a bone and session."""
+        return self.folder / "repeats.csv"
+
+    def repeat_scores(self, bone: str) -> Path:
+        """``scores_<bone>_repeats.csv``: scores of every session by the network that did not see her."""
+        return self.folder / f"scores_{bone}_repeats.csv"
+
+    @property
+    def precision(self) -> Path:
+        """``precision.csv``: precision of each index from women scanned several times, and which change is noise."""
+        return self.folder / "precision.csv"
 
     @property
     def splits(self) -> Path:

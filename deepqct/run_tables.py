@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.terms import BONES, KNOWN, SAME_PATIENT, columns_by_role
+from deepqct.terms import BONES, FALL_UNITS, KNOWN, SAME_PATIENT, STRENGTH_UNITS, columns_by_role
 
 OSTEOPOROSIS = -2.5  # T-score, of any site
 _MARGIN = "non_inferior_"  # the beginning of a column of comparisons.csv, before its margin
@@ -167,13 +167,16 @@ def first_repeat(part: pd.DataFrame) -> pd.DataFrame:
     return part[part["repeat"] == part["repeat"].min()]
 
 
-def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
+def wide_indices(indices: pd.DataFrame, *, strength: bool = False) -> pd.DataFrame:
     """Turn indices.csv, which has one row a bone, into one row a patient.
 
     Parameters
     ----------
     indices : DataFrame
         participant_id, bone, and a column for each index.
+    strength : bool
+        Keep the columns of `deepqct.terms.STRENGTH_UNITS` too. Without them, models and groups rest on the same indices
+        whether strength was measured or not.
 
     Returns
     -------
@@ -188,7 +191,8 @@ def wide_indices(indices: pd.DataFrame) -> pd.DataFrame:
     >>> dq.run_tables.wide_indices(indices).to_dict("index")
     {'P1': {'radius Ct.Th': 0.9, 'tibia Ct.Th': 1.3}}
     """
-    long = indices.melt(["participant_id", "bone"], var_name="symbol")
+    left_out = [*FALL_UNITS, *(() if strength else STRENGTH_UNITS)]
+    long = indices.drop(columns=left_out, errors="ignore").melt(["participant_id", "bone"], var_name="symbol")
     return long.assign(column=long["bone"] + " " + long["symbol"]).pivot(
         index="participant_id", columns="column", values="value"
     )

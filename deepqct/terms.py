@@ -60,6 +60,7 @@ STRENGTH_UNITS = {
     "Ct.Load.Mid": "1",
     "Ct.Load.Prox": "1",
 }
+FALL_UNITS = {"Load/Strength": "1"}  # of strength and the woman's weight, so that it is no feature of a scan
 
 
 def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:

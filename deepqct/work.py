@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import inf
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -163,6 +164,10 @@ def share(step: Callable[..., None], n: int, *arrays: object, threads: int | Non
     """
     several = workers(threads)
     ends = np.linspace(0, n, min(n, 8 * several) + 1).astype(int)
+    if several == 1:  # a thread takes longer to start than many a step
+        for first, last in pairwise(ends):
+            step(first, last, *arrays)
+        return
     with ThreadPoolExecutor(several) as pool:
         list(pool.map(lambda first, last: step(first, last, *arrays), ends[:-1], ends[1:]))
 

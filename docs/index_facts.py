@@ -4,7 +4,7 @@ Thresholds are taken from the code that measures. A test holds the symbols again
 """
 
 from deepqct.bones import failure_load, indices, texture
-from deepqct.terms import STRENGTH_UNITS
+from deepqct.terms import FALL_UNITS, STRENGTH_UNITS
 
 BOUXSEIN = "Bouxsein 2010, J Bone Miner Res 25:1468"
 WHITTIER = "Whittier 2020, Osteoporos Int 31:1607"
@@ -48,6 +48,8 @@ CALCULATED = {
     "Ct.Load.Dist": "sum of the stress along z in the cortex / sum in all of the bone, last slice",
     "Ct.Load.Mid": "sum of the stress along z in the cortex / sum in all of the bone, middle slice",
     "Ct.Load.Prox": "sum of the stress along z in the cortex / sum in all of the bone, first slice",
+    "Load/Strength": f"{failure_load.FALL_WEIGHTS:g} × weight × {failure_load.GRAVITY:g} m/s² / F.Load; above 1 the radius "
+    "is expected to break",
 }
 THRESHOLDS = {
     "Ct.Po": f"{_CORTICAL}; pores are enclosed by bone in their slice, those under {indices.SMALLEST_PORE_VOXELS} voxels "
@@ -59,7 +61,7 @@ THRESHOLDS = {
     "Tb.Sp": f"{_TRABECULAR}; {_PIECES}",
     "Tb.1/N.SD": f"{_TRABECULAR}; {_PIECES}",
     **dict.fromkeys(
-        STRENGTH_UNITS, f"{_TRABECULAR}, in the cortex {_CORTICAL}; E {_MODULI}, ν {failure_load.POISSON:g}"
+        (*STRENGTH_UNITS, *FALL_UNITS), f"{_TRABECULAR}, in the cortex {_CORTICAL}; E {_MODULI}, ν {failure_load.POISSON:g}"
     ),
 }
 SOURCES = {
@@ -83,6 +85,8 @@ SOURCES = {
     "Stiffness": f"{ELEMENTS}; {WHITTIER}",
     "F.Load": f"{PISTOIA}; {WHITTIER}",
     "E.App": f"{ELEMENTS}; {WHITTIER}",
+    "Load/Strength": "DeGoede & Ashton-Miller 2002, J Biomech 35:843: 0.65 to 1.7 body weights at one wrist of five young "
+    "men who fell forward from 1 m; that the upper end counts, and that the radius bears all of it, is our choice",
     **dict.fromkeys(("Ct.Load.Dist", "Ct.Load.Mid", "Ct.Load.Prox"), f"{ELEMENTS}; which slices is our choice"),
 }
 KINDS_OF_TEXTURE = {

@@ -28,7 +28,8 @@ from deepqct.reach import code_hash
 VOXEL_MM, SLICES, SEED = 0.0607, 16, 3
 FILL, SECOND = "#E69F00", "#56B4E9"
 _CODE = (
-    "from deepqct.bones import indices, micro_fe, planes, texture, find_bones\nfrom deepqct.virtual import draw_scan\n"
+    "from deepqct.bones import indices, micro_fe, planes, strain_energy, texture, find_bones\n"
+    "from deepqct.plots import strength\nfrom deepqct.virtual import draw_scan\n"
 )
 # Features of texture whose names begin alike are one picture.
 KINDS = ("Band", "Uneven", "Lac", "Run", "Long", "Lean", "Vario", "Q", "Sides")
@@ -42,7 +43,7 @@ def file_name(name: str) -> str:
     name : str
         An index or a kind of texture, such as ``Tb.BV/TV``.
     """
-    kind = "index" if name in (*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS) else "texture"
+    kind = "index" if name in (*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS, *dq.terms.FALL_UNITS) else "texture"
     return f"{kind}_{name.replace('/', '-').replace('.', '-')}.png"
 
 
@@ -65,11 +66,18 @@ def draw_all(folder: Path) -> None:
     for name, panel in {**index_panels(bone), **texture_panels(bone)}.items():
         figure, axes = plt.subplots(figsize=(2.6, 1.8))
         panel(axes)
-        with BytesIO() as drawn:
-            figure.savefig(drawn, dpi=130, bbox_inches="tight", pad_inches=0.02)
-            Image.open(drawn).convert("RGB").quantize(64).save(folder / file_name(name), optimize=True)
-        plt.close(figure)
+        _save(figure, folder / file_name(name))
+    energy = dq.plots.strain_energy(bone, dq.bones.strain_energy(bone, mode="full"))
+    _save(energy[0].figure, folder / "strain_energy.png")
     note.write_text(made_by, encoding="utf-8")
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a figure as a small PNG, and close it."""
+    with BytesIO() as drawn:
+        figure.savefig(drawn, dpi=130, bbox_inches="tight", pad_inches=0.02)
+        Image.open(drawn).convert("RGB").quantize(64).save(path, optimize=True)
+    plt.close(figure)
 
 
 def index_panels(bone: Any) -> dict[str, Any]:
@@ -117,7 +125,7 @@ def index_panels(bone: Any) -> dict[str, Any]:
         "Ct.Po": region(pores[z], solid[z], near=pores[z]), "Ct.Po.Dm": lengths(holes, near=pores[z]),
         "Tb.BV/TV": region(trabeculae[z], inside & ~trabeculae[z]),
         "Tb.N": lengths(apart), "Tb.Th": lengths(spheres), "Tb.Sp": lengths(gaps), "Tb.1/N.SD": lengths(apart),
-        "Stiffness": strains, "F.Load": strains, "E.App": strains,
+        "Stiffness": strains, "F.Load": strains, "E.App": strains, "Load/Strength": strains,
         "Ct.Load.Dist": stresses(-1), "Ct.Load.Mid": stresses(len(bone.total) // 2), "Ct.Load.Prox": stresses(0),
     }  # fmt: skip
 

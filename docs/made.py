@@ -22,7 +22,7 @@ from index_facts import CALCULATED, KINDS_OF_TEXTURE, SOURCES, THRESHOLDS
 
 import deepqct as dq
 from deepqct.cli import app
-from deepqct.cohort.scanner_tables import ALIASES
+from deepqct.cohort.scanner_names import ALIASES, COLUMNS, EXPORTED, INDEX_UNITS, PASSED_OVER
 from deepqct.folder import PACKAGE, Run, read_table
 from deepqct.run.parameters import STAGES, declared_parameters, notebook_source, shipped_notebooks
 from deepqct.run.plan import PRESETS, load_preset
@@ -249,8 +249,9 @@ def run_file_table(run: Run | None) -> str:
         ):
             continue
         words = [p for p in inspect.signature(made).parameters if p != "self"]
-        given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>"}
-        path = made(Run(Path("x")), *(given[word] for word in words)).relative_to("x").as_posix()
+        given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>", "session": "<session>"}
+        there = made(Run(Path("x")), *(given[word] for word in words))
+        path = getattr(there, "folder", there).relative_to("x").as_posix()
         head, colon, text = doc.split("\n\n")[0].partition(": ")
         meaning = text if colon and head.startswith("``") else doc.split("\n\n")[0]
         rows.append((f"`{path}`", meaning.replace("``", "`").replace("\n", " "), _columns_of(run, path)))
@@ -279,10 +280,14 @@ def column_table() -> str:
 def alias_table() -> str:
     """Names of the scanner's software that indices.tsv may use, by our symbol."""
     rows = []
-    for symbol in dq.terms.UNITS:
-        others = ", ".join(f"`{name}`" for name, meant in ALIASES.items() if meant == symbol)
-        rows += [(f"`{symbol}`", others)] if others else []
-    return table(("Symbol", "Also read as"), rows)
+    for symbol, unit in INDEX_UNITS.items():
+        names = [name for name, meant in (*ALIASES.items(), *EXPORTED.items()) if meant == symbol and name != symbol]
+        rows.append((f"`{symbol}`", "a share of 1" if unit == "1" else unit, ", ".join(f"`{name}`" for name in names)))
+    for wanted in dict.fromkeys(COLUMNS.values()):
+        names = [name for name, meant in COLUMNS.items() if meant == wanted]
+        rows.append((f"`{wanted}`", "", ", ".join(f"`{name}`" for name in names)))
+    passed_over = ", ".join(f"`{name}`" for name in PASSED_OVER)
+    return table(("Symbol", "Unit", "Also read as"), rows) + f"\nPassed over: {passed_over}.\n"
 
 
 def api_pages() -> dict[str, str]:

@@ -12,6 +12,7 @@ from deepqct.cohort import make_splits
 from deepqct.cohort.check import complete_dictionary
 from deepqct.cohort.splits import PROTOCOLS
 from deepqct.models import comparison, optimism
+from deepqct.report.findings import differences
 from deepqct.run_tables import margins_of
 
 
@@ -87,6 +88,30 @@ def test_planned_comparisons_are_paired(predictions, models):
     assert not row["with_margin"]
     assert np.isnan(row["p_margin_0.03"])
     assert table.loc["DeepQCT − pQCT-index, radius", "model_b"] == "radius"
+
+
+def test_what_strength_adds_is_asked_only_where_it_was_measured(predictions, models):
+    """The index family with strength against that without, on the same women; said in a sentence whatever it is."""
+    asked = "pQCT-index + strength − pQCT-index"
+    assert asked not in set(comparison.planned(predictions, models=models)["question"])
+    tables = data(n=120, seed=1)
+    tables |= {"scores": {}, "texture": tables["texture"][["participant_id", "bone"]]}
+    indices, rng = tables["indices"].query("bone in ('radius', 'tibia')"), np.random.default_rng(5)
+    # Of the outcome itself beyond the other indices: strength must be found to add.
+    event = indices["participant_id"].map(tables["outcome"])
+    told = predict(tables | {"indices": indices.assign(**{"F.Load": 3 - event + rng.normal(0, 1, len(indices))})})
+    strong = models_of_run(tables | {"indices": indices.assign(**{"F.Load": rng.normal(3, 1, len(indices))})})
+    row = comparison.planned(told, models=strong).set_index("question").loc[asked]
+    assert (row["model_a"], row["model_b"]) == ("radius + tibia + strength", "radius + tibia")
+    assert row["low"] > 0
+    assert (row["n"], row["events"]) == (120, 40)
+    noise = predict(tables | {"indices": indices.assign(**{"F.Load": rng.normal(3, 1, len(indices))})})
+    found = comparison.planned(noise, models=strong)
+    row = found.set_index("question").loc[asked]
+    assert row["low"] < 0.02
+    (said,) = [line for line in differences(found) if line.startswith(asked)]
+    assert f"{row['n']:.0f} women" in said or f"n {row['n']:.0f}" in said
+    assert "p " in said
 
 
 def test_repeats_are_averaged_and_paired_where_both_have_them():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
-from deepqct.curation import CurationError, curate, example_stacks, load_stack, of_bone
+from deepqct.curation import CurationError, bone_under_load, curate, example_stacks, load_stack, of_bone
 from deepqct.curation.stacks import FIELD_MM
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import run_outcome
@@ -70,6 +70,17 @@ def test_strength_is_a_part_of_the_indices_where_it_is_asked_for(cohort_folder, 
     loads = found.set_index("bone")["F.Load"]
     assert loads["tibia"] > loads["radius"] > 0
     assert loads["tibia"] > loads["fibula"] > 0
+    ratio = found.set_index("bone")["Load/Strength"]
+    weight = cohort.participants.set_index("participant_id").loc["sub-0003", "weight_kg"]
+    assert ratio["radius"] == pytest.approx(1.7 * 9.81 * weight / 1000 / loads["radius"])
+    assert ratio.drop("radius").isna().all()
+    person, bone, mask, energy = bone_under_load(cohort, run)
+    assert (person, bone.name) == ("sub-0003", "radius")
+    assert energy.shape == mask.shape == bone.density.shape
+    assert set(np.unique(mask[energy > 0])) == {1, 2}
+    bare = replace(cohort, participants=cohort.participants.drop(columns="weight_kg"))
+    curate(bare, run, image_px=32, strength="coarse")
+    assert read_table(run.indices)["Load/Strength"].isna().all()
     monkeypatch.setattr("deepqct.curation.one_scan.scan_code", lambda: "changed")
     monkeypatch.setattr("deepqct.curation.curation.scan_code", lambda: "changed")
 
@@ -80,6 +91,7 @@ def test_strength_is_a_part_of_the_indices_where_it_is_asked_for(cohort_folder, 
     table = curate(cohort, run, image_px=32, strength="coarse")
     assert table["notes"].str.contains("no strength: No part of the model joins its bottom to its top").all()
     assert read_table(run.indices)["F.Load"].isna().all()
+    assert bone_under_load(cohort, run) is None
 
 
 def test_a_scan_that_is_no_longer_listed_leaves_nothing_behind(cohort_folder, tmp_path):

@@ -265,7 +265,7 @@ def test_every_index_and_texture_feature_is_described(made):
     import index_facts
     import index_pictures
 
-    units = {*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS}
+    units = {*dq.terms.UNITS, *dq.terms.STRENGTH_UNITS, *dq.terms.FALL_UNITS}
     assert set(index_facts.CALCULATED) == set(index_facts.SOURCES) == units
     assert set(index_facts.THRESHOLDS) <= units
     woman = dq.virtual.draw_women(1, seed=1).iloc[0]

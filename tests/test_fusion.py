@@ -14,6 +14,7 @@ from deepqct.folder import Run, write_json, write_table
 from deepqct.models import models_for, predict_all
 from deepqct.models.classifiers import cross_predict
 from deepqct.models.families import FAMILIES, INDEX_SCORE, models_table, widest
+from deepqct.models.inputs import strength_of
 from deepqct.models.predict import Tables, models_of
 from deepqct.models.predict import tables as tables_of
 from deepqct.run_tables import patient_labels, wide_indices
@@ -63,8 +64,9 @@ def data(n: int = 60, *, seed: int = 0, effect: float = 1.0, protocols: tuple[st
 def assembled(tables) -> Tables:
     """The same as the models take them."""
     wide, seen = wide_indices(tables["indices"]), wide_indices(tables["texture"])
+    strong = strength_of(tables["indices"])
     return Tables(
-        features=tables["participants"].set_index("participant_id").join(wide).join(seen),
+        features=tables["participants"].set_index("participant_id").join(wide).join(strong).join(seen),
         indices=list(wide.columns),
         scores=tables["scores"],
         inner=tables.get("inner", {}),
@@ -73,6 +75,7 @@ def assembled(tables) -> Tables:
         outcome=tables["outcome"],
         patients=tables.get("patients", patient_labels(tables["outcome"].index, None)),
         texture=tuple(seen.columns),
+        strength=tuple(strong.columns),
     )
 
 
@@ -89,7 +92,7 @@ def predict(tables) -> pd.DataFrame:
 def test_every_model_predicts_every_patient_once():
     """A patient left out of one model and not of another would spoil the comparison."""
     predictions = predict(data(protocols=PROTOCOLS))
-    assert set(predictions["family"].unique()) == set(FAMILIES) - {"FRAX"}
+    assert set(predictions["family"].unique()) == set(FAMILIES) - {"FRAX", "Strength"}
     assert {
         "all four bones",
         "all four bones + clinical",
@@ -233,6 +236,28 @@ def test_a_column_without_values_in_training_is_left_out():
     tables["dictionary"] = complete_dictionary({}, tables["participants"], outcome="fracture")
     part = predict(tables).query("family == 'BMD'")
     assert part["score"].notna().all()
+
+
+def test_strength_is_a_family_and_beside_the_indices_and_never_among_them():
+    """The index family of record stays what it was whether strength was measured or not."""
+    tables = data(seed=3)
+    plain = predict(tables)
+    rng = np.random.default_rng(4)
+    indices = tables["indices"]
+    strong = {name: indices["Tt.vBMD"] / 100 + rng.normal(0, 0.2, len(indices)) for name in ("F.Load", "Stiffness")}
+    fall = {"Load/Strength": 1 / strong["F.Load"]}
+    tables["indices"] = indices.assign(**strong, **fall)
+    predictions, models = predict(tables), models_of_run(tables)
+    key = ["protocol", "repeat", "participant_id", "family", "model"]
+    before = plain.set_index(key)[["score", "risk", "threshold"]]
+    pd.testing.assert_frame_equal(before, predictions.set_index(key).loc[before.index, before.columns.tolist()])
+    columns = models.set_index(["family", "model"])["columns"].str.split("; ")
+    assert columns["Strength", "all four bones"] == [f"{b} {n}" for b in BONES for n in ("F.Load", "Stiffness")]
+    both = [*columns["pQCT-index", "all four bones"], *columns["Strength", "all four bones"]]
+    assert columns["pQCT-index", "all four bones + strength"] == both
+    assert not any("Load/Strength" in name for names in columns for name in names)
+    assert models.query("headline")["family"].tolist().count("pQCT-index") == 1
+    assert not models.query("model == 'all four bones + strength'")[["headline", "own"]].any(axis=None)
 
 
 def test_frax_is_a_family_of_its_own():

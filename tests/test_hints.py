@@ -169,10 +169,10 @@ def test_an_outcome_by_another_name_is_found(make_cohort, name):
     [
         ("Tb.N*", "rename it to 'Tb.N' if it is that index in 1/mm, or remove it"),
         ("Tb_Th", "rename it to 'Tb.Th' if it is that index in mm"),
-        ("Tb.Th [µm]", "rename it to 'Tb.Th' if it is that index in mm"),
-        ("DT-Tb.Sp", "rename it to 'Tb.Sp'"),
+        ("Tb.Th [inch]", "rename it to 'Tb.Th' if it is that index in mm"),
+        ("DT-1/N.SD", "rename it to 'Tb.1/N.SD'"),
         ("VOX-BV/TV", "rename it to 'Tb.BV/TV' if it is that index, or remove it"),
-        ("Tot.vBMD", "rename it to 'Tt.vBMD' if it is that index in mgHA/cm³"),
+        ("Tot.BMD", "rename it to 'Tt.vBMD' if it is that index in mgHA/cm³"),
         ("d100", "rename it to 'D100'"),
         ("Mean1", "rename it to 'Tt.vBMD' or 'Tb.vBMD' if it is that index"),
         ("TV", "remove it"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.sparse import linalg
 
-from deepqct.bones import find_bones, micro_fe
+from deepqct.bones import Bone, find_bones, micro_fe, multigrid
 from deepqct.bones.bricks import add_forces, brick_stiffness, lay_bricks, mirror_blocks
-from deepqct.bones.failure_load import critical_strain, strength
+from deepqct.bones.failure_load import CRITICAL_STRAIN, critical_strain, load_to_strength, strain_energy, strength
 from deepqct.bones.micro_fe import solve
+from deepqct.bones.multigrid import equilibrium, hierarchy
 from deepqct.terms import STRENGTH_UNITS
 from deepqct.virtual import draw_scan, draw_women
 
@@ -84,6 +87,20 @@ def test_uniform_strain_is_exact():
     np.testing.assert_allclose(found.axial_stress, -15, rtol=1e-5)
 
 
+@pytest.mark.parametrize("strained", [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)])
+def test_a_patch_whose_rim_is_strained_alike_is_strained_alike_within(strained):
+    """The patch test: every uniform strain, given at the border, is the only solution inside, over several levels."""
+    bricks = lay_bricks(np.full((10, 14, 12), 1.0), edges_mm=EDGES, poisson=0.3)
+    slope = np.zeros((3, 3))
+    slope[strained] = 0.01
+    linear = bricks.node * np.array(EDGES) @ (slope + slope.T)
+    rim = ((bricks.node == 0) | (bricks.node == bricks.shape)).any(axis=1)
+    grids = hierarchy(bricks, held=np.repeat(rim[:, None], 3, axis=1), ends=(True, True, True))
+    assert len(grids.levels) > 1
+    found = equilibrium(grids, np.where(rim[:, None], linear, 0.0), reference=1e-4, tolerance=1e-8, most=200)
+    np.testing.assert_allclose(found.displaced, linear, rtol=0, atol=1e-6 * np.abs(linear).max())
+
+
 @pytest.mark.parametrize("poisson", [0.0, 0.3])
 def test_held_ends_of_a_flat_plate_strain_it_alone_along_z(poisson):
     """All sides held: one row of voxels between plates, as wide as the plates, has the confined modulus in its middle."""
@@ -129,10 +146,37 @@ def test_a_round_bar_twists_by_its_polar_moment():
 
 
 def test_threads_do_not_change_a_bit():
-    """Sums have one order."""
-    one, two = (solve(porous((14, 20, 22)), voxel_mm=EDGES, threads=threads) for threads in (1, 2))
+    """Sums have one order, also where they are taken in several pieces."""
+    moduli = porous((24, 40, 42))
+    one, two = (solve(moduli, voxel_mm=EDGES, threads=threads) for threads in (1, 2))
+    assert lay_bricks(moduli, edges_mm=EDGES, poisson=0.3).nodes > 2 * multigrid._PIECE
     assert one.reaction_n == two.reaction_n
     assert np.array_equal(one.energy_density, two.energy_density)
+
+
+@pytest.mark.parametrize(("load", "ends"), [("compression", "fixed"), ("bending_x", "free"), ("torsion", "fixed")])
+def test_a_card_would_find_the_same(load, ends):
+    """The torch program on the processor, over several levels: the same cycle, so the same iterations."""
+    moduli = porous((13, 20, 22))
+    ours, card = (solve(moduli, voxel_mm=EDGES, load=load, ends=ends, device=device) for device in ("cpu", "torch"))
+    assert card.stiffness_n_mm == pytest.approx(ours.stiffness_n_mm, rel=1e-6)
+    assert abs(card.iterations - ours.iterations) <= 1
+    for name in ("energy_density", "effective_strain", "axial_stress"):
+        apart = np.abs(getattr(card, name) - getattr(ours, name)).max()
+        assert apart < 1e-5 * np.abs(getattr(ours, name)).max(), name
+
+
+def test_a_device_that_is_not_there_is_refused():
+    """By the name that was given, with those that are there."""
+    with pytest.raises(ValueError, match="device is 'abacus'; this machine has cpu"):
+        solve(porous(), voxel_mm=EDGES, device="abacus")
+
+
+def test_a_bone_that_the_field_cuts_is_solved_as_it_stands():
+    """What lies at the border of the array is as free as beside air."""
+    moduli = porous()
+    cut, padded = solve(moduli, voxel_mm=EDGES), solve(np.pad(moduli, ((0, 0), (2, 2), (2, 2))), voxel_mm=EDGES)
+    assert cut.reaction_n == pytest.approx(padded.reaction_n, rel=1e-9)
 
 
 def test_what_does_not_join_both_ends_is_left_out_and_counted():
@@ -160,15 +204,25 @@ def test_what_does_not_join_both_ends_is_left_out_and_counted():
         ({"ends": "glued"}, "ends is 'glued'"),
         ({"load": "torsion", "ends": "free"}, "needs ends that do not slide"),
         ({"poisson": 0.5}, "poisson is 0.5"),
+        ({"poisson": np.nan}, "poisson is nan"),
         ({"strain": 0}, "strain other than 0"),
+        ({"strain": np.nan}, "strain other than 0"),
         ({"voxel_mm": (0.1, 0.0, 0.1)}, "three edges above 0 mm"),
+        ({"voxel_mm": (0.1, np.nan, 0.1)}, "three edges above 0 mm"),
+        ({"tolerance": 0.0}, "tolerance is 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_solved_is_one_sentence(change, said):
-    """Before any time is spent on it."""
+    """Before time or memory is spent on it."""
     settings = {"moduli_mpa": np.ones((4, 4, 4)), "voxel_mm": (0.1, 0.1, 0.1)} | change
-    with pytest.raises(ValueError, match=said):
-        solve(settings.pop("moduli_mpa"), **settings)
+    moduli = settings.pop("moduli_mpa")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=said):
+            solve(moduli, **settings)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_critical_strain_is_that_of_the_most_strained_fiftieth_of_the_bone():
@@ -203,6 +257,68 @@ def test_strength_of_a_virtual_radius():
     cut = type(radius)(**{**vars(radius), "density": gap})
     with pytest.raises(ValueError, match="No part of the model joins"):
         strength(cut)
+
+
+def block(**changes) -> Bone:
+    """A bone of 6 by 12 by 10 voxels of solid cortex, 1 mm long edges in z, with some things changed."""
+    shape = (6, 12, 10)
+    parts = {
+        "density": np.full(shape, 1200, np.float32),
+        "total": np.ones(shape, bool),
+        "cortical": np.ones(shape, bool),
+    }
+    parts = parts | {"trabecular": np.zeros(shape, bool)} | changes
+    return Bone("radius", voxel_mm=(0.061,) * 3, **parts)
+
+
+def test_a_bone_of_cortex_alone_is_a_block_of_its_modulus():
+    """The cortex carries all; held by its ends, the block lies between a free and a confined one."""
+    for mode in ("full", "coarse"):
+        found = strength(block(), mode=mode)
+        assert found[["Ct.Load.Dist", "Ct.Load.Mid", "Ct.Load.Prox"]].tolist() == [1, 1, 1]
+        assert 1 < found["E.App"] / 8748 < 0.7 / (1.3 * 0.4)
+        assert found["left_out"] == 0
+
+
+@pytest.mark.parametrize(
+    ("bone", "settings", "said"),
+    [
+        (block(density=np.full((6, 12, 10), np.nan, np.float32)), {}, "densities of the stack are no finite numbers"),
+        (block(density=np.zeros((6, 12, 10), np.float32)), {}, "The model has no material"),
+        (block(density=np.broadcast_to(np.float32(0), (1000, 1000, 1000))), {}, "The stack has 1,000,000,000 voxels"),
+        (block(density=np.full((1, 12, 10), 1200, np.float32)), {}, "The stack has one slice"),
+        (block(), {"modulus_mpa": 0.0}, "modulus_mpa is 0"),
+        (block(), {"modulus_mpa": -8748.0}, "modulus_mpa is -8748"),
+        (block(), {"modulus_mpa": np.nan}, "modulus_mpa is nan"),
+    ],
+)
+def test_what_has_no_strength_is_one_sentence(bone, settings, said):
+    """Whatever a scan or a hand brings."""
+    with pytest.raises(ValueError, match=said):
+        strength(bone, **settings)
+
+
+def test_the_energy_is_that_of_the_load_at_which_the_bone_fails():
+    """A fiftieth of the bone is strained beyond the critical strain then, and energy is half of E times strain squared."""
+    woman = draw_women(1, seed=1).iloc[0]
+    radius = find_bones(draw_scan(woman, site="wrist", side="left", voxel_mm=0.3, slices=9, seed=1))["radius"]
+    full, coarse = (strain_energy(radius, mode=mode) for mode in ("full", "coarse"))
+    critical = 6829 * CRITICAL_STRAIN**2 / 2
+    assert (full > critical).sum() / (full > 0).sum() == pytest.approx(0.02, abs=0.005)
+    assert coarse.shape == full.shape == radius.density.shape
+    assert not coarse[8].any()  # an odd last slice is no brick of two by two by two
+    inside = (full > 0) & (coarse > 0)
+    assert coarse[inside].mean() == pytest.approx(full[inside].mean(), rel=0.3)
+    for energy in (full, coarse):
+        assert energy[inside & radius.cortical].mean() > energy[inside & radius.trabecular].mean()
+    assert not coarse[~radius.total].any()
+
+
+def test_a_fall_weighs_as_much_as_the_woman():
+    """1.7 body weights: twice the failure load is half the ratio, and no weight is no ratio."""
+    ratio = load_to_strength(pd.Series([1.0, 2.0, 2.0]), weight_kg=pd.Series([60.0, 60.0, np.nan]))
+    assert ratio.tolist()[:2] == pytest.approx([1.7 * 9.81 * 60 / 1000, 1.7 * 9.81 * 60 / 2000])
+    assert np.isnan(ratio[2])
 
 
 @pytest.mark.long

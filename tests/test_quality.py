@@ -10,7 +10,7 @@ import pytest
 import shapes
 from scipy.stats import spearmanr
 
-from deepqct.bones import find_bones, motion_score, ring_score, unusual_indices
+from deepqct.bones import find_bones, motion_score, ring_score, unusual_indices, unusual_strength
 from deepqct.bones.quality import MOTION_FAINT, MOTION_LIMIT, PUBLISHED, RING_LIMIT, flags_of_scores
 from deepqct.scans import Scan
 from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
@@ -81,6 +81,25 @@ def test_an_index_outside_of_its_published_range_is_named_with_the_range():
     assert unusual_indices(odd, bone="radius", voxel_mm=0.0607) == [words]
     assert unusual_indices(odd, bone="radius", voxel_mm=0.082) == []  # the range holds for the finer voxel
     assert unusual_indices(odd, bone="ulna", voxel_mm=0.0607) == []  # nothing is published
+
+
+def test_a_strength_beyond_what_is_published_is_named_where_stacks_are_alike():
+    """A low stack is stiffer, and of ulna and fibula nothing is published."""
+    usual = pd.Series({"F.Load": 2.2, "Stiffness": 42.0, "E.App": 1000.0})
+    like = {"bone": "radius", "height_mm": 10.2, "voxel_mm": 0.0607}
+    assert unusual_strength(usual, **like) == []
+    weak = usual.where(usual.index != "Stiffness", 12.0)
+    assert unusual_strength(weak, **like) == [
+        "Stiffness 12 kN/mm is outside of the published 19.1 kN/mm and more (Mikolajewicz 2021)"
+    ]
+    strong = usual.where(usual.index != "F.Load", 9.0)
+    assert [said.split(" is ")[0] for said in unusual_strength(strong, **like)] == ["F.Load 9 kN"]
+    assert unusual_strength(strong, **like | {"bone": "tibia"}) == [
+        said for said in unusual_strength(usual, **like | {"bone": "tibia"}) if not said.startswith("F.Load")
+    ]
+    for other in ({"height_mm": 2.9}, {"voxel_mm": 0.12}, {"bone": "ulna"}, {"bone": "fibula"}):
+        assert unusual_strength(weak, **like | other) == []
+    assert unusual_strength(usual * np.nan, **like) == []
 
 
 def test_scores_become_flags_above_their_limits_and_notes_just_under_them():

@@ -15,7 +15,7 @@ from scipy import ndimage
 from deepqct.bones import planes
 from deepqct.bones.find import Bone
 from deepqct.bones.thickness import axis_spacing, local_thickness, medial_spheres
-from deepqct.terms import STRENGTH_UNITS, UNITS
+from deepqct.terms import FALL_UNITS, STRENGTH_UNITS, UNITS
 from deepqct.work import each_slice
 
 CONVENTIONS = {
@@ -42,6 +42,8 @@ STRENGTH_CONVENTIONS = {
     "Ct.Load.Dist": "share of the load that the cortical compartment carries in the last slice of the stack",
     "Ct.Load.Mid": "the same in the middle slice",
     "Ct.Load.Prox": "the same in the first slice",
+    "Load/Strength": "load of a fall on the hand, 1.7 body weights, over F.Load; of the radius alone, where her weight is "
+    "known",
 }
 DERIVED_CONVENTIONS = {
     "Tb.BV/TV": "Tb.vBMD / 1200 mgHA/cm³, as on the XtremeCT I",
@@ -211,7 +213,7 @@ def convention_table(*, derived: bool = False) -> pd.DataFrame:
     """
     special = {**CONVENTIONS, **(DERIVED_CONVENTIONS if derived else {})}
     rows = [(symbol, unit, special.get(symbol) or special[symbol.partition(".")[2]]) for symbol, unit in UNITS.items()]
-    rows += [(symbol, unit, STRENGTH_CONVENTIONS[symbol]) for symbol, unit in STRENGTH_UNITS.items()]
+    rows += [(name, unit, STRENGTH_CONVENTIONS[name]) for name, unit in {**STRENGTH_UNITS, **FALL_UNITS}.items()]
     return pd.DataFrame(rows, columns=["index", "unit", "convention"])
 
 

@@ -82,6 +82,7 @@ def solve(
     strain: float = 0.01,
     ends: str = "fixed",
     tolerance: float = TOLERANCE,
+    device: str = "cpu",
     threads: int | None = None,
 ) -> Solution:
     """Load a model of voxels, and tell its reaction and its strains.
@@ -110,6 +111,9 @@ def solve(
         compression or bending.
     tolerance : float
         Of the forces left over.
+    device : str
+        ``cpu``, this machine's processor; ``cuda`` or ``mps``, a graphics card by torch; ``torch``, the card's program on
+        the processor, to try it. Forces left over are computed on the processor in double precision, so that devices agree.
     threads : int, optional
         How many threads share the work; all processors by default. The result does not depend on it.
 
@@ -120,7 +124,8 @@ def solve(
     Raises
     ------
     ValueError
-        If a value is none of those that are asked for; if nothing joins both ends; if it does not come to rest.
+        If a value is none of those that are asked for; if this machine does not have the device; if nothing joins both
+        ends; if it does not come to rest.
 
     References
     ----------
@@ -152,10 +157,17 @@ def solve(
         raise ValueError(
             "moduli_mpa must be a (z, y, x) array of finite numbers, 0 where there is no bone and above 0 elsewhere."
         )
-    if len(voxel_mm) != 3 or min(voxel_mm) <= 0 or not strain:
+    if len(voxel_mm) != 3 or not all(0 < edge < np.inf for edge in voxel_mm) or not (strain and np.isfinite(strain)):
         raise ValueError(
             f"voxel_mm is {voxel_mm} and strain {strain:g}; give three edges above 0 mm, and a strain other than 0."
         )
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance is {tolerance:g}; give a share of the forces, above 0 and below 1.")
+    place = None
+    if device != "cpu":
+        from deepqct.bones.multigrid_torch import torch_device, torch_gradients  # here, since torch takes a while
+
+        place = torch_device(device)
     joined, left_out = _joined(moduli > 0)
     box = _box(joined)
     unit = float(moduli.max())
@@ -170,8 +182,11 @@ def solve(
     reference = float(np.sqrt((alone[~held] ** 2).sum())) or 1.0
     del alone
     grids = hierarchy(bricks, held=held, ends=holds)
-    found = equilibrium(grids, moved * share_of, reference=reference, tolerance=tolerance, most=MOST, threads=threads)
-    del grids
+    inner = None if place is None else torch_gradients(grids, place=place)
+    found = equilibrium(
+        grids, moved * share_of, reference=reference, tolerance=tolerance, most=MOST, inner=inner, threads=threads
+    )
+    del grids, inner
     if not found.residual <= tolerance:
         raise ValueError(
             f"The model did not come to rest in {MOST} iterations, residual {found.residual:.1e}; look for parts that hang "

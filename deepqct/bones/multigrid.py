@@ -7,6 +7,7 @@ exact as asked for. Sums are taken in pieces of fixed size: the result does not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,18 @@ from deepqct.bones.bricks import Bricks, Vectors, add_forces, lay_bricks, mirror
 from deepqct.work import compiled, share
 
 # All our choices, by the time that a tibia takes.
-_DEGREE = 3  # of the Chebyshev polynomial that smooths before and after each coarser level
-_SMOOTHED = 10.0  # by which the largest eigenvalue exceeds the smallest that is smoothed
+DEGREE = 3  # of the Chebyshev polynomial that smooths before and after each coarser level
+SMOOTHED = 10.0  # by which the largest eigenvalue exceeds the smallest that is smoothed
 _COARSEST = 1000  # nodes that are solved directly
 _INNER = 1e-4  # what single precision is asked for at a time
 _PIECE = 1 << 14  # nodes whose sum is taken in one go
 _LIFT = 1e-6  # of the coarsest level's diagonal, added to it, since parts of it may float
+_ALONE = 5000  # nodes of a level up to which starting threads takes longer than they save
+
+
+# Displacements that nearly hold given forces in single precision, and how many iterations they took. It is called with
+# (nodes, 3) forces of norm 1, which it may use up, the norm that may be left of them, and how many iterations there may be.
+Inner = Callable[[Vectors, float, int], tuple[Vectors, int]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,14 @@ def hierarchy(bricks: Bricks, *, held: NDArray[np.bool_], ends: tuple[bool, bool
 
 
 def equilibrium(
-    grids: Hierarchy, first: Vectors, *, reference: float, tolerance: float, most: int, threads: int | None = None
+    grids: Hierarchy,
+    first: Vectors,
+    *,
+    reference: float,
+    tolerance: float,
+    most: int,
+    inner: Inner | None = None,
+    threads: int | None = None,
 ) -> Equilibrium:
     """Let the free nodes move until no force is left at them.
 
@@ -126,6 +140,8 @@ def equilibrium(
         Of the residual.
     most : int
         Iterations at most.
+    inner : callable, optional
+        What solves in single precision; without it conjugate gradients on this machine's processor.
     threads : int, optional
         How many threads share the work.
     """
@@ -141,9 +157,11 @@ def equilibrium(
             return Equilibrium(displaced, done, residual)
         r = (left / size).astype(np.float32)
         del left
-        moved, count = _conjugate(
-            grids, r, wanted=max(_INNER, 0.5 * tolerance / residual), most=most - done, threads=threads
-        )
+        wanted = max(_INNER, 0.5 * tolerance / residual)
+        if inner is None:
+            moved, count = _conjugate(grids, r, wanted=wanted, most=most - done, threads=threads)
+        else:
+            moved, count = inner(r, wanted, most - done)
         done += count
         displaced += size * moved
 
@@ -223,6 +241,7 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
 def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
     """One V-cycle: displacements that nearly hold the given forces, which stay as they are."""
     level = grids.levels[number]
+    threads = 1 if len(forced) <= _ALONE else threads
     x = np.zeros_like(forced)
     if number == len(grids.levels) - 1:
         free = level.inverse > 0
@@ -248,11 +267,11 @@ def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) 
 
 def _smooth(level: Level, x: Vectors, left: Vectors, step: Vectors, threads: int | None) -> None:
     """Chebyshev's iteration for the stiffness over its diagonal; the last `step` is not yet taken off what is `left`."""
-    low = level.largest / _SMOOTHED
+    low = level.largest / SMOOTHED
     middle, half = (level.largest + low) / 2, (level.largest - low) / 2
     rho = half / middle
     share(_chebyshev, len(x), np.float32(0), np.float32(1 / middle), level.inverse, left, step, x, threads=threads)
-    for _ in range(_DEGREE - 1):
+    for _ in range(DEGREE - 1):
         add_forces(level.bricks, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
         then = 1 / (2 * middle / half - rho)
         share(

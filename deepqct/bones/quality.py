@@ -14,6 +14,7 @@ from deepqct.bones import planes
 from deepqct.bones.find import Bone
 from deepqct.scans.scan import Scan, each_loaded
 from deepqct.scans.stored import GENERATIONS
+from deepqct.terms import STRENGTH_UNITS
 
 # Our choices, in mgHA/cm³: of 119 virtual scans with grades as in life, 10 of the 11 above the limit were drawn with grade
 # 4 or 5, and 52 of 54 scans of grades 1 and 2 lie below the faint score, under which no eye sees motion.
@@ -34,6 +35,16 @@ PUBLISHED = {
         "Tt.Ar": (400, 1100), "Ct.Ar": (65, 230), "Tb.Ar": (300, 930),
     },
 }  # fmt: skip
+# Of strength the sources have other models or other people, so that these are wide bounds, our choice. Lowest: of 28 adults
+# with brittle bones (osteogenesis imperfecta) on XtremeCT I and II, by linear micro-finite elements, in the data of
+# Mikolajewicz 2021 (Bone 147:115880; Hosseinitabatabaei 2022, J Bone Miner Res 37:908). Highest failure load: mean and 3 SD
+# of healthy women up to 37 years, by a nonlinear model of longer sections (Poncioni, doi:10.5281/zenodo.16882057).
+PUBLISHED_STRENGTH = {
+    "radius": {"F.Load": (1.0, 7.6), "Stiffness": (19.1, np.inf), "E.App": (579, np.inf)},
+    "tibia": {"F.Load": (2.5, 21.0), "Stiffness": (52.1, np.inf), "E.App": (848, np.inf)},
+}
+STACK_MM = (8.1, 11.2)  # one stack of an XtremeCT I is 9.0 mm high, of an II 10.2; within a tenth, our choice
+COARSEST_MM = 0.09
 _ACROSS_GENERATIONS = ("Tt.vBMD", "Ct.vBMD", "Tb.vBMD", "Tt.Ar", "Tb.Ar")
 FINEST_MM = 0.07  # the other ranges hold for the voxels of an XtremeCT II only
 _REACH_MM = (0.3, 1.8)  # from the bone: from where its blur ends to within the margin of its box
@@ -192,6 +203,54 @@ def unusual_indices(indices: pd.Series, *, bone: str, voxel_mm: float) -> list[s
         for symbol, (low, high) in PUBLISHED.get(bone, {}).items()
         if (voxel_mm <= FINEST_MM or symbol in _ACROSS_GENERATIONS) and not low <= indices[symbol] <= high
     ]
+
+
+def unusual_strength(found: pd.Series, *, bone: str, height_mm: float, voxel_mm: float) -> list[str]:
+    """List the values of strength that lie outside of published ones, each in a sentence for the reviewer.
+
+    Parameters
+    ----------
+    found : Series
+        What `strength` gave of one bone.
+    bone : str
+        radius, ulna, tibia or fibula; of ulna and fibula nothing is published.
+    height_mm : float, mm
+        Height of the stack that was loaded. Only stacks about as high as a scanner's are compared: a low one is stiffer.
+    voxel_mm : float
+        Edge length of a voxel, in mm; coarser ones than an XtremeCT's are not compared.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing is unusual.
+
+    References
+    ----------
+    Mikolajewicz N et al. (2021), Bone 147:115880. Hosseinitabatabaei S et al. (2022), J Bone Miner Res 37:908. Poncioni S
+    et al., doi:10.5281/zenodo.16882057.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> found = pd.Series({"F.Load": 0.7, "Stiffness": 31.0, "E.App": 900.0})
+    >>> dq.bones.unusual_strength(found, bone="radius", height_mm=10.2, voxel_mm=0.0607)
+    ['F.Load 0.7 kN is outside of the published 1 to 7.6 kN (Mikolajewicz 2021, Poncioni)']
+    >>> dq.bones.unusual_strength(found, bone="ulna", height_mm=10.2, voxel_mm=0.0607)
+    []
+    """
+    if not STACK_MM[0] <= height_mm <= STACK_MM[1] or voxel_mm > COARSEST_MM:
+        return []
+    said = []
+    for symbol, (low, high) in PUBLISHED_STRENGTH.get(bone, {}).items():
+        value, unit = float(found[symbol]), STRENGTH_UNITS[symbol]
+        if low <= value <= high or np.isnan(value):
+            continue
+        published = f"{low:g} to {high:g} {unit} (Mikolajewicz 2021, Poncioni)"
+        if np.isinf(high):
+            published = f"{low:g} {unit} and more (Mikolajewicz 2021)"
+        said.append(f"{symbol} {value:.3g} {unit} is outside of the published {published}")
+    return said
 
 
 def flags_of_scores(motion: float, rings: float) -> tuple[list[str], list[str]]:

@@ -207,6 +207,11 @@ def _curated(run: Run, women: Sequence[str]) -> Curated:
             "The run measures with the scanner's own contours or indices, which a new scan may not have; curate with "
             "contours=ours or both, and indices=ours."
         )
+    if _parameters(run, "models").get("cross_calibrate", "none") not in ("none", ""):
+        raise BundleError(
+            "The run's indices are cross-calibrated between its own scanners, and a new scan may come from another; run "
+            "03_fusion_and_baselines with cross_calibrate=none."
+        )
     voxels: dict[str, tuple[float, float, float, float]] = {}
     for site, found in by_site.items():
         z, y = ([voxel[axis] for voxel, _ in found] for axis in (0, 1))

@@ -311,7 +311,7 @@ def _measured(run: Run, there: Mapping[str, Sequence[str]], *, kind: str) -> pd.
             rows.append({"participant_id": person, "bone": bone} | {k: v for part in values for k, v in part.items()})
     if not rows:
         return pd.DataFrame(index=pd.Index([], name="participant_id"))
-    return wide_indices(pd.DataFrame(rows)).astype(float)
+    return wide_indices(pd.DataFrame(rows), strength=True).astype(float)
 
 
 def _check_range(

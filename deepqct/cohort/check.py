@@ -17,6 +17,7 @@ from deepqct.cohort.cohort import Cohort, CohortError
 from deepqct.cohort.hints import ALLOW, alike, leads_outside, other_spelling, unlisted_ids
 from deepqct.cohort.pseudonyms import with_pseudonyms
 from deepqct.cohort.scan_files import check_scans
+from deepqct.cohort.sessions import analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import FileError, read_json, resolve
@@ -113,7 +114,8 @@ def check_cohort(
     if faults or participants is None or scans is None:
         return None, faults
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
-    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected), []
+    scans, repeats = analysed_and_others(scans)
+    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats), []
 
 
 def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, *, outcome: str) -> dict[str, Any]:

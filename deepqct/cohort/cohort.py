@@ -48,6 +48,9 @@ class Cohort:
         Scans (participant_id, site) that a reader rejected (reviews.py).
     ids : dict of str to str
         Where the tables hold pseudonyms, the cohort folder's own id of each; empty otherwise.
+    repeats : DataFrame or None
+        The scans of other sessions than the one that is analysed, where scans.tsv has the column session (sessions.py);
+        `scans` then holds the analysed ones alone.
 
     Examples
     --------
@@ -67,7 +70,13 @@ class Cohort:
     contours: pd.DataFrame | None = None
     scanner_indices: pd.DataFrame | None = None
     rejected: frozenset[tuple[str, str]] = frozenset()
+    repeats: pd.DataFrame | None = None
     ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def every_scan(self) -> pd.DataFrame:
+        """The scans of all sessions, in the order of scans.tsv."""
+        return self.scans if self.repeats is None else pd.concat([self.scans, self.repeats]).sort_index()
 
     @property
     def virtual(self) -> dict[str, Any] | None:
@@ -82,6 +91,8 @@ class Cohort:
     def __repr__(self) -> str:
         """Say how many patients, events and scans there are; no row of a table is shown."""
         parts = [f"{self._people}; scans: {self._sites}", *([f"{n} rejected"] if (n := len(self.rejected)) else [])]
+        if self.repeats is not None:
+            parts.append(f"{len(self.repeats)} more of other sessions")
         if self.virtual is not None:
             parts.append(f"virtual, scenario {self.virtual.get('scenario')}")
         return f"Cohort({'; '.join(parts)})"

@@ -72,6 +72,7 @@ def with_pseudonyms(cohort: Cohort, key: str | Path) -> Cohort:
         scans=renamed(cohort.scans),
         contours=None if cohort.contours is None else renamed(cohort.contours),
         scanner_indices=None if cohort.scanner_indices is None else renamed(cohort.scanner_indices),
+        repeats=None if cohort.repeats is None else renamed(cohort.repeats),
         rejected=frozenset((known[person], site) for person, site in cohort.rejected),
         ids={known[person]: person for person in cohort.participants["participant_id"]},
     )

@@ -18,6 +18,8 @@ from deepqct.scans.scan import Scan, read_scan
 from deepqct.scans.stored import ScanError
 from deepqct.terms import SITES
 
+_SESSION = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # it becomes the name of a folder
+
 
 def check_scans(
     table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str], anywhere: bool = False
@@ -33,6 +35,7 @@ def check_scans(
             "side": pa.Column(str, pa.Check.isin(["left", "right"])),
             "file": pa.Column(str, unique=True, report_duplicates="exclude_first"),
             "unit": pa.Column(str, pa.Check.isin(["density"]), nullable=True, required=False),
+            "session": pa.Column(str, pa.Check.str_matches(_SESSION), required=False),
             "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
         }
     )
@@ -76,12 +79,12 @@ def check_scans(
                 "unit if its numbers are mgHA/cm³."
             )
     faults += named_twice(there)
-    repeated = table[table.duplicated(["participant_id", "site"], keep="first")]
+    one = [name for name in ("participant_id", "site", "session") if name in table]
+    repeated = table[table.duplicated(one, keep="first")]
     for row, scan in zip(repeated.index + 2, repeated.to_dict("records"), strict=True):
-        faults.append(
-            f"scans.tsv, row {row} ({scan['participant_id']}): a second {scan['site']} scan; "
-            "keep one scan a site and patient."
-        )
+        again = f"a second {scan['site']} scan" + (f" of session {scan['session']}" if "session" in scan else "")
+        mend = "keep one scan a site and session" if "session" in scan else "keep one, or give each a session"
+        faults.append(f"scans.tsv, row {row} ({scan['participant_id']}): {again}; {mend}.")
     return typed
 
 
@@ -110,7 +113,8 @@ def check_heads(cohort: Cohort) -> list[str]:
     scans.tsv, row 2 (sub-0001): scans/sub-0001_wrist.AIM is a scan of the wrist, not of the ankle; correct site.
     """
     faults = []
-    for row, scan in enumerate(cohort.scans.to_dict("records"), start=2):
+    every = cohort.every_scan
+    for row, scan in zip(every.index + 2, every.to_dict("records"), strict=True):
         path, where = cohort.folder / scan["file"], f"scans.tsv, row {row} ({scan['participant_id']})"
         try:
             head = read_head(path)
@@ -160,10 +164,8 @@ def one_scan_twice(cohort: Cohort) -> list[str]:
     (sub-0001); name each scan in one row only.
     """
     named = [
-        Named(row, person, file, cohort.folder / file)
-        for row, (person, file) in enumerate(
-            cohort.scans[["participant_id", "file"]].itertuples(index=False, name=None), start=2
-        )
+        Named(int(row) + 2, person, file, cohort.folder / file)
+        for row, person, file in cohort.every_scan[["participant_id", "file"]].itertuples(name=None)
         if is_there(cohort.folder / file)
     ]
     return named_twice(named) or copied(named)

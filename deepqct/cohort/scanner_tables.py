@@ -7,42 +7,28 @@ beside them.
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from deepqct.cohort.hints import ALLOW, leads_outside, leaves_folder, missing_files, plain, unlisted_ids
+from deepqct.cohort.scanner_names import (
+    COLUMNS,
+    INDEX_UNITS,
+    PASSED_OVER,
+    SITE_CODES,
+    advice_on,
+    factor_by_size,
+    meaning_of,
+    without_direction,
+)
 from deepqct.cohort.tsv import decimal_commas, numbers, read_tsv
-from deepqct.terms import BONES, COMPARTMENTS, UNITS
+from deepqct.terms import BONES, COMPARTMENTS
 
 CONTOURS, INDICES = "contours.tsv", "indices.tsv"
 SOURCES = ("ours", "scanner", "both")
-# Names that evaluation programmes of the XtremeCT print.
-ALIASES = {
-    "Tt.BMD": "Tt.vBMD", "D100": "Tt.vBMD", "Tb.BMD": "Tb.vBMD", "Dtrab": "Tb.vBMD", "Ct.BMD": "Ct.vBMD",
-    "Dcomp": "Ct.vBMD", "Tb.Meta.BMD": "Tb.Meta.vBMD", "Meta.Tb.BMD": "Tb.Meta.vBMD", "Dmeta": "Tb.Meta.vBMD",
-    "Tb.Inn.BMD": "Tb.Inn.vBMD", "Inn.Tb.BMD": "Tb.Inn.vBMD", "Dinn": "Tb.Inn.vBMD", "BV/TV": "Tb.BV/TV",
-    "1/N.SD": "Tb.1/N.SD", "Tb.N.SD": "Tb.1/N.SD",
-}  # fmt: skip
-# What else evaluation programmes and papers print, without capitals and signs. It is suggested only: which volume was
-# evaluated, a name does not say.
-_MAY_BE = {
-    "totvbmd": "Tt.vBMD", "totbmd": "Tt.vBMD", "vbmdtot": "Tt.vBMD", "mean1": "Tt.vBMD, Tb.vBMD", "trabvbmd": "Tb.vBMD",
-    "trabbmd": "Tb.vBMD", "cortvbmd": "Ct.vBMD", "cortbmd": "Ct.vBMD", "totar": "Tt.Ar", "totarea": "Tt.Ar",
-    "ttarea": "Tt.Ar", "cortar": "Ct.Ar", "cortarea": "Ct.Ar", "ctarea": "Ct.Ar", "trabar": "Tb.Ar", "trabarea": "Tb.Ar",
-    "tbarea": "Tb.Ar", "cpm": "Ct.Pm", "cortpm": "Ct.Pm", "ctperimeter": "Ct.Pm", "cortth": "Ct.Th", "dtctth": "Ct.Th",
-    "copo": "Ct.Po", "cortpo": "Ct.Po", "porosity": "Ct.Po", "ctporosity": "Ct.Po", "copodm": "Ct.Po.Dm",
-    "podm": "Ct.Po.Dm", "voxbvtv": "Tb.BV/TV", "trabbvtv": "Tb.BV/TV", "dttbn": "Tb.N", "dttbth": "Tb.Th",
-    "dttbsp": "Tb.Sp", "trabn": "Tb.N", "trabth": "Tb.Th", "trabsp": "Tb.Sp", "dttb1nsd": "Tb.1/N.SD",
-    "dt1nsd": "Tb.1/N.SD",
-}  # fmt: skip
-# Parts of names of what is not one of ours, though its name is near one: other densities, spreads, other structure.
-_OTHERS = re.compile(r"tmd|sd$|smi|conn|^mean|^[bt]v$|^da$|matv?bmd|^vox")
-_PERCENT = re.compile(r"\s*[(\[]?\s*%\s*[)\]]?$")
-_SHARES = [symbol for symbol, unit in UNITS.items() if unit == "1"]
+_SHARES = [symbol for symbol, unit in INDEX_UNITS.items() if unit == "1"]
 
 
 def read_contours(folder: Path, *, people: set[str], faults: list[str], anywhere: bool = False) -> pd.DataFrame | None:
@@ -94,9 +80,11 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str], anywhere
 
 
 def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
-    """Read the manufacturer's indices under the standard symbols, in the units of `deepqct.terms.UNITS`.
+    """Read the manufacturer's indices under the standard symbols, in the units of `deepqct.terms`.
 
-    Other names that are known (`ALIASES`) are replaced by the symbol; a column whose name ends in % is divided by 100.
+    Names of evaluation programmes and exports (`deepqct.cohort.scanner_names`) are replaced by the symbol, and units that a
+    name states by ours. Forces without a unit are newtons or kilonewtons by their size, and lose the minus sign of
+    compression. Names that say nothing for certain are faults.
 
     Parameters
     ----------
@@ -115,17 +103,24 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
     """
     if not (folder / INDICES).exists():
         return None
-    table = read_tsv(folder / INDICES, ("participant_id", "bone"), faults)
+    table = read_tsv(folder / INDICES, ("participant_id", "bone"), faults, named=COLUMNS)
     if table is None:
         return None
-    before = len(faults)
+    before, unknown = len(faults), list[str]()
+    table = table.assign(bone=table["bone"].replace(SITE_CODES))
+    passed_over = {plain(name) for name in PASSED_OVER}
     out = table[["participant_id", "bone"]].copy()
     for name in table.columns.drop(["participant_id", "bone"]):
-        plain = _PERCENT.sub("", name)
-        symbol = ALIASES.get(plain, plain)
-        if symbol not in UNITS:
-            faults.append(f"{INDICES}: no index is called {name!r}; {_index_meant(symbol)}.")
+        if plain(name) in passed_over:
             continue
+        meaning = meaning_of(name)
+        if meaning is None:
+            if (advice := advice_on(name)) == "remove it":
+                unknown.append(name)
+            else:
+                faults.append(f"{INDICES}: no index is called {name!r}; {advice}.")
+            continue
+        symbol = meaning.symbol
         if symbol in out:
             faults.append(f"{INDICES}: {name!r} is {symbol}, and another column is too; keep one.")
         values = numbers(table[name])
@@ -138,11 +133,14 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         faults += [
             f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, and cannot be below 0; correct it."
             for row in np.flatnonzero(values < 0)
-            if "mg" not in UNITS[symbol]
+            if "mg" not in INDEX_UNITS[symbol]
         ]
-        if symbol in _SHARES and plain == name and values.max() > 1:
+        if symbol in _SHARES and meaning.factor == 1 and values.max() > 1:
             faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")
-        out[symbol] = values / (1 if plain == name else 100)
+        out[symbol] = _in_our_unit(values, name=name, symbol=symbol, factor=meaning.factor, faults=faults)
+    if unknown:
+        they = f"{unknown[0]!r}; remove it" if len(unknown) == 1 else f"{', '.join(map(repr, unknown))}; remove them"
+        faults.append(f"{INDICES}: no index is called {they}.")
     unlisted = unlisted_ids(table["participant_id"], people)
     for row, (person, bone) in _rows(table, ["participant_id", "bone"]):
         faults += _who(f"{INDICES}, row {row} ({person})", person, bone, people, unlisted)
@@ -156,20 +154,21 @@ def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str,
     return list(enumerate(rows, start=2))
 
 
-def _index_meant(name: str) -> str:
-    """What to do about a column that no index is called: rename it, if it may be one of ours, or remove it."""
-    key = plain(re.sub(r"\s*[\[(].*[\])]$", "", name))  # without a unit
-    maybe = [known for known in (*UNITS, *ALIASES) if plain(known) == key][:1]
-    if not maybe and key in _MAY_BE:
-        maybe = _MAY_BE[key].split(", ")
-    if not maybe and not _OTHERS.search(key):
-        maybe = difflib.get_close_matches(name, [*UNITS, *ALIASES], n=1)
-    if not maybe:
-        return "remove it"
-    unit = UNITS[ALIASES.get(maybe[0], maybe[0])]
-    return (
-        f"rename it to {' or '.join(map(repr, maybe))} if it is that index{f' in {unit}' * (unit != '1')}, or remove it"
-    )
+def _in_our_unit(values: pd.Series, *, name: str, symbol: str, factor: float | None, faults: list[str]) -> pd.Series:
+    """The values of a column in the unit of its symbol; what keeps that from being certain is a fault."""
+    if without_direction(symbol):
+        if values.min() < 0 < values.max():
+            faults.append(f"{INDICES}: {name} has values above and below 0; give all loads one sign.")
+        values = values.abs()
+    if factor is None and values.notna().any():
+        factor = factor_by_size(symbol, float(values.max()), float(values.min()))
+        if factor is None:
+            unit = INDEX_UNITS[symbol]
+            faults.append(
+                f"{INDICES}: {name} has values of N and of kN; name the column '{name} [{unit}]' or "
+                f"'{name} [{unit.removeprefix('k')}]', and give all values in that unit."
+            )
+    return values * (1 if factor is None else factor)
 
 
 def _who(where: str, person: str, bone: str, people: set[str], unlisted: dict[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ _DECIMAL_COMMA = r"[-+]?\d+,\d+"
 _SAVE = "save it again as tab-separated text in UTF-8"
 
 
-def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
+def read_tsv(
+    path: Path, required: tuple[str, ...], faults: list[str], *, named: Mapping[str, str] | None = None
+) -> pd.DataFrame | None:
     """Read a tab-separated table, every cell as text.
 
     Parameters
@@ -30,6 +33,8 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
         Columns that it must have.
     faults : list of str
         Receives a sentence for each thing that is wrong.
+    named : mapping of str to str, optional
+        Other names of required columns, for where a column itself is not there.
 
     Returns
     -------
@@ -41,6 +46,7 @@ def read_tsv(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.Dat
         return None
     header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t") if text.strip() else [[]]
     header = [name.strip() for name in header]
+    header = [name if (wanted := (named or {}).get(name, name)) in header else wanted for name in header]
     for sign in (";", ","):
         if len(header) == 1 and sign in header[0]:
             faults.append(f"{path.name} has its columns separated by {sign!r}; {_SAVE}.")

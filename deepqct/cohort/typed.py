@@ -58,6 +58,8 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
             f"{where}: participant_id {value!r} has characters other than letters, digits and hyphens, or stands for a "
             f"missing value; {mend}."
         )
+    if column == "session":
+        return f"{where}: session {value!r} has characters other than letters, digits and hyphens; correct it."
     if column in KNOWN and column not in BINARY and column != outcome:
         _, low, high, unit, _ = KNOWN[column]
         return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."

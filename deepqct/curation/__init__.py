@@ -4,8 +4,10 @@ stacks.py          each bone in the middle of its field: what the networks see o
 scan_stacks.py     a scan that was made in several stacks: each measured, or one chosen
 beside_scanner.py  our indices beside those of the scanner's own software
 one_scan.py        one scan read, its bones cut out, measured and written
+under_load.py      one bone under load, for a picture of where it is strained
 looking.py         which scans a person should look at, those first that may spoil the most
 curation.py        every scan of a cohort curated; a scan that fails is a row with its reason
+repeats.py         other sessions of the same women, and the precision of indices from them
 """
 
 import lazy_loader

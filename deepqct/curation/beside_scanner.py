@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.scanner_tables import SOURCES
 from deepqct.evaluation.agreement import limits_of_agreement
 from deepqct.folder import Run, read_table, write_table
-from deepqct.terms import UNITS
+from deepqct.terms import STRENGTH_UNITS, UNITS
 
 
 def compare_with_scanner(run: Run) -> pd.DataFrame:
@@ -48,25 +50,27 @@ def compare_with_scanner(run: Run) -> pd.DataFrame:
         rows += [
             {"source": source, "bone": bone, "symbol": symbol, "unit": unit}
             | limits_of_agreement(both[symbol], both[f"{symbol} of the scanner"])
-            for symbol, unit in UNITS.items()
-            if both[f"{symbol} of the scanner"].notna().any()
+            for symbol, unit in {**UNITS, **STRENGTH_UNITS}.items()
+            if {symbol, f"{symbol} of the scanner"} <= set(both) and both[f"{symbol} of the scanner"].notna().any()
         ]
     table = pd.DataFrame(rows)
     write_table(run.agreement, table)
     return table
 
 
-def in_place_of(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def in_place_of(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Iterable[str] = UNITS) -> pd.DataFrame:
     """Our indices, replaced by the manufacturer's values where there are any.
 
     Parameters
     ----------
     ours, theirs : DataFrame
         participant_id, bone and a column for each index: ours for every bone, and those of indices.tsv.
+    names : iterable of str
+        The columns of the result.
     """
-    key = ["participant_id", "bone"]
-    values = theirs.set_index(key).reindex(index=ours.set_index(key).index, columns=list(UNITS))
-    return values.combine_first(ours.set_index(key))[list(UNITS)].reindex(values.index).reset_index()
+    key, columns = ["participant_id", "bone"], list(names)
+    values = theirs.set_index(key).reindex(index=ours.set_index(key).index, columns=columns)
+    return values.combine_first(ours.set_index(key))[columns].reindex(values.index).reset_index()
 
 
 def check_sources(cohort: Cohort, *, contours: str, indices: str) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from deepqct.bones.failure_load import FALLS_ON, load_to_strength
 from deepqct.bones.texture import texture_table
 from deepqct.cohort.cohort import Cohort
+from deepqct.cohort.scanner_names import INDEX_UNITS
 from deepqct.curation.beside_scanner import check_sources, in_place_of
 from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
 from deepqct.folder import Run, read_json, write_table
-from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
+from deepqct.terms import BONES, FALL_UNITS, SITES, STRENGTH_UNITS, UNITS
 from deepqct.work import Progress, side_by_side
 
 LIMIT_S = 1800.0  # for one scan; a full-size one takes about a minute; our choice
+FULL_LIMIT_S = 4 * LIMIT_S  # with one brick a voxel, some ten minutes a bone; our choice
 STRENGTHS = ("none", "coarse", "full")
 
 
@@ -76,7 +80,8 @@ def curate(
         `deepqct.strength` computes them; ``none`` does not.
     workers : int
         Number of processes that curate scans, in each of which a file that crashes its reader, or takes longer than
-        `LIMIT_S`, costs that scan only; the results do not depend on it. 0: in this process, where nothing is kept apart.
+        `LIMIT_S` (with strength=full `FULL_LIMIT_S`), costs that scan only; the results do not depend on it. 0: in this
+        process, where nothing is kept apart.
     progress : callable, optional
         Called after each scan with the number of scans done and the total.
 
@@ -124,8 +129,9 @@ def curate(
         for person, site, side in cohort.scans[["participant_id", "site", "side"]].itertuples(index=False)
         if (person, site) in cohort.rejected
     ]
+    limit_s = FULL_LIMIT_S if strength == "full" else LIMIT_S
     for number, row in enumerate(
-        side_by_side(curate_scan, tasks, workers=workers, lost=lost_scan, limit_s=LIMIT_S), start=1
+        side_by_side(curate_scan, tasks, workers=workers, lost=lost_scan, limit_s=limit_s), start=1
     ):
         rows.append(row)
         if progress is not None:
@@ -133,20 +139,39 @@ def curate(
     table = _copies_flagged(pd.DataFrame(rows).sort_values(["participant_id", "site"], ignore_index=True))
     _forget_others(run, table)
     ours, theirs = _indices(table, run, "indices"), _indices(table, run, "scanner_indices").assign(source="contours")
+    key = ["participant_id", "bone"]
+    strong = ours[key] if strength == "none" else _indices(table, run, "strength")
     if cohort.scanner_indices is not None:
         theirs = pd.concat([theirs, cohort.scanner_indices.assign(source="table")], ignore_index=True)
         if indices == "scanner":
             ours = in_place_of(ours, cohort.scanner_indices)
-    if strength != "none":
-        ours = ours.merge(_indices(table, run, "strength"), on=["participant_id", "bone"], how="left", validate="1:1")
+            strong = _scanners_strength(strong, cohort.scanner_indices)
+    if "F.Load" in strong:
+        strong = _with_a_fall(strong, cohort.participants)
+    ours = ours.merge(strong, on=key, how="left", validate="1:1")
     write_table(run.indices, ours)
     write_table(run.texture, _indices(table, run, "texture"))
     write_table(run.curation, table)
     if len(theirs):
-        write_table(run.scanner_indices, theirs[["participant_id", "bone", "source", *UNITS]])
+        write_table(run.scanner_indices, theirs[[*key, "source", *(name for name in INDEX_UNITS if name in theirs)]])
     if not (table["status"] == "curated").any():
         raise CurationError(f"None of {len(table)} scans could be curated; the first: {table['reason'].iloc[0]}")
     return table
+
+
+def _scanners_strength(strong: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Strength with the scanner's values in place of ours, where it has some."""
+    names = [name for name in STRENGTH_UNITS if name in strong or name in theirs]
+    return in_place_of(strong, theirs, names=names) if set(names) & set(theirs) else strong
+
+
+def _with_a_fall(strong: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """Strength with the load of a fall over the failure load of the radius, where the woman's weight is known."""
+    if "weight_kg" not in people:
+        return strong.assign(**dict.fromkeys(FALL_UNITS, np.nan))
+    weight = strong["participant_id"].map(people.set_index("participant_id")["weight_kg"])
+    ratio = load_to_strength(strong["F.Load"], weight_kg=weight).where(strong["bone"] == FALLS_ON)
+    return strong.assign(**dict.fromkeys(FALL_UNITS, ratio))
 
 
 def _copies_flagged(table: pd.DataFrame) -> pd.DataFrame:

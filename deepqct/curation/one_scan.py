@@ -20,7 +20,7 @@ from deepqct import __version__
 from deepqct.bones.contours import contoured_bone, dice
 from deepqct.bones.failure_load import strength
 from deepqct.bones.find import Bone, BoneError, find_bones
-from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices
+from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unusual_indices, unusual_strength
 from deepqct.bones.texture import measure_texture
 from deepqct.curation.scan_stacks import Span, chosen_stack, measure_stacks, part_of, stacks_of
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
@@ -311,7 +311,9 @@ def _strength_of(bone: Bone, spans: list[Span], *, mode: str) -> tuple[pd.Series
         found = measure_stacks(bone, spans, by=partial(strength, mode=mode))
     except ValueError as error:
         return pd.Series(np.nan, index=list(STRENGTH_UNITS)), [f"no strength: {str(error).partition(';')[0]}"]
-    return found[list(STRENGTH_UNITS)], []
+    found = found[list(STRENGTH_UNITS)]
+    height = len(bone.density) / len(spans) * bone.voxel_mm[0]
+    return found, unusual_strength(found, bone=bone.name, height_mm=height, voxel_mm=bone.voxel_mm[1])
 
 
 def _numbers(values: dict[Any, float]) -> dict[Any, float | None]:

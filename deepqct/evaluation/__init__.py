@@ -10,6 +10,9 @@ calibration.py     whether 30 of 100 women with a risk of 30 % have the event, a
 decisions.py       thresholds: sensitivity, net benefit, reclassification
 multiplicity.py    many models, small numbers: Holm, permutations, .632+
 external.py        a frozen model on other women: recalibration, case mix, groups
+repeats.py         the same people measured twice: precision, least significant change, what noise costs an AUC
+lines.py           one way of measuring turned into another: Deming, Passing–Bablok, scanners beside each other
+confounding.py     scanner or centre that goes with the outcome
 agreement.py       two ways of measuring side by side (Bland & Altman)
 sizes.py           how many women a model needs, to be developed and to be validated (Riley)
 planning.py        a planned study: widths of its intervals, power of its comparisons

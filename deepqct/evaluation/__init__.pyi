@@ -1,6 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .confounding import cramers_v, outcome_by_group
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
 from .discrimination import (
@@ -17,6 +18,7 @@ from .discrimination import (
     within_folds,
 )
 from .external import by_group, membership, recalibrated, recalibration
+from .lines import Line, deming, lines_of_sites, passing_bablok
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
 from .planning import (
     MARGINS,
@@ -31,6 +33,14 @@ from .planning import (
     usual_interval,
     women_needed,
 )
+from .repeats import (
+    ISCD_DEGREES,
+    Precision,
+    auc_lost_to_noise,
+    icc,
+    people_for_precision,
+    precision,
+)
 from .scales import averaged, levels, spread
 from .sizes import (
     cox_snell,
@@ -44,16 +54,20 @@ from .sizes import (
 __all__ = [
     "FEWEST",
     "FEWEST_TRAININGS",
+    "ISCD_DEGREES",
     "MARGINS",
     "NETWORKS_VARY",
     "THRESHOLDS",
     "Difference",
     "Estimate",
+    "Line",
     "Noninferiority",
+    "Precision",
     "Study",
     "above_chance",
     "auc",
     "auc_632_plus",
+    "auc_lost_to_noise",
     "auc_width",
     "auprc",
     "averaged",
@@ -66,21 +80,29 @@ __all__ = [
     "classification",
     "compare_auc",
     "cox_snell",
+    "cramers_v",
     "decided",
+    "deming",
     "difference_width",
     "estimable_share",
     "holm",
+    "icc",
     "largest_cox_snell",
     "levels",
     "limits_of_agreement",
+    "lines_of_sites",
     "membership",
     "most_predictors",
     "net_benefit",
     "noninferiority",
+    "outcome_by_group",
     "over_numbers",
+    "passing_bablok",
+    "people_for_precision",
     "permutation_p",
     "permuted",
     "power",
+    "precision",
     "recalibrated",
     "recalibration",
     "reclassification",

@@ -4,6 +4,7 @@ families.py     which columns each model takes
 classifiers.py  ridge logistic regression with a nested penalty, and the classifiers beside it
 inputs.py       the tables of a run that the models are made from
 levels.py       the networks' scores, every fold on one level; their mean over bones
+scanners.py     indices of several scanners on one scale, inside the training folds
 predict.py      every model's predictions on the same folds, and the late fusion
 frozen.py       every model refitted on all training patients, as plain numbers
 sheet.py        the fused model as a score sheet

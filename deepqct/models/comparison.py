@@ -19,7 +19,7 @@ from deepqct import evaluation
 from deepqct.evaluation.discrimination import FEWEST_TRAININGS, NETWORKS_VARY
 from deepqct.folder import Run, read_table, write_table
 from deepqct.models.classifiers import RIDGE, cross_predict
-from deepqct.models.families import Model, models_for, models_table
+from deepqct.models.families import PLUS_STRENGTH, Model, models_for, models_table
 from deepqct.models.inputs import tables
 from deepqct.models.optimism import adequacy, optimism
 from deepqct.models.predict import models_of
@@ -32,6 +32,7 @@ MARGINS = (0.03, 0.05)
 ONE_SIDED = 0.025  # level of a verdict of non-inferiority
 STANDARD = "standard stacking"
 MEASURED, ASSUMED = "measured", "assumed"  # where the variance of training comes from
+STRENGTH_ADDS = "pQCT-index + strength − pQCT-index"  # the question what strength adds to the indices
 OLD = 75  # years, where the subgroups of age part; our choice
 _BLOCK = ["protocol", "split"]
 _MODEL = ["family", "model"]
@@ -181,6 +182,10 @@ def _questions(
     for family_a, family_b, with_margin in pairs:
         if family_a in wide and family_b in wide:
             yield f"{family_a} − {family_b}", wide[family_a], wide[family_b], with_margin
+    indices = wide.get("pQCT-index", ("", ""))
+    stronger = (indices[0], indices[1] + PLUS_STRENGTH)
+    if stronger in there:
+        yield STRENGTH_ADDS, stronger, indices, False
     by_bones = [(f"DeepQCT − pQCT-index, {b}", ("DeepQCT", b), ("pQCT-index", b)) for b in BONES]
     wrist, ankle = (("DeepQCT", ", ".join(SITES[site])) for site in ("wrist", "ankle"))
     for question, first, second in [*by_bones, ("non-weight-bearing − weight-bearing", wrist, ankle)]:

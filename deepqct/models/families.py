@@ -1,7 +1,7 @@
 """The families of models: which columns each model takes.
 
-BMD, pQCT-index and DeepQCT, as the preprint names them (Chen 2024), beside clinical factors, FRAX and texture, which reads
-the images without a network; which models a family has is our choice, fixed beforehand.
+BMD, pQCT-index and DeepQCT, as the preprint names them (Chen 2024), beside clinical factors, FRAX, texture, which reads
+the images without a network, and strength where it was measured; which models a family has is our choice, fixed beforehand.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import pandas as pd
 
 from deepqct.terms import BONES, SITES, columns_by_role
 
-FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "Texture", "DeepQCT")
+FAMILIES = ("Clinical", "FRAX", "BMD", "pQCT-index", "Strength", "Texture", "DeepQCT")
 INDEX_SCORE = "index score"  # the logit of the pQCT-index model of all bones, as one column of a fusion
 MEAN_OF = "mean of "
 PLUS_CLINICAL = " + clinical"
 PLUS_INDICES = " + all indices"
+PLUS_STRENGTH = " + strength"
 PAIRS: dict[str, tuple[str, ...]] = {
     "radius + tibia": ("radius", "tibia"),  # the two bones of the standard analysis
     "wrist, non-weight-bearing (radius + ulna)": SITES["wrist"],
@@ -78,6 +79,7 @@ def models_for(
     indices: pd.DataFrame,
     bones: list[str],
     texture: Sequence[str] = (),
+    strength: Sequence[str] = (),
     strict: bool = False,
 ) -> list[Model]:
     """The models that a cohort's columns, indices and networks allow.
@@ -92,6 +94,8 @@ def models_for(
         The bones that have scores of networks.
     texture : sequence of str
         The columns of texture features, such as ``radius Tb.Lac.1``.
+    strength : sequence of str
+        The columns of strength, such as ``radius F.Load``; the index models proper take none of them.
     strict : bool
         True for strict stacking; it decides which model speaks for DeepQCT.
 
@@ -115,6 +119,12 @@ def models_for(
     measured = {b: tuple(c for c in indices.columns if c.startswith(f"{b} ")) for b in BONES}
     measured = {bone: columns for bone, columns in measured.items() if columns}
     models += _over_bones("pQCT-index", measured, clinical, networks=False)
+    strong = {b: tuple(c for c in strength if c.startswith(f"{b} ")) for b in BONES}
+    strong = {bone: columns for bone, columns in strong.items() if columns}
+    if strong and measured:
+        both = (*sum(measured.values(), ()), *sum(strong.values(), ()))
+        models.append(Model("pQCT-index", _named(list(measured)) + PLUS_STRENGTH, both, tuple(measured), own=False))
+    models += _over_bones("Strength", strong, (), networks=False)
     seen = {b: tuple(c for c in texture if c.startswith(f"{b} ")) for b in BONES}
     seen = {bone: columns for bone, columns in seen.items() if columns}
     models += _over_bones("Texture", seen, (), networks=False)

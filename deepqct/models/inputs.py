@@ -12,7 +12,7 @@ import pandas as pd
 from deepqct.folder import Run, read_json, read_table
 from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
 from deepqct.scans.shown import card
-from deepqct.terms import BONES
+from deepqct.terms import BONES, STRENGTH_UNITS
 from deepqct.work import say
 
 STACKING = ("standard", "strict")
@@ -46,6 +46,11 @@ class Tables:
         Which rows are one patient (`deepqct.run_tables.patients_of`), indexed by participant_id.
     texture : tuple of str
         The columns of `features` that are texture; without any there are no models of texture.
+    strength : tuple of str
+        The columns of `features` that are strength; without any there are no models of it.
+    scanner : Series, optional
+        The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
+        (scanners.py).
     """
 
     features: pd.DataFrame
@@ -57,7 +62,9 @@ class Tables:
     outcome: pd.Series
     patients: pd.Series
     texture: tuple[str, ...] = ()
+    scanner: pd.Series | None = None
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    strength: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Say how many women, columns and bones there are; no table is shown."""
@@ -71,6 +78,7 @@ class Tables:
             "women": f"{len(self.outcome)}, {int(self.outcome.sum())} with {self.outcome.name}",
             "indices": len(self.indices),
             "texture": len(self.texture),
+            "strength": len(self.strength) or "not measured",
             "networks": ", ".join(self.scores) or "none",
             "protocols": ", ".join(self.splits["protocol"].unique()),
         }
@@ -82,7 +90,7 @@ class Tables:
         return bool(self.inner)
 
 
-def tables(run: Run, *, stacking: str = "standard") -> Tables:
+def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none") -> Tables:
     """Read the tables of a run that its models are made from.
 
     Parameters
@@ -91,6 +99,8 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         A run with the tables of the curation and, as far as there are any, the scores of networks.
     stacking : str
         standard, or strict to read the scores of the inner networks too.
+    cross_calibrate : str
+        none, or the column of participants.csv that says on which scanner or in which centre a patient was scanned.
 
     Returns
     -------
@@ -102,7 +112,7 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     FileNotFoundError
         If the curation has not run, or if strict stacking has no inner networks.
     ValueError
-        If the stacking is neither standard nor strict.
+        If the stacking is neither standard nor strict, or there is no such column.
 
     Examples
     --------
@@ -114,7 +124,13 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
     if stacking not in STACKING:
         raise ValueError(f"stacking is {stacking!r}; use one of {', '.join(STACKING)}.")
     participants = read_table(run.require(run.participants, written_by="01_data_curation"))
-    wide = wide_indices(read_table(run.indices))
+    measured = read_table(run.indices)
+    wide, strong = wide_indices(measured), strength_of(measured)
+    if cross_calibrate not in ("none", "", *participants):
+        raise ValueError(
+            f"cross_calibrate names {cross_calibrate!r}, which the run does not take along; describe that column in "
+            "participants.json, or use none."
+        )
     texture = wide_indices(read_table(run.require(run.texture, written_by="01_data_curation")))
     scored = [bone for bone in bones_of(run) if run.scores(bone).exists()]
     for bone in set(BONES) - set(bones_of(run)):
@@ -128,9 +144,13 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
             )
     scores = {bone: read_table(run.scores(bone)) for bone in scored}
     return Tables(
-        features=participants.set_index("participant_id").join(wide).join(texture),
+        features=participants.set_index("participant_id").join(wide).join(strong).join(texture),
         indices=list(wide.columns),
         texture=tuple(texture.columns),
+        strength=tuple(strong.columns),
+        scanner=None
+        if cross_calibrate in ("none", "")
+        else participants.set_index("participant_id")[cross_calibrate].astype("string"),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,
@@ -139,6 +159,18 @@ def tables(run: Run, *, stacking: str = "standard") -> Tables:
         outcome=run_outcome(run),
         patients=patients_of(run),
     )
+
+
+def strength_of(measured: pd.DataFrame) -> pd.DataFrame:
+    """The strength of each woman's bones, one column a bone and value; no column where it was not measured.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        The content of indices.csv.
+    """
+    values = [name for name in STRENGTH_UNITS if name in measured]
+    return wide_indices(measured[["participant_id", "bone", *values]], strength=True).dropna(axis=1, how="all")
 
 
 def _by_network(run: Run, scores: pd.DataFrame, *, bone: str) -> pd.DataFrame | None:

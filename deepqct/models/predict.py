@@ -20,6 +20,7 @@ from deepqct.models.classifiers import cross_predict
 from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table, widest
 from deepqct.models.inputs import Tables, tables
 from deepqct.models.levels import Levelled, levelled, mean_of_bones
+from deepqct.models.scanners import cross_calibrate as on_one_scale
 from deepqct.run_tables import rows_of
 
 COLUMNS = (
@@ -49,6 +50,7 @@ def models_of(data: Tables) -> list[Model]:
             indices=data.features[data.indices],
             bones=list(bones),
             texture=data.texture,
+            strength=data.strength,
             strict=data.strict,
         )
     ]
@@ -159,7 +161,12 @@ def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
     networks = levelled(data, bones=bones, protocol=protocol, repeat=repeat, fold=fold)
     features = features.join(networks.scores)
     models = models_for(
-        data.dictionary, indices=features[data.indices], bones=bones, texture=data.texture, strict=data.strict
+        data.dictionary,
+        indices=features[data.indices],
+        bones=bones,
+        texture=data.texture,
+        strength=data.strength,
+        strict=data.strict,
     )
     if not models:
         raise ValueError(
@@ -176,10 +183,16 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         given.fold, given.labels, given.features, given.networks, given.models,
     )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
+    measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
+    if data.scanner is not None:
+        found = on_one_scale(features[measured], scanner=data.scanner, outcome=labels, fold=fold)
+        features[measured], calibrated = found.features, dict(found.training)
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue
         training = _inner(data, model, protocol, repeat, fold)
+        if calibrated and (of_bones := [name for name in model.columns if name in measured]):
+            training = {held_out: table[of_bones] for held_out, table in calibrated.items()}
         made[model.family, model.name] = _rows(
             model, features, networks, labels, fold, data.patients, sensitivity, training
         )
@@ -191,7 +204,8 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         training = _inner(data, model, protocol, repeat, fold)
         if training:
             columns = features[list(index_model.columns)].astype(float)
-            training = _with_index_scores(training, columns, labels, fold, data.patients)
+            of_fold = {held_out: table.reindex(columns=columns.columns) for held_out, table in calibrated.items()}
+            training = _with_index_scores(training, columns, labels, fold, data.patients, of_fold=of_fold)
         made[model.family, model.name] = _rows(
             model, features, networks, labels, fold, data.patients, sensitivity, training
         )
@@ -303,12 +317,18 @@ def _with_index_scores(
     labels: pd.Series,
     fold: pd.Series,
     patients: pd.Series,
+    *,
+    of_fold: Mapping[str, pd.DataFrame],
 ) -> dict[str, pd.DataFrame]:
-    """The scores of strict stacking, completed by those of the index model from fits that saw neither fold."""
+    """The scores of strict stacking, completed by those of the index model from fits that saw neither fold.
+
+    Where indices are cross-calibrated, `of_fold` has them for each held-out fold.
+    """
     by_fold = {}
     for held_out, table in training.items():
         rows = fold.index[(fold != held_out) & (fold != "test")]
-        inner = cross_predict(columns.loc[rows], outcome=labels[rows], fold=fold[rows], patients=patients)["score"]
+        known = of_fold[held_out].fillna(columns).loc[rows] if held_out in of_fold else columns.loc[rows]
+        inner = cross_predict(known, outcome=labels[rows], fold=fold[rows], patients=patients)["score"]
         by_fold[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
     return by_fold
 
@@ -324,7 +344,14 @@ def _check_folds(used: pd.Series, *, fold: pd.Series, bone: str, protocol: str) 
         )
 
 
-def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.0, workers: int = 1) -> pd.DataFrame:
+def predict_run(
+    run: Run,
+    *,
+    stacking: str = "standard",
+    sensitivity: float = 0.0,
+    cross_calibrate: str = "none",
+    workers: int = 1,
+) -> pd.DataFrame:
     """Predict with every model of a run; write predictions.csv, and models.csv, which says what each model is.
 
     Parameters
@@ -335,6 +362,9 @@ def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.
         standard, or strict if 02_train_bone trained the inner networks.
     sensitivity : float
         The sensitivity that the thresholds must reach; with 0 they have the largest sum of sensitivity and specificity.
+    cross_calibrate : str
+        none, or a column of participants.csv such as centre: what each of them adds to indices and texture is taken off, as
+        the women of the training folds tell it (`deepqct.models.scanners`). Scores of networks stay as they are.
     workers : int
         How many protocols and repeats are worked on at the same time.
 
@@ -351,7 +381,7 @@ def predict_run(run: Run, *, stacking: str = "standard", sensitivity: float = 0.
     >>> f"{predictions['participant_id'].nunique()} women, {len(predictions)} rows in {run.predictions.name}"
     '12 women, 396 rows in predictions.csv'
     """
-    data = tables(run, stacking=stacking)
+    data = tables(run, stacking=stacking, cross_calibrate=cross_calibrate)
     predictions = predict_all(data, sensitivity=sensitivity or None, workers=workers)
     write_table(run.models_table, models_table(models_of(data)))
     write_table(run.predictions, predictions)

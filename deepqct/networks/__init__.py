@@ -11,6 +11,7 @@ folds.py             the files of trained folds, and what can be read back from 
 training.py          a fastai learner trained on all folds but one
 learned.py           how well networks know the women whom they learned from, beside women whom they have not seen
 cross_validation.py  every fold trained and scored
+repeats.py           the same women scanned again, scored by networks that never saw them
 controls.py          what a network scores without the bone, or without its outcome
 explained.py         files of where a network looked in each woman, so that no network is needed to show it
 saliency.py          where a network looks: Grad-CAM on women whom it has not seen

@@ -8,6 +8,7 @@ from .folds import load_fold, top_losses, training_history, with_outcome
 from .learned import training_auc
 from .pretraining import load_reader, pretrain
 from .recipe import Recipe
+from .repeats import score_precision, score_repeats
 from .saliency import explain, mean_maps
 from .stream import Pretraining
 from .training import bone_learner, train_fold, use_device
@@ -31,6 +32,8 @@ __all__ = [
     "occlusion",
     "pretrain",
     "run_controls",
+    "score_precision",
+    "score_repeats",
     "show_images",
     "top_losses",
     "train_fold",

@@ -15,6 +15,7 @@ from fastai.torch_core import TensorCategory
 from deepqct.folder import Run, read_table
 from deepqct.networks.images import BoneImage, bone_images
 from deepqct.networks.recipe import Recipe
+from deepqct.terms import FALL_UNITS, STRENGTH_UNITS
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,11 @@ def targets_of(run: Run, people: Iterable[str], *, bone: str, told: str = "indic
     for path in tables:
         table = read_table(run.require(path, written_by="01_data_curation"))
         rows = table[(table["bone"] == bone) & table["participant_id"].isin(wanted)].set_index("participant_id")
-        parts.append(rows.drop(columns="bone").select_dtypes("number").astype(float))
+        parts.append(
+            rows.drop(columns=["bone", *STRENGTH_UNITS, *FALL_UNITS], errors="ignore")
+            .select_dtypes("number")
+            .astype(float)
+        )
     values = pd.concat(parts, axis=1)
     spread = values.std()
     kept = values.columns[(values.notna().mean() >= 0.5) & (spread > 0)]

@@ -5,11 +5,13 @@ at random, and no function changes the style of other figures.
 
 style.py        what all figures share: palette, style, the mark of virtual data
 scans.py        scans, bones, compartments, indices
+strength.py     a bone under load
 networks.py     losses, scores, saliency, controls of the networks
 models.py       performance and ROC curves of the families
 comparisons.py  bones and families compared; calibration, decisions, the score sheet
 groups.py       patient groups and their pictures
 women.py        single women beside the others
+repeats.py      precision of indices from women scanned several times
 planning.py     a planned study: widths of intervals and power by number of women
 """
 

@@ -22,7 +22,9 @@ from .networks import (
     scores_by_bone,
 )
 from .planning import planned_study
+from .repeats import precision_errors
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
+from .strength import strain_energy
 from .style import BONE_COLOURS, mark_virtual, save, set_style
 from .women import cohort_map, new_women, profile, thresholds
 
@@ -56,6 +58,7 @@ __all__ = [
     "performance",
     "planes_and_projection",
     "planned_study",
+    "precision_errors",
     "profile",
     "radar",
     "roc",
@@ -67,5 +70,6 @@ __all__ = [
     "scores_by_bone",
     "set_style",
     "several_embeddings",
+    "strain_energy",
     "thresholds",
 ]

@@ -18,7 +18,9 @@ from deepqct.curation.stacks import of_bone
 from deepqct.evaluation.agreement import limits_of_agreement
 from deepqct.folder import write_whole
 from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, GREY, ON_DARK, dots, outcome_legend, styled
-from deepqct.terms import BONES, UNITS
+from deepqct.terms import BONES, FALL_UNITS, STRENGTH_UNITS, UNITS
+
+_UNITS = {**UNITS, **STRENGTH_UNITS, **FALL_UNITS}
 
 
 @styled
@@ -304,7 +306,7 @@ def index_distributions(
             for side, group in zip((-gap, gap), groups, strict=False):
                 values = table.loc[(table["bone"] == bone) & (table["group"] == group), name]
                 dots(axes, values, at=place + side, colour=BONE_COLOURS[bone], filled=group != "no", reach=0.17)
-        unit = {"1": "fraction"}.get(UNITS.get(name, ""), UNITS.get(name, ""))
+        unit = {"1": "fraction"}.get(_UNITS.get(name, ""), _UNITS.get(name, ""))
         axes.set(xticks=range(len(bones)), xticklabels=bones, xlim=(-0.6, max(len(bones), 1) - 0.4))
         axes.set_ylabel(f"{name} ({unit})" if unit else name)
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -359,7 +361,7 @@ def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[st
         participant_id, bone and one column for each index, by this package and by the scanner's software; rows are
         paired by participant_id and bone.
     names : sequence of str
-        The indices to show; each must be a name in `deepqct.terms.UNITS`.
+        The indices to show; each must be a name in `deepqct.terms.UNITS` or `deepqct.terms.STRENGTH_UNITS`.
 
     Returns
     -------
@@ -398,7 +400,7 @@ def bland_altman(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: Sequence[st
         axes.axhline(agreement["bias"], color="black", linewidth=1.2)
         for limit in ("lower", "upper"):
             axes.axhline(agreement[limit], color="black", linewidth=1.0, linestyle="--")
-        unit = {"1": "fraction"}.get(UNITS[name], UNITS[name])
+        unit = {"1": "fraction"}.get(_UNITS[name], _UNITS[name])
         axes.set(xlabel=f"mean {name} ({unit})", ylabel="ours − scanner's")
         axes.set_title(f"n {agreement['n']:.0f}; bias {agreement['bias']:.3g}", fontsize="medium")
     handles, labels = grid.flat[0].get_legend_handles_labels()

@@ -29,8 +29,8 @@ INK, SOFT, GREY, ALARM, VIRTUAL = "#000000", "#595959", "#767676", "#B00020", "#
 BONE_COLOURS = {"radius": "#003D73", "ulna": "#2F8FCB", "tibia": "#8A2E00", "fibula": "#D97706"}
 BONE_MARKERS = {"radius": "o", "ulna": "s", "tibia": "^", "fibula": "D"}
 FAMILY_COLOURS = {
-    "Clinical": "#5F5F5F", "FRAX": "#8C6D00", "BMD": "#C2568F", "pQCT-index": "#00A076", "Texture": "#4B3F8F",
-    "DeepQCT": INK,
+    "Clinical": "#5F5F5F", "FRAX": "#8C6D00", "BMD": "#C2568F", "pQCT-index": "#00A076", "Strength": "#2962FF",
+    "Texture": "#4B3F8F", "DeepQCT": INK,
 }  # fmt: skip
 OTHER_COLOURS = (INK, "#00A076", "#C2568F", "#5F5F5F", "#8C6D00", "#4B3F8F")
 CALLED, NOT_CALLED = "#8A2E00", "#2F8FCB"  # women above and below a threshold

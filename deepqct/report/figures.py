@@ -27,7 +27,7 @@ _LOSSLESS = 60_000  # bytes up to which a picture is kept as it is; above, 82 % 
 _TWO = 720  # pixels of a screen up to which pictures stand two in a row
 # The figures of each section, in the order in which they are read; a bone or a site at the end of a name does not count.
 SHOWN: dict[str, tuple[str, ...]] = {
-    "cohort": ("flagged", "bones", "indices"),
+    "cohort": ("flagged", "bones", "indices", "precision"),
     "performance": ("bones", "differences", "calibration"),
     "bones": ("scores", "saliency"),
     "groups": ("umap_groups", "heatmap", "differences"),

@@ -17,8 +17,8 @@ from deepqct.run_tables import headlines, main_rows, margins_in
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
 _SPOKEN = (
-    "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "non-weight-bearing − weight-bearing",
-    "late fusion − pQCT-index",
+    "DeepQCT − pQCT-index", "DeepQCT − Texture", "pQCT-index − BMD", "DeepQCT − BMD", "pQCT-index + strength − pQCT-index",
+    "non-weight-bearing − weight-bearing", "late fusion − pQCT-index",
 )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def result(
             line += "."
         else:
             line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
-        for family in ("pQCT-index", "Texture", "BMD"):
+        for family in ("pQCT-index", "Strength", "Texture", "BMD"):
             reference = _of_family(rows[rows["split"] == "out-of-fold"], family)
             if reference is not None and e.estimable:
                 of_other_women = (reference[1].n, reference[1].events) != (e.n, e.events)

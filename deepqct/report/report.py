@@ -63,6 +63,7 @@ TABLES = (
     "groups_beside_preprint.csv",
     "thresholds.csv",
     "curation.csv",
+    "precision.csv",
 )
 # Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
 STACKING_BIAS = (
@@ -181,6 +182,9 @@ def _first_screen(
         "look_at": to_look_at(scans, untested=untested, slope=slope),
         "limits": limits(virtual=virtual, outcome=outcome, sample_size=tables.read(run.sample_size)),
         "curation": scans,
+        "noise": tables.noise(
+            tables.read(run.precision), scores={bone: tables.read(run.repeat_scores(bone)) for bone in bones_of(run)}
+        ),
         "controls": controls,
         "untested": untested,
     }

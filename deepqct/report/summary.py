@@ -19,6 +19,7 @@ from deepqct.run_tables import above_chance, headline_aucs, main_rows, margins_i
 _ASKED = {
     "DeepQCT − pQCT-index": "Do the networks tell more than the indices?",
     "DeepQCT − BMD": "Do they tell more than bone density (BMD)?",
+    "pQCT-index + strength − pQCT-index": "Does the strength of the bones add to the indices?",
 }
 _YES, _PERHAPS, _NOT_SHOWN = "Yes", "Perhaps", "Not shown"
 _LEVEL = 0.025  # of a one-sided p beside a two-sided 95 % interval

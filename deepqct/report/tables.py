@@ -12,11 +12,13 @@ import pandas as pd
 
 from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
+from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
 from deepqct.run_tables import bones_of, headlines, main_rows, margins_in
+from deepqct.terms import BONES
 
 BAR = 150  # pixels of a bar of an AUC
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
@@ -330,6 +332,55 @@ def rounded(path: Path) -> dict[str, Any] | None:
         for row in table["rows"]
     ]
     return table | {"rows": rows}
+
+
+def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = None) -> dict[str, Any] | None:
+    """Below which difference two scans of one bone are alike, by index and bone; None where no woman was scanned twice.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of precision.csv; it may be empty.
+    scores : mapping of str to DataFrame, optional
+        The content of scores_<bone>_repeats.csv by bone.
+
+    Returns
+    -------
+    dict or None
+        ``columns`` and ``rows`` of texts: the index, its unit, and for each bone the least significant change with its 95 %
+        interval; ``words``: from how many women, and whether they are enough.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> from deepqct.report.tables import noise
+    >>> found = dq.evaluation.precision([1, 1, 2, 2], [300.0, 302.0, 280.0, 281.0]).row()
+    >>> table = noise(pd.DataFrame([{"bone": "radius", "symbol": "Tt.vBMD", "unit": "mgHA/cm³", **found}]))
+    >>> table["columns"], table["rows"]
+    (['index', 'unit', 'radius'], [['Tt.vBMD', 'mgHA/cm³', '3.1 (1.6 to 19)']])
+    """
+    if table.empty:
+        return None
+    networks = {bone: on_one_scanner(rows, "score") for bone, rows in (scores or {}).items() if len(rows)}
+    more = [
+        {"bone": bone, "symbol": "network score", "unit": "logit", **found.row()}
+        for bone, found in networks.items()
+        if found.n
+    ]
+    table = pd.concat([table, pd.DataFrame(more)], ignore_index=True) if more else table
+    bones = [bone for bone in BONES if bone in set(table["bone"])]
+    cells = table.assign(
+        said=[
+            f"{a:.2g} ({b:.2g} to {c:.2g})" for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
+        ]
+    ).pivot(index=["symbol", "unit"], columns="bone", values="said")
+    order = table[["symbol", "unit"]].drop_duplicates().itertuples(index=False, name=None)
+    rows = [[*place, *cells.loc[place, bones].fillna("–")] for place in order]
+    women, degrees = int(table["n"].max()), int(table["degrees_of_freedom"].max())
+    words = f"{women} {'woman' if women == 1 else 'women'} scanned more than once, {degrees} degrees of freedom at most"
+    words += "." if degrees >= ISCD_DEGREES else f": fewer than the {ISCD_DEGREES} that the ISCD asks for."
+    return {"columns": ["index", "unit", *bones], "rows": rows, "words": words}
 
 
 def parameters(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
             raise CohortError("\n".join(twice))
         check_cohort_for(plan.parameters, cohort)
         made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
-        named = (*TABLES, *cohort.scans["file"], *made)
+        named = (*TABLES, *cohort.every_scan["file"], *made)
         scans = [folder / name for name in named if (folder / name).exists()]
     check_machine(plan.parameters)
     _check_disk(plan.run.folder)

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.scans.packed import unpack_bits, unpack_runs, unpack_two, vax_floats
-from deepqct.scans.stored import Head, ScanError, Stored, check_calibration, check_voxel, generation, site_of
+from deepqct.scans.stored import (
+    PROTOCOL,
+    Head,
+    ScanError,
+    Stored,
+    check_calibration,
+    check_voxel,
+    generation,
+    site_of,
+)
 
 _BLOCK = 512  # bytes; an ISQ counts its header in these
 _AGAIN = "copy it again from the scanner"
@@ -35,6 +44,12 @@ _LOGGED = (
     "Scanner type",
     "Orig-ISQ-Dim-p",
     "Energy [V]",
+    "Intensity [uA]",
+    "Integration time [us]",
+    "No. projections per 180",
+    "Position Slice 1 [um]",
+    "Reference line [um]",
+    "Reconstruction-Alg.",
 )  # lines of a processing log that are read
 _MOST_PER_BYTE = 255  # voxels that a byte of a compressed mask can stand for
 _WIDEST = 3000  # voxels along an edge of a grid in which contours are drawn; the XtremeCT II has 2304; our choice
@@ -66,8 +81,50 @@ def read_aim_head(path: Path, *, unusual: bool = False) -> Head:
     aim = _aim(path, unusual=unusual)
     x, y, z = aim.edges_mm
     return Head(
-        (z, y, x), _aim_calibration(aim, path, unusual=unusual), *site_of(_whole(aim.log, "Site")), aim.kind in _MASKS
+        (z, y, x),
+        _aim_calibration(aim, path, unusual=unusual),
+        *site_of(_whole(aim.log, "Site")),
+        aim.kind in _MASKS,
+        _aim_scanner(aim),
+        _aim_protocol(aim),
     )
+
+
+def _aim_scanner(aim: _Aim) -> str | None:
+    """The generation by voxel, grid and tube of an AIM."""
+    grid = [int(n) for n in _numbers(aim.log, "Orig-ISQ-Dim-p") if math.isfinite(n)]
+    tube, code = _numbers(aim.log, "Energy [V]"), _whole(aim.log, "Scanner type")
+    return generation(
+        voxel_mm=aim.edges_mm[0], grid=grid[0] if grid else None, tube_v=tube[0] if tube else None, code=code
+    )
+
+
+def _aim_protocol(aim: _Aim) -> dict[str, float]:
+    """How the scan behind an AIM was made, as far as its log says."""
+    logged = [
+        (_numbers(aim.log, name) or [math.nan])[0]
+        for name in (
+            "Energy [V]", "Intensity [uA]", "Integration time [us]", "No. projections per 180", "Position Slice 1 [um]",
+            "Reference line [um]", "Reconstruction-Alg.", "Mu_Scaling",
+        )
+    ]  # fmt: skip
+    grid = _numbers(aim.log, "Orig-ISQ-Dim-p")
+    slices = grid[2] if len(grid) == 3 else aim.dimensions[2] - 2 * aim.margin[2]
+    return _protocol(slices, aim.edges_mm[0], *logged)
+
+
+def _protocol(
+    slices: float, voxel_mm: float, tube_v: float, current: float, integration_us: float, projections: float,
+    first_um: float, reference_um: float, reconstruction: float, scaling: float,
+) -> dict[str, float]:  # fmt: skip
+    """What a header says of how a scan was made; 0 stands for what it does not say."""
+    # The stage moves along the limb: what is further in is scanned at a larger number on one model, a smaller on another.
+    offset = abs(first_um - reference_um) / 1000 if first_um and reference_um else math.nan
+    stated = (
+        slices, round(voxel_mm, 4), tube_v / 1000, current, integration_us / 1000, projections, round(offset, 1),
+        reconstruction, scaling,
+    )  # fmt: skip
+    return {name: float(value) for name, value in zip(PROTOCOL, stated, strict=True) if math.isfinite(value) and value}
 
 
 def read_aim(path: Path, *, unusual: bool = False) -> Stored:
@@ -80,16 +137,12 @@ def read_aim(path: Path, *, unusual: bool = False) -> Stored:
     """
     aim = _aim(path, unusual=unusual)
     voxels = _voxels(path, aim)
-    (x, y, z), code = aim.edges_mm, _whole(aim.log, "Scanner type")
+    x, y, z = aim.edges_mm
     grid = [int(n) for n in _numbers(aim.log, "Orig-ISQ-Dim-p") if math.isfinite(n)]
-    tube = _numbers(aim.log, "Energy [V]")
-    scanner = generation(
-        voxel_mm=x, grid=grid[0] if grid else None, tube_v=tube[0] if tube else None, code=code
-    )  # fmt: skip
     first = [(p + m) * edge for p, m, edge in zip(aim.position, aim.margin, aim.edges_mm, strict=True)]
     return Stored(
-        voxels, _aim_calibration(aim, path, unusual=unusual), (z, y, x), *site_of(_whole(aim.log, "Site")), scanner,
-        (first[2], first[1], first[0]), (grid[1], grid[0]) if len(grid) > 1 else None,
+        voxels, _aim_calibration(aim, path, unusual=unusual), (z, y, x), *site_of(_whole(aim.log, "Site")),
+        _aim_scanner(aim), (first[2], first[1], first[0]), (grid[1], grid[0]) if len(grid) > 1 else None,
     )  # fmt: skip
 
 
@@ -204,6 +257,8 @@ class _Isq:
     scanner: int
     site: int
     tube_v: int
+    # Current, integration time, projections, first slice, reference line, reconstruction, Mu_Scaling.
+    way: tuple[int, int, int, int, int, int, int]
     data: int  # where its voxels begin
     density: tuple[float, float] | None  # slope and intercept of the extended header
 
@@ -218,7 +273,18 @@ def read_isq_head(path: Path, *, unusual: bool = False) -> Head:
     """
     isq = _isq(path, unusual=unusual)
     x, y, z = isq.edges_mm
-    return Head((z, y, x), _isq_calibration(isq, path, unusual=unusual), *site_of(isq.site))
+    return Head(
+        (z, y, x),
+        _isq_calibration(isq, path, unusual=unusual),
+        *site_of(isq.site),
+        scanner=_isq_scanner(isq),
+        protocol=_protocol(isq.dimensions[2], x, isq.tube_v, *isq.way),
+    )
+
+
+def _isq_scanner(isq: _Isq) -> str | None:
+    """The generation by voxel, grid and tube of an ISQ."""
+    return generation(voxel_mm=isq.edges_mm[0], grid=isq.dimensions[0], tube_v=isq.tube_v or None, code=isq.scanner)
 
 
 def read_isq(path: Path, *, unusual: bool = False) -> Stored:
@@ -233,9 +299,8 @@ def read_isq(path: Path, *, unusual: bool = False) -> Stored:
     voxels = np.memmap(path, dtype="<i2", mode="r", offset=isq.data, shape=tuple(isq.dimensions[::-1]))
     x, y, z = isq.edges_mm
     width, height, _ = isq.dimensions
-    scanner = generation(voxel_mm=x, grid=width, tube_v=isq.tube_v or None, code=isq.scanner)
     return Stored(
-        voxels, _isq_calibration(isq, path, unusual=unusual), (z, y, x), *site_of(isq.site), scanner,
+        voxels, _isq_calibration(isq, path, unusual=unusual), (z, y, x), *site_of(isq.site), _isq_scanner(isq),
         grid=(height, width),
     )  # fmt: skip
 
@@ -262,7 +327,11 @@ def _isq(path: Path, *, unusual: bool) -> _Isq:
     edges = tuple(um / n / 1000 for um, n in zip(micrometres, dimensions, strict=True))
     check_voxel(edges, path, unusual=unusual)
     scaling, scanner, site, tube = (struct.unpack_from("<i", head, at)[0] for at in (88, 104, 116, 168))
-    return _Isq(dimensions, edges, scaling, scanner, site, tube, data, _density_block(extended))
+    current, integration, projections, first, reference, algorithm = (
+        struct.unpack_from("<i", head, at)[0] for at in (172, 108, 96, 76, 120, 124)
+    )
+    way = (current, integration, projections, first, reference, algorithm, scaling)
+    return _Isq(dimensions, edges, scaling, scanner, site, tube, way, data, _density_block(extended))
 
 
 def _density_block(extended: bytes) -> tuple[float, float] | None:

@@ -6,7 +6,8 @@ numbers and free text are never handed on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ GENERATIONS = {
     "XtremeCT": ((0.075, 0.090), 1536, (55_000, 63_000)),
     "XtremeCT II": ((0.055, 0.066), 2304, (64_000, 72_000)),
 }
+# How a scan was made, by what its header says: numbers only, none of which tells who or when.
+PROTOCOL = (
+    "slices",
+    "voxel, mm",
+    "energy, kV",
+    "current, µA",
+    "integration time, ms",
+    "projections",
+    "first slice from the reference line, mm",
+    "reconstruction",
+    "Mu_Scaling",
+)
 
 
 class ScanError(ValueError):
@@ -88,6 +101,10 @@ class Head:
         From the header's code.
     mask : bool
         Whether its voxels have 8 bits or fewer, as masks do; False where only the voxels tell.
+    scanner : str or None
+        As in `Stored`.
+    protocol : mapping of str to float
+        How it was scanned, by the names of `PROTOCOL`; what the header does not state is absent.
     """
 
     voxel_mm: tuple[float, float, float] | None = None
@@ -95,6 +112,8 @@ class Head:
     site: str | None = None
     side: str | None = None
     mask: bool = False
+    scanner: str | None = None
+    protocol: Mapping[str, float] = field(default_factory=dict)
 
 
 def check_voxel(voxel_mm: tuple[float, ...], path: Path, *, unusual: bool) -> None:

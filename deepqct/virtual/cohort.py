@@ -21,6 +21,7 @@ from deepqct.virtual.attainable import attainable_auc
 from deepqct.virtual.motion import draw_poses, move
 from deepqct.virtual.population import HIDDEN_SHARE, MOTION, draw_women
 from deepqct.virtual.scanner import scan_limb
+from deepqct.virtual.twins import MOST_SLICES, SCANNERS, Laid, laid, lay_down
 from deepqct.work import Progress, side_by_side
 
 AIR_MARGIN_MM = 7.0  # air around the usual field, so that a moving limb stays within it
@@ -31,7 +32,15 @@ _OF_THE_TRUTH = ("latent_risk", "phenotype", *(f"{bone} " for bones in SITES.val
 
 
 def draw_scan(
-    woman: Mapping[str, Any], *, site: str, side: str, voxel_mm: float, slices: int, seed: int, motion_grade: int = 1
+    woman: Mapping[str, Any],
+    *,
+    site: str,
+    side: str,
+    voxel_mm: float,
+    slices: int,
+    seed: int,
+    motion_grade: int = 1,
+    how: Laid | None = None,
 ) -> Scan:
     """Return a scan of one virtual woman's wrist or ankle.
 
@@ -51,6 +60,8 @@ def draw_scan(
         Together with her id, the site and the motion grade it decides every voxel, whoever is scanned before her.
     motion_grade : int
         1 (none) to 5 (severe).
+    how : Laid, optional
+        How the limb is laid down and scanned in one of several sessions (twins.py); its anatomy does not depend on it.
 
     Returns
     -------
@@ -65,14 +76,20 @@ def draw_scan(
     ((8, 120, 187), (0.3, 0.3, 0.3), ['radius', 'ulna'])
     """
     number = int(str(woman["participant_id"]).removeprefix("sub-"))
-    rng = np.random.default_rng([seed, number, list(SITES).index(site)])
-    poses = draw_poses(motion_grade, rng=np.random.default_rng([seed, number, list(SITES).index(site), motion_grade]))
-    margin = round(AIR_MARGIN_MM / voxel_mm) if motion_grade > 1 else 0
-    density = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=slices, rng=rng, margin=margin)
+    limb = [seed, number, list(SITES).index(site)]
+    rng = np.random.default_rng(limb)
+    again = [] if how is None else [7000 + how.session]
+    poses = draw_poses(motion_grade, rng=np.random.default_rng([*limb, motion_grade, *again]))
+    margin = round(AIR_MARGIN_MM / voxel_mm) if motion_grade > 1 or how is not None else 0
+    drawn = slices if how is None else slices + 2 * MOST_SLICES
+    density = draw_limb(woman, site=site, voxel_mm=voxel_mm, slices=drawn, rng=rng, margin=margin)
+    if how is not None:
+        density, rng = laid(density, how, voxel_mm=voxel_mm), np.random.default_rng([*limb, *again])
     density = move(density, poses, voxel_mm=voxel_mm)
     if margin:
         density = density[:, margin:-margin, margin:-margin]
-    return scan_limb(density, voxel_mm=voxel_mm, site=site, side=side, rng=rng)
+    scanner, scale = ("xt2", 1.0) if how is None else (how.scanner, how.scale)
+    return scan_limb(density, voxel_mm=voxel_mm, site=site, side=side, rng=rng, scanner=scanner, scale=scale)
 
 
 def scan_in_steps(
@@ -133,6 +150,9 @@ def new_cohort(
     phenotype_separation: float | None = None,
     motion: bool = True,
     file_format: str = "aim",
+    sessions: int = 1,
+    scanners: Sequence[str] = ("xt2",),
+    centres: int = 1,
     seed: int = 7,
     workers: int = 1,
     progress: Progress | None = None,
@@ -161,6 +181,13 @@ def new_cohort(
         Whether limbs move, with grades 1 to 5 as often as in real scans; else all lie still.
     file_format : str
         aim, isq or dicom.
+    sessions : int
+        How often each woman is scanned; her bones stay what they are, and each time she is laid down anew: turned by up to
+        6°, shifted by some mm and up to 2 slices, with other noise and motion (``truth/sessions.csv``).
+    scanners : sequence of str
+        The scanner of each session in turn: xt2, or xt1, the first XtremeCT.
+    centres : int
+        How many centres there are, each with densities of its own scale (SD 0.9 %); a later session is in the next.
     seed : int
         The same seed makes the same files.
     workers : int
@@ -193,12 +220,20 @@ def new_cohort(
         )
     if file_format not in _ENDINGS:
         raise ValueError(f"The format is {file_format!r}; use {', '.join(_ENDINGS)}.")
+    if sessions < 1 or centres < 1 or not scanners or set(scanners) - set(SCANNERS):
+        raise ValueError(
+            f"sessions is {sessions}, centres {centres}, scanners {', '.join(scanners) or 'none'}; at least one of each is "
+            f"needed, and scanners are {', '.join(SCANNERS)}."
+        )
     cohort, truth = out / "cohort", out / "truth"
     asked = {
         "scenario": scenario, "prevalence": prevalence, "hidden_share": hidden_share,
         "risk_form": risk_form, "separation": phenotype_separation,
         "n": n, "voxel_mm": voxel_mm, "slices": slices, "motion": motion, "format": file_format, "seed": seed,
     }  # fmt: skip
+    repeated = sessions > 1 or centres > 1 or tuple(scanners) != ("xt2",)
+    if repeated:
+        asked |= {"sessions": sessions, "scanners": list(scanners), "centres": centres}
     women = draw_women(
         n,
         scenario=scenario,
@@ -222,13 +257,26 @@ def new_cohort(
         raise ValueError(f"{out} holds a virtual cohort that was made otherwise; choose another folder or remove it.")
     if cohort.is_dir() and any(cohort.iterdir()) and not record.exists():
         raise ValueError(f"{cohort} was not made by deepqct and would be written over; choose another folder.")
-    scans = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
+    if repeated:
+        scans, how = _plan_sessions(
+            women, motion=motion, file_format=file_format, seed=seed, sessions=sessions, scanners=tuple(scanners),
+            centres=centres,
+        )  # fmt: skip
+        home = scans.drop_duplicates("participant_id").set_index("participant_id")
+        women = women.assign(centre=women["participant_id"].map(home["centre"])) if centres > 1 else women
+        write_table(truth / "sessions.csv", how)
+        first = scans[scans["session"] == "1"]
+    else:
+        scans = first = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
+        how = None
     write_json(record, content)
-    write_table(truth / "women.csv", women.merge(_true_motion(scans), on="participant_id", how="left"))
+    write_table(truth / "women.csv", women.merge(_true_motion(first), on="participant_id", how="left"))
     rows = women.set_index("participant_id", drop=False).to_dict("index")
     anew = known.get("code", content["code"]) != content["code"]
     todo = [
-        (rows[s["participant_id"]], s) for s in scans.to_dict("records") if anew or not (cohort / s["file"]).exists()
+        (rows[s["participant_id"]], s, None if how is None else Laid.of(how.iloc[row].to_dict()))
+        for row, s in enumerate(scans.to_dict("records"))
+        if anew or not (cohort / s["file"]).exists()
     ]
     write = partial(_write_scan, cohort=cohort, voxel_mm=voxel_mm, slices=slices, seed=seed)
     there = len(scans) - len(todo)
@@ -236,10 +284,48 @@ def new_cohort(
         if progress is not None:
             progress(there + made, len(scans))
     shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]
-    write_json(cohort / "participants.json", _dictionary(scenario, attainable))
+    described = {"centre": {"Description": "centre of the first session", "Role": "other"}} if centres > 1 else {}
+    write_json(cohort / "participants.json", _dictionary(scenario, attainable) | described)
     write_table(cohort / "participants.tsv", women[shown])
     write_table(cohort / "scans.tsv", scans)
     return cohort
+
+
+def _plan_sessions(
+    women: pd.DataFrame,
+    *,
+    motion: bool,
+    file_format: str,
+    seed: int,
+    sessions: int,
+    scanners: tuple[str, ...],
+    centres: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table scans.tsv of several sessions, and how each limb was laid down, row by row."""
+    home = np.random.default_rng([seed, 70]).integers(0, centres, len(women))
+    homes, scans, truth = dict(zip(women["participant_id"], home, strict=True)), [], []
+    first = _plan_scans(women, motion=motion, file_format=file_format, seed=seed)
+    side = first.set_index(["participant_id", "site"])["side"]
+    for session in range(1, sessions + 1):
+        own = (
+            first
+            if session == 1
+            else _plan_scans(women, motion=motion, file_format=file_format, seed=seed + 7000 * session)
+        )
+        for row in own.to_dict("records"):
+            place = (row["participant_id"], row["site"])
+            limb = (seed, int(str(place[0]).removeprefix("sub-")), list(SITES).index(place[1]))
+            how = lay_down(
+                session, home=int(homes[place[0]]), scanners=scanners, centres=centres, seed=limb, cohort_seed=seed
+            )  # fmt: skip
+            ending = _ENDINGS[file_format]
+            file = f"scans/{place[0]}_{place[1]}_ses-{session}{ending}"
+            more = {"session": str(session), "file": file, "side": side.get(place, row["side"])}
+            scans.append(row | more | ({"centre": how.centre} if centres > 1 else {}))
+            truth.append(
+                {"participant_id": place[0], "site": place[1], "motion_grade": row["motion_grade"], **how.row()}
+            )
+    return pd.DataFrame(scans), pd.DataFrame(truth)
 
 
 def _plan_scans(women: pd.DataFrame, *, motion: bool, file_format: str, seed: int) -> pd.DataFrame:
@@ -280,13 +366,18 @@ def _true_motion(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_scan(
-    task: tuple[Mapping[str, Any], Mapping[str, Any]], *, cohort: Path, voxel_mm: float, slices: int, seed: int
+    task: tuple[Mapping[str, Any], Mapping[str, Any], Laid | None],
+    *,
+    cohort: Path,
+    voxel_mm: float,
+    slices: int,
+    seed: int,
 ) -> None:
     """Make and write one scan."""
-    woman, row = task
+    woman, row, how = task
     scan = draw_scan(
         woman, site=row["site"], side=row["side"], voxel_mm=voxel_mm, slices=slices, seed=seed,
-        motion_grade=int(row["motion_grade"]),
+        motion_grade=int(row["motion_grade"]), how=how,
     )  # fmt: skip
     path = cohort / row["file"]
     write = {".AIM": write_aim, ".ISQ": write_isq, "": write_dicom}[path.suffix]

@@ -12,7 +12,9 @@ from deepqct.widgets.live import Figure
 from deepqct.widgets.pictures import figure_bytes
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
-_BLEND = 0.35  # how strongly compartments colour the bone
+_BLEND = 0.35  # how strongly compartments, or energies, colour the bone
+# Where the classes of strain energy end, as shares of the bone: the failure load rests on the highest 2 %.
+_CLASSES = (0.5, 0.8, 0.98)
 
 
 def thinned(
@@ -61,11 +63,40 @@ def thinned(
     return small, np.ascontiguousarray(mask[middles]), (z, y, x)
 
 
+def energy_classes(energy: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Sort the voxels of a bone by their strain energy: 1 the lower half, 2 to 80 %, 3 to 98 %, 4 the highest 2 %.
+
+    Parameters
+    ----------
+    energy : (z, y, x), MPa
+        Strain energy density; 0 where there is no bone.
+
+    Returns
+    -------
+    (z, y, x) uint8
+        0 where there is no bone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.widgets.bone import energy_classes
+    >>> np.bincount(energy_classes(np.arange(101.0).reshape(1, 1, 101)).ravel()).tolist()
+    [1, 50, 30, 18, 2]
+    """
+    classes = np.zeros(energy.shape, np.uint8)
+    inside = energy > 0
+    if inside.any():
+        ends = np.quantile(energy[inside], _CLASSES)
+        classes[inside] = 1 + np.searchsorted(ends, energy[inside])
+    return classes
+
+
 def bone_view(
     density: NDArray[np.number],
     mask: NDArray[np.uint8],
     *,
     voxel_mm: tuple[float, float, float],
+    energy: NDArray[np.floating] | None = None,
     window: tuple[float, float] = (-400, 1400),
     longest: int = LONGEST,
     virtual: bool = False,
@@ -80,6 +111,9 @@ def bone_view(
         0 outside, 1 trabecular, 2 cortical, 3 another bone.
     voxel_mm : (z, y, x) mm
         Edge lengths of a voxel.
+    energy : (z, y, x), MPa, optional
+        Strain energy density, as `deepqct.bones.strain_energy` gives it; its classes are coloured in place of the
+        compartments.
     window : (low, high), mgHA/cm³
         Densities shown as fully transparent and as fully opaque.
     longest : int
@@ -90,7 +124,7 @@ def bone_view(
     Returns
     -------
     ipywidgets.VBox
-        The 3D view in grey, a checkbox that colours the compartments, and the static picture
+        The 3D view in grey, a checkbox that colours the compartments or the strain energy, and the static picture
         `plots.planes_and_projection`.
 
     Examples
@@ -116,6 +150,9 @@ def bone_view(
         for at in np.nonzero(compartments)
     )
     small, labels, edges = thinned(alone[box], compartments[box], voxel_mm=voxel_mm, longest=longest)
+    if energy is not None:
+        coarse, _, _ = thinned(energy[box], compartments[box], voxel_mm=voxel_mm, longest=longest)
+        labels = energy_classes(coarse)
     images = [itk.image_from_array(np.ascontiguousarray(array)) for array in (small, labels)]
     for image in images:
         image.SetSpacing(edges[::-1])
@@ -123,7 +160,8 @@ def bone_view(
         image=images[0], label_image=images[1], label_image_blend=0.0, cmap="Grayscale", gradient_opacity=0.2,
         units="mm", ui_collapsed=True,
     )  # fmt: skip
-    shown = widgets.Checkbox(value=False, description="Compartments", indent=False)
+    coloured = "Compartments" if energy is None else "Strain energy: half of the bone, to 80 %, to 98 %, highest 2 %"
+    shown = widgets.Checkbox(value=False, description=coloured, indent=False, layout={"width": "auto"})
     shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
     picture = Figure(alt="The bone in three planes, and alone, summed along y")
     planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)

@@ -1,7 +1,8 @@
 """The networks on one card: speed beside a bare loop, mixed precision, agreement with the processor, time of `paper`.
 
-Images are noise, since only time and numbers count: `bash tests/bench/gpu.sh`, at most 8 minutes. Without CUDA it says so
-and runs the small size on the processor, so that the script itself is tried everywhere.
+Then micro-finite elements, beside the compiled steps on the processor. Images are noise, since only time and numbers
+count: `bash tests/bench/gpu.sh`, at most 8 minutes. Without CUDA it says so and runs the small size on the processor, so
+that the script itself is tried everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import yaml
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 from measure import table
+from scipy import ndimage
 
+from deepqct.bones.micro_fe import solve
 from deepqct.cohort.splits import make_splits
 from deepqct.folder import Run, project_root, write_json, write_table
 from deepqct.networks import Recipe, bone_dataloaders, bone_learner, load_fold, train_fold, use_device
@@ -131,6 +134,29 @@ def paper_minutes(images_a_second: float) -> float:
     return 4 * splits["folds"] * share * women * train["images"] * epochs / images_a_second / 60
 
 
+def elements(*, cuda: bool) -> dict[str, float]:
+    """Seconds of a porous cylinder under compression on card and processor, and how far their strains are apart."""
+    shape, place = ((128, 320, 320), "cuda") if cuda else ((24, 48, 48), "torch")
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape, dtype=np.float32), 2)
+    y, x = (np.indices(shape[1:]) - (shape[1] - 1) / 2) / shape[1]
+    far = np.hypot(y, x)
+    bone = (far < 0.48) & ((noise > 0.5 * noise.std()) | (far > 0.45))
+    moduli = bone * np.float32(8748)
+    solved, found = {}, dict[str, float]()
+    for device in ("cpu", place):
+        solve(np.ones((12, 24, 24)), voxel_mm=(0.061,) * 3, device=device)  # compiled, and warm
+        start = time.perf_counter()
+        solved[device] = solve(moduli, voxel_mm=(0.061,) * 3, device=device)
+        found[f"{device} s"] = time.perf_counter() - start
+    ours, card = solved["cpu"], solved[place]
+    apart = np.abs(card.effective_strain - ours.effective_strain).max() / ours.effective_strain.max()
+    found |= {"elements": ours.elements, "iterations": card.iterations, "apart": float(apart)}
+    if cuda:
+        found["GB of the card"] = torch.cuda.max_memory_allocated() / 1e9
+    table("Micro-finite elements.", list(found), [list(found.values())])
+    return found
+
+
 def main() -> None:
     """Say what card this is, and what it does."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -139,6 +165,7 @@ def main() -> None:
     cuda, figures = use_device().startswith("cuda"), dict[str, float]()
     say(torch.cuda.get_device_name() if cuda else "No CUDA here: the small size, on the processor, to try the script.")
     rows = []
+    figures |= {f"elements {name}": value for name, value in elements(cuda=cuda).items()}
     for pixels, batch in ((96, 16), (224, 32)) if cuda else ((32, 8),):
         with tempfile.TemporaryDirectory() as folder:
             women = 216 if cuda else 24

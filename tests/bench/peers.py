@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import sys
 import time
@@ -72,6 +73,32 @@ def whole(masks: dict[str, np.ndarray]) -> dict[str, Any]:
     return {"contours_s": contours, "seconds": time.perf_counter() - began, "values": _numbers(result)}
 
 
+def strength(model: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Compression of a model of moduli by parosol-py, ends held sideways."""
+    import tempfile
+
+    from parosol_py import solve
+
+    os.environ |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        began, start = time.time(), time.perf_counter()
+        found = solve(
+            material=model["moduli"],
+            spacing=tuple(float(edge) for edge in model["voxel_mm"][::-1]),
+            tolerance=float(model["tolerance"]),
+            mpi_processes=int(model["cores"]),
+            export_dir=folder,
+        )
+        seconds = time.perf_counter() - start
+    mechanics, failure = found.diagnostics["mechanics"], found.diagnostics["failure"]
+    run = found.summary.run
+    return {
+        "began": began, "seconds": seconds, "iterations": run.iterations, "residual": run.relative_residual,
+        "absolute": run.absolute_residual, "solver_s": run.overall_time_seconds,
+        "stiffness": mechanics["stiffness"]["z"], "failure": failure["failure_load"]["z"],
+    }  # fmt: skip
+
+
 def _numbers(result: object) -> dict[str, float]:
     """The scalar results by symbol."""
     found = {}
@@ -86,5 +113,8 @@ def _numbers(result: object) -> dict[str, float]:
 if __name__ == "__main__":
     with np.load(sys.argv[2]) as stored:
         given = dict(stored)
+    if sys.argv[1] == "strength":  # watched from outside, with the processes that it starts
+        print(json.dumps(strength(given)))
+        sys.exit()
     answer = {"thickness": thickness, "indices": indices, "whole": whole}[sys.argv[1]](given)
     print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "found": answer}))

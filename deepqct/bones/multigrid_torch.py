@@ -1,0 +1,215 @@
+"""The conjugate gradients of `multigrid` as a torch program, for a graphics card.
+
+Levels, smoother and cycle are the same; what is left to solve is still computed in double precision on the processor, so
+that the result is as exact. Forces are added corner by corner: no two bricks add to one node in the same step, and sums
+have one order on a card, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepqct.bones.bricks import Vectors
+from deepqct.bones.multigrid import DEGREE, SMOOTHED, Hierarchy, Inner, Level
+
+_BRICKS = 1 << 20  # whose forces are computed side by side
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One level on the device.
+
+    Parameters
+    ----------
+    corners : (8, bricks) int32
+        Nodes of each brick, in C order of its corners.
+    modulus : (bricks, 1) float32
+        Modulus of each brick.
+    stiffness : (24, 24) float32
+        Of one brick, by corner and then by direction.
+    inverse, free : (nodes, 3) float32
+        One over the diagonal, 0 where a displacement is held; and 1 where it is free.
+    largest : float
+        A bound of the eigenvalues of the stiffness over its diagonal.
+    above : (8, nodes) int32, optional
+        The coarser nodes of which each node's displacement is the mean.
+    below : (27, coarser nodes) int32, optional
+        The nodes around each coarser node; `nodes` for none.
+    """
+
+    corners: torch.Tensor
+    modulus: torch.Tensor
+    stiffness: torch.Tensor
+    inverse: torch.Tensor
+    free: torch.Tensor
+    largest: float
+    above: torch.Tensor | None
+    below: torch.Tensor | None
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Parameters
+    ----------
+    name : str
+        As torch names it, such as ``cuda`` or ``mps``; ``torch`` for the processor, which is slower than the compiled steps
+        and lets the program be tried where there is no card.
+
+    Raises
+    ------
+    ValueError
+        If this machine does not have the device.
+    """
+    there = {"torch": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name.split(":")[0], False):
+        raise ValueError(f"device is {name!r}; this machine has cpu, {', '.join(d for d, ok in there.items() if ok)}.")
+    return torch.device("cpu" if name == "torch" else name)
+
+
+def torch_gradients(grids: Hierarchy, *, place: torch.device) -> Inner:
+    """Hand all levels to a device, and return what solves there in single precision.
+
+    Parameters
+    ----------
+    grids : Hierarchy
+        All levels.
+    place : device
+        From `torch_device`.
+
+    Returns
+    -------
+    callable
+        For `equilibrium`.
+    """
+    pairs = zip(grids.levels, (*grids.levels[1:], None), strict=True)
+    levels = [_grid(level, coarser, place) for level, coarser in pairs]
+
+    def inner(forced: Vectors, wanted: float, most: int) -> tuple[Vectors, int]:
+        with torch.no_grad():
+            moved, count = _conjugate(grids, levels, torch.from_numpy(forced).to(place), wanted, most)
+        return moved.cpu().numpy(), count
+
+    return inner
+
+
+def _grid(level: Level, coarser: Level | None, place: torch.device) -> _Grid:
+    """A level and its way to the next coarser one, on the device."""
+    bricks = level.bricks
+    corners = np.stack([bricks.corners[:, row] + dx for row in range(4) for dx in (0, 1)])
+    by_corner = np.arange(24).reshape(3, 8).T.ravel()  # from direction and corner to corner and direction
+    stiffness = bricks.stiffness[np.ix_(by_corner, by_corner)]
+    above = below = None
+    if coarser is not None:
+        above, below = _ways(level, coarser)
+
+    def there(values: NDArray[np.generic], kind: type[np.generic] = np.float32) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, kind)).to(place)
+
+    return _Grid(
+        there(corners, np.int32), there(bricks.modulus[:, None]), there(stiffness), there(level.inverse),
+        there(level.inverse > 0), level.largest,
+        None if above is None else there(above, np.int32), None if below is None else there(below, np.int32),
+    )  # fmt: skip
+
+
+def _ways(level: Level, coarser: Level) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """From each node to the eight coarser nodes whose mean it is, and from each coarser one to the 27 around it."""
+    fine, rough, index = level.bricks, coarser.bricks, coarser.index
+    assert index is not None
+    z, y, x = fine.node.T.astype(np.intp)
+    above = [
+        index[(z + dz) >> 1, (y + dy) >> 1, (x + dx) >> 1] for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)
+    ]  # a node that lies on a coarser one is the mean of itself
+    shape = tuple(n + 3 for n in fine.shape)  # a border of one around the nodes
+    around = np.full(shape, fine.nodes, np.int32)
+    around[z + 1, y + 1, x + 1] = np.arange(fine.nodes, dtype=np.int32)
+    ends = np.array(shape) - 1
+    below = []
+    for step in np.ndindex(3, 3, 3):
+        at = np.minimum(2 * rough.node.astype(np.intp) + step, ends)
+        below.append(around[tuple(at.T)])
+    return np.stack(above), np.stack(below)
+
+
+def _forces(grid: _Grid, moved: torch.Tensor) -> torch.Tensor:
+    """The forces at free displacements that hold given ones."""
+    out = torch.zeros_like(moved)
+    for first in range(0, len(grid.modulus), _BRICKS):
+        some = slice(first, first + _BRICKS)
+        corners = grid.corners[:, some]
+        around = torch.stack([moved.index_select(0, nodes) for nodes in corners], dim=1)  # (bricks, 8, 3)
+        pushed = (around.reshape(-1, 24) @ grid.stiffness * grid.modulus[some]).reshape(around.shape)
+        for corner, nodes in enumerate(corners):
+            out.index_add_(0, nodes, pushed[:, corner])
+    return out.mul_(grid.free)
+
+
+def _conjugate(
+    grids: Hierarchy, levels: list[_Grid], r: torch.Tensor, wanted: float, most: int
+) -> tuple[torch.Tensor, int]:
+    """Conjugate gradients from no displacement on."""
+    r = r * levels[0].free
+    x, p = torch.zeros_like(r), torch.zeros_like(r)
+    rho, count = None, 0
+    while True:
+        z = _cycle(grids, levels, 0, r)
+        rho, before = _dot(r, z), rho
+        p = z if before is None else z.add_(p * (rho / before))
+        q = _forces(levels[0], p)
+        alpha = rho / _dot(p, q)
+        x.add_(p * alpha)
+        r.sub_(q * alpha)
+        count += 1
+        if float(_dot(r, r)) ** 0.5 <= wanted or count >= most:
+            return x, count
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The scalar product, summed piece by piece, since some cards have single precision only."""
+    return (a * b).sum()
+
+
+def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Tensor) -> torch.Tensor:
+    """One V-cycle: displacements that nearly hold the given forces."""
+    grid = levels[number]
+    if number == len(levels) - 1:
+        free, solved = grids.levels[-1].inverse > 0, np.zeros(forced.shape, np.float32)
+        solved[free] = grids.factors.solve(forced.cpu().numpy()[free].astype(np.float64))
+        return torch.from_numpy(solved).to(forced.device)
+    x, left = _smoothed(grid, forced)
+    assert grid.above is not None and grid.below is not None
+    moved = _cycle(grids, levels, number + 1, _gathered(grid.below, left) * levels[number + 1].free)
+    step = sum(moved.index_select(0, nodes) for nodes in grid.above) * grid.free / 8
+    x.add_(step)
+    more, _ = _smoothed(grid, left.sub_(_forces(grid, step)), last=True)
+    return x.add_(more)
+
+
+def _gathered(below: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+    """Forces of the nodes around each coarser node, by how near they are."""
+    padded = torch.cat([left, left.new_zeros((1, 3))])
+    out = left.new_zeros((below.shape[1], 3))
+    for nodes, step in zip(below, np.ndindex(3, 3, 3), strict=True):
+        out.add_(padded.index_select(0, nodes), alpha=0.5 ** sum(axis != 1 for axis in step))
+    return out
+
+
+def _smoothed(grid: _Grid, forced: torch.Tensor, *, last: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chebyshev's iteration for the stiffness over its diagonal: displacements, and forces left (not after the last)."""
+    low = grid.largest / SMOOTHED
+    middle, half = (grid.largest + low) / 2, (grid.largest - low) / 2
+    rho = half / middle
+    left, step = forced, grid.inverse * forced / middle
+    x = step.clone()
+    for _ in range(DEGREE - 1):
+        left = left - _forces(grid, step)
+        then = 1 / (2 * middle / half - rho)
+        step = step * (then * rho) + grid.inverse * left * (2 * then / half)
+        x.add_(step)
+        rho = then
+    return x, left if last else left - _forces(grid, step)

@@ -1,0 +1,163 @@
+"""Other sessions of the same women: curated like the first, beside the run, to tell change from noise."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any
+
+import pandas as pd
+
+from deepqct.cohort.cohort import Cohort
+from deepqct.cohort.sessions import SESSION, WORST_MOTION, session_key
+from deepqct.curation.curation import CurationError, curate
+from deepqct.evaluation.repeats import Precision, on_one_scanner
+from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
+
+_COLUMNS = ("bone", "symbol", "unit", "mean", *(field.name for field in fields(Precision)))
+
+
+def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
+    """Curate the scans of the other sessions, each session into a folder of its own, where no model reads.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort; nothing is done where its scans.tsv has no sessions.
+    run : Run
+        Receives ``sessions/<session>/``: curation.csv, indices.csv, texture.csv and bones/, as of a run.
+    **how
+        As of `curate`: image_px, unusual, scan_stack, strength, workers, progress. Contours and indices of the scanner's
+        software belong to the analysed session and are not used.
+
+    Returns
+    -------
+    DataFrame
+        session, and the columns of `curate`, one row a scan; empty without sessions. A session in which no scan could be
+        curated has rows with their reasons.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import fields, replace
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
+    >>> again = replace(cohort, repeats=cohort.scans.head(1).assign(session="2"))  # as if it were a second scan
+    >>> dq.curation.curate_repeats(again, run, image_px=32)[["session", "status"]].values.tolist()
+    [['2', 'curated']]
+    >>> run.session("2").indices.exists()
+    True
+    """
+    tables = []
+    others = cohort.scans.head(0).assign(session="") if cohort.repeats is None else cohort.repeats
+    for session in sorted(others[SESSION].unique(), key=session_key):
+        rows = others[others[SESSION] == session]
+        one = replace(
+            cohort, scans=rows, repeats=None, rejected=frozenset(), contours=None, scanner_indices=None
+        )  # fmt: skip
+        of_session = run.session(str(session))
+        with suppress(CurationError):
+            curate(one, of_session, **how)
+        tables.append(read_table(of_session.curation).assign(session=session))
+    if not tables:
+        return pd.DataFrame(columns=["session", "participant_id", "site", "status", "reason"])
+    table = pd.concat(tables, ignore_index=True)
+    return table[["session", *table.columns.drop("session")]]
+
+
+def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
+    """The indices of all sessions of a curated run, of scans with a motion grade of 3 or better, or none.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    run : Run
+        A run with indices.csv and, after `curate_repeats`, the other sessions.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (empty if
+        scans.tsv has none), and a column for each index; empty without sessions.
+    """
+    if cohort.repeats is None:
+        return pd.DataFrame(columns=["participant_id", "bone", SESSION, "analysed", "scanner", "centre"])
+    scans = cohort.every_scan
+    usable = scans if "motion_grade" not in scans else scans[~(scans["motion_grade"] > WORST_MOTION)]
+    pairs = zip(cohort.scans["participant_id"], cohort.scans["site"], strict=True)
+    places: dict[str | None, pd.DataFrame] = {None: cohort.scans[[pair not in cohort.rejected for pair in pairs]]}
+    places |= {str(name): rows for name, rows in cohort.repeats.groupby(SESSION)}
+    site_of, parts = {bone: site for site, bones in SITES.items() for bone in bones}, []
+    for name, rows in places.items():
+        where = run if name is None else run.session(name)
+        if not where.indices.exists():
+            continue
+        known = rows.loc[rows.index.intersection(usable.index)]
+        known = known.assign(centre=known.get("centre", ""))
+        measured = read_table(where.indices)
+        measured = measured.assign(site=measured["bone"].map(site_of))
+        both = measured.merge(known[["participant_id", "site", SESSION, "centre"]], on=["participant_id", "site"])
+        voxels = [
+            round(read_json(where.stack_record(person, bone))["scan_voxel_mm"][1], 3)
+            for person, bone in zip(both["participant_id"], both["bone"], strict=True)
+        ]
+        parts.append(both.drop(columns="site").assign(scanner=voxels, analysed=name is None))
+    table = pd.concat(parts, ignore_index=True)
+    first = ["participant_id", "bone", SESSION, "analysed", "scanner", "centre"]
+    return table[[*first, *table.columns.drop(first)]]
+
+
+def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
+    """The precision of every index from women with several sessions on one scanner; kept in precision.csv.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    run : Run
+        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older
+        ones where nobody was scanned twice.
+
+    Returns
+    -------
+    DataFrame
+        bone, symbol, unit, mean, and the figures of `deepqct.evaluation.precision`: a difference below lsc is noise. Empty
+        where no woman was scanned twice on one scanner.
+
+    Notes
+    -----
+    Women count with scans of one voxel size and, where scans.tsv has the column, one centre: what differs between scanners
+    is no matter of precision.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import fields, replace
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
+    >>> one = replace(cohort, scans=cohort.scans.head(1).assign(session="1"))
+    >>> again = replace(one, repeats=cohort.scans.head(1).assign(session="2"))  # as if it were a second scan
+    >>> _ = dq.curate(one, run, image_px=32), dq.curation.curate_repeats(again, run, image_px=32)
+    >>> dq.curation.precision_table(again, run).query("bone == 'radius'")[["symbol", "rms_sd", "n"]].values.tolist()[:2]
+    [['Tt.vBMD', 0.0, 1], ['Tb.vBMD', 0.0, 1]]
+    """
+    table, rows = repeated_indices(cohort, run), []
+    units = UNITS | STRENGTH_UNITS
+    for bone in BONES:
+        of_bone = table[table["bone"] == bone]
+        for symbol in [name for name in units if name in of_bone]:
+            found = on_one_scanner(of_bone, symbol)
+            if found.n:
+                means = {"mean": float(of_bone[symbol].mean())}
+                rows.append({"bone": bone, "symbol": symbol, "unit": units[symbol], **means, **found.row()})
+    result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS))
+    for path, kept in ((run.precision, result), (run.repeats, table if len(result) else result)):
+        if len(kept):
+            write_table(path, kept)
+        else:
+            path.unlink(missing_ok=True)
+    return result

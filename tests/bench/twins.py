@@ -1,0 +1,95 @@
+"""Virtual women scanned twice: how far apart indices lie, and how much of that registration takes away.
+
+`python tests/bench/twins.py --n 40 --voxel 0.0607`: radius and tibia, short stacks, in memory. What differs between two
+scans is what was put in (turn, shift, noise, motion 1): no measure of a real scanner's precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from measure import table
+
+from deepqct.bones import Bone, common_region, find_bones, measure, register
+from deepqct.evaluation import precision
+from deepqct.terms import SITES, UNITS
+from deepqct.virtual import draw_women
+from deepqct.virtual.cohort import draw_scan
+from deepqct.virtual.twins import Laid, lay_down
+
+SEED = 7
+
+
+def bone_of(woman: Any, how: Laid, *, site: str, voxel: float, slices: int) -> tuple[Bone, np.ndarray]:
+    """Radius or tibia of one scan, and the middle of its slices in mm."""
+    scan = draw_scan(woman, site=site, side="right", voxel_mm=voxel, slices=slices, seed=SEED, how=how)
+    return find_bones(scan)[SITES[site][0]], (np.array(scan.native.shape[1:]) - 1) / 2 * voxel
+
+
+def error_voxels(first: Bone, second: Bone, found: Any, hows: list[Laid], middle: np.ndarray, voxel: float) -> float:
+    """Mean distance between where registration puts the bone and where it is, in voxels."""
+    index = np.argwhere(first.total)[::997]
+    place = (index + np.array(first.origin)) * voxel
+    turns = []
+    for how in hows:
+        c, s = np.cos(np.deg2rad(how.degrees)), np.sin(np.deg2rad(how.degrees))
+        turns.append(np.array([[c, -s], [s, c]]))
+    limb = (place[:, 1:] - middle - [hows[0].y_mm, hows[0].x_mm]) @ turns[0].T
+    true = place + np.array([(hows[0].slices - hows[1].slices) * voxel, 0, 0])
+    true[:, 1:] = limb @ turns[1] + middle + [hows[1].y_mm, hows[1].x_mm]
+    put = found.to_second(index * voxel) + np.array(second.origin) * voxel
+    return float(np.linalg.norm(put - true, axis=1).mean() / voxel)
+
+
+def pairs(n: int, *, voxel: float, slices: int) -> pd.DataFrame:
+    """Indices of both scans of each woman's radius and tibia, as scanned and in the region that both show."""
+    rows = []
+    for number, (_, woman) in enumerate(draw_women(n, scenario="literature", seed=SEED).iterrows()):
+        for place, site in enumerate(SITES):
+            limb = (SEED, number, place)
+            hows = [lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)]
+            (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
+            found = register(first, second)
+            common = common_region(first, second, found)
+            known = {
+                "woman": number,
+                "bone": first.name,
+                "error": error_voxels(first, second, found, hows, middle, voxel),
+            }
+            for way, both in (("as scanned", (first, second)), ("registered", common)):
+                rows += [{**known, "way": way, **measure(bone).to_dict()} for bone in both]
+            print(f"  woman {number}, {site}: error {known['error']:.2f} voxels", file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """The table of precision with and without registration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=40)
+    parser.add_argument("--voxel", type=float, default=0.0607)
+    parser.add_argument("--slices", type=int, default=24)
+    given = parser.parse_args()
+    found = pairs(given.n, voxel=given.voxel, slices=given.slices)
+    for bone, rows in found.groupby("bone", sort=False):
+        lines = []
+        for symbol in UNITS:
+            of_way = {way: precision(part["woman"], part[symbol]) for way, part in rows.groupby("way")}
+            plain, mended = of_way["as scanned"], of_way["registered"]
+            if plain.n and plain.rms_sd > 0:
+                gone = 1 - (mended.rms_sd / plain.rms_sd) ** 2
+                cells = [
+                    f"{100 * one.rms_cv:.2f} ({100 * one.rms_cv_low:.2f}–{100 * one.rms_cv_high:.2f})"
+                    for one in (plain, mended)
+                ]
+                lines.append([symbol, *cells, f"{100 * gone:.0f}", plain.degrees_of_freedom])
+        head = ["", "RMS-CV %, as scanned", "registered", "% of variance gone", "df"]
+        errors = rows.drop_duplicates("woman")["error"]
+        table(f"{bone}: registration error {errors.mean():.2f} voxels, at most {errors.max():.2f}.", head, lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
