@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from files import edit, refused, write_picture
+from files import dicom_slice, edit, refused, write_picture, write_series
 
 from deepqct.cohort import check_cohort, load_cohort
 from deepqct.cohort.keep import kept
@@ -278,6 +278,36 @@ def test_a_header_that_states_a_giant_is_refused_by_the_length_of_its_file(tmp_p
     struct.pack_into("<3h", data, 42, 400, 400, 400)
     path.write_bytes(data)
     assert "bytes for" in refused(path, unit="density")
+
+
+def test_an_element_that_states_two_gigabytes_takes_no_memory(tmp_path):
+    """Memory is taken for what is asked of a file, before it is read."""
+    import tracemalloc
+
+    folder = write_series(
+        tmp_path / "series", [dicom_slice(np.zeros((4, 5), np.int16), (0, 0, 0.1 * k)) for k in range(4)]
+    )
+    path = folder / "002.dcm"
+    data = path.read_bytes()
+    at = data.index(b"\x20\x00\x32\x00DS")  # its place
+    lie = struct.pack("<2H2sHI", 0x0019, 0x1001, b"UN", 0, 2**31 - 2)
+    path.write_bytes(data[:at] + lie + data[at:])
+    tracemalloc.start()
+    try:
+        said = refused(folder, unit="density")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
+    assert "DICOM" in said
+
+
+def test_a_woman_without_an_id_is_a_fault(make_cohort):
+    folder = make_cohort()
+    edit(folder / "participants.tsv", 3, "participant_id", "")
+    said = faults(folder)
+    assert "participants.tsv, row 3: participant_id is missing; fill it in." in said
+    assert "'sub-0001' is not in participants.tsv" in said
 
 
 def test_scaled_numbers_of_a_nifti_are_as_the_header_says(tmp_path):

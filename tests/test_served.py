@@ -66,7 +66,7 @@ def served(tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], str, int, 
     assert address is not None
     yield app, address.group(2), int(address.group(1)), temporary
     app.kill()
-    app.wait()
+    app.communicate()
 
 
 def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> int:

@@ -98,7 +98,7 @@ def check_cohort(
     participants = _read(folder / "participants.tsv", ("participant_id",), faults)
     scans = _read(folder / "scans.tsv", ("participant_id", "site", "side", "file"), faults)
     dictionary = _read_dictionary(folder / "participants.json", faults)
-    known = None if participants is None else set(participants["participant_id"])
+    known = None if participants is None else set(participants["participant_id"].dropna())
     if participants is not None:
         participants = _check_participants(participants, dictionary=dictionary, outcome=outcome, faults=faults)
     if scans is not None:
