@@ -107,10 +107,11 @@ def load_preset(name: str) -> dict[str, Any]:
         raise ParameterError(
             f"The preset {name!r} is nested too deeply; see deepqct/run/presets/quick.yaml."
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none, or a number of 5,000 digits
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # a date that is none, or a number of 5,000 digits
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f" near line {mark.line + 1}"
-        raise ParameterError(f"The preset {name!r} is no YAML{line}: {getattr(error, 'problem', error)}.") from error
+        why = " ".join(str(getattr(error, "problem", error)).split())
+        raise ParameterError(f"The preset {name!r} is no YAML{line}: {why}.") from error
     if not isinstance(content, dict):
         raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/run/presets/quick.yaml.")
     return content
