@@ -139,7 +139,7 @@ def _bytes(path: Path) -> int:
 @app.command()
 def check(
     cohort: Annotated[Path, typer.Argument(help="The cohort folder.")],
-    outcome: Annotated[str, typer.Option(help="The target column of participants.tsv.")] = "fracture",
+    outcome: Annotated[str, typer.Option(help="The target column of participants.tsv, or 'time, event'.")] = "fracture",
     outside: Annotated[
         bool, typer.Option(help="Allow files outside of the folder: absolute paths, ../ and links.")
     ] = False,
@@ -152,7 +152,7 @@ def check(
     from deepqct.cohort.tsv import like_dates
     from deepqct.run.plan import PRESETS, ParameterError, plan_run
     from deepqct.run.preflight import check_cohort_for
-    from deepqct.terms import LEFT_OUT, ROLES, columns_by_role
+    from deepqct.terms import LEFT_OUT, ROLES, YES_NO, barred_words, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome, outside="allow" if outside else "refuse")
     if checked is not None:
@@ -164,8 +164,13 @@ def check(
         raise typer.Exit(2)
     table = Table(title=escape(cohort.resolve().name), show_header=False)
     people, scans = checked.participants, checked.scans
-    events = int(people[outcome].sum())
-    table.add_row("patients", f"{len(people)} ({events} with {outcome}, {len(people) - events} without)")
+    target = checked.target
+    others = f", {len(people) - target.events} without" if target.kind == YES_NO else ""
+    table.add_row("patients", f"{len(people)} ({target.counted}{others})")
+    if checked.without_outcome:
+        table.add_row("left out, outcome not known", str(checked.without_outcome))
+    if barred := barred_words(checked.dictionary):
+        table.add_row("no predictors", barred)
     for site, rows in scans.groupby("site"):
         size = sum(_bytes(cohort / file) for file in rows["file"])
         table.add_row(f"{site} scans", f"{len(rows)} ({size / 1e6:.0f} MB)")

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from deepqct.curation.stacks import load_stack
 from deepqct.evaluation.decisions import THRESHOLDS, classification, net_benefit, share
 from deepqct.evaluation.discrimination import Estimate
+from deepqct.evaluation.judging import times_of, value_of
 from deepqct.folder import Run, read_table, write_table
-from deepqct.run_tables import age_of, headlines, main_rows, read_models, run_outcome, wide_indices
+from deepqct.run_tables import age_of, headlines, main_rows, outcome_of, read_models, run_outcome, wide_indices
 from deepqct.scans.scan import Scan
 from deepqct.scans.shown import card
+from deepqct.terms import NUMBER, TIME
 
 NEAREST = 40  # how many other women of nearest risk a woman is compared with; our choice
 _FEWEST = 10  # the fewest women to whom a line over age is fitted
@@ -63,7 +65,9 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
     -------
     DataFrame
         family, model, umap_1, umap_2, group, age (years; NaN where the cohort has none), outcome (0 or 1), risk (0 to
-        1, mean over repeats), indexed by participant_id.
+        1, mean over repeats), indexed by participant_id. Of a time both are of the horizon, and the outcome of a woman
+        who was not followed as long is NaN. Of a number ``predicted`` is added; the risk is then her rank by it, from 0
+        to 1, and the outcome whether her number lies above the median.
 
     Raises
     ------
@@ -81,14 +85,18 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
     rows = table.query("family == @family and model == @model")
     if rows.empty:
         raise ValueError(f"predictions.csv has no model {model!r} of the family {family!r}; use one that it lists.")
-    risk = rows.groupby("participant_id")["risk"].mean()
+    outcome = outcome_of(run)
+    told = rows.groupby("participant_id")[value_of(outcome)].mean()
+    number = outcome.kind == NUMBER
+    risk = (told.rank() - 0.5) / len(told) if number else told
+    known = outcome.take(told.index)
+    had = pd.Series(times_of(known).known_at(known.horizon), told.index) if outcome.kind == TIME else known.groups
     places = read_table(run.require(run.phenotypes, written_by="04_clustering")).set_index("participant_id")
     placed = places[["umap_1", "umap_2", "group"]].reindex(risk.index)
     placed.insert(0, "family", family)
     placed.insert(1, "model", model)
-    return placed.assign(
-        age=age_of(run).reindex(risk.index), outcome=run_outcome(run).reindex(risk.index).astype(float), risk=risk
-    )
+    found = placed.assign(age=age_of(run).reindex(risk.index), outcome=had.astype(float), risk=risk)
+    return found.assign(predicted=told) if number else found
 
 
 def _main_predictions(run: Run) -> pd.DataFrame:
@@ -161,7 +169,8 @@ def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     lines = {
         "age (years)": "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}",
         "patient group": "none" if pd.isna(row["group"]) else f"{row['group']:.0f}",
-        "risk, out of fold": f"{row['risk']:.2f}",
+        **({"predicted, out of fold": f"{row['predicted']:.3g}"} if "predicted" in row else {}),
+        f"{'rank by it, 0 to 1' if 'predicted' in row else 'risk, out of fold'}": f"{row['risk']:.2f}",
         "outcome among others of like risk": str(like_her(table, participant_id)),
     }
     return pd.DataFrame({"what": list(lines), "value": list(lines.values())})
@@ -251,7 +260,7 @@ class Reference:
 
 
 def reference_of(run: Run) -> Reference:
-    """Compare the indices of all women of a run with those of its women without the outcome.
+    """Compare the indices of all women of a run with those of its women without the outcome; of a number, with all.
 
     Parameters
     ----------
@@ -272,10 +281,12 @@ def reference_of(run: Run) -> Reference:
     """
     wide = wide_indices(read_table(run.require(run.indices, written_by="01_data_curation")))
     outcome, age = run_outcome(run), age_of(run)
-    without = outcome == 0
+    kind = outcome_of(run).kind
+    without = outcome == 0 if kind != NUMBER else pd.Series(True, outcome.index)
     n = int(without.reindex(wide.index).fillna(False).sum())
     aged = " for their age" if age.notna().any() else ""
-    return Reference(z_for_age(wide, age=age, reference=without), f"{n} women without {outcome.name}{aged}")
+    said = f"{n} women" if kind == NUMBER else f"{n} women without {outcome.name}"
+    return Reference(z_for_age(wide, age=age, reference=without), f"{said}{aged}")
 
 
 def z_for_age(features: pd.DataFrame, *, age: pd.Series, reference: pd.Series) -> pd.DataFrame:

@@ -7,14 +7,35 @@ from typing import Any
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.terms import BONES, FALL_UNITS, KNOWN, SAME_PATIENT, STRENGTH_UNITS, columns_by_role
+from deepqct.terms import BONES, CHANCE, FALL_UNITS, KNOWN, SAME_PATIENT, STRENGTH_UNITS, Outcome
 
 OSTEOPOROSIS = -2.5  # T-score, of any site
 _MARGIN = "non_inferior_"  # the beginning of a column of comparisons.csv, before its margin
 
 
+def outcome_of(run: Run) -> Outcome:
+    """What a run predicts: of every patient 0 or 1, a number, or a time and an event.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose cohort was checked.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.run_tables.outcome_of(dq.run.example_run()).kind
+    'yes or no'
+    """
+    dictionary = read_json(run.require(run.dictionary, written_by="01_data_curation"))
+    return Outcome.of(read_table(run.participants).set_index("participant_id"), dictionary)
+
+
 def run_outcome(run: Run) -> pd.Series:
-    """The outcome of every patient of a run: 0 or 1, indexed by participant_id, named after its column.
+    """Two groups of the patients of a run by its outcome: 0 or 1, indexed by participant_id, named in words.
+
+    A number is parted at its median, a time by whether the event came before the end of follow-up; models are fitted to the
+    outcome itself (`outcome_of`).
 
     Parameters
     ----------
@@ -28,8 +49,52 @@ def run_outcome(run: Run) -> pd.Series:
     >>> outcome.name, len(outcome), int(outcome.sum())
     ('fracture', 12, 5)
     """
-    name = columns_by_role(read_json(run.require(run.dictionary, written_by="01_data_curation")), "outcome")[0]
-    return read_table(run.participants).set_index("participant_id")[name].astype(int)
+    return outcome_of(run).groups
+
+
+def figure_of(table: pd.DataFrame) -> str:
+    """The figure by which the models of a table are compared: AUC, or R² of numbers, or C-index of times.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the column measure, such as performance.csv; one without it is of the AUC.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> dq.run_tables.figure_of(pd.DataFrame({"measure": ["MAE", "R²"]}))
+    'R²'
+    """
+    there = set(table["measure"]) if "measure" in table else set()
+    return next((name for name in CHANCE if name in there), "AUC")
+
+
+def women_of(rows: pd.DataFrame, *, event: str = "") -> str:
+    """The women behind some rows in words, such as ``60 women, 20 events``; without events where the outcome is a number.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns n and events.
+    event : str
+        What the event is called; by default events are counted without a name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import deepqct as dq
+    >>> dq.run_tables.women_of(pd.DataFrame({"n": [60, 58], "events": [20, 20]}))
+    '58–60 women, 20 events'
+    """
+    spans = []
+    for name in ("n", "events"):
+        known = rows[name].dropna().astype(int) if len(rows) else pd.Series([0])
+        ends = sorted({int(known.min()), int(known.max())}) if len(known) else []
+        spans.append("–".join(map(str, ends)))
+    said = f"{spans[0]} women"
+    return f"{said}, {spans[1]} {f'with {event}' if event else 'events'}" if spans[1] else said
 
 
 def age_of(run: Run) -> pd.Series:
@@ -108,8 +173,8 @@ def rows_of(table: pd.DataFrame, protocol: str, repeat: int) -> pd.DataFrame:
     return table[(table["protocol"] == protocol) & (table["repeat"] == repeat)]
 
 
-def attainable_auc(run: Run) -> dict[str, float]:
-    """The highest AUC that any model can reach on a virtual cohort, by family and bone; empty for a real one.
+def attainable(run: Run) -> dict[str, float]:
+    """The best AUC, R² or C-index that any model can reach on a virtual cohort, by family and bone; empty for a real one.
 
     It is meant for figures; no model may use it.
 
@@ -118,14 +183,25 @@ def attainable_auc(run: Run) -> dict[str, float]:
     run : Run
         Any run.
 
+    Returns
+    -------
+    dict of str to float
+        Empty, too, for an outcome of which it is not known.
+
     Examples
     --------
     >>> import deepqct as dq
-    >>> attainable = dq.run_tables.attainable_auc(dq.run.example_run())
+    >>> attainable = dq.run_tables.attainable(dq.run.example_run())
     >>> attainable["BMD"], attainable["DeepQCT radius"], attainable["all"]
     (0.709, 0.867, 0.92)
     """
-    return {name: float(value) for name, value in virtual_of(run).get("attainable_auc", {}).items()}
+    virtual = virtual_of(run)
+    if not virtual or not run.participants.exists():
+        return {name: float(value) for name, value in virtual.get("attainable_auc", {}).items()}
+    name = outcome_of(run).name
+    of_others = virtual.get("attainable", {})
+    found = virtual.get("attainable_auc", {}) if name == "fracture" else of_others.get(name, {})
+    return {name: float(value) for name, value in found.items()}
 
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -383,7 +459,7 @@ def headline_aucs(performance: pd.DataFrame, *, models: pd.DataFrame) -> pd.Data
     ['Clinical', 'BMD', 'pQCT-index', 'Texture', 'DeepQCT']
     """
     rows = main_rows(performance)
-    return headlines(rows[rows["measure"] == "AUC"], models).drop_duplicates("family")
+    return headlines(rows[rows["measure"] == figure_of(rows)], models).drop_duplicates("family")
 
 
 def network_auc(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str = "") -> pd.Series | None:
@@ -416,7 +492,7 @@ def network_auc(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str = 
     if performance.empty or models.empty:
         return None
     rows = main_rows(performance)
-    rows = rows[(rows["measure"] == "AUC") & (rows["family"] == "DeepQCT")]
+    rows = rows[(rows["measure"] == figure_of(rows)) & (rows["family"] == "DeepQCT")]
     if bone:
         rows = rows[rows["model"].isin(models.loc[models["own"] & (models["bones"] == bone), "model"])]
     else:
@@ -425,14 +501,14 @@ def network_auc(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str = 
 
 
 def above_chance(row: pd.Series | None) -> bool:
-    """Whether the whole 95 % interval of an AUC lies above 0.5; False where there is no AUC.
+    """Whether the whole 95 % interval of an AUC, R² or C-index lies above chance; False where there is none.
 
     What a model without information weighs, or where its networks look, is a picture of noise: it is not drawn.
 
     Parameters
     ----------
     row : Series or None
-        With ``low``, as `network_auc` returns it.
+        With ``low``, and with ``measure`` where it is no AUC, as `network_auc` returns it.
 
     Examples
     --------
@@ -441,7 +517,7 @@ def above_chance(row: pd.Series | None) -> bool:
     >>> [dq.run_tables.above_chance(pd.Series({"low": low})) for low in (0.51, 0.48, float("nan"))]
     [True, False, False]
     """
-    return row is not None and bool(row["low"] > 0.5)
+    return row is not None and bool(row["low"] > CHANCE[str(row.get("measure", "AUC"))])
 
 
 def bone_scores(run: Run) -> dict[str, pd.DataFrame]:

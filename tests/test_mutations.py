@@ -34,6 +34,18 @@ LEAKS = {
         "        trainable = fold.index\n",
         "test_fusion.py::test_regression_never_sees_the_held_out_outcomes",
     ),
+    "models of numbers and times": (
+        "models/regressions.py",
+        '        trainable = fold.index[(fold != held_out) & (fold != "test")]\n',
+        "        trainable = fold.index\n",
+        "test_outcomes.py::test_a_held_out_outcome_has_no_say_in_its_own_prediction[time]",
+    ),
+    "maps of numbers and times": (
+        "evaluation/maps.py",
+        'known[known["fold"] != fold]',
+        "known",
+        "test_outcomes.py::test_a_held_out_outcome_has_no_say_in_what_its_network_is_mapped_to[number]",
+    ),
     "threshold": (
         "models/classifiers.py",
         "threshold_for(outcome[train], model.inner, sensitivity=sensitivity)",

@@ -22,10 +22,10 @@ from deepqct.networks.backbones import network
 from deepqct.networks.data import bone_dataloaders, show_images
 from deepqct.networks.ensemble import Ensemble, members_of
 from deepqct.networks.images import BoneImage, bone_images, normalised, seen_mask
+from deepqct.networks.losses import OutcomeAndIndices
 from deepqct.networks.readers import (
     AttentionBag,
     Design,
-    OutcomeAndIndices,
     Patched,
     SpreadBag,
     SpreadPool,

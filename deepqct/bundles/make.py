@@ -33,8 +33,17 @@ from deepqct.networks.ensemble import members_of
 from deepqct.networks.folds import FoldFiles, load_fold, place_of, scans_of
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.saliency import MOST_USUAL, NoMapsError, usual
-from deepqct.run_tables import above_chance, age_of, network_auc, read_models, rows_of, virtual_of, wide_indices
-from deepqct.terms import SITES, columns_by_role
+from deepqct.run_tables import (
+    above_chance,
+    age_of,
+    network_auc,
+    outcome_of,
+    read_models,
+    rows_of,
+    virtual_of,
+    wide_indices,
+)
+from deepqct.terms import SITES, YES_NO, columns_by_role
 from deepqct.work import say
 
 _STAGES = {"curation": "01_data_curation", "models": "03_fusion_and_baselines", "groups": "04_clustering"}
@@ -70,7 +79,8 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
     Raises
     ------
     BundleError
-        If something is there already, or the run has nothing that could be carried elsewhere.
+        If something is there already, or the run has nothing that could be carried elsewhere, or its outcome is a
+        number or a time, which bundles do not take.
 
     Examples
     --------
@@ -90,6 +100,12 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
         if not again:
             raise BundleError(f"{path} is there already; give a new folder or file.")
         Source.open(path)  # whatever else lies there is nothing to be thrown away
+    outcome = outcome_of(run)
+    if outcome.kind != YES_NO:
+        raise BundleError(
+            f"The outcome of {run.folder.name} is a {outcome.kind} ({outcome.name}); bundles are made of runs whose "
+            "outcome is 0 or 1."
+        )
     splits = read_table(run.require(run.splits, written_by="01_data_curation"))
     protocol = protocol or str(splits["protocol"].iloc[0])
     rows = splits[splits["protocol"] == protocol]

@@ -6,9 +6,11 @@ in the style of BIDS, scans.tsv, and the scans.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -21,14 +23,37 @@ from deepqct.cohort.sessions import analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import FileError, read_json, resolve
-from deepqct.terms import BINARY, KNOWN, LEFT_OUT, ROLES, SAME_PATIENT
+from deepqct.terms import (
+    BINARY,
+    EVENT_KIND,
+    KNOWN,
+    LEFT_OUT,
+    NUMBER,
+    ROLES,
+    SAME_PATIENT,
+    TIME,
+    YES_NO,
+    barred,
+    columns_of,
+    kind_of,
+)
+from deepqct.work import say
 
 # Ids become file names, and must not be read as a missing value.
+_PREDICTORS = ("clinical", "frax", "bmd")  # roles whose columns models take
 ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
+HORIZON = 5.0  # years; our choice
+
+
 def load_cohort(
-    folder: str | Path, *, outcome: str = "fracture", outside: str = "refuse", pseudonyms: str | Path = ""
+    folder: str | Path,
+    *,
+    outcome: str = "fracture",
+    horizon: float = HORIZON,
+    outside: str = "refuse",
+    pseudonyms: str | Path = "",
 ) -> Cohort:
     """Read a cohort folder and check it; the cohort is returned only if it has no fault.
 
@@ -37,7 +62,11 @@ def load_cohort(
     folder : str or Path
         The cohort folder; a relative path starts at the project root.
     outcome : str
-        The name of the target column, 0 or 1 in every row.
+        The target column of participants.tsv: of 0 and 1 in every row, or of numbers; or two with a comma between, a
+        time in years and an event, 0 for followed without it, 1 for the event, 2 for death before it. Women whose
+        number is not known are left out.
+    horizon : float
+        Years at which a time to an event is judged; of no account for other outcomes.
     outside : str
         ``refuse``, or ``allow`` files that lie outside of the cohort folder: absolute paths, ``../`` and links.
     pseudonyms : str or Path
@@ -55,14 +84,16 @@ def load_cohort(
     >>> cohort.scans.columns.tolist()
     ['participant_id', 'site', 'side', 'file', 'motion_grade']
     """
-    cohort, faults = check_cohort(resolve(folder), outcome=outcome, outside=outside)
+    cohort, faults = check_cohort(resolve(folder), outcome=outcome, horizon=horizon, outside=outside)
     if cohort is None:
         raise CohortError("\n".join(faults))
+    if cohort.without_outcome:
+        say(f"{cohort.without_outcome} women are left out, since their {outcome} is not known.")
     return with_pseudonyms(cohort, pseudonyms) if pseudonyms else cohort
 
 
 def check_cohort(
-    folder: Path, *, outcome: str = "fracture", outside: str = "refuse"
+    folder: Path, *, outcome: str = "fracture", horizon: float = HORIZON, outside: str = "refuse"
 ) -> tuple[Cohort | None, list[str]]:
     """Find every fault in the tables of a cohort folder at once.
 
@@ -70,10 +101,8 @@ def check_cohort(
     ----------
     folder : Path
         The cohort folder.
-    outcome : str
-        The name of the target column, 0 or 1 in every row.
-    outside : str
-        As for `load_cohort`.
+    outcome, horizon, outside
+        As in `load_cohort`.
 
     Returns
     -------
@@ -99,8 +128,13 @@ def check_cohort(
     scans = _read(folder / "scans.tsv", ("participant_id", "site", "side", "file"), faults)
     dictionary = _read_dictionary(folder / "participants.json", faults)
     known = None if participants is None else set(participants["participant_id"].dropna())
+    kinds: dict[str, str] = {}
     if participants is not None:
-        participants = _check_participants(participants, dictionary=dictionary, outcome=outcome, faults=faults)
+        kinds = _kinds(outcome, participants, dictionary, faults)
+        participants = _check_participants(
+            participants, dictionary=dictionary, kinds=kinds, horizon=horizon, faults=faults
+        )
+        faults += _barred_roles(outcome, kinds, dictionary)
     if scans is not None:
         scans = check_scans(scans, folder=folder, known=known, anywhere=anywhere, faults=faults)
     contours = scanner_tables.read_contours(folder, people=known or set(), anywhere=anywhere, faults=faults)
@@ -113,12 +147,31 @@ def check_cohort(
         faults.append(str(error))
     if faults or participants is None or scans is None:
         return None, faults
-    dictionary = complete_dictionary(dictionary, participants, outcome=outcome)
+    dictionary = complete_dictionary(dictionary, participants, outcome=outcome, kinds=kinds, horizon=horizon)
+    there = participants[next(iter(kinds))].notna()
+    if not there.all():
+        people = participants.loc[there, "participant_id"]
+        participants = participants[there].reset_index(drop=True)
+        scans = scans[scans["participant_id"].isin(people)].reset_index(drop=True)
+        contours, scanner_indices = (
+            None if table is None else table[table["participant_id"].isin(people)].reset_index(drop=True)
+            for table in (contours, scanner_indices)
+        )
+    left_out = int((~there).sum())
     scans, repeats = analysed_and_others(scans)
-    return Cohort(folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats), []
+    return Cohort(
+        folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats, left_out
+    ), []
 
 
-def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, *, outcome: str) -> dict[str, Any]:
+def complete_dictionary(
+    dictionary: dict[str, Any],
+    participants: pd.DataFrame,
+    *,
+    outcome: str,
+    kinds: Mapping[str, str] | None = None,
+    horizon: float = HORIZON,
+) -> dict[str, Any]:
     """The data dictionary with an entry and a role for every column; the usual columns have one without being told.
 
     Parameters
@@ -128,20 +181,30 @@ def complete_dictionary(dictionary: dict[str, Any], participants: pd.DataFrame, 
     participants : DataFrame
         The table of participants, one row a patient.
     outcome : str
-        The name of the target column.
+        As in `load_cohort`.
+    kinds : mapping of str to str, optional
+        The kind of each of its columns; by default it is one of 0 and 1.
+    horizon : float
+        As in `load_cohort`.
     """
+    kinds = kinds or {outcome: YES_NO}
+    shares = barred(outcome, dictionary, list(participants.columns))
     complete: dict[str, Any] = {"virtual": dictionary["virtual"]} if "virtual" in dictionary else {}
     for name in participants.columns:
         unknown = "other" if name in dictionary else LEFT_OUT
         description, _, _, unit, role = KNOWN.get(name, (name.replace("_", " "), 0, 0, "", unknown))
-        entry = {"Description": description, "Role": role} | ({"Units": unit} if unit else {})
+        entry: dict[str, Any] = {"Description": description, "Role": role} | ({"Units": unit} if unit else {})
         entry |= dictionary.get(name, {})
         if name == "participant_id":
             entry["Role"] = "id"
         elif name == SAME_PATIENT:
             entry["Role"] = "group"
-        elif name == outcome:
-            entry["Role"] = "outcome"
+        elif name in kinds:
+            entry |= {"Role": "outcome"} | ({"Kind": kinds[name]} if kinds[name] != YES_NO else {})
+            if kinds[name] == TIME:
+                entry["Horizon"] = float(horizon)
+        elif name in shares and entry["Role"] in _PREDICTORS:
+            entry |= {"Role": "other", "Shares": shares[name]}
         elif entry["Role"] == "outcome":
             entry["Role"] = "other"  # another possible target must not become a predictor of this one
         complete[name] = entry
@@ -193,31 +256,89 @@ def _read_dictionary(path: Path, faults: list[str]) -> dict[str, Any]:
 
 
 def _check_participants(
-    table: pd.DataFrame, *, dictionary: dict[str, Any], outcome: str, faults: list[str]
+    table: pd.DataFrame, *, dictionary: dict[str, Any], kinds: Mapping[str, str], horizon: float, faults: list[str]
 ) -> pd.DataFrame | None:
     """The participants table with numbers as numbers; each fault is appended to `faults` with its row."""
-    if outcome not in table.columns:
-        close = other_spelling(outcome, table.columns.drop("participant_id"))
-        hint = f"did you mean {close!r}?" if close else f"add it, or name another column as outcome ({_some(table)})."
-        faults.append(f"participants.tsv has no outcome column {outcome!r}; {hint}")
     columns = {
         "participant_id": pa.Column(str, pa.Check.str_matches(ID), unique=True, report_duplicates="exclude_first"),
     }
-    if outcome in table.columns:
-        columns[outcome] = pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=False)
+    for name, kind in kinds.items():
+        columns[name] = _outcome_column(name, kind)
     for name, (_, low, high, _, _) in KNOWN.items():
-        if name != outcome:
+        if name not in kinds:
             check = pa.Check.isin([0.0, 1.0]) if name in BINARY else pa.Check.in_range(low, high)
             columns[name] = pa.Column(float, check, nullable=True, required=False)
     for name, entry in dictionary.items():
         if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "frax", "bmd"):
             columns[name] = pa.Column(float, nullable=True)
     faults += _ids_alike(table["participant_id"])
-    typed = validate(table, pa.DataFrameSchema(columns), file="participants.tsv", outcome=outcome, faults=faults)
-    if typed is not None and outcome in typed and typed[outcome].nunique() == 1:
-        faults.append(f"participants.tsv: {outcome} is {typed[outcome].iloc[0]:.0f} in every row; a model needs both.")
-        return None
-    return typed
+    typed = validate(table, pa.DataFrameSchema(columns), file="participants.tsv", kinds=kinds, faults=faults)
+    if typed is None or not (said := _too_alike(typed, kinds, horizon)):
+        return typed
+    faults.append(f"participants.tsv: {said}")
+    return None
+
+
+def _kinds(outcome: str, table: pd.DataFrame, dictionary: dict[str, Any], faults: list[str]) -> dict[str, str]:
+    """The kind of each column of the outcome that is there; a fault for each that is not."""
+    try:
+        names = columns_of(outcome)
+    except ValueError as error:
+        faults.append(str(error))
+        return {}
+    for name in names:
+        if name not in table.columns or name == "participant_id":
+            close = other_spelling(name, table.columns.drop("participant_id"))
+            hint = (
+                f"did you mean {close!r}?" if close else f"add it, or name another column as outcome ({_some(table)})."
+            )
+            faults.append(f"participants.tsv has no outcome column {name!r}; {hint}")
+    if any(name not in table.columns or name == "participant_id" for name in names):
+        return {}
+    if len(names) == 2:
+        return dict(zip(names, (TIME, EVENT_KIND), strict=True))
+    return {names[0]: kind_of(table[names[0]], dictionary.get(names[0], {}))}
+
+
+def _outcome_column(name: str, kind: str) -> pa.Column:
+    """What the values of a column of the outcome may be."""
+    if kind == NUMBER:
+        ends = KNOWN.get(name, ("", -np.inf, np.inf))
+        return pa.Column(float, pa.Check.in_range(ends[1], ends[2]), nullable=True)
+    if kind == TIME:
+        return pa.Column(float, [pa.Check.gt(0), pa.Check.lt(np.inf)], nullable=False)
+    return pa.Column(float, pa.Check.isin([0.0, 1.0, 2.0] if kind == EVENT_KIND else [0.0, 1.0]), nullable=False)
+
+
+def _too_alike(table: pd.DataFrame, kinds: Mapping[str, str], horizon: float) -> str:
+    """Why nothing can be learnt from an outcome; empty where something can."""
+    for name, kind in kinds.items():
+        known = table[name].dropna()
+        if kind == YES_NO and known.nunique() == 1:
+            return f"{name} is {known.iloc[0]:.0f} in every row; a model needs both."
+        if kind == NUMBER and known.nunique() < 3:
+            return f"{name} has {known.nunique()} different numbers in all rows; a model needs more."
+        if kind == EVENT_KIND and not (known == 1).any():
+            return f"{name} is 1 in no row; a model needs women with the event."
+        if kind == TIME and not 0 < horizon < known.max():
+            return (
+                f"horizon is {horizon:g} and the longest {name} is {known.max():.3g} years; give one above 0 that women "
+                "were followed beyond."
+            )
+    return ""
+
+
+def _barred_roles(outcome: str, kinds: Mapping[str, str], dictionary: dict[str, Any]) -> list[str]:
+    """A fault for each column that participants.json names a predictor and that may not predict this outcome."""
+    if not kinds:
+        return []
+    given = {name: entry.get("Role") for name, entry in dictionary.items() if name != "virtual" and name not in kinds}
+    return [
+        f"participants.json: the Role of {name!r} is {given[name]!r}, and it may not predict {outcome}, since both are "
+        f"made from {shared}; give it the Role other."
+        for name, shared in barred(outcome, dictionary, list(given)).items()
+        if given[name] in _PREDICTORS
+    ]
 
 
 def _ids_alike(ids: pd.Series) -> list[str]:

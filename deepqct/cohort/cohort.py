@@ -10,7 +10,7 @@ import pandas as pd
 
 from deepqct.cohort.reviews import read_reviews
 from deepqct.scans.shown import card
-from deepqct.terms import columns_by_role
+from deepqct.terms import Outcome, columns_by_role
 
 
 class CohortError(ValueError):
@@ -41,7 +41,7 @@ class Cohort:
     dictionary : dict
         The data dictionary of participants.json, completed: each column has a description and a role.
     outcome : str
-        The name of the target column.
+        The name of the target column, or of a time and an event with a comma between.
     contours, scanner_indices : DataFrame or None
         The tables of what the scanner's own software made, where the folder has them (scanner_tables.py).
     rejected : frozenset of (str, str)
@@ -51,6 +51,8 @@ class Cohort:
     repeats : DataFrame or None
         The scans of other sessions than the one that is analysed, where scans.tsv has the column session (sessions.py);
         `scans` then holds the analysed ones alone.
+    without_outcome : int
+        Women of participants.tsv who are left out, since their number is not known.
 
     Examples
     --------
@@ -72,6 +74,12 @@ class Cohort:
     rejected: frozenset[tuple[str, str]] = frozenset()
     repeats: pd.DataFrame | None = None
     ids: dict[str, str] = field(default_factory=dict)
+    without_outcome: int = 0
+
+    @property
+    def target(self) -> Outcome:
+        """The outcome of every woman, with its kind."""
+        return Outcome.of(self.participants.set_index("participant_id"), self.dictionary)
 
     @property
     def every_scan(self) -> pd.DataFrame:
@@ -116,8 +124,7 @@ class Cohort:
     @property
     def _people(self) -> str:
         """The patients and events in words."""
-        events = int(self.participants[self.outcome].sum())
-        return f"{len(self.participants)} patients, {events} with {self.outcome}"
+        return f"{len(self.participants)} patients, {self.target.counted}"
 
     @property
     def _sites(self) -> str:

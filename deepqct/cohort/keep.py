@@ -6,7 +6,8 @@ import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_json, write_spreadsheet, write_table
-from deepqct.terms import LEFT_OUT, SAME_PATIENT
+from deepqct.terms import LEFT_OUT, SAME_PATIENT, barred_words
+from deepqct.work import say
 
 
 def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
@@ -37,6 +38,8 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
     """
     table = table_one(cohort)
     people = kept(cohort)
+    if barred := barred_words(cohort.dictionary):
+        say(barred)
     write_table(run.participants, people)
     write_json(
         run.dictionary, {name: entry for name, entry in cohort.dictionary.items() if name in ("virtual", *people)}
@@ -75,7 +78,7 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
     -------
     DataFrame
         variable; all; ``no <outcome>`` and ``<outcome>``, such as ``no fracture`` and ``fracture``; missing. The first
-        row counts the patients.
+        row counts the patients. A number is parted at its median, a time by the event within follow-up.
 
     Examples
     --------
@@ -85,9 +88,9 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
     [{'variable': 'n', 'all': '12', 'no fracture': '7', 'fracture': '5'},
      {'variable': 'age, years', 'all': '70.2 (7.6)', 'no fracture': '68.4 (3.9)', 'fracture': '72.8 (11.0)'}]
     """
-    table, outcome = cohort.participants, cohort.outcome
-    event = table[outcome] == 1
-    groups = {"all": table, f"no {outcome}": table[~event], outcome: table[event]}
+    table, event = cohort.participants, cohort.target.groups
+    name, there = str(event.name), event.to_numpy() == 1
+    groups = {"all": table, f"no {name}": table[~there], name: table[there]}
     rows = [{"variable": "n"} | {name: str(len(group)) for name, group in groups.items()} | {"missing": ""}]
     for column in table.columns:
         entry = cohort.dictionary[column]

@@ -39,7 +39,7 @@ def check_scans(
             "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
         }
     )
-    typed = validate(table, schema, file="scans.tsv", outcome=None, faults=faults)
+    typed = validate(table, schema, file="scans.tsv", kinds={}, faults=faults)
     unlisted = {} if known is None else unlisted_ids(table["participant_id"], known)
     missing = missing_files(table["file"], folder, anywhere=anywhere)
     there: list[Named] = []

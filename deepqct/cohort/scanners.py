@@ -114,7 +114,7 @@ def scanner_and_outcome(cohort: Cohort, heads: dict[int, Head] | None = None) ->
         known = group.reindex(people.index).dropna()
         if known.nunique() < 2:
             continue
-        outcome = people.loc[known.index, cohort.outcome].astype(int)
+        outcome = cohort.target.groups[known.index]
         counted = outcome.groupby(known).agg(["size", "sum"])
         said = "; ".join(f"{name}: {size}, {events} events" for name, size, events in counted.itertuples(name=None))
         v = cramers_v(outcome, known)

@@ -10,7 +10,7 @@ import pandas as pd
 from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_table
 from deepqct.run_tables import patient_labels
-from deepqct.terms import SAME_PATIENT
+from deepqct.terms import NUMBER, SAME_PATIENT
 
 PROTOCOLS = ("all", "as-published")
 FEWEST_FOLDS = 2  # networks are trained on one part and judged on another
@@ -30,8 +30,9 @@ def make_splits(
 
     Parameters
     ----------
-    outcome : Series of 0 and 1
-        Indexed by participant_id; the order of its rows does not change the splits.
+    outcome : Series of int
+        What is stratified by, 0 and 1 for instance, indexed by participant_id (`deepqct.terms.Outcome.strata`: of a
+        number its quantile, of a time the event); the order of its rows does not change the splits.
     patients : Series, optional
         Indexed by participant_id; rows of one value stay on one side of every split, and a row without a value is a
         patient by itself.
@@ -72,7 +73,8 @@ def make_splits(
     together = patient_labels(outcome.index, patients)
     # Drawn over patients; a patient counts as an event if one of her rows does.
     labels = outcome.astype(int).groupby(together).max().sort_index()
-    fewest = int(labels.value_counts().reindex([0, 1], fill_value=0).min())
+    strata = sorted({0, 1, *outcome.astype(int)})
+    fewest = int(labels.value_counts().reindex(strata, fill_value=0).min())
     if fewest < folds:
         mend = f"set folds={fewest}" if fewest >= FEWEST_FOLDS else "add patients"
         mend += " or lower" if fewest > FEWEST_FOLDS else ""
@@ -89,12 +91,12 @@ def make_splits(
             rest = labels
             if protocol == "as-published":
                 # Rounded down, as the preprint's 21 of 216; at least one patient of each outcome.
-                size = max(int(test_fraction * len(labels)), 2)
+                size = max(int(test_fraction * len(labels)), len(strata))
                 left = len(labels) - size
-                if left >= 2:  # one patient of each outcome
+                if left >= len(strata):  # one patient of each outcome
                     kept, _ = train_test_split(labels.index, test_size=size, stratify=labels, random_state=draw)
                     rest = labels.loc[sorted(kept)]
-                    left = int(rest.value_counts().reindex([0, 1], fill_value=0).min())
+                    left = int(rest.value_counts().reindex(strata, fill_value=0).min())
                 if left < folds:
                     raise ValueError(
                         f"The test set of {protocol!r} takes {size} of {len(labels)} patients and leaves {left} of the "
@@ -128,7 +130,7 @@ def keep_splits(
     Returns
     -------
     DataFrame
-        One row a fold: protocol, repeat, fold, patients, events.
+        One row a fold: protocol, repeat, fold, patients, events; of a number, its mean in place of the events.
 
     Examples
     --------
@@ -141,14 +143,15 @@ def keep_splits(
     [{'fold': '0', 'patients': 6, 'events': 2}, {'fold': '1', 'patients': 6, 'events': 3}]
     """
     people = cohort.participants.set_index("participant_id")
-    outcome = people[cohort.outcome]
+    target = cohort.target
     names = [name.strip() for name in protocols.split(",")]
     splits = make_splits(
-        outcome, patients=people.get(SAME_PATIENT), protocols=names, folds=folds, repeats=repeats,
+        target.strata(folds), patients=people.get(SAME_PATIENT), protocols=names, folds=folds, repeats=repeats,
         test_fraction=test_fraction, seed=seed,
     )  # fmt: skip
     write_table(run.splits, splits)
-    counted = splits.assign(event=splits["participant_id"].map(outcome)).groupby(["protocol", "repeat", "fold"])[
-        "event"
-    ]
+    value = target.values if target.kind == NUMBER else target.groups
+    counted = splits.assign(value=splits["participant_id"].map(value)).groupby(["protocol", "repeat", "fold"])["value"]
+    if target.kind == NUMBER:
+        return counted.agg(patients="size", mean="mean").reset_index()
     return counted.agg(patients="size", events="sum").astype(int).reset_index()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
 
 from deepqct.cohort.tsv import decimal_commas, numbers
-from deepqct.terms import BINARY, KNOWN, SITES
+from deepqct.terms import BINARY, EVENT_KIND, KNOWN, SITES, TIME, YES_NO
 
 
 def validate(
-    table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, outcome: str | None, faults: list[str]
+    table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, kinds: Mapping[str, str], faults: list[str]
 ) -> pd.DataFrame | None:
     """The table with its numbers as numbers; None if a value fails, and then `faults` has one sentence for each."""
     typed = table.copy()
@@ -26,18 +28,18 @@ def validate(
             for row in np.flatnonzero(table[name].notna() & typed[name].isna()):
                 if (int(row), name) not in said:
                     said.add((int(row), name))
-                    faults.append(_sentence(table, file, int(row), name, "number", outcome))
+                    faults.append(_sentence(table, file, int(row), name, "number", kinds))
     try:
         schema.validate(typed, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         for name, check, row in errors.failure_cases[["column", "check", "index"]].itertuples(index=False):
             if (int(row), name) not in said:
                 said.add((int(row), name))
-                faults.append(_sentence(table, file, int(row), name, str(check), outcome))
+                faults.append(_sentence(table, file, int(row), name, str(check), kinds))
     return None if said else typed
 
 
-def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str, outcome: str | None) -> str:
+def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str, kinds: Mapping[str, str]) -> str:
     """One fault as one sentence: what, where, what to do."""
     value = table[column].iloc[row]
     person = table["participant_id"].iloc[row]
@@ -45,12 +47,13 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         f" ({person})" if isinstance(person, str) and column != "participant_id" else ""
     )
     if pd.isna(value):
-        mend = "enter 0 or 1, or remove the patient" if column == outcome else "fill it in"
+        what = {YES_NO: "0 or 1", EVENT_KIND: "0, 1 or 2", TIME: "years"}.get(kinds.get(column, ""), "")
+        mend = f"enter {what}, or remove the patient" if what else "fill it in"
         return f"{where}: {column} is missing; {mend}."
     if check == "field_uniqueness":
         first = int(np.flatnonzero(table[column] == value)[0]) + 2
         return f"{where}: {column} {value!r} stands already in row {first}; keep one row each."
-    mend = "correct it" if column in ("participant_id", "site", "side", outcome) else "correct it or leave it empty"
+    mend = "correct it" if column in ("participant_id", "site", "side", *kinds) else "correct it or leave it empty"
     if check == "number":
         return f"{where}: {column} is {value!r}, not a number; {mend}."
     if column == "participant_id":
@@ -60,7 +63,9 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         )
     if column == "session":
         return f"{where}: session {value!r} has characters other than letters, digits and hyphens; correct it."
-    if column in KNOWN and column not in BINARY and column != outcome:
+    if kinds.get(column) == TIME:
+        return f"{where}: {column} is {value!r}; it must be years above 0; {mend}."
+    if column in KNOWN and column not in BINARY:
         _, low, high, unit, _ = KNOWN[column]
         return f"{where}: {column} is {value}, outside {low:g}–{high:g}{unit and f' {unit}'}; {mend}."
     allowed = {
@@ -68,5 +73,5 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         "side": "left, right",
         "motion_grade": "1 to 5",
         "unit": "density (for files without a calibration)",
-    }.get(column, "0, 1")
+    }.get(column, "0, 1, 2" if kinds.get(column) == EVENT_KIND else "0, 1")
     return f"{where}: {column} is {value!r}, not one of {allowed}; {mend}."

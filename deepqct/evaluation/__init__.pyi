@@ -1,7 +1,9 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .change import annual_change
 from .confounding import cramers_v, outcome_by_group
+from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
 from .discrimination import (
@@ -18,8 +20,10 @@ from .discrimination import (
     within_folds,
 )
 from .external import by_group, membership, recalibrated, recalibration
+from .influence import Figure, compare_figures
 from .lines import Line, deming, lines_of_sites, passing_bablok
 from .multiplicity import auc_632_plus, best_by_chance, holm, permutation_p, permuted
+from .numbers import number_groups, number_measures, r_squared
 from .planning import (
     MARGINS,
     Study,
@@ -50,6 +54,7 @@ from .sizes import (
     sizes_to_develop,
     sizes_to_validate,
 )
+from .times import Times, auc_at, concordance, horizon_groups, incidence, time_measures
 
 __all__ = [
     "FEWEST",
@@ -60,13 +65,18 @@ __all__ = [
     "THRESHOLDS",
     "Difference",
     "Estimate",
+    "Figure",
     "Line",
     "Noninferiority",
     "Precision",
+    "RiskMap",
     "Study",
+    "Times",
     "above_chance",
+    "annual_change",
     "auc",
     "auc_632_plus",
+    "auc_at",
     "auc_lost_to_noise",
     "auc_width",
     "auprc",
@@ -79,14 +89,19 @@ __all__ = [
     "calibration_measures",
     "classification",
     "compare_auc",
+    "compare_figures",
+    "concordance",
     "cox_snell",
     "cramers_v",
     "decided",
     "deming",
     "difference_width",
     "estimable_share",
+    "fit_cox",
     "holm",
+    "horizon_groups",
     "icc",
+    "incidence",
     "largest_cox_snell",
     "levels",
     "limits_of_agreement",
@@ -95,14 +110,18 @@ __all__ = [
     "most_predictors",
     "net_benefit",
     "noninferiority",
+    "number_groups",
+    "number_measures",
     "outcome_by_group",
     "over_numbers",
+    "partial_likelihood",
     "passing_bablok",
     "people_for_precision",
     "permutation_p",
     "permuted",
     "power",
     "precision",
+    "r_squared",
     "recalibrated",
     "recalibration",
     "reclassification",
@@ -116,6 +135,7 @@ __all__ = [
     "study_answers",
     "study_words",
     "threshold_for",
+    "time_measures",
     "usual_interval",
     "within_folds",
     "women_needed",

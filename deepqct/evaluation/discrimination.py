@@ -38,7 +38,7 @@ class Estimate:
     estimate, low, high : float
         The figure and the bounds of its interval.
     n, events : int
-        Patients, and those with the outcome.
+        Patients, and those with the outcome; events are below 0 where the outcome is a number and has none.
 
     Examples
     --------
@@ -57,7 +57,8 @@ class Estimate:
     def of(cls, row: Mapping[Any, Any] | pd.Series) -> Self:
         """The estimate in a row of a table whose columns are called estimate, low, high, n, events."""
         values = {field.name: row[field.name] for field in fields(cls)}
-        return cls(**values | {"n": int(values["n"]), "events": int(values["events"])})
+        events = -1 if pd.isna(values["events"]) else int(values["events"])
+        return cls(**values | {"n": int(values["n"]), "events": events})
 
     @classmethod
     def unknown(cls, *, n: int, events: int, **others: Any) -> Self:
@@ -73,17 +74,19 @@ class Estimate:
     @property
     def basis(self) -> str:
         """The numbers behind the figure in words, such as n 216, 71 events."""
+        if self.events < 0:
+            return f"n {self.n}"
         return f"n {self.n}, {self.events} event{'' if self.events == 1 else 's'}"
 
     def __str__(self) -> str:
         """The figure in words, such as 0.71 (95 % 0.64–0.78; n 216, 71 events)."""
         if not self.estimable:
             return f"{NOT_ESTIMABLE} ({self.basis})"
-        return f"{self.estimate:.2f} (95 % {self.low:.2f}–{self.high:.2f}; {self.basis})"
+        return f"{plain(self.estimate)} (95 % {interval(self.low, self.high)}; {self.basis})"
 
     def row(self) -> dict[str, Any]:
-        """The figures as columns of a table, by their names."""
-        return asdict(self)
+        """The figures as columns of a table, by their names; the number of events is empty where there are none."""
+        return asdict(self) | ({} if self.events >= 0 else {"events": float("nan")})
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,18 @@ class Noninferiority(Difference):
 
     margin: float
     non_inferior: bool | None
+
+
+def plain(value: float) -> str:
+    """A number in words: two decimals, with a true minus below 0."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval in words: 0.64–0.78; where one is below 0, −0.21 to 0.04."""
+    ends = plain(low), plain(high)
+    return (" to " if "−" in "".join(ends) else "–").join(ends)
 
 
 def signed(value: float) -> str:

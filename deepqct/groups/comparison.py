@@ -142,7 +142,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     rows: list[dict[str, Any]] = []
     if labels.nunique() > 1:
         table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
-        risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
+        risk = next((name for name in table if str(name).startswith(("DeepQCT risk", "DeepQCT prediction"))), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
         for name, side in [(risk, "higher"), ("osteoporosis", "more"), (outcome, "more"), *densities]:
@@ -176,7 +176,9 @@ def _variables(run: Run) -> pd.DataFrame:
     # The risk from images alone: clinical factors are compared by themselves, and indices made the groups.
     images = headlines(predictions[predictions["family"] == "DeepQCT"], read_models(run))
     if len(rows := main_rows(images)):
-        table.insert(1, f"DeepQCT risk, {rows['model'].iloc[0]}", rows.groupby("participant_id")["risk"].mean())
+        name = "predicted" if "predicted" in rows else "risk"
+        value = "DeepQCT risk" if name == "risk" else "DeepQCT prediction"
+        table.insert(1, f"{value}, {rows['model'].iloc[0]}", rows.groupby("participant_id")[name].mean())
     return table
 
 

@@ -2,6 +2,7 @@
 
 families.py     which columns each model takes
 classifiers.py  ridge logistic regression with a nested penalty, and the classifiers beside it
+regressions.py  ridge regression of numbers, and Cox's model with a ridge, of times
 inputs.py       the tables of a run that the models are made from
 levels.py       the networks' scores, every fold on one level; their mean over bones
 scanners.py     indices of several scanners on one scale, inside the training folds

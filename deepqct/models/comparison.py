@@ -12,20 +12,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
 from deepqct.evaluation.discrimination import FEWEST_TRAININGS, NETWORKS_VARY
+from deepqct.evaluation.judging import (
+    above_chance_p,
+    calibration_groups,
+    compared,
+    judged,
+    not_worse_p,
+    other_measures,
+    told_by,
+    told_by_both,
+)
 from deepqct.folder import Run, read_table, write_table
 from deepqct.models.classifiers import RIDGE, cross_predict
 from deepqct.models.families import PLUS_STRENGTH, Model, models_for, models_table
 from deepqct.models.inputs import tables
 from deepqct.models.optimism import adequacy, optimism
 from deepqct.models.predict import models_of
+from deepqct.models.regressions import cross_fit
 from deepqct.run_tables import first_repeat, headlines, main_rows, margins_of, osteoporosis_of, rows_of
-from deepqct.terms import BONES, SITES
-from deepqct.work import Progress
+from deepqct.terms import BONES, NUMBER, SITES, TIME, YES_NO, Outcome, barred
+from deepqct.work import Progress, say
 
 # Of non-inferiority, in AUC; our choice. 0.05 is as much as images are expected to add to indices, 0.03 somewhat less.
 MARGINS = (0.03, 0.05)
@@ -38,7 +48,9 @@ _BLOCK = ["protocol", "split"]
 _MODEL = ["family", "model"]
 
 
-def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool = False) -> pd.DataFrame:
+def summarise(
+    predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool = False, target: Outcome | None = None
+) -> pd.DataFrame:
     """Every measure of every model, with interval, n and events.
 
     Parameters
@@ -50,6 +62,8 @@ def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool =
     strict : bool
         True if fused models come from strict stacking. Those of standard stacking get no p value: that stacking makes
         them look better than chance even if there is nothing to find.
+    target : Outcome, optional
+        The outcome with its kind; by default it is of 0 and 1, as in the predictions.
 
     Returns
     -------
@@ -57,24 +71,22 @@ def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool =
         protocol, split, family, model, measure, estimate, low, high, n, events, repeats, p (of the AUC, one-sided
         against chance; for DeepQCT with an error wider than DeLong's), p_holm (adjusted for all models of the protocol
         and split). Measures: AUC, AUPRC; of the first repeat: sensitivity, specificity, PPV, NPV at the thresholds that
-        the training folds chose, intercept, slope, Brier, scaled Brier. NaN where a measure is not estimable.
+        the training folds chose, intercept, slope, Brier, scaled Brier. Of a number: R², and
+        `deepqct.evaluation.number_measures`; of a time: C-index, and `deepqct.evaluation.time_measures`. NaN where a
+        measure is not estimable.
     """
     rows: list[dict[str, Any]] = []
     fused = _fused(models)
     for key, model_rows in predictions.groupby([*_BLOCK, *_MODEL], sort=False):
-        outcome, scores = _repeats(model_rows)
+        own, scores = told_by(target or _as_given(model_rows), model_rows)
         what: dict[str, Any] = dict(zip([*_BLOCK, *_MODEL], key, strict=True)) | {"repeats": scores.shape[1]}
         biased = not strict and (what["family"], what["model"]) in fused
         wider = NETWORKS_VARY if what["family"] == "DeepQCT" else 1.0
-        p = np.nan if biased else evaluation.better_than_chance(outcome, scores, wider=wider)
-        rows.append(what | {"measure": "AUC", "p": p} | evaluation.auc(outcome, scores).row())
-        rows.append(what | {"measure": "AUPRC"} | evaluation.auprc(outcome, scores).row())
-        first = first_repeat(model_rows)
-        called = evaluation.decided(first["score"].to_numpy(float), first["threshold"].to_numpy(float))
-        figures = [
-            evaluation.classification(first["outcome"], called),
-            evaluation.calibration_measures(first["outcome"], first["risk"]),
-        ]
+        p = np.nan if biased else above_chance_p(own, scores, wider=wider)
+        rows.append(what | {"measure": own.figure, "p": p} | judged(own, scores).row())
+        if own.kind == YES_NO:
+            rows.append(what | {"measure": "AUPRC"} | evaluation.auprc(own.values, scores).row())
+        figures = other_measures(own, model_rows)
         rows += [
             what | {"repeats": 1} | {str(k): v for k, v in row.items()} for row in pd.concat(figures).to_dict("records")
         ]
@@ -84,7 +96,12 @@ def summarise(predictions: pd.DataFrame, *, models: pd.DataFrame, strict: bool =
 
 
 def planned(
-    predictions: pd.DataFrame, *, models: pd.DataFrame, margins: Sequence[float] = MARGINS, strict: bool = False
+    predictions: pd.DataFrame,
+    *,
+    models: pd.DataFrame,
+    margins: Sequence[float] = MARGINS,
+    strict: bool = False,
+    target: Outcome | None = None,
 ) -> pd.DataFrame:
     """The comparisons of two models that were fixed beforehand.
 
@@ -93,18 +110,20 @@ def planned(
     predictions, models : DataFrame
         As in `summarise`.
     margins : sequence of float
-        The margins of non-inferiority, in AUC.
+        The margins of non-inferiority, in AUC; of a number in R², of a time in C-index.
     strict : bool
         True if fused models come from strict stacking.
+    target : Outcome, optional
+        As in `summarise`.
 
     Returns
     -------
     DataFrame
         protocol, split, question, family_a, model_a, family_b, model_b, estimate (AUC of a minus AUC of b), low, high,
-        p, p_holm, n, events, repeats, training, with_margin, caveat; and for each margin, such as 0.03, p_margin_0.03,
-        p_margin_0.03_holm and non_inferior_0.03 (at 2.5 % one-sided, adjusted for the questions of this margin).
-        with_margin is True where non-inferiority was the question: for DeepQCT against indices and texture, and for
-        non-weight-bearing against weight-bearing bones; elsewhere those columns are empty.
+        p, p_holm, n, events, repeats, training, with_margin, caveat, measure (AUC, R² or C-index); and for each margin,
+        such as 0.03, p_margin_0.03, p_margin_0.03_holm and non_inferior_0.03 (at 2.5 % one-sided, adjusted for the
+        questions of this margin). with_margin is True where non-inferiority was the question: for DeepQCT against
+        indices and texture, and for non-weight-bearing against weight-bearing bones; elsewhere those columns are empty.
 
         training says where the variance of training comes from, which intervals and p of differences with networks
         carry: measured, from 3 or more repeats with networks of their own; assumed, from `NETWORKS_VARY`; empty without
@@ -119,17 +138,17 @@ def planned(
         rows = []
         for question, first, second, with_margin in _questions(block, models, strict=strict):
             a, b = (block[(block["family"] == f) & (block["model"] == m)] for f, m in (first, second))
-            outcome, score_a, score_b = _both(a, b)
+            own, score_a, score_b = told_by_both(target or _as_given(a), a, b)
             trained = (first[0] == "DeepQCT", second[0] == "DeepQCT")
             biased, repeats = not strict and bool({first, second} & fused), score_a.shape[1]
             row = {"protocol": protocol, "split": split, "question": question}
             row |= {"family_a": first[0], "model_a": first[1], "family_b": second[0], "model_b": second[1]}
-            row |= evaluation.compare_auc(outcome, score_a, score_b, trained=trained).row()
+            row |= compared(own, score_a, score_b, trained=trained).row() | {"measure": own.figure}
             row |= {"repeats": repeats, "with_margin": with_margin, "caveat": STANDARD if biased else ""}
             row["training"] = "" if not any(trained) else MEASURED if repeats >= FEWEST_TRAININGS else ASSUMED
             for margin in margins:
-                against = evaluation.noninferiority(outcome, score_a, score_b, margin=margin, trained=trained)
-                row[f"p_margin_{margin:g}"] = np.nan if biased or not with_margin else against.p
+                against = not_worse_p(own, score_a, score_b, margin=margin, trained=trained)
+                row[f"p_margin_{margin:g}"] = np.nan if biased or not with_margin else against
             rows.append(row | ({"p": np.nan} if biased else {}))
         if rows:
             tables.append(_adjusted(pd.DataFrame(rows), margins))
@@ -147,7 +166,7 @@ def planned(
         "p",
         "p_holm",
     ]
-    order += ["with_margin", *of_margins, "n", "events", "repeats", "training", "caveat"]
+    order += ["with_margin", *of_margins, "n", "events", "repeats", "training", "caveat", "measure"]
     return pd.concat(tables, ignore_index=True)[order] if tables else pd.DataFrame(columns=order)
 
 
@@ -197,13 +216,13 @@ def _questions(
         yield "late fusion − pQCT-index", ("DeepQCT", fusion), wide["pQCT-index"], True
 
 
-def curves(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
+def curves(predictions: pd.DataFrame, *, models: pd.DataFrame, target: Outcome | None = None) -> pd.DataFrame:
     """Calibration curves and decision curves of each family's headline model, out of fold, first protocol and repeat.
 
     Parameters
     ----------
-    predictions, models : DataFrame
-        As in `summarise`.
+    predictions, models, target
+        As in `summarise`. Of a number or a time there are groups of women in place of a curve, and no decision curves.
 
     Returns
     -------
@@ -213,6 +232,10 @@ def curves(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
     """
     curve_tables = []
     for family, model, model_rows in _headlines(predictions, models):
+        if target is not None and target.kind != YES_NO:
+            groups = calibration_groups(target, model_rows).assign(curve="calibration", strategy="group")
+            curve_tables.append(groups.assign(family=family, model=model))
+            continue
         first = first_repeat(model_rows)
         n, events = len(first), int(first["outcome"].sum())
         smooth = evaluation.calibration_curve(first["outcome"], first["risk"]).rename(
@@ -243,6 +266,8 @@ def reclassified(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataF
     DataFrame
         before, after (family and model), and the columns of `deepqct.evaluation.reclassification`.
     """
+    if "threshold" not in predictions:  # of a number or a time: nobody is called
+        return pd.DataFrame(columns=["before", "after", "group", "up", "down", "estimate", "low", "high", "n"])
     by_family = {
         family: (model, first_repeat(model_rows).set_index("participant_id"))
         for family, model, model_rows in _headlines(predictions, models)
@@ -263,7 +288,9 @@ def reclassified(predictions: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataF
     return pd.concat(changes, ignore_index=True)[names] if changes else pd.DataFrame(columns=names)
 
 
-def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models: pd.DataFrame) -> pd.DataFrame:
+def by_subgroup(
+    predictions: pd.DataFrame, participants: pd.DataFrame, *, models: pd.DataFrame, target: Outcome | None = None
+) -> pd.DataFrame:
     """The AUC of each family's headline model by age and by osteoporosis, out of fold, first protocol.
 
     Parameters
@@ -272,7 +299,9 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models
         As in `summarise`.
     participants : DataFrame
         participant_id, and ``age`` and T-scores (``t_…``) if the cohort has them; women without them are in no
-        subgroup.
+        subgroup. What the outcome itself is made from makes no subgroups.
+    target : Outcome, optional
+        As in `summarise`.
 
     Returns
     -------
@@ -281,17 +310,18 @@ def by_subgroup(predictions: pd.DataFrame, participants: pd.DataFrame, *, models
     """
     people = participants.set_index("participant_id")
     subgroups: dict[str, pd.Series] = {}
-    if "age" in people:
+    taken = set() if target is None else set(barred(target.name, {}, ["t_total_hip"])) | {target.name}
+    if "age" in people and "age" not in taken:
         subgroups |= {f"younger than {OLD}": people["age"] < OLD, f"{OLD} and older": people["age"] >= OLD}
     osteoporosis = osteoporosis_of(people)
-    if osteoporosis.notna().any():
+    if osteoporosis.notna().any() and "t_total_hip" not in taken:
         subgroups |= {"osteoporosis (T ≤ −2.5)": osteoporosis == 1, "no osteoporosis": osteoporosis == 0}
     rows = []
     for name, members in subgroups.items():
         for family, model, model_rows in _headlines(predictions, models):
             inside = model_rows[model_rows["participant_id"].isin(members.index[members])]
             if len(inside):
-                figures = evaluation.auc(*_repeats(inside)).row()
+                figures = judged(*told_by(target or _as_given(inside), inside)).row()
                 rows.append({"subgroup": name, "family": family, "model": model} | figures)
     return pd.DataFrame(rows, columns=["subgroup", "family", "model", "estimate", "low", "high", "n", "events"])
 
@@ -350,14 +380,15 @@ def compare_run(
     """
     of_non_inferiority = margins_of(margins)
     data, strict = tables(run, stacking=stacking), stacking == "strict"
+    target = data.predicted
     others = other_classifiers(run, classifiers=classifiers, workers=workers)
     models = models_table(models_of(data))
     made = {
-        "performance": summarise(predictions, models=models, strict=strict),
-        "comparisons": planned(predictions, models=models, margins=of_non_inferiority, strict=strict),
-        "curves": curves(predictions, models=models),
+        "performance": summarise(predictions, models=models, strict=strict, target=target),
+        "comparisons": planned(predictions, models=models, margins=of_non_inferiority, strict=strict, target=target),
+        "curves": curves(predictions, models=models, target=target),
         "reclassification": reclassified(predictions, models=models),
-        "subgroups": by_subgroup(predictions, read_table(run.participants), models=models),
+        "subgroups": by_subgroup(predictions, read_table(run.participants), models=models, target=target),
         "sample_size": adequacy(data),
         "optimism": optimism(
             data,
@@ -369,20 +400,21 @@ def compare_run(
             seed=seed,
             progress=progress,
         ),
-        "classifiers": _classifiers(others),
+        "classifiers": _classifiers(others, target),
     }
     for name, table in made.items():
         write_table(getattr(run, name), table)
     return made
 
 
-def _classifiers(scores: pd.DataFrame) -> pd.DataFrame:
-    """The AUC of each tabular model by each classifier."""
+def _classifiers(scores: pd.DataFrame, target: Outcome) -> pd.DataFrame:
+    """The AUC, or R², of each tabular model by each classifier."""
     names = ["family", "model", "classifier", "estimate", "low", "high", "n", "events"]
     if scores.empty:
         return pd.DataFrame(columns=names)
     rows = [
-        dict(zip(names, key, strict=False)) | evaluation.auc(scored["outcome"], scored["score"]).row()
+        dict(zip(names, key, strict=False))
+        | judged(target.take(pd.Index(scored["participant_id"])), scored["score"].to_numpy(float)).row()
         for key, scored in scores.groupby(names[:3], sort=False)
     ]
     return pd.DataFrame(rows)[names]
@@ -394,20 +426,10 @@ def _headlines(predictions: pd.DataFrame, models: pd.DataFrame) -> Iterator[tupl
         yield str(family), str(model), model_rows
 
 
-def _repeats(model_rows: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Outcome (patients,) and scores (patients, repeats) of one model."""
-    scores = model_rows.pivot(index="participant_id", columns="repeat", values="score")
-    outcome = model_rows.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(scores.index)
-    return outcome.to_numpy(float), scores.to_numpy(float)
-
-
-def _both(a: pd.DataFrame, b: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Outcome and the scores of two models, for the patients and repeats that both models have."""
-    score_a, score_b = (rows.pivot(index="participant_id", columns="repeat", values="score") for rows in (a, b))
-    people, repeats = score_a.index.intersection(score_b.index), score_a.columns.intersection(score_b.columns)
-    outcome = a.drop_duplicates("participant_id").set_index("participant_id")["outcome"].reindex(people)
-    score_a, score_b = score_a.loc[people, repeats], score_b.loc[people, repeats]
-    return outcome.to_numpy(float), score_a.to_numpy(float), score_b.to_numpy(float)
+def _as_given(rows: pd.DataFrame) -> Outcome:
+    """The outcome of 0 and 1 that stands in the predictions themselves."""
+    values = rows.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
+    return Outcome("outcome", YES_NO, values)
 
 
 def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.DataFrame:
@@ -418,8 +440,8 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     run : Run
         A run with the tables of the curation.
     classifiers : str
-        Names from `deepqct.models.classifiers.OTHERS`, separated by commas; with none or an empty text nothing is
-        fitted.
+        Names from `deepqct.models.classifiers.OTHERS`, separated by commas; with none or an empty text, and for times,
+        nothing is fitted. Of a number they are regressions, and the score is what they predict.
     workers : int
         How many models are fitted at the same time.
 
@@ -432,13 +454,21 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     data = tables(run)
     first = data.splits.iloc[0]
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
-    features, labels = data.features.reindex(fold.index), data.outcome.reindex(fold.index)
+    features, target = data.features.reindex(fold.index), data.predicted.take(fold.index)
+    if target.kind == TIME and names:
+        say("No other classifiers: they would take a time for a number, and lose who was not followed to the end.")
+        names = []
     models = models_for(data.dictionary, indices=features[data.indices], bones=[])
 
     def scored(model: Model, name: str) -> pd.DataFrame:
         columns = features[list(model.columns)].astype(float)
-        score = cross_predict(columns, outcome=labels, fold=fold, classifier=name, patients=data.patients)["score"]
-        rows = pd.DataFrame({"participant_id": fold.index, "outcome": labels, "score": score})[fold != "test"]
+        if target.kind == NUMBER:
+            made = cross_fit(columns, outcome=target, fold=fold, method=name, patients=data.patients)
+            score = made["predicted"]
+        else:
+            made = cross_predict(columns, outcome=target.values, fold=fold, classifier=name, patients=data.patients)
+            score = made["score"]
+        rows = pd.DataFrame({"participant_id": fold.index, "outcome": target.values, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 
     score_tables = Parallel(n_jobs=workers)(

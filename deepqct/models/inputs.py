@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from deepqct.folder import Run, read_json, read_table
-from deepqct.run_tables import bones_of, patients_of, run_outcome, wide_indices
+from deepqct.run_tables import bones_of, outcome_of, patients_of, wide_indices
 from deepqct.scans.shown import card
-from deepqct.terms import BONES, STRENGTH_UNITS
+from deepqct.terms import BONES, STRENGTH_UNITS, YES_NO, Outcome
 from deepqct.work import say
 
 STACKING = ("standard", "strict")
@@ -51,6 +51,8 @@ class Tables:
     scanner : Series, optional
         The scanner or centre of each patient, by which indices and texture are cross-calibrated inside the training folds
         (scanners.py).
+    target : Outcome, optional
+        The outcome with its kind; without it, it is `outcome`, which of a number or a time is two groups of women.
     """
 
     features: pd.DataFrame
@@ -65,17 +67,30 @@ class Tables:
     scanner: pd.Series | None = None
     networks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     strength: tuple[str, ...] = ()
+    target: Outcome | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the outcome: ``yes or no``, ``number`` or ``time``."""
+        return YES_NO if self.target is None else self.target.kind
+
+    @property
+    def predicted(self) -> Outcome:
+        """The outcome that models are fitted to."""
+        if self.target is not None and self.target.kind != YES_NO:
+            return self.target
+        return Outcome(str(self.outcome.name), YES_NO, self.outcome)
 
     def __repr__(self) -> str:
         """Say how many women, columns and bones there are; no table is shown."""
-        n, events = len(self.outcome), int(self.outcome.sum())
         scored = ", ".join(self.scores) or "none"
-        return f"Tables({n} women, {events} with {self.outcome.name}; {len(self.indices)} indices; networks: {scored})"
+        counted = self.predicted.counted
+        return f"Tables({len(self.outcome)} women, {counted}; {len(self.indices)} indices; networks: {scored})"
 
     def _repr_html_(self) -> str:
         """What the models are made from, in numbers, and what to call next, for a notebook; no woman's row is shown."""
         rows = {
-            "women": f"{len(self.outcome)}, {int(self.outcome.sum())} with {self.outcome.name}",
+            "women": f"{len(self.outcome)}, {self.predicted.counted}",
             "indices": len(self.indices),
             "texture": len(self.texture),
             "strength": len(self.strength) or "not measured",
@@ -142,7 +157,7 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
             inner[bone] = read_table(
                 run.require(run.inner_scores(bone), written_by="02_train_bone with stacking=strict")
             )
-    scores = {bone: read_table(run.scores(bone)) for bone in scored}
+    scores, target = {bone: read_table(run.scores(bone)) for bone in scored}, outcome_of(run)
     return Tables(
         features=participants.set_index("participant_id").join(wide).join(strong).join(texture),
         indices=list(wide.columns),
@@ -156,7 +171,8 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
         inner=inner,
         splits=read_table(run.splits),
         dictionary=read_json(run.dictionary),
-        outcome=run_outcome(run),
+        outcome=target.groups,
+        target=target,
         patients=patients_of(run),
     )
 

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct import evaluation
+from deepqct.evaluation.judging import judged
 from deepqct.models.classifiers import cross_predict, fit
 from deepqct.models.families import Model, models_for, widest
 from deepqct.models.inputs import Tables
+from deepqct.models.regressions import cross_fit
 from deepqct.run_tables import first_repeat, main_rows
+from deepqct.terms import NUMBER, YES_NO, Outcome
 from deepqct.work import Progress, followed
 
 NAGELKERKE = 0.15  # anticipated, as Riley et al. (2020) advise where nothing better is known
@@ -57,10 +60,12 @@ def optimism(
         what, family, model, observed, expected, upper, p, n, events. Row ``best of k models``: the best AUC beside the
         best that the same scores reach for outcomes in random order; fused models of standard stacking are not among
         them. Row ``permuted outcomes``: the headline index model, fitted again to outcomes in random order (for DeepQCT
-        all networks would have to be trained again). Rows ``.632+``: observed is the apparent AUC, expected the
-        corrected one.
+        all networks would have to be trained again); of a number or a time it is the only row. Rows ``.632+``: observed
+        is the apparent AUC, expected the corrected one.
     """
     rows: list[dict[str, Any]] = []
+    if data.kind != YES_NO:
+        return _of_other_kinds(data, permutations=permutations, workers=workers, seed=seed, progress=progress)
     first = first_repeat(main_rows(predictions))
     wide = first.pivot(index="participant_id", columns=["family", "model"], values="score")
     outcome = data.outcome.reindex(wide.index)
@@ -82,8 +87,46 @@ def optimism(
     rows += [_bootstrapped(data, model, draws=bootstraps, seed=seed, steps=steps) for model in resampled]
     for _ in steps:  # those of bootstrap samples that were not fitted, since they had one outcome only
         pass
-    names = ["what", "family", "model", "observed", "expected", "upper", "p", "n", "events"]
-    return pd.DataFrame(rows).reindex(columns=names)
+    return pd.DataFrame(rows).reindex(columns=list(_NAMES))
+
+
+_NAMES = ("what", "family", "model", "observed", "expected", "upper", "p", "n", "events")
+
+
+def _of_other_kinds(
+    data: Tables, *, permutations: int, workers: int, seed: int, progress: Progress | None
+) -> pd.DataFrame:
+    """The row ``permuted outcomes`` of a number or of times: R² or C-index of the index model beside chance."""
+    model = _named_model(data, "pQCT-index") if permutations else None
+    if model is None:
+        return pd.DataFrame(columns=list(_NAMES))
+    fold = _development(data)
+    x = data.features.reindex(fold.index)[list(model.columns)].astype(float).dropna(how="all")
+    fold, patients = fold[x.index], data.patients.reindex(x.index)
+    target, value = data.predicted.take(x.index), "predicted" if data.kind == NUMBER else "score"
+
+    def figure(outcome: Outcome) -> float:
+        return judged(outcome, cross_fit(x, outcome=outcome, fold=fold, patients=patients)[value].to_numpy()).estimate
+
+    def refit(rng: np.random.Generator) -> float:
+        order = evaluation.permuted(np.arange(len(x)), rng, within=fold, patients=patients)
+        return figure(target.put_in_order(np.asarray(order, int)))
+
+    draws = [np.random.default_rng([seed, number]) for number in range(permutations)]
+    steps = followed(range(permutations), progress, total=permutations)
+    figures = Parallel(n_jobs=workers, return_as="generator")(delayed(refit)(rng) for rng in draws)
+
+    def taken(_: np.random.Generator) -> float:
+        value = float(next(figures))
+        next(steps, None)
+        return value
+
+    chance = evaluation.permutation_p(figure(target), taken, permutations=permutations, seed=seed)
+    for _ in steps:
+        pass
+    row = {"what": f"permuted outcomes, {permutations} times", "family": model.family, "model": model.name}
+    row |= chance.row() | {"n": len(x), "events": np.nan if target.events < 0 else target.events}
+    return pd.DataFrame([row]).reindex(columns=list(_NAMES))
 
 
 def _development(data: Tables) -> pd.Series:
@@ -161,9 +204,11 @@ def adequacy(data: Tables) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        family, model, and the row "all three" of `deepqct.evaluation.sample_size`.
+        family, model, and the row "all three" of `deepqct.evaluation.sample_size`; empty for a number or a time.
     """
     rows = []
+    if data.kind != YES_NO:
+        return pd.DataFrame(columns=["family", "model", "needed", "n", "events", "parameters", "enough"])
     features = data.features.loc[_development(data).index]
     for model in models_for(data.dictionary, indices=features[data.indices], bones=[]):
         measured = features[list(model.columns)].notna().any(axis=1)

@@ -14,14 +14,18 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from deepqct.evaluation.calibration import calibrate_out_of_fold
 from deepqct.evaluation.decisions import threshold_for
+from deepqct.evaluation.judging import value_of
+from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.evaluation.scales import levels
 from deepqct.folder import Run, write_table
 from deepqct.models.classifiers import cross_predict
 from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table, widest
 from deepqct.models.inputs import Tables, tables
 from deepqct.models.levels import Levelled, levelled, mean_of_bones
+from deepqct.models.regressions import cross_fit
 from deepqct.models.scanners import cross_calibrate as on_one_scale
 from deepqct.run_tables import rows_of
+from deepqct.terms import NUMBER, TIME, YES_NO, Outcome
 
 COLUMNS = (
     "protocol",
@@ -36,6 +40,10 @@ COLUMNS = (
     "risk",
     "threshold",
 )
+
+_FIRST = ("protocol", "repeat", "participant_id", "fold", "split", "family", "model", "outcome")
+# By the kind of the outcome; a threshold is of a risk that is known for everybody.
+COLUMNS_OF = {YES_NO: COLUMNS, NUMBER: (*_FIRST, "score", "predicted"), TIME: (*_FIRST, "time", "score", "risk")}
 
 
 def models_of(data: Tables) -> list[Model]:
@@ -77,8 +85,11 @@ def predict_all(data: Tables, *, sensitivity: float | None = None, workers: int 
     -------
     DataFrame
         protocol, repeat, participant_id, fold, split, family, model, outcome, score (a logit), risk, threshold (for the
-        score, from the training folds). A patient without any value in a model's columns has no row for that model.
-        Models that need a network have rows only for the protocols and repeats for which it was trained.
+        score, from the training folds). For a number ``predicted`` stands in place of risk and threshold, and the score is
+        what is predicted, or a network's score, less its level; for a time ``time`` is beside the outcome, the score is
+        a log hazard, and the risk is that of the event by the horizon. A patient without any value in a model's columns
+        has no row for that model. Models that need a network have rows only for the protocols and repeats for which it
+        was trained.
 
     Raises
     ------
@@ -127,6 +138,8 @@ class Prepared:
         These scores, and those of the test patients by each network.
     models : list of Model
         The models that the cohort's columns, indices and networks allow.
+    target : Outcome
+        The outcome of these patients with its kind; of 0 and 1 it is `labels`.
     """
 
     fold: pd.Series
@@ -134,6 +147,7 @@ class Prepared:
     features: pd.DataFrame
     networks: Levelled
     models: list[Model]
+    target: Outcome
 
 
 def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
@@ -173,20 +187,21 @@ def prepared(data: Tables, protocol: str, repeat: int) -> Prepared:
             "There is nothing to predict from: the run has no clinical factors, bone density, indices or networks' scores; "
             "give participants.json roles, or see curation.csv for why no bone was measured."
         )
-    return Prepared(fold, labels, features, networks, models)
+    return Prepared(fold, labels, features, networks, models, data.predicted.take(fold.index))
 
 
 def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None) -> pd.DataFrame:
     """The predictions of every model for one protocol and repeat."""
     given = prepared(data, protocol, repeat)
-    fold, labels, features, networks, models = (
-        given.fold, given.labels, given.features, given.networks, given.models,
+    fold, features, networks, models, target = (
+        given.fold, given.features, given.networks, given.models, given.target,
     )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
     measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
     if data.scanner is not None:
-        found = on_one_scale(features[measured], scanner=data.scanner, outcome=labels, fold=fold)
-        features[measured], calibrated = found.features, dict(found.training)
+        number = target.values if target.kind == NUMBER else given.labels
+        found = on_one_scale(features[measured], scanner=data.scanner, outcome=number, fold=fold)
+        features, calibrated = features.drop(columns=measured).join(found.features), dict(found.training)
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue
@@ -194,7 +209,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         if calibrated and (of_bones := [name for name in model.columns if name in measured]):
             training = {held_out: table[of_bones] for held_out, table in calibrated.items()}
         made[model.family, model.name] = _rows(
-            model, features, networks, labels, fold, data.patients, sensitivity, training
+            model, features, networks, target, fold, data.patients, sensitivity, training
         )
     index_model = widest(models, "pQCT-index")
     for model in (m for m in models if INDEX_SCORE in m.columns):
@@ -205,20 +220,19 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         if training:
             columns = features[list(index_model.columns)].astype(float)
             of_fold = {held_out: table.reindex(columns=columns.columns) for held_out, table in calibrated.items()}
-            training = _with_index_scores(training, columns, labels, fold, data.patients, of_fold=of_fold)
+            training = _with_index_scores(training, columns, target, fold, data.patients, of_fold=of_fold)
         made[model.family, model.name] = _rows(
-            model, features, networks, labels, fold, data.patients, sensitivity, training
+            model, features, networks, target, fold, data.patients, sensitivity, training
         )
-    return pd.concat([rows for rows in made.values() if len(rows)], ignore_index=True).assign(
-        protocol=protocol, repeat=repeat
-    )[list(COLUMNS)]
+    table = pd.concat([rows for rows in made.values() if len(rows)], ignore_index=True)
+    return table.assign(protocol=protocol, repeat=repeat)[list(COLUMNS_OF[target.kind])]
 
 
 def _rows(
     model: Model,
     features: pd.DataFrame,
     networks: Levelled,
-    labels: pd.Series,
+    target: Outcome,
     fold: pd.Series,
     patients: pd.Series,
     sensitivity: float | None,
@@ -237,26 +251,40 @@ def _rows(
             for table in networks.by_network.values()
             if scored
         ]
-        predicted = cross_predict(
-            columns,
-            outcome=labels,
-            fold=fold,
-            sensitivity=sensitivity,
-            training=known,
-            patients=patients,
-            views=views,
-        )
+        if target.kind == YES_NO:
+            predicted = cross_predict(
+                columns,
+                outcome=target.values,
+                fold=fold,
+                sensitivity=sensitivity,
+                training=known,
+                patients=patients,
+                views=views,
+            )
+        else:
+            predicted = cross_fit(columns, outcome=target, fold=fold, training=known, patients=patients, views=views)
+    elif target.kind == YES_NO:
+        predicted = _unfitted(model, networks, target.values, fold, sensitivity)
     else:
-        predicted = _unfitted(model, networks, labels, fold, sensitivity)
-    table = predicted.assign(
+        predicted = _mapped(model, networks, target, fold)
+    table = predicted.join(target.frame()).assign(
         participant_id=fold.index,
         fold=fold,
         split=np.where(fold == "test", "test", "out-of-fold"),
         family=model.family,
         model=model.name,
-        outcome=labels,
     )
     return table.dropna(subset="score").reset_index(drop=True)
+
+
+def _mapped(model: Model, networks: Levelled, target: Outcome, fold: pd.Series) -> pd.DataFrame:
+    """Score of a network, or of the mean of several bones, and the number or the risk that it is mapped to."""
+    score, _ = mean_of_bones(networks, columns=model.columns, fold=fold)
+    frame = pd.DataFrame({"protocol": "this", "repeat": 0, "participant_id": fold.index, "fold": fold, "score": score})
+    frame["split"] = np.where(fold == "test", "test", "out-of-fold")
+    value = value_of(target)
+    told = map_out_of_fold(frame.dropna(subset="score"), outcome=target).set_index("participant_id")[value]
+    return pd.DataFrame({"score": score, value: told.reindex(fold.index)})
 
 
 def _unfitted(
@@ -314,7 +342,7 @@ def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Seri
 def _with_index_scores(
     training: Mapping[str, pd.DataFrame],
     columns: pd.DataFrame,
-    labels: pd.Series,
+    target: Outcome,
     fold: pd.Series,
     patients: pd.Series,
     *,
@@ -328,7 +356,12 @@ def _with_index_scores(
     for held_out, table in training.items():
         rows = fold.index[(fold != held_out) & (fold != "test")]
         known = of_fold[held_out].fillna(columns).loc[rows] if held_out in of_fold else columns.loc[rows]
-        inner = cross_predict(known, outcome=labels[rows], fold=fold[rows], patients=patients)["score"]
+        own = target.take(rows)
+        if target.kind == YES_NO:
+            table_of = cross_predict(known, outcome=own.values, fold=fold[rows], patients=patients)
+        else:
+            table_of = cross_fit(known, outcome=own, fold=fold[rows], patients=patients)
+        inner = table_of["score"]
         by_fold[held_out] = table.assign(**{INDEX_SCORE: inner.reindex(table.index)})
     return by_fold
 

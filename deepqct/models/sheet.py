@@ -10,6 +10,7 @@ from deepqct.models.families import INDEX_SCORE, models_for
 from deepqct.models.inputs import Tables
 from deepqct.models.levels import levelled
 from deepqct.run_tables import rows_of
+from deepqct.terms import YES_NO
 
 
 def score_sheet(data: Tables) -> pd.DataFrame:
@@ -27,7 +28,8 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     -------
     DataFrame
         term, coefficient (log odds per unit of the column), low, high (1st and 99th percentile of the column; 0 and 1
-        if it is yes or no). The last row is the ``intercept``, without low and high. Empty if there are no networks.
+        if it is yes or no). The last row is the ``intercept``, without low and high. Empty if there are no networks,
+        and for an outcome that is a number or a time, whose sum of points is no risk.
 
     Examples
     --------
@@ -37,6 +39,8 @@ def score_sheet(data: Tables) -> pd.DataFrame:
     ['radius score', 'tibia score', 'age', 'bmi']
     """
     columns = ["term", "coefficient", "low", "high"]
+    if data.kind != YES_NO:
+        return pd.DataFrame(columns=columns)
     first = data.splits.iloc[0]
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     protocol, repeat = str(first["protocol"]), int(first["repeat"])

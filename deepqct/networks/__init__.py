@@ -2,6 +2,7 @@
 
 recipe.py            the settings that decide what a network sees and how it learns
 images.py            images of one bone as fastai items, all on the same density scale, and their augmentation
+losses.py            what a network's output is held against: 0 and 1, a number, a time
 stock.py             all images of a bone in one array, from which batches are taken whole
 data.py              fastai data of a bone: whose images, in which fold, with which outcome
 readers.py           how a network's maps become logits: pooling, bags of patches, indices told beside the outcome

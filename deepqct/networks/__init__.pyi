@@ -5,7 +5,7 @@ from .data import bone_dataloaders, first_fold, show_images
 from .explained import Explained, keep_explained, load_explained, load_extremes
 from .features import frozen_features
 from .folds import load_fold, top_losses, training_history, with_outcome
-from .learned import training_auc
+from .learned import out_of_fold, training_auc
 from .pretraining import load_reader, pretrain
 from .recipe import Recipe
 from .repeats import score_precision, score_repeats
@@ -30,6 +30,7 @@ __all__ = [
     "load_reader",
     "mean_maps",
     "occlusion",
+    "out_of_fold",
     "pretrain",
     "run_controls",
     "score_precision",

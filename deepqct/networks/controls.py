@@ -12,13 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from deepqct.evaluation.discrimination import NETWORKS_VARY, auc, better_than_chance
+from deepqct.evaluation.discrimination import NETWORKS_VARY
+from deepqct.evaluation.judging import above_chance_p, judged
+from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.evaluation.multiplicity import holm
 from deepqct.folder import Run, write_table
 from deepqct.networks.cross_validation import cross_validate
 from deepqct.networks.data import items_of
 from deepqct.networks.recipe import CONTROLS, Recipe
-from deepqct.run_tables import main_rows, rows_of
+from deepqct.run_tables import main_rows, outcome_of, rows_of
+from deepqct.terms import NUMBER
 
 SHOWN = {
     "none": "the bone itself",
@@ -61,7 +64,8 @@ def run_controls(
     Returns
     -------
     DataFrame
-        bone, control, shown (what the networks saw), protocol, split, estimate (AUC), low, high, n, events, must_fail
+        bone, control, shown (what the networks saw), protocol, split, estimate (AUC, R² or C-index, as measure says), low,
+        high, n, events, measure, must_fail
         (whether it must score at chance), p (one-sided, against chance, by an error wider than DeLong's; after Holm for
         those that must fail), at_chance (p is not below 0.01; empty where p cannot be estimated). No rows without
         controls.
@@ -107,9 +111,14 @@ def _row(run: Run, scores: pd.DataFrame, *, bone: str, recipe: Recipe) -> dict[A
     protocol, repeat = scores["protocol"].iloc[0], int(scores["repeat"].iloc[0])
     held_out = main_rows(rows_of(scores, protocol, repeat))
     items = items_of(run, bone=bone, protocol=protocol, repeat=repeat, recipe=recipe)
-    outcome = items.drop_duplicates("participant_id").set_index("participant_id")["outcome"]
-    true = held_out["participant_id"].map(outcome).astype(int)
-    p = better_than_chance(true, held_out["score"], wider=NETWORKS_VARY)
+    women = items.drop_duplicates("participant_id").set_index("participant_id")
+    outcome = replace(outcome_of(run), values=women["outcome"], times=women.get("time"))
+    if outcome.kind == NUMBER:  # mapped anew, since a control may have learnt permuted numbers
+        held_out = map_out_of_fold(held_out.drop(columns="predicted"), outcome=outcome)
+    told = held_out["predicted" if outcome.kind == NUMBER else "score"].to_numpy(float)
+    own = outcome.take(pd.Index(held_out["participant_id"]))
+    p = above_chance_p(own, told, wider=NETWORKS_VARY)
     row: dict[Any, Any] = {"bone": bone, "control": recipe.control, "shown": SHOWN[recipe.control]}
     row |= {"protocol": protocol, "split": "out-of-fold"}
-    return row | auc(true, held_out["score"]).row() | {"must_fail": recipe.control in MUST_FAIL, "p": p}
+    row |= judged(own, told).row() | {"measure": own.figure}
+    return row | {"must_fail": recipe.control in MUST_FAIL, "p": p}

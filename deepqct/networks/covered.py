@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepqct.curation.stacks import CORTICAL, TRABECULAR, of_bone
-from deepqct.evaluation.discrimination import auc, compare_auc
+from deepqct.evaluation.judging import as_told, compared, judged
 from deepqct.folder import Run
 from deepqct.networks.folds import batch_of, held_out_folds, items_of_others
 from deepqct.networks.images import bone_images, image_masks, normalised
 from deepqct.networks.recipe import Recipe
+from deepqct.run_tables import outcome_of
 
 QUARTERS = ("lower", "right", "upper", "left")  # as a right limb is pictured: files do not say which side is posterior
 
@@ -59,8 +60,8 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
     -------
     DataFrame
         part, area (its mean share of the bone), moved (mean absolute change of the score, logits), estimate, low, high
-        (the AUC with the part covered), n, events, lost (AUC before minus after), lost_low, lost_high. In the first row
-        nothing is covered.
+        (the AUC with the part covered; R² of a number, C-index of a time), n, events, lost (before minus after), lost_low,
+        lost_high, measure. In the first row nothing is covered.
 
     Examples
     --------
@@ -87,25 +88,27 @@ def occlusion(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe
             rows += [
                 {
                     "participant_id": person,
-                    "outcome": int(her_items["outcome"].iloc[0]),
                     "part": name,
                     "area": area,
                     "score": logit,
                 }
                 for name, area, logit in zip(("nothing", *covers), areas, logits, strict=True)
             ]
-    table = pd.DataFrame(rows)
+    table, outcome = pd.DataFrame(rows), outcome_of(run)
     whole = table[table["part"] == "nothing"].set_index("participant_id")
     losses = []
     for name, of_part in table.groupby("part", sort=False):
         covered = of_part.set_index("participant_id").loc[whole.index]
-        lost = compare_auc(whole["outcome"], whole["score"], covered["score"])
+        before, after = (as_told(outcome, scores["score"], like=whole["score"]) for scores in (whole, covered))
+        own = outcome.take(whole.index)
+        lost = compared(own, before[:, None], after[:, None], trained=(False, False))
         moved = float((covered["score"] - whole["score"]).abs().mean())
         ends = {"lost": lost.estimate, "lost_low": lost.low, "lost_high": lost.high}
         losses.append(
             {"part": name, "area": float(covered["area"].mean()), "moved": moved}
-            | auc(covered["outcome"], covered["score"]).row()
+            | judged(own, after).row()
             | ends
+            | {"measure": own.figure}
         )
     return pd.DataFrame(losses)
 

@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 
 from deepqct.evaluation.calibration import calibrate_out_of_fold
+from deepqct.evaluation.judging import value_of
+from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.folder import Run, write_table
 from deepqct.networks.data import measured
 from deepqct.networks.learned import training_auc
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.training import train_fold
-from deepqct.run_tables import run_outcome
+from deepqct.run_tables import outcome_of
+from deepqct.terms import YES_NO
 
 
 def cross_validate(
@@ -44,7 +47,8 @@ def cross_validate(
     -------
     DataFrame
         protocol, repeat, participant_id, fold, split, score, risk. A test patient's score is the mean over the folds'
-        networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds.
+        networks; risk comes from a calibration map fitted on the out-of-fold scores of the other folds. Of a number it is
+        ``predicted`` in place of risk; of a time the risk is that of the event by the horizon.
 
     Raises
     ------
@@ -86,7 +90,11 @@ def cross_validate(
     keys = ["protocol", "repeat", "participant_id", "fold", "split"]
     mean = table.groupby(keys)["score"].mean().reset_index()
     networks = each if len(each) else None
-    scores = calibrate_out_of_fold(mean, outcome=run_outcome(run), networks=networks)[[*keys, "score", "risk"]]
+    outcome = outcome_of(run)
+    if outcome.kind == YES_NO:
+        scores = calibrate_out_of_fold(mean, outcome=outcome.values, networks=networks)[[*keys, "score", "risk"]]
+    else:
+        scores = map_out_of_fold(mean, outcome=outcome)[[*keys, "score", value_of(outcome)]]
     if not is_control:  # a control's scores must never be taken for the bone's
         write_table(run.scores(bone), scores)
         write_table(run.training(bone), training_auc(run, bone=bone))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, Normalize
 from fastai.torch_core import default_device, no_random
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 from deepqct.evaluation.multiplicity import permuted
 from deepqct.folder import Run, read_table
 from deepqct.networks.images import MEAN, SD, BoneImage, augmentation
+from deepqct.networks.losses import RISK_SET
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.stock import Stock, StockDL, targets_of
-from deepqct.run_tables import patients_of, run_outcome
+from deepqct.run_tables import outcome_of, patients_of
+from deepqct.terms import NUMBER, TIME, Outcome
 
 
 def measured(run: Run, *, bone: str) -> pd.DataFrame:
@@ -97,7 +100,8 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
     Returns
     -------
     DataFrame
-        participant_id, fold, outcome (0 or 1), image (its number in the stack, from 0).
+        participant_id, fold, outcome (0 or 1; a number; of a time what ended it), of a time also time, image (its
+        number in the stack, from 0).
 
     Raises
     ------
@@ -110,12 +114,14 @@ def items_of(run: Run, *, bone: str, protocol: str, repeat: int, recipe: Recipe)
         raise ValueError(
             f"splits.csv has no repeat {repeat} of protocol {protocol!r}; draw the splits with more repeats."
         )
-    outcome = rows["participant_id"].map(run_outcome(run)).to_numpy()
-    people = rows[["participant_id", "fold"]].assign(outcome=outcome).sort_values("participant_id")
+    people = rows[["participant_id", "fold"]].sort_values("participant_id")
+    outcome = outcome_of(run).take(pd.Index(people["participant_id"]))
     if recipe.control == "permuted":
         rng = np.random.default_rng(seed_of(recipe.seed, "permuted", bone, protocol, repeat))
         patients = patients_of(run)[people["participant_id"]]
-        people["outcome"] = permuted(people["outcome"], rng, within=people["fold"], patients=patients)
+        order = permuted(np.arange(len(people)), rng, within=people["fold"], patients=patients)
+        outcome = outcome.put_in_order(order)
+    people = people.assign(**{str(name): column.to_numpy() for name, column in outcome.frame().items()})
     return people.merge(pd.DataFrame({"image": range(recipe.images)}), how="cross")
 
 
@@ -171,7 +177,8 @@ def bone_dataloaders(
     Returns
     -------
     fastai DataLoaders
-        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1; with `Recipe.auxiliary` also of
+        Batches of images (batch, channels, y, x) and outcomes (batch,), 0 or 1 or numbers, or times and what ended them
+        (batch, 2); with `Recipe.auxiliary` also of
         what was measured (batch, measured) in the women to train on.
 
     Raises
@@ -201,13 +208,11 @@ def bone_dataloaders(
             f"Fold {fold} of protocol {protocol!r}, repeat {repeat}, holds {held_out.size} of {len(items)} images "
             f"of the {bone}; choose one of the folds in splits.csv."
         )
-    name = run_outcome(run).name
+    outcome = outcome_of(run)
+    shown, told = _shown(outcome)
     block = DataBlock(
-        blocks=(
-            TransformBlock(type_tfms=partial(BoneImage.of, run=run, bone=bone, recipe=recipe)),
-            CategoryBlock(vocab=[f"no {name}", str(name)], sort=False),  # the outcome is 1
-        ),
-        get_y=lambda item: str(name) if item.outcome else f"no {name}",
+        blocks=(TransformBlock(type_tfms=partial(BoneImage.of, run=run, bone=bone, recipe=recipe)), shown),
+        get_y=told,
         splitter=IndexSplitter(held_out),
         batch_tfms=[
             *augmentation(recipe),
@@ -222,14 +227,29 @@ def bone_dataloaders(
         run, everybody["participant_id"].unique(), bone=bone, recipe=recipe, targets=targets,
         device=torch.device("cpu") if workers else device,  # processes that split off cannot share a card
     )  # fmt: skip
+    # Of times, the held-out women are one batch, whose risk sets hold all of them.
+    times = outcome.kind == TIME
+    size = max(recipe.batch_size, RISK_SET) if times else recipe.batch_size
     return block.dataloaders(
         items,
-        bs=min(recipe.batch_size, len(training)),
+        bs=min(size, len(training)),
+        val_bs=int(held_out.size) if times else None,
         num_workers=workers,
         device=device,
         dl_type=StockDL,
         stock=stock,
     )
+
+
+def _shown(outcome: Outcome) -> tuple[TransformBlock, Callable[[Any], Any]]:
+    """How fastai shows an outcome beside an image, and from which value of a row of `items_of`."""
+    if outcome.kind == NUMBER:
+        return RegressionBlock(n_out=1), lambda item: float(item.outcome)
+    if outcome.kind == TIME:
+        return RegressionBlock(n_out=2), lambda item: [float(item.time), float(item.outcome)]
+    name = outcome.event
+    vocab = [f"no {name}", name]  # the outcome is 1
+    return CategoryBlock(vocab=vocab, sort=False), lambda item: name if item.outcome else f"no {name}"
 
 
 def show_images(dls: DataLoaders, *, most: int = 9, seed: int = 0) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from deepqct.evaluation.judging import times_of, value_of
 from deepqct.folder import Run, read_json, read_table, write_json, write_table, write_whole
 from deepqct.networks.backbones import network
 from deepqct.networks.data import items_of, measured
@@ -20,8 +21,8 @@ from deepqct.networks.ensemble import Ensemble
 from deepqct.networks.images import BoneImage, softened
 from deepqct.networks.readers import Design
 from deepqct.networks.recipe import Recipe
-from deepqct.run_tables import main_rows, run_outcome
-from deepqct.terms import BONES
+from deepqct.run_tables import main_rows, outcome_of, run_outcome
+from deepqct.terms import BONES, NUMBER, TIME
 
 # What decides which network a file of weights is of. What a run began with may be gone, so that not all is read.
 _OF_HEAD = ("arch", "channels", "low", "high", "first", "pooling", "patches", "patch_mm", "bag")
@@ -130,7 +131,7 @@ def with_outcome(run: Run, scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows and columns of `scores`, and outcome, 0 or 1.
+        The rows and columns of `scores`, and outcome, 0 or 1: of a number or a time, its two groups.
 
     Examples
     --------
@@ -160,7 +161,8 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
     Returns
     -------
     DataFrame
-        participant_id, the outcome under its own name, risk, loss (cross-entropy in nats), worst first.
+        participant_id, the outcome under its own name, risk, loss (cross-entropy in nats), worst first. Of a number
+        predicted, and the absolute error; of a time the event by the horizon, without women who were not followed as long.
 
     Examples
     --------
@@ -172,12 +174,20 @@ def top_losses(run: Run, *, bone: str, scores: pd.DataFrame, most: int = 8) -> p
     0         0   2.3
     1         0   2.3
     """
-    outcome = run_outcome(run)
-    table = main_rows(scores)
-    risk = table.groupby("participant_id")["risk"].mean().clip(1e-6, 1 - 1e-6)
-    target = outcome.reindex(risk.index)
+    outcome, table = outcome_of(run), main_rows(scores)
+    value = value_of(outcome)
+    told = table.groupby("participant_id")[value].mean()
+    own = outcome.take(told.index)
+    if own.kind == NUMBER:
+        columns = {own.name: own.values, value: told, "loss": (own.values - told).abs()}
+        return pd.DataFrame(columns).nlargest(most, "loss").rename_axis("participant_id").reset_index()
+    name, target = own.event, own.values
+    if own.kind == TIME:
+        name = f"{own.event} by {own.horizon:g} years"
+        target = pd.Series(times_of(own).known_at(own.horizon), told.index)
+    risk = told.clip(1e-6, 1 - 1e-6)
     loss = -(target * np.log(risk) + (1 - target) * np.log1p(-risk))
-    worst = pd.DataFrame({str(outcome.name): target, "risk": risk, "loss": loss}).nlargest(most, "loss")
+    worst = pd.DataFrame({name: target, "risk": risk, "loss": loss}).nlargest(most, "loss")
     return worst.rename_axis("participant_id").reset_index()
 
 

@@ -7,11 +7,10 @@ part ``1``, whichever of them it has.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from fastai.layers import AdaptiveConcatPool2d, Flatten
-from fastai.losses import BCEWithLogitsLossFlat
 from fastai.vision.learner import add_head, create_head
 
 from deepqct.networks.images import MEAN, REMOVED, SD
@@ -306,26 +305,3 @@ def assembled(body: torch.nn.Module, features: int, *, design: Design) -> torch.
     """
     whole = add_head(body, features, 1, head=head_of(features, design=design))
     return Patched(whole[0], whole[1], design=design) if design.patches else whole
-
-
-class OutcomeAndIndices(torch.nn.Module):
-    """Cross-entropy of the outcome, and the squared error of the indices in the women whom it is trained on.
-
-    Parameters
-    ----------
-    weight : float
-        Of the squared error.
-    """
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.outcome, self.weight = BCEWithLogitsLossFlat(), weight
-
-    def forward(self, outputs: torch.Tensor, outcome: torch.Tensor, indices: torch.Tensor) -> Any:
-        """Outputs (batch, 1 + indices), or (batch, 1) when held-out women are scored, whose indices do not count."""
-        loss = self.outcome(outputs[:, :1], outcome)
-        if outputs.shape[1] == 1:
-            return loss
-        known = torch.isfinite(indices)
-        error = (outputs[:, 1:].float() - indices.nan_to_num()) ** 2
-        return loss + self.weight * (error * known).sum() / known.sum().clamp(min=1)

@@ -27,6 +27,7 @@ from deepqct.networks.folds import batch_of, held_out_folds, items_of_others
 from deepqct.networks.images import bone_images, normalised, seen_mask
 from deepqct.networks.readers import Patched
 from deepqct.networks.recipe import Recipe
+from deepqct.run_tables import run_outcome
 from deepqct.work import say
 
 FINEST = 12  # the last map with at least this many cells along an edge is explained: at 96 px stage 2 of ResNet's 4
@@ -213,6 +214,7 @@ def explain(
     [((32, 32), 1.0), ((32, 32), 1.0)]
     """
     explained: list[Explained] = []
+    groups = run_outcome(run)
     where: dict[str, Any] = {"bone": bone, "protocol": protocol, "repeat": repeat, "recipe": recipe}
     for model, items in held_out_folds(run, **where):
         others = items_of_others(run, items, **where)
@@ -247,7 +249,7 @@ def explain(
             explained.append(
                 Explained(
                     participant_id=str(person),
-                    outcome=int(her_items["outcome"].iloc[0]),
+                    outcome=int(groups[str(person)]),
                     score=score,
                     density=density[len(density) // 2, density.shape[1] // 2].astype(np.float32),
                     inside=np.asarray(of_bone(mask).mean(axis=0) >= 0.5),

@@ -122,6 +122,9 @@ class StockDL(TfmdDL):
         items = dataset.items
         self.rows = stock.rows(items)
         self.outcome = torch.tensor(items["outcome"].to_list(), device=self.rows.device)
+        if "time" in items:
+            times = torch.tensor(items["time"].to_list(), device=self.rows.device)
+            self.outcome = torch.stack([times, self.outcome.to(times.dtype)], dim=1)
         super().__init__(dataset, **kwargs)
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> Any:  # noqa: D102
@@ -139,7 +142,8 @@ class StockDL(TfmdDL):
         images = self.stock.batch(rows)
         if len(self.dataset.tls) == 1:  # without outcomes, of women who are scored
             return (images,)
-        outcome = TensorCategory(self.outcome[numbers])
+        outcome = self.outcome[numbers]
+        outcome = outcome.float() if outcome.is_floating_point() else TensorCategory(outcome)
         if not self.stock.indices.shape[1]:
             return images, outcome
         return images, outcome, self.stock.indices[rows // self.stock.images]

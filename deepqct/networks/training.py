@@ -31,10 +31,13 @@ from deepqct.folder import Run, file_hash, read_json, read_table, resolve
 from deepqct.networks.backbones import given, network, parts_of, try_network
 from deepqct.networks.data import bone_dataloaders, items_of, seed_of
 from deepqct.networks.folds import FoldFiles, FoldTables, place_of, scans_of, scans_seen
-from deepqct.networks.readers import Design, OutcomeAndIndices
+from deepqct.networks.losses import OutcomeAndIndices, loss_of
+from deepqct.networks.readers import Design
 from deepqct.networks.recipe import Recipe
 from deepqct.networks.stock import targets_of
 from deepqct.reach import code_hash
+from deepqct.run_tables import outcome_of
+from deepqct.terms import Outcome
 from deepqct.work import say
 
 # AdamW with fastai's settings. Torch's own moves all weights at once, which saves a tenth of the time on a processor.
@@ -81,6 +84,7 @@ def bone_learner(
     wd: float = 0.01,
     design: Design | None = None,
     auxiliary: float = 0.0,
+    outcome: Outcome | None = None,
     progress: bool = False,
 ) -> Learner:
     """A fastai learner whose network gives one logit for each image.
@@ -93,6 +97,8 @@ def bone_learner(
         As in `Recipe`.
     design : Design, optional
         What the head is built for; by default fastai's own head.
+    outcome : Outcome, optional
+        Of the women whom it is trained on: its kind decides the loss. By default it is of 0 and 1.
     progress : bool
         True shows progress bars; False prints a line for each epoch.
 
@@ -118,12 +124,13 @@ def bone_learner(
     1
     """
     channels, pixels = dls.train_ds[0][0].shape[:2]
+    loss = BCEWithLogitsLossFlat() if outcome is None else loss_of(outcome)
     if arch != Recipe.arch:
         try_network(arch=arch, channels=channels, pixels=(design.patch_px if design else 0) or pixels)
     learner = Learner(
         dls,
         network(arch=arch, channels=channels, weights=weights, design=design),
-        loss_func=OutcomeAndIndices(auxiliary) if auxiliary else BCEWithLogitsLossFlat(),
+        loss_func=OutcomeAndIndices(auxiliary, loss) if auxiliary else loss,
         opt_func=_ADAMW,
         splitter=partial(parts_of, arch=arch),
         wd=wd,
@@ -271,6 +278,7 @@ def _train_one(
         wd=recipe.wd,
         design=Design.of(recipe, pixel_mm=made_from["pixel_mm"], targets=len(made_from["targets"])),
         auxiliary=recipe.auxiliary,
+        outcome=_learnt(run, items, where=where),
         progress=progress,
     )
     if recipe.weights != "none":
@@ -296,6 +304,13 @@ def _train_one(
     trained_on |= scans_seen(resolve(recipe.weights)) if given(recipe.weights) else set()
     files.write(tables, made_from=made_from, model=learner.model, trained_on=trained_on)
     return tables
+
+
+def _learnt(run: Run, items: pd.DataFrame, *, where: dict[str, Any]) -> Outcome:
+    """The outcome of the women whom a network is trained on, as `items_of` gives it."""
+    others = ["test", str(where["fold"]), str(where["without"])]
+    rows = items[~items["fold"].isin(others)].drop_duplicates("participant_id").set_index("participant_id")
+    return replace(outcome_of(run), values=rows["outcome"], times=rows.get("time"))
 
 
 def _follow_last_epoch(model: torch.nn.Module, *, steps: int) -> None:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from scipy import special
 
 from deepqct.plots.style import ALARM, BONE_COLOURS, FAMILY_COLOURS, GREY, INK, styled
-from deepqct.run_tables import margins_in
-from deepqct.terms import BONES, KNOWN, SITES
+from deepqct.run_tables import figure_of, margins_in, women_of
+from deepqct.terms import BONES, CHANCE, KNOWN, SITES
 
 _IN_A_ROW = 3  # panels
 _ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
+# Measures of calibration as its picture calls them.
+_BESIDE = {"intercept": "intercept", "mean difference": "difference", "observed / predicted": "O/E", "slope": "slope"}
 _VISIBLE = 0.01  # of the longest line of a nomogram; shorter ones are left out
 _WEIGHT = {bone: "non-weight-bearing" if bone in SITES["wrist"] else "weight-bearing" for bone in BONES}
 
@@ -29,6 +31,8 @@ def bones_compared(
     performance: pd.DataFrame, *, models: pd.DataFrame, attainable: Mapping[str, float] | None = None
 ) -> Axes:
     """Draw the AUC of each bone's network and of its indices with intervals, weight-bearing bones beside the others.
+
+    Of a number it is R², of a time the C-index.
 
     Parameters
     ----------
@@ -54,7 +58,8 @@ def bones_compared(
     [['radius', 'non-weight-bearing'], ['fibula', 'weight-bearing']]
     """
     single_bones = models.loc[models["own"] & models["bones"].isin(BONES), ["family", "model", "bones"]]
-    rows = performance[performance["measure"] == "AUC"].merge(single_bones, on=["family", "model"])
+    figure = figure_of(performance)
+    rows = performance[performance["measure"] == figure].merge(single_bones, on=["family", "model"])
     _, axes = plt.subplots(figsize=(8.2, 4.2))
     for number, bone in enumerate(BONES):
         for shift, family, filled in ((-0.14, "DeepQCT", True), (0.14, "pQCT-index", False)):
@@ -64,18 +69,18 @@ def bones_compared(
                 axes.plot([x - 0.1, x + 0.1], [best, best], color=GREY, linewidth=2)
             for row in rows[(rows["family"] == family) & (rows["bones"] == bone)].to_dict("records"):
                 if pd.isna(row["estimate"]):
-                    axes.text(x, 0.5, "not estimable", rotation=90, ha="center", va="center", fontsize=10)
+                    axes.text(x, CHANCE[figure], "not estimable", rotation=90, ha="center", va="center", fontsize=10)
                     continue
                 axes.plot([x, x], [row["low"], row["high"]], color=colour, linewidth=2.2)
                 axes.plot(
                     x, row["estimate"], "o", color=colour, markersize=8, markerfacecolor=colour if filled else "white"
                 )
-    axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    axes.axhline(CHANCE[figure], color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(BONES)), [f"{bone}\n{_WEIGHT[bone]}" for bone in BONES])
-    lowest = min(0.4, np.floor(rows["low"].min() * 10) / 10) if rows["low"].notna().any() else 0.4
-    n, events = ((int(rows[c].min()), int(rows[c].max())) for c in ("n", "events")) if len(rows) else ((0, 0), (0, 0))
-    axes.set(ylim=(lowest, 1.0), xlim=(-0.5, len(BONES) - 0.5))
-    axes.set_ylabel(f"AUC, 95 % interval\n({_span(n)} women, {_span(events)} events)")
+    below = CHANCE[figure] - 0.1
+    lowest = min(below, np.floor(rows["low"].min() * 10) / 10) if rows["low"].notna().any() else below
+    axes.set(ylim=(max(lowest, -1.0), 1.0), xlim=(-0.5, len(BONES) - 0.5))
+    axes.set_ylabel(f"{figure}, 95 % interval\n({women_of(rows)})")
     handles: list[Any] = [
         Line2D([], [], color=INK, marker="o", linestyle="", label="network (DeepQCT)"),
         Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="", label="indices"),
@@ -139,8 +144,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
         else 0.1
     )
     axes.set(ylim=(len(comparisons) - 0.5, -0.7), xlim=(-1.05 * widest, 1.05 * widest))
-    n, events = ((int(comparisons[c].min()), int(comparisons[c].max())) for c in ("n", "events"))
-    axes.set_xlabel(f"difference in AUC, 95 % interval ({_span(n)} women, {_span(events)} events)")
+    axes.set_xlabel(f"difference in {figure_of(comparisons)}, 95 % interval ({women_of(comparisons)})")
     if comparisons["with_margin"].any():
         label = f"margins of non-inferiority: {', '.join(f'{margin:g}' for margin in margins)}"
         mark = Line2D([], [], color=ALARM, marker="|", linestyle="", markersize=12, label=label)
@@ -151,6 +155,9 @@ def differences(comparisons: pd.DataFrame) -> Axes:
 @styled
 def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]:
     """Draw the observed against the predicted risk of each family, with intercept and slope, over the range of its risks.
+
+    Of a number the observed and predicted means of groups of women are drawn; of a time their cumulative incidence by the
+    horizon (Aalen and Johansen) beside their mean risk.
 
     Where the risks of the middle 95 % of the women differ by less than 0.05, our choice, no curve is drawn.
 
@@ -180,29 +187,42 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
     judged = performance[performance["measure"] == "slope"] if len(performance) else performance
     without = [family for family in judged.get("family", pd.Series(dtype=str)).unique() if family not in drawn]
     figure, panels = _panels(len(drawn + without) if drawn else 1)
+    grouped = "group" in set(points["strategy"]) if len(points) else False
+    of_number = figure_of(performance) == "R²"
+    ends = (points[["x", "low"]].min().min(), points[["x", "high"]].max().max()) if of_number else (0, 1)
     for axes, family in zip(panels, drawn, strict=False):
         rows, colour = points[points["family"] == family], FAMILY_COLOURS.get(str(family), INK)
         model, low, high = rows["model"].iloc[0], rows["x"].min(), rows["x"].max()
-        axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.2)
+        axes.plot(ends, ends, ":", color=GREY, linewidth=1.2)
         measures = performance[(performance["family"] == family) & (performance["model"] == model)].set_index("measure")
-        text = [f"{name} {_interval(measures.loc[name])}" for name in ("intercept", "slope") if name in measures.index]
-        if high - low < _ALIKE:
+        text = [f"{words} {_interval(measures.loc[name])}" for name, words in _BESIDE.items() if name in measures.index]
+        if grouped:
+            away = [rows["y"] - rows["low"].fillna(rows["y"]), rows["high"].fillna(rows["y"]) - rows["y"]]
+            axes.errorbar(rows["x"], rows["y"], yerr=np.clip(away, 0, None), fmt="o", color=colour, linewidth=2)
+        elif high - low < _ALIKE:
             text += ["no curve: the risks are too alike"]
         else:
             axes.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
             axes.plot(rows["x"], rows["y"], color=colour, linewidth=2)
         behind = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
         axes.text(0.03, 0.97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=10, bbox=behind)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
+        if not of_number:
+            axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
-        people = f"{rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events"
-        axes.set_xlabel(f"predicted risk, {low:.2f} to {high:.2f}\n({people})")
+        if grouped:
+            what = "predicted" if of_number else "predicted risk at the horizon"
+            events = "" if of_number else f", {int(rows['events'].sum())} events by then"
+            axes.set_xlabel(f"{what}\n({int(rows['n'].sum())} women{events})")
+        else:
+            people = f"{rows['n'].iloc[0]} women, {rows['events'].iloc[0]} events"
+            axes.set_xlabel(f"predicted risk, {low:.2f} to {high:.2f}\n({people})")
     for axes, family in zip(panels[len(drawn) :], without, strict=False):
         axes.text(0.5, 0.5, "not estimable", ha="center", va="center")
         axes.set(xticks=(), yticks=(), aspect="equal")
         axes.set_title(f"{family}\n")
     for axes in panels[::_IN_A_ROW]:
-        axes.set_ylabel("share with the event, 95 % band")
+        observed = "observed mean" if of_number else "observed incidence"
+        axes.set_ylabel(f"{observed}, 95 % interval" if grouped else "share with the event, 95 % band")
     return _shown(figure, panels, empty=points.empty)
 
 
@@ -374,8 +394,3 @@ def _interval(row: Any) -> str:
 def _p(value: float) -> str:
     """A p value with two or three digits."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
-
-
-def _span(ends: tuple[int, int]) -> str:
-    """The lowest and the highest number as a range, or one number where they are the same."""
-    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"

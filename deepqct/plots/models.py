@@ -12,11 +12,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from deepqct.evaluation.curves import roc_points
-from deepqct.evaluation.discrimination import auc
+from deepqct.evaluation.discrimination import Estimate, auc, interval, plain
 from deepqct.plots.style import BONE_COLOURS, FAINT, FAMILY_COLOURS, GREY, INK, SOFT, styled
-from deepqct.run_tables import headline_aucs
+from deepqct.run_tables import figure_of, headline_aucs, women_of
+from deepqct.terms import CHANCE
 
 _MARKERS = "os^DvP"
+_CHANCE = {"AUC": "chance", "C-index": "chance", "R²": "the mean of all"}  # what a model without information reaches
 _NEAR = 0.02  # of chance: an attainable AUC as near is chance
 _NOT_ESTIMABLE = "not estimable"
 
@@ -96,7 +98,7 @@ def roc(
 
 @styled
 def performance(performance: pd.DataFrame, *, protocol: str, split: str, attainable: float | None = None) -> Axes:
-    """Draw the AUC of every model with its interval as a forest plot, by family.
+    """Draw the AUC of every model, R² of a number or C-index of a time, with its interval as a forest plot, by family.
 
     Parameters
     ----------
@@ -122,13 +124,15 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
     >>> axes.get_xlabel()
     'AUC with 95 % interval (12 women, 5 events)'
     """
-    aucs = performance.query("protocol == @protocol and split == @split and measure == 'AUC'")
+    figure = figure_of(performance)
+    aucs = performance.query("protocol == @protocol and split == @split and measure == @figure")
     counts = aucs[["n", "events"]].drop_duplicates()
-    n, events = ("–".join(str(v) for v in sorted({counts[c].min(), counts[c].max()})) for c in ("n", "events"))
-    people = f"{n} women, {events} events"
+    people, chance = women_of(aucs), CHANCE[figure]
     if aucs["estimate"].isna().all():
         _, axes = plt.subplots(figsize=(8.6, 1.2))
-        axes.text(0.5, 0.5, f"AUC: {_NOT_ESTIMABLE} for any of {len(aucs)} models ({people})", ha="center", va="center")
+        axes.text(
+            0.5, 0.5, f"{figure}: {_NOT_ESTIMABLE} for any of {len(aucs)} models ({people})", ha="center", va="center"
+        )
         axes.set_axis_off()
         return axes
     _, axes = plt.subplots(figsize=(8.6, 1.3 + 0.3 * (len(aucs) + 1.4 * aucs["family"].nunique())))
@@ -145,24 +149,24 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
             if not pd.isna(row["estimate"]):
                 axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
                 axes.plot(row["estimate"], y, _MARKERS[number % len(_MARKERS)], color=colour, markersize=7)
-                text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+                text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})"
             if len(counts) > 1:
-                text += f", n {row['n']}, {row['events']} events"
+                text += f", {Estimate.of(row).basis}"
             axes.text(1.02, y, text, transform=beside, va="center", fontsize=10)
         y += 1.4
-    marks = {0.5: ("chance", ":")} | (
+    marks = {chance: (_CHANCE[figure], ":")} | (
         {} if attainable is None else {attainable: (f"attainable {attainable:.2f}", "--")}
     )
     for place, (text, dash) in marks.items():
         axes.axvline(place, color=GREY, linestyle=dash, linewidth=1.2, zorder=0)
-        side = "right" if text == "chance" and attainable is not None and attainable - 0.5 < 0.15 else "center"
+        side = "right" if place == chance and attainable is not None and attainable - chance < 0.15 else "center"
         axes.annotate(text, (place, 1), (0, 4), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side,
                       fontsize=10, color=SOFT)  # fmt: skip
-    lowest = np.floor(min(0.3, aucs["low"].min()) * 10) / 10
+    lowest = max(np.floor(min(chance - 0.2, aucs["low"].min()) * 10) / 10, -1.0)
     axes.set(xlim=(lowest, 1.0), ylim=(y - 0.6, -0.8), yticks=ticks, yticklabels=aucs["model"])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"AUC with 95 % interval ({people})")
+    axes.set_xlabel(f"{figure} with 95 % interval ({people})")
     return axes
 
 
@@ -170,7 +174,7 @@ def performance(performance: pd.DataFrame, *, protocol: str, split: str, attaina
 def headlines(
     performance: pd.DataFrame, *, models: pd.DataFrame, attainable: float | None = None, event: str = "the event"
 ) -> Axes:
-    """Draw the AUC of the one model that stands for each family, with its interval, beside chance.
+    """Draw the AUC, R² or C-index of the one model that stands for each family, with its interval, beside chance.
 
     Parameters
     ----------
@@ -198,7 +202,8 @@ def headlines(
     ['Clinical', 'BMD', 'pQCT-index', 'Texture', 'DeepQCT']
     """
     aucs = headline_aucs(performance, models=models)
-    n, events = ("–".join(str(v) for v in sorted({aucs[c].min(), aucs[c].max()})) for c in ("n", "events"))
+    figure = figure_of(aucs)
+    zero = CHANCE[figure]
     _, axes = plt.subplots(figsize=(5.4, 1.1 + 0.4 * len(aucs)))
     beside = axes.get_yaxis_transform()
     for y, row in enumerate(aucs.to_dict("records")):
@@ -207,23 +212,24 @@ def headlines(
         if not pd.isna(row["estimate"]):
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.6, solid_capstyle="butt")
             axes.plot(row["estimate"], y, "o", color=colour, markersize=8)
-            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+            text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})"
         own = row["family"] == "DeepQCT"
         axes.text(1.02, y, text, transform=beside, va="center", fontsize=10, fontweight="bold" if own else "normal")
-    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
+    axes.axvline(zero, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     above: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 10}
-    nothing = attainable is not None and attainable - 0.5 < _NEAR
-    chance = "chance, and all that is attainable" if nothing else "chance"
+    nothing = attainable is not None and attainable - zero < _NEAR
+    chance = f"{_CHANCE[figure]}, and all that is attainable" if nothing else _CHANCE[figure]
     axes.annotate(
-        chance, (0.5, 1), (0, 3), ha="center" if nothing or attainable is None else "right", color=SOFT, **above
+        chance, (zero, 1), (0, 3), ha="center" if nothing or attainable is None else "right", color=SOFT, **above
     )
     if attainable is not None and not nothing:
         axes.axvline(attainable, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
         axes.annotate(f"attainable {attainable:.2f}", (attainable, 1), (0, 3), ha="center", color=SOFT, **above)
-    lowest = np.floor(aucs["low"].min() * 10) / 10 if aucs["low"].notna().any() else 0.4
-    axes.set(xlim=(min(lowest, 0.4), 1.0), ylim=(len(aucs) - 0.5, -0.5), yticks=range(len(aucs)))
+    below = zero - 0.1
+    lowest = np.floor(aucs["low"].min() * 10) / 10 if aucs["low"].notna().any() else below
+    axes.set(xlim=(max(min(lowest, below), -1.0), 1.0), ylim=(len(aucs) - 0.5, -0.5), yticks=range(len(aucs)))
     axes.set_yticklabels(aucs["family"])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"AUC, 95 % interval ({n} women, {events} with {event})")
+    axes.set_xlabel(f"{figure}, 95 % interval ({women_of(aucs, event=event)})")
     return axes

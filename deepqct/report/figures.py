@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate
+from deepqct.evaluation.discrimination import Estimate
 from deepqct.folder import Job, Run, read_json
 from deepqct.plots.style import screen_size
-from deepqct.run_tables import above_chance, network_auc
+from deepqct.run_tables import above_chance, figure_of, network_auc
 from deepqct.terms import BONES, SITES
 
 WIDEST = 1904  # pixels of a picture: twice the column of the report, for screens of a high density
@@ -35,6 +35,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "women": ("profile",),
 }
 FOLDED: dict[str, tuple[str, ...]] = {
+    "cohort": ("strength",),
     "performance": ("decisions", "nomogram"),
     "women": ("thresholds", "slices"),
 }  # behind a click
@@ -200,24 +201,36 @@ def not_drawn(performance: pd.DataFrame, *, models: pd.DataFrame) -> dict[str, s
     unknown = {bone: Estimate.of(row) for bone, row in rows.items() if row is not None and not above_chance(row)}
     said = ""
     if unknown:
-        which = _listed([f"{bone} ({_figure(e)})" for bone, e in unknown.items()])
+        which = _listed([f"{bone} ({figure_of(performance)} {e})" for bone, e in unknown.items()])
         said = (
-            f"It is not shown that the networks of {which} tell the outcomes apart. Where they look is not drawn: it would "
+            f"It is not shown that the networks of {which} {knows(performance)}. Where they look is not drawn: it would "
             "be a picture of chance."
         )
     row = network_auc(performance, models=models)
     score = ""
     if row is not None and not above_chance(row):
         score = (
-            f"It is not shown that DeepQCT tells the outcomes apart ({_figure(Estimate.of(row))}). A score sheet, and what "
+            f"It is not shown that DeepQCT {knows(performance, one=True)} ({figure_of(performance)} {Estimate.of(row)}). A "
+            "score sheet, and what "
             "thresholds would do, are not drawn."
         )
     return {"bones": said, "score": score}
 
 
-def _figure(e: Estimate) -> str:
-    """An AUC with its interval, n and events, in a bracket."""
-    return f"AUC {e}" if e.estimable else f"AUC {NOT_ESTIMABLE}, {e.basis}"
+def knows(performance: pd.DataFrame, *, one: bool = False) -> str:
+    """What a model does that is better than chance, in words, by the kind of the outcome.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        The content of performance.csv.
+    one : bool
+        True for one model, False for several.
+    """
+    many = {"AUC": "tell the outcomes apart", "R²": "say more than the mean", "C-index": "tell who has the event first"}
+    words = many[figure_of(performance)]
+    verb, _, rest = words.partition(" ")
+    return f"{verb}s {rest}" if one else words
 
 
 def _listed(names: list[str]) -> str:

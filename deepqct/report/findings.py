@@ -10,9 +10,13 @@ from deepqct.evaluation.discrimination import (
     NETWORKS_VARY,
     NOT_ESTIMABLE,
     Estimate,
+    interval,
+    plain,
     signed,
 )
-from deepqct.run_tables import headlines, main_rows, margins_in
+from deepqct.evaluation.numbers import FEWEST_NUMBERS
+from deepqct.run_tables import figure_of, headlines, main_rows, margins_in
+from deepqct.terms import CHANCE
 
 # Words for the ends of a wide interval; our choice, after the usual rules of thumb.
 _WORDS = ((0.5, "no better than chance"), (0.7, "weak"), (0.8, "fair"), (0.9, "good"), (1.01, "excellent"))
@@ -57,7 +61,8 @@ def result(
     """
     if performance.empty:
         return ["There is no result yet: the comparison of the model families did not finish."]
-    auc = headlines(performance[performance["measure"] == "AUC"], models)
+    measure = figure_of(performance)
+    auc = headlines(performance[performance["measure"] == measure], models)
     women = "virtual women" if virtual else "women"
     lines = []
     for protocol, rows in auc.groupby("protocol", sort=False):
@@ -65,21 +70,24 @@ def result(
         if held_out is None:
             continue
         name, e = held_out
-        line = f"In {e.n} {women} ({e.events} with {outcome}; protocol “{protocol}”), the DeepQCT score ({name}) "
+        of = f"{outcome}" if e.events < 0 else f"{e.events} with {outcome}"
+        line = f"In {e.n} {women} ({of}; protocol “{protocol}”), the DeepQCT score ({name}) "
         if e.estimable:
-            line += f"reached an out-of-fold AUC of {figure(e)}"
+            line += f"reached an out-of-fold {measure} of {figure(e)}"
             if attainable is not None:  # of the population: a cohort may lie above it by chance
-                line += f"; a reader who knew the drawn risks would reach {attainable:.2f} on average over such cohorts"
+                what = "the drawn risks" if measure == "AUC" and outcome == "fracture" else "what was drawn"
+                line += f"; a reader who knew {what} would reach {attainable:.2f} on average over such cohorts"
             line += "."
         else:
-            line += f"has no AUC: {NOT_ESTIMABLE} from fewer than {FEWEST} women of one outcome."
+            few = f"{FEWEST_NUMBERS} women" if e.events < 0 else f"{FEWEST} women of one outcome"
+            line += f"has no {measure}: {NOT_ESTIMABLE} from fewer than {few}."
         for family in ("pQCT-index", "Strength", "Texture", "BMD"):
             reference = _of_family(rows[rows["split"] == "out-of-fold"], family)
             if reference is not None and e.estimable:
                 of_other_women = (reference[1].n, reference[1].events) != (e.n, e.events)
                 line += f" {family}, {reference[0]}: {reference[1] if of_other_women else figure(reference[1])}."
         test = _of_family(rows[rows["split"] == "test"], "DeepQCT")
-        lines.append(line + ("" if test is None else _test_set(test[1], str(protocol))))
+        lines.append(line + ("" if test is None else _test_set(test[1], str(protocol), measure=measure)))
     return lines or ["No network was scored; the table below shows the other model families."]
 
 
@@ -114,8 +122,8 @@ def learned(table: pd.DataFrame) -> dict[str, str]:
     for split in ("training", "out-of-fold"):
         rows = first[first["split"] == split]
         known = rows["estimate"].dropna()
-        women, events = (_span(rows[column]) for column in ("n", "events"))
-        basis = f"{women} women, {events} events each"
+        women = f"{_span(rows['n'])} women"
+        basis = f"{women}, {_span(rows['events'])} events each" if rows["events"].notna().all() else f"{women} each"
         if len(known) < len(rows) or known.empty:
             said[split] = f"{NOT_ESTIMABLE} ({basis})"
             continue
@@ -190,7 +198,8 @@ def differences(comparisons: pd.DataFrame) -> list[str]:
         if not difference.estimable:
             lines.append(f"{row['question']}: {difference}.")
             continue
-        line = f"{row['question']}: difference in AUC {signed(difference.estimate)} (95 % {signed(difference.low)} to "
+        line = f"{row['question']}: difference in {row.get('measure', 'AUC')} {signed(difference.estimate)} "
+        line += f"(95 % {signed(difference.low)} to "
         line += f"{signed(difference.high)}; {difference.basis})"
         if not pd.isna(row["caveat"]) and row["caveat"]:
             lines.append(f"{line}. Standard stacking favours the late fusion, so that this is not tested.")
@@ -260,7 +269,7 @@ def cautions(
     """
     lines = []
     for row in optimism.to_dict("records"):
-        basis = f"n {row['n']:.0f}, {row['events']:.0f} events"
+        basis = f"n {row['n']:.0f}" + ("" if pd.isna(row["events"]) else f", {row['events']:.0f} events")
         if pd.isna(row["observed"]):
             continue
         if row["what"].startswith("best of"):
@@ -272,7 +281,7 @@ def cautions(
         elif row["what"].startswith("permuted"):
             lines.append(
                 f"{row['family']}, {row['model']}: with {row['what']} in the first repeat, p {row['p']:.2g} "
-                f"(mean AUC of those {row['expected']:.2f}; {basis})."
+                f"(mean {figure_of(performance)} of those {row['expected']:.2f}; {basis})."
             )
     lines += _below_chance(performance)
     slopes = headlines(main_rows(performance[performance["measure"] == "slope"]), models)
@@ -280,8 +289,8 @@ def cautions(
     if slope is not None and slope[1].estimable:
         e = slope[1]
         lines.append(
-            f"Calibration slope of DeepQCT, {slope[0]}: {_plain(e.estimate)} (95 % {_plain(e.low)} to {_plain(e.high)}; "
-            f"{e.basis}); 1 is ideal, below 1 the risks are too extreme."
+            f"Calibration slope of DeepQCT, {slope[0]}: {plain(e.estimate)} (95 % {plain(e.low)} to {plain(e.high)}; "
+            f"{e.basis}); 1 is ideal, below 1 what it predicts is too extreme."
         )
     if len(sample_size):
         short = int((~sample_size["enough"].astype(bool)).sum())
@@ -293,22 +302,19 @@ def cautions(
 
 
 def _below_chance(performance: pd.DataFrame) -> list[str]:
-    """A sentence on the models whose whole interval lies below 0.5 (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
-    main = main_rows(performance[performance["measure"] == "AUC"])
-    low = main[main["high"] < 0.5]
+    """A sentence on the models whose whole interval lies below chance (Jamalabadi 2016, Human Brain Mapping 37:1842)."""
+    measure = figure_of(performance)
+    main = main_rows(performance[performance["measure"] == measure])
+    low = main[main["high"] < CHANCE[measure]]
     if low.empty:
         return []
     worst = low.sort_values("estimate").iloc[0]
     return [
-        f"Models whose whole interval lies below 0.5: {len(low)} of {len(main)}, the lowest {worst['family']}, "
-        f"{worst['model']}: {Estimate.of(worst)}. What is held out is missing from the training, so that a model that "
-        "finds nothing often comes out below chance. It means that nothing was found, not the opposite of a finding."
+        f"Models whose whole interval lies below {CHANCE[measure]:g}: {len(low)} of {len(main)}, the lowest "
+        f"{worst['family']}, {worst['model']}: {Estimate.of(worst)}. What is held out is missing from the training, so "
+        "that a model that finds nothing often comes out below chance. It means that nothing was found, not the opposite "
+        "of a finding."
     ]
-
-
-def _plain(value: float) -> str:
-    """A number to two decimals, with a true minus sign if it is below 0."""
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _of_family(headline_rows: pd.DataFrame, family: str) -> tuple[str, Estimate] | None:
@@ -317,11 +323,14 @@ def _of_family(headline_rows: pd.DataFrame, family: str) -> tuple[str, Estimate]
     return None if rows.empty else (str(rows["model"].iloc[0]), Estimate.of(rows.iloc[0]))
 
 
-def _test_set(estimate: Estimate, protocol: str) -> str:
+def _test_set(estimate: Estimate, protocol: str, *, measure: str) -> str:
     """A sentence on a test set, and how much its interval leaves open."""
-    what = f" The {estimate.n}-woman test set of “{protocol}” ({estimate.events} events)"
+    events = "" if estimate.events < 0 else f" ({estimate.events} events)"
+    what = f" The {estimate.n}-woman test set of “{protocol}”{events}"
     if not estimate.estimable:
-        return f"{what} is too small: its AUC is {NOT_ESTIMABLE}."
+        return f"{what} is too small: its {measure} is {NOT_ESTIMABLE}."
+    if measure == "R²":
+        return f"{what} gave {figure(estimate)}."
     low, high = (next(word for limit, word in _WORDS if end <= limit) for end in (estimate.low, estimate.high))
     return f"{what} gave {figure(estimate)}" + (f", which fits anything from {low} to {high}." if low != high else ".")
 
@@ -348,4 +357,4 @@ def figure(estimate: Estimate) -> str:
     """
     if not estimate.estimable:
         return NOT_ESTIMABLE
-    return f"{estimate.estimate:.2f} (95 % {estimate.low:.2f}–{estimate.high:.2f})"
+    return f"{plain(estimate.estimate)} (95 % {interval(estimate.low, estimate.high)})"

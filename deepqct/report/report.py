@@ -17,14 +17,15 @@ import jinja2
 import pandas as pd
 
 from deepqct.evaluation.discrimination import NETWORKS_VARY, Estimate
-from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, write_text
+from deepqct.folder import PACKAGE, Job, Run, read_json, write_text
 from deepqct.report import tables, tripod
 from deepqct.report.figures import FOLDED, SHOWN, figures, not_drawn
 from deepqct.report.findings import cautions, differences, figure, learned, result, spokesman
 from deepqct.report.pages import without_paths
 from deepqct.report.summary import answers, headline_figure, limits, to_look_at
-from deepqct.run_tables import bones_of, headlines, main_rows, network_auc, run_outcome, virtual_of
-from deepqct.terms import BONES
+from deepqct.run_tables import attainable as attainable_figures
+from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, network_auc, outcome_of
+from deepqct.terms import BONES, FIGURE, NUMBER, TIME, YES_NO, Outcome, barred_words
 
 _TEMPLATES = PACKAGE / "report" / "templates"
 _TITLES = {
@@ -113,7 +114,8 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
     ('index.html', True)
     """
     record, beside = read_json(run.record), folder or run.folder
-    virtual, people = bool(record.get("virtual")), _people(run)
+    target = outcome_of(run) if run.participants.exists() and run.dictionary.exists() else None
+    virtual, people = bool(record.get("virtual")), _people(run, target)
     stages = sorted(record.get("stages", {}).values(), key=_place)
     performance, models = tables.read(run.performance), tables.models(run)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -129,12 +131,18 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         virtual=virtual,
         scenario=record.get("scenario") or "unnamed",
-        planted=_planted(_attainable(run)),
+        planted=_planted(_attainable(run), figure=FIGURE[YES_NO if target is None else target.kind]),
         facts=_facts(record),
-        who=_who(record, people, virtual=virtual),
+        who=_who(record, people, virtual=virtual, target=target),
+        kind=YES_NO if target is None else target.kind,
+        figure_name=figure_of(performance),
+        horizon=None if target is None or target.kind != TIME else target.horizon,
+        counted="" if target is None else target.counted,
+        barred=barred_words(read_json(run.dictionary)) if run.dictionary.exists() else "",
         outcome=people[2],
+        title=_title(people[2], target),
         jobs=[_job(run, entry, beside=beside) for entry in stages],
-        **_first_screen(run, performance, models=models, outcome=people[2], virtual=virtual),
+        **_first_screen(run, performance, models=models, outcome=people[2], virtual=virtual, target=target),
         **_numbers(run, performance, models=models, outcome=people[2], virtual=virtual),
         sections=_sections(run, stages, performance=performance, models=models),
         bone_aucs=_bone_aucs(run, performance, models=models),
@@ -145,7 +153,7 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
         coverage=COVERAGE,
         trained=TRAINED,
         averaged=AVERAGED,
-        checklist=_checklist(run, record, people).to_dict("records"),
+        checklist=_checklist(run, record, people, target).to_dict("records"),
         groups=read_json(run.phenotypes_record) if run.phenotypes_record.exists() else None,
         preprint=tables.rounded(run.groups_beside_preprint),
         comparison=tables.rounded(run.group_comparison),
@@ -161,7 +169,13 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
 
 
 def _first_screen(
-    run: Run, performance: pd.DataFrame, *, models: pd.DataFrame, outcome: str, virtual: bool
+    run: Run,
+    performance: pd.DataFrame,
+    *,
+    models: pd.DataFrame,
+    outcome: str,
+    virtual: bool,
+    target: Outcome | None,
 ) -> dict[str, Any]:
     """What the first screen shows, and the tables behind it that later sections show again."""
     scans = tables.curation(tables.read(run.curation), run) if run.curation.exists() else None
@@ -179,8 +193,13 @@ def _first_screen(
             performance, models=models, attainable=_attainable(run), outcome=outcome, virtual=virtual
         ),
         "attainable": _attainable(run),
-        "look_at": to_look_at(scans, untested=untested, slope=slope),
-        "limits": limits(virtual=virtual, outcome=outcome, sample_size=tables.read(run.sample_size)),
+        "look_at": to_look_at(
+            scans,
+            untested=untested,
+            slope=slope,
+            told="predictions" if target is not None and target.kind == NUMBER else "risks",
+        ),
+        "limits": limits(virtual=virtual, outcome=outcome, sample_size=tables.read(run.sample_size), target=target),
         "curation": scans,
         "noise": tables.noise(
             tables.read(run.precision), scores={bone: tables.read(run.repeat_scores(bone)) for bone in bones_of(run)}
@@ -248,7 +267,8 @@ def _bone_aucs(run: Run, performance: pd.DataFrame, *, models: pd.DataFrame) -> 
     if len({e.basis for e in found.values()}) != 1:
         return ", ".join(f"{bone} {e}" for bone, e in found.items())
     basis = next(iter(found.values())).basis
-    return f"AUC {', '.join(f'{bone} {figure(e)}' for bone, e in found.items())}; {basis}"
+    name = figure_of(performance)
+    return f"{name} {', '.join(f'{bone} {figure(e)}' for bone, e in found.items())}; {basis}"
 
 
 def _pooled(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str) -> str:
@@ -257,13 +277,21 @@ def _pooled(performance: pd.DataFrame, *, models: pd.DataFrame, bone: str) -> st
     return "" if row is None else str(Estimate.of(row))
 
 
-def _planted(attainable: float | None) -> str:
+def _title(outcome: str, target: Outcome | None) -> str:
+    """What the report is about, in words."""
+    name = outcome.replace("_", " ")
+    if target is not None and target.kind == NUMBER:
+        return name[:1].upper() + name[1:]
+    return f"{name[:1].upper() + name[1:]}{'' if target is not None and target.kind == TIME else ' risk'}"
+
+
+def _planted(attainable: float | None, *, figure: str) -> str:
     """What was put into a virtual cohort, in words; empty for patients, and where it is not known."""
     if attainable is None:
         return ""
-    if attainable <= 0.5:
-        return "no effect was put in; every true AUC is 0.50"
-    return f"an effect was put in; best possible AUC {attainable:.2f}"
+    if attainable <= 0.5 and figure != "R²":
+        return f"no effect was put in; every true {figure} is 0.50"
+    return f"an effect was put in; best possible {figure} {attainable:.2f}"
 
 
 def _job(run: Run, content: dict[str, Any], *, beside: Path) -> dict[str, Any]:
@@ -290,27 +318,30 @@ def _place(content: dict[str, Any]) -> tuple[str, int]:
     return content["stage"], BONES.index(content["bone"]) if content["bone"] else 0
 
 
-def _people(run: Run) -> tuple[int | None, int | None, str]:
+def _people(run: Run, target: Outcome | None) -> tuple[int | None, int | None, str]:
     """The numbers of patients and events, None before the curation, and the name of the outcome."""
     settings = read_json(run.settings) if run.settings.exists() else {}
-    if not run.participants.exists():
+    if target is None:
         return None, None, settings.get("outcome", "outcome")
-    outcome = settings.get("outcome") or str(run_outcome(run).name)  # a stage by hand leaves no settings
-    table = read_table(run.participants)
-    return len(table), int(table[outcome].sum()), outcome
+    name = target.name if target.kind == NUMBER else target.event
+    return len(target.values), target.events, name
 
 
 def _attainable(run: Run) -> float | None:
-    """The highest AUC that anybody can reach on a virtual cohort; None for patients."""
-    value = virtual_of(run).get("attainable_auc", {}).get("all")
-    return None if value is None else float(value)
+    """The best AUC, R² or C-index that anybody can reach on a virtual cohort; None for patients, or if it is not known."""
+    return attainable_figures(run).get("all")
 
 
-def _who(record: dict[str, Any], people: tuple[int | None, int | None, str], *, virtual: bool) -> str:
+def _who(
+    record: dict[str, Any],
+    people: tuple[int | None, int | None, str],
+    *,
+    virtual: bool,
+    target: Outcome | None,
+) -> str:
     """Of whom the report speaks, in one line."""
-    n, events, outcome = people
-    women = "virtual women" if virtual else "women"
-    counted = "not counted yet" if n is None else f"{n} {women}, {events} with {outcome}"
+    n, women = people[0], "virtual women" if virtual else "women"
+    counted = "not counted yet" if target is None else f"{n} {women}, {target.counted}"
     return f"{counted} · cohort {record.get('cohort', 'unknown')} · {_moment(record.get('started'))[:10]}"
 
 
@@ -333,7 +364,9 @@ def _parameter(record: dict[str, Any], stage: str, name: str) -> str:
     return str(record.get("stages", {}).get(stage, {}).get("parameters", {}).get(name, ""))
 
 
-def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int | None, str]) -> pd.DataFrame:
+def _checklist(
+    run: Run, record: dict[str, Any], people: tuple[int | None, int | None, str], target: Outcome | None
+) -> pd.DataFrame:
     """The TRIPOD+AI checklist of this run."""
     stages = record.get("stages", {})
     settings: dict[str, Any] = {}
@@ -347,7 +380,8 @@ def _checklist(run: Run, record: dict[str, Any], people: tuple[int | None, int |
         "sample_size": run.sample_size.exists(),
         "subgroups": run.subgroups.exists(),
     }
-    return tripod.checklist(settings=settings, people=people, virtual=bool(record.get("virtual")), there=there)
+    virtual = bool(record.get("virtual"))
+    return tripod.checklist(settings=settings, people=people, virtual=virtual, there=there, target=target)
 
 
 def _duration(seconds: float | None) -> str:

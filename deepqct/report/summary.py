@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from deepqct import plots
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
 from deepqct.report.findings import figure
-from deepqct.run_tables import above_chance, headline_aucs, main_rows, margins_in, network_auc
+from deepqct.run_tables import above_chance, figure_of, headline_aucs, main_rows, margins_in, network_auc
+from deepqct.terms import CHANCE, NUMBER, TIME, YES_NO, Outcome
 
 # The planned comparisons that the first screen answers: what each is called in the table, and how a reader asks for it.
 _ASKED = {
@@ -56,7 +57,9 @@ def answers(
     if row is None:
         return []
     e, verdict = Estimate.of(row), _NOT_SHOWN
-    words = f"DeepQCT, {row['model']}: out-of-fold AUC {e}. Chance is 0.5, perfect is 1."
+    figure, chance = figure_of(performance), CHANCE[figure_of(performance)]
+    nothing = "The mean of all women has 0" if figure == "R²" else "Chance is 0.5"
+    words = f"DeepQCT, {row['model']}: out-of-fold {figure} {e}. {nothing}, perfect is 1."
     if not e.estimable:
         verdict = NOT_ESTIMABLE.capitalize()
     elif above_chance(row):
@@ -64,11 +67,17 @@ def answers(
         if row["p"] >= _LEVEL:
             verdict = _PERHAPS
             words += f" The luck of training alone could give as much (one-sided p {row['p']:.2g})."
-    elif e.high < 0.5:
+    elif e.high < chance:
         words += " Below chance means that nothing was found, not the opposite of a finding."
     else:
-        words += " Chance lies within the interval."
-    first = {"question": f"Do the networks tell women with {outcome} from women without?", "verdict": verdict}
+        words += " Chance lies within the interval." if figure != "R²" else " That lies within the interval."
+    name = outcome.replace("_", " ")
+    asked = {
+        "AUC": f"tell women with {name} from women without",
+        "R²": f"tell a woman's {name}",
+        "C-index": f"tell for whom {name} comes first",
+    }
+    first = {"question": f"Do the networks {asked[figure]}?", "verdict": verdict}
     return [first | {"words": words}, *_compared(comparisons)]
 
 
@@ -81,7 +90,8 @@ def _compared(comparisons: pd.DataFrame) -> list[dict[str, str]]:
         if not e.estimable:
             verdict, words = NOT_ESTIMABLE.capitalize(), f"{e.basis}."
         else:
-            words = f"Difference in AUC {signed(e.estimate)} (95 % {signed(e.low)} to {signed(e.high)}; {e.basis}"
+            words = f"Difference in {row.get('measure', 'AUC')} {signed(e.estimate)} "
+            words += f"(95 % {signed(e.low)} to {signed(e.high)}; {e.basis}"
             tested = pd.isna(row["caveat"]) or not row["caveat"]
             words += f"; p {row['p_holm']:.2g} after Holm)." if tested else "); not tested."
             if tested and row["p_holm"] < 0.05:
@@ -96,7 +106,7 @@ def _compared(comparisons: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def to_look_at(
-    curation: dict[str, Any] | None, *, untested: list[str], slope: Estimate | None
+    curation: dict[str, Any] | None, *, untested: list[str], slope: Estimate | None, told: str = "risks"
 ) -> list[tuple[str, str, str]]:
     """What to look at before believing the answer: a sentence each, and the place in the report.
 
@@ -108,6 +118,8 @@ def to_look_at(
         The bones whose networks were not tested for leaks.
     slope : Estimate or None
         The calibration slope of the model that speaks for DeepQCT.
+    told : str
+        What it predicts, in words.
 
     Returns
     -------
@@ -130,13 +142,13 @@ def to_look_at(
     if untested:
         lines.append((f"Not tested for leaks: {', '.join(untested)}.", "controls", "Controls"))
     if slope is not None and slope.estimable and not slope.low <= 1 <= slope.high:
-        how = "too extreme" if slope.estimate < 1 else "too timid"
+        how = f"{told} are {'too extreme' if slope.estimate < 1 else 'too timid'}"
         ends = f"{slope.estimate:.2f} (95 % {slope.low:.2f} to {slope.high:.2f}; {slope.basis})".replace("-", "−")
-        lines.append((f"The risks are {how}: calibration slope {ends}, 1 is ideal.", "performance", "Models"))
+        lines.append((f"The {how}: calibration slope {ends}, 1 is ideal.", "performance", "Models"))
     return lines
 
 
-def limits(*, virtual: bool, outcome: str, sample_size: pd.DataFrame) -> list[str]:
+def limits(*, virtual: bool, outcome: str, sample_size: pd.DataFrame, target: Outcome | None = None) -> list[str]:
     """What no figure of the run can tell, the most important first.
 
     Parameters
@@ -147,6 +159,8 @@ def limits(*, virtual: bool, outcome: str, sample_size: pd.DataFrame) -> list[st
         The name of the outcome.
     sample_size : DataFrame
         The content of sample_size.csv; it may be empty.
+    target : Outcome, optional
+        The outcome with its kind; by default it is of 0 and 1.
 
     Returns
     -------
@@ -161,8 +175,19 @@ def limits(*, virtual: bool, outcome: str, sample_size: pd.DataFrame) -> list[st
     'Anything about patients: these women are virtual.'
     """
     lines = ["Anything about patients: these women are virtual."] if virtual else []
-    lines.append(f"Who will have a {outcome}: the outcome lies in the past." if outcome == "fracture" else
-                 f"Who will have the outcome ({outcome}): it was known when the scan was made.")  # fmt: skip
+    kind = YES_NO if target is None else target.kind
+    if kind == TIME and target is not None:
+        died = int((target.values == 2).sum())
+        lines.append(
+            f"What comes after {target.horizon:g} years; {died} women died before the event, and count as women without "
+            "it, as a cumulative incidence does."
+        )
+    elif kind == NUMBER:
+        lines.append(f"What a woman's {outcome} will be: it was measured when the scan was made.")
+    elif outcome == "fracture":
+        lines.append(f"Who will have a {outcome}: the outcome lies in the past.")
+    else:
+        lines.append(f"Who will have the outcome ({outcome}): it was known when the scan was made.")
     lines.append("How it does elsewhere: it was tried on no other cohort, and the intervals are of these women.")
     if len(sample_size):
         short = int((~sample_size["enough"].astype(bool)).sum())
@@ -205,7 +230,7 @@ def headline_figure(
     rows = performance if performance.empty else headline_aucs(performance, models=models)
     if rows.empty:
         return None
-    axes = plots.headlines(performance, models=models, attainable=attainable, event=outcome)
+    axes = plots.headlines(performance, models=models, attainable=attainable, event=outcome.replace("_", " "))
     drawn = axes.figure
     assert isinstance(drawn, Figure)
     if virtual:
@@ -214,6 +239,10 @@ def headline_figure(
     with plt.rc_context({"svg.hashsalt": "deepqct"}):
         drawn.savefig(svg, format="svg", bbox_inches="tight", pad_inches=0.06, metadata={"Date": None, "Creator": None})
     plt.close(drawn)
+    name = figure_of(performance)
     told = "; ".join(f"{row['family']} {figure(Estimate.of(row))}" for _, row in rows.iterrows())
     mark = ". Virtual cohort" if virtual else ""
-    return {"data": base64.b64encode(svg.getvalue()).decode(), "alt": f"Out-of-fold AUC of each family: {told}{mark}."}
+    return {
+        "data": base64.b64encode(svg.getvalue()).decode(),
+        "alt": f"Out-of-fold {name} of each family: {told}{mark}.",
+    }

@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from deepqct.curation.looking import FIRST, to_look_at
-from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, signed
+from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain, signed
 from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, headlines, main_rows, margins_in
-from deepqct.terms import BONES
+from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, women_of
+from deepqct.terms import BONES, CHANCE
 
 BAR = 150  # pixels of a bar of an AUC
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
@@ -30,7 +30,7 @@ _OTHERS = (
     ),
     (
         "Other measures",
-        "Out-of-fold, each family's widest model; AUPRC of all repeats, the rest of the first.",
+        "Out-of-fold, each family's widest model, first repeat (AUPRC: all repeats).",
         "measures",
     ),
     ("Subgroups", "Out-of-fold AUC of each family's widest model. Small groups: look at n.", "subgroups"),
@@ -127,7 +127,8 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``heads``, ``families``, ``count`` of models, ``lowest`` AUC that the bars show, and ``chance`` on them; None
+        ``figure`` (AUC, R² or C-index), ``heads``, ``families``, ``count`` of models, ``lowest`` that the bars show, and
+        ``chance`` on them; None
         where there is no model. Of a bar ``low``, ``middle`` and ``high`` are places from 0 to `BAR`.
 
     Examples
@@ -140,31 +141,51 @@ def aucs(table: pd.DataFrame) -> dict[str, Any] | None:
     """
     if table.empty:
         return None
-    table = table[table["measure"] == "AUC"]
+    figure = figure_of(table)
+    table = table[table["measure"] == figure]
     blocks = list(dict.fromkeys(table[["protocol", "split"]].itertuples(index=False, name=None)))
     of_block = {b: table[(table["protocol"] == b[0]) & (table["split"] == b[1])] for b in blocks}
-    usual = {block: rows[["n", "events"]].value_counts().index[0] for block, rows in of_block.items()}
-    least = of_block[blocks[0]]["low"].min()
-    lowest = 0.4 if pd.isna(least) else min(0.4, math.floor(10 * float(least)) / 10)
+    usual = {block: _usual(rows) for block, rows in of_block.items()}
+    least, below = of_block[blocks[0]]["low"].min(), CHANCE[figure] - 0.1
+    lowest = below if pd.isna(least) else max(min(below, math.floor(10 * float(least)) / 10), -1.0)
     cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for _, row in table.iterrows():
         estimate, block = Estimate.of(row), (row["protocol"], row["split"])
-        of_other_women = (estimate.n, estimate.events) != tuple(usual[block])
+        of_other_women = estimate.basis != usual[block].basis
         cells.setdefault((row["family"], row["model"]), {})[block] = {
-            "value": f"{estimate.estimate:.2f}" if estimate.estimable else NOT_ESTIMABLE,
-            "interval": f"{estimate.low:.2f}–{estimate.high:.2f}" if estimate.estimable else "",
-            "basis": f"n {estimate.n}, {estimate.events} events" if of_other_women else "",
+            "number": f"{estimate.estimate:.2f}" if estimate.estimable else "",
+            "value": plain(estimate.estimate) if estimate.estimable else NOT_ESTIMABLE,
+            "interval": interval(estimate.low, estimate.high) if estimate.estimable else "",
+            "basis": estimate.basis if of_other_women else "",
             "bar": _bar(estimate, lowest=lowest) if estimate.estimable else None,
         }
-    none = {"value": "–", "interval": "", "basis": "", "bar": None}
+    none = {"number": "", "value": "–", "interval": "", "basis": "", "bar": None}
     families: dict[str, dict[str, Any]] = {}
     for (family, model), by_block in cells.items():
         line: dict[str, Any] = {"model": model, "cells": [by_block.get(b, none) for b in blocks]}
         of_family = families.setdefault(family, {"colour": FAMILY_COLOURS.get(family, INK), "rows": []})
         of_family["rows"].append(line)
-    heads = [{"protocol": p, "split": s, "n": usual[p, s][0], "events": usual[p, s][1]} for p, s in blocks]
-    chance = _place(0.5, lowest=lowest)
-    return {"heads": heads, "families": families, "count": len(cells), "lowest": lowest, "chance": chance}
+    heads = [{"protocol": p, "split": s, "women": women_of(_row(usual[p, s]))} for p, s in blocks]
+    chance = _place(CHANCE[figure], lowest=lowest)
+    return {
+        "figure": figure,
+        "heads": heads,
+        "families": families,
+        "count": len(cells),
+        "lowest": lowest,
+        "chance": chance,
+    }
+
+
+def _usual(rows: pd.DataFrame) -> Estimate:
+    """The row whose number of women and of events is the most frequent."""
+    counts = rows[["n", "events"]].value_counts(dropna=False).index[0]
+    return Estimate(0.0, 0.0, 0.0, int(counts[0]), -1 if pd.isna(counts[1]) else int(counts[1]))
+
+
+def _row(estimate: Estimate) -> pd.DataFrame:
+    """An estimate as a table of one row."""
+    return pd.DataFrame([estimate.row()])
 
 
 def _bar(estimate: Estimate, *, lowest: float) -> dict[str, float]:
@@ -175,7 +196,7 @@ def _bar(estimate: Estimate, *, lowest: float) -> dict[str, float]:
 
 def _place(value: float, *, lowest: float) -> float:
     """The place of an AUC on a bar that goes from `lowest` to 1."""
-    return round(BAR * (value - lowest) / (1 - lowest), 1)
+    return round(BAR * max(value - lowest, 0.0) / (1 - lowest), 1)
 
 
 def others(run: Run) -> list[dict[str, Any]]:
@@ -198,7 +219,7 @@ def others(run: Run) -> list[dict[str, Any]]:
     >>> others(dq.run.example_run())[0]["title"]
     'Planned differences'
     """
-    tables = []
+    tables, figure = [], figure_of(read(run.performance))
     for title, caption, name in _OTHERS:
         own = {"measures": _measures, "comparisons": _planned, "subgroups": _subgroups, "classifiers": _classifiers}
         table = own[name](run) if name in own else read(getattr(run, name))
@@ -213,6 +234,7 @@ def others(run: Run) -> list[dict[str, Any]]:
                 table[column] = table[column].map(lambda value: "" if pd.isna(value) else f"{value:.2g}")
         text = table.astype(object).where(table.notna(), "").map(_cell)
         rows = text.to_numpy().tolist()
+        caption = caption.replace("AUC", figure)
         tables.append({"title": title, "caption": caption, "columns": list(text.columns), "rows": rows})
     return tables
 
@@ -224,7 +246,7 @@ def _planned(run: Run) -> pd.DataFrame:
         return main
     verdicts = {f"non_inferior_{margin:g}": f"non-inferior by {margin:g}" for margin in margins_in(main)}
     names = ["question", "model_a", "model_b", "estimate", "low", "high", "p_holm", *verdicts]
-    names += ["n", "events", "caveat"]
+    names += ["n", *(["events"] if main["events"].notna().any() else []), "caveat"]
     return main[names].rename(columns=verdicts | {"model_a": "of", "model_b": "and", "p_holm": "p after Holm"})
 
 
@@ -233,7 +255,7 @@ def _measures(run: Run) -> pd.DataFrame:
     main = main_rows(read(run.performance))
     if main.empty:
         return main
-    rows = headlines(main[main["measure"] != "AUC"], models(run))
+    rows = headlines(main[main["measure"] != figure_of(main)], models(run))
     counted = rows["measure"].isin(("sensitivity", "specificity", "PPV", "NPV"))
     return _across(rows, down="measure", basis=[
         f" {row['events']} of {row['n']}" if of else "" for of, row in zip(counted, rows.to_dict("records"), strict=True)
@@ -245,9 +267,7 @@ def _subgroups(run: Run) -> pd.DataFrame:
     rows = read(run.subgroups)
     if rows.empty:
         return rows
-    return _across(
-        rows, down="subgroup", basis=[f" n {row['n']}, {row['events']} events" for row in rows.to_dict("records")]
-    )
+    return _across(rows, down="subgroup", basis=[f" {Estimate.of(row).basis}" for row in rows.to_dict("records")])
 
 
 def _classifiers(run: Run) -> pd.DataFrame:
@@ -256,7 +276,7 @@ def _classifiers(run: Run) -> pd.DataFrame:
     if rows.empty:
         return rows
     said = [_interval(row) for row in rows.to_dict("records")]
-    people = [f"{row['n']} women, {row['events']} events" for row in rows.to_dict("records")]
+    people = [women_of(pd.DataFrame([row])) for row in rows.to_dict("records")]
     rows = rows.assign(said=said, model=rows["family"] + ": " + rows["model"], women=people)
     table = rows.pivot(index=["model", "women"], columns="classifier", values="said")
     kept = table.reindex(index=pd.MultiIndex.from_frame(rows[["model", "women"]].drop_duplicates()))
@@ -298,6 +318,7 @@ def controls(run: Run) -> list[dict[str, Any]]:
                         "bone": bone,
                         "what": row["shown"],
                         "figure": str(estimate),
+                        "measure": row.get("measure", "AUC"),
                         "tested": bool(row["must_fail"]),
                         "alarm": alarm,
                     }
@@ -372,7 +393,8 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
-            f"{a:.2g} ({b:.2g} to {c:.2g})" for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
+            f"{a:.2g} ({b:.2g} to {c:.2g})" if a > 0 else "–"
+            for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
         ]
     ).pivot(index=["symbol", "unit"], columns="bone", values="said")
     order = table[["symbol", "unit"]].drop_duplicates().itertuples(index=False, name=None)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from deepqct.terms import NUMBER, YES_NO, Outcome
+
 OPEN = "open: to be written by the authors"
 _LATER = "see its section of this report"
 
@@ -76,6 +78,7 @@ def checklist(
     people: tuple[int | None, int | None, str],
     virtual: bool,
     there: Mapping[str, bool],
+    target: Outcome | None = None,
 ) -> pd.DataFrame:
     """Return the TRIPOD+AI checklist of one run, with an answer wherever the run knows one.
 
@@ -89,6 +92,8 @@ def checklist(
         True for virtual women.
     there : mapping of str to bool
         Which tables the run has: performance, table_one, sheet, curation, sample_size, subgroups.
+    target : Outcome, optional
+        The outcome with its kind; by default it is of 0 and 1.
 
     Returns
     -------
@@ -104,11 +109,39 @@ def checklist(
     ['60 women, 20 with fracture; scans that failed are listed above', 'open: to be written by the authors']
     """
     facts = _facts(settings, people, virtual, there)
+    if target is not None and target.kind != YES_NO:
+        facts |= _of_kind(target, facts)
     rows = []
     for item, asks, key in _ITEMS:
         answer = facts.get(key or "", "")
         rows.append({"item": item, "asks": asks, "answer": answer or OPEN, "done": bool(answer)})
     return pd.DataFrame(rows)
+
+
+def _of_kind(target: Outcome, facts: Mapping[str, str]) -> dict[str, str]:
+    """The answers that are others where the outcome is a number or a time."""
+    if target.kind == NUMBER:
+        words = {
+            "outcome": f"{target.name}, a number measured when the scan was made: no time horizon, no follow-up",
+            "measures": "R², mean absolute error, calibration of the mean; differences paired, adjusted after Holm",
+            "imbalance": "not applicable: a number",
+            "output": "a number, by ridge regression",
+            "model": facts.get("model", "").replace("ridge logistic regression", "ridge regression"),
+            "events": "n stands beside every figure; a number has no events",
+            "fairness": "R² by age and osteoporosis; no other group is looked at",
+        }
+    else:
+        words = {
+            "outcome": f"{target.name}: time to the event after the scan, judged at {target.horizon:g} years; death "
+            "before it is a competing event",
+            "measures": "C-index, AUC at the horizon, calibration at the horizon; differences paired, adjusted after Holm",
+            "imbalance": "none corrected; risks are cumulative incidences",
+            "output": "a risk between 0 and 1 by the horizon; no thresholds",
+            "model": facts.get("model", "").replace("ridge logistic regression", "Cox's model with a ridge"),
+            "fairness": "C-index by age and osteoporosis; no other group is looked at",
+        }
+    participants = f"{len(target.values)} women, {target.counted}; scans that failed are listed above"
+    return {key: value for key, value in (words | {"participants": participants}).items() if facts.get(key)}
 
 
 def _facts(

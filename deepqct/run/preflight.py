@@ -15,7 +15,7 @@ from deepqct.folder import Job
 from deepqct.networks.recipe import Recipe
 from deepqct.run.parameters import ParameterError
 from deepqct.run_tables import margins_of
-from deepqct.terms import SAME_PATIENT, SITES
+from deepqct.terms import SAME_PATIENT, SITES, columns_of
 
 # The lowest value that a parameter may have, in every stage that has it; those of the networks are checked by `Recipe`.
 LOWEST = {
@@ -56,6 +56,12 @@ def check_values(jobs: Jobs) -> None:
             if name in values and values[name] < lowest:
                 raise ParameterError(f"{name} of {job} is {values[name]}; it must be {lowest} or more.")
     curation = jobs[Job("01_data_curation")]
+    try:
+        columns_of(curation["outcome"])
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    if curation["horizon"] <= 0:
+        raise ParameterError(f"horizon is {curation['horizon']:g}; it is years, above 0.")
     if not 0 < curation["test_fraction"] < 1:
         raise ParameterError(f"test_fraction is {curation['test_fraction']}; it must lie between 0 and 1.")
     if Job("03_fusion_and_baselines") in jobs:
@@ -115,7 +121,7 @@ def check_cohort_for(jobs: Jobs, cohort: Cohort) -> None:
     try:
         check_sources(cohort, contours=curation["contours"], indices=curation["indices"])
         make_splits(
-            people[cohort.outcome],
+            cohort.target.strata(curation["folds"]),
             patients=people.get(SAME_PATIENT),
             protocols=[name.strip() for name in curation["protocols"].split(",")],
             folds=curation["folds"],
@@ -138,7 +144,7 @@ def _check_women(jobs: Jobs, cohort: Cohort) -> None:
 
     pairs = cohort.scans[["participant_id", "site"]].itertuples(index=False, name=None)
     scanned = pd.DataFrame([pair for pair in pairs if pair not in cohort.rejected], columns=["participant_id", "site"])
-    outcome = cohort.participants.set_index("participant_id")[cohort.outcome]
+    outcome, event = cohort.target.groups, cohort.target.event
     women, wanted = scanned["participant_id"].nunique(), jobs[Job("04_clustering")]["groups"]
     who = f"{women} of {len(outcome)} women have a scan" + (" that no reader rejected" if cohort.rejected else "")
     if women < FEWEST:
@@ -155,7 +161,7 @@ def _check_women(jobs: Jobs, cohort: Cohort) -> None:
             others = ",".join(other.bone for other in jobs if other.bone and site_of[other.bone] != site)
             mend = f"set bone={others}" if others else "add women"
             raise ParameterError(
-                f"{len(seen)} women have a scan of the {site}, {int(seen.sum())} of them with {cohort.outcome}, and a "
+                f"{len(seen)} women have a scan of the {site}, {int(seen.sum())} of them with {event}, and a "
                 f"network learns from both outcomes; {mend}."
             )
 

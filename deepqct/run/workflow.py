@@ -101,8 +101,8 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     scans: list[Path] = []
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
-        curation = plan.parameters[Job("01_data_curation")]
-        cohort = load_cohort(folder, outcome=curation["outcome"], outside=curation["outside"])
+        asked = plan.parameters[Job("01_data_curation")]
+        cohort = load_cohort(folder, outcome=asked["outcome"], horizon=asked["horizon"], outside=asked["outside"])
         if twice := one_scan_twice(cohort):
             raise CohortError("\n".join(twice))
         check_cohort_for(plan.parameters, cohort)

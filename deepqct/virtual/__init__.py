@@ -1,6 +1,7 @@
 """00: virtual women, a cohort in a hospital's form whose truth is known.
 
 targets.py     published means, spreads and correlations of the indices
+years.py       when they fracture after the scan, die, or are followed no longer
 population.py  who the women are, and what their risk rests on
 attainable.py  what a reader of their bones could reach at best
 outlines.py    the outer shapes of the bones

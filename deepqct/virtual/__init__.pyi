@@ -1,5 +1,5 @@
 from . import targets
-from .attainable import attainable_auc
+from .attainable import attainable_auc, attainable_of_others
 from .cohort import draw_scan, new_cohort, scan_in_steps
 from .population import RISK_FORMS, SCENARIOS, draw_women
 
@@ -7,6 +7,7 @@ __all__ = [
     "RISK_FORMS",
     "SCENARIOS",
     "attainable_auc",
+    "attainable_of_others",
     "draw_scan",
     "draw_women",
     "new_cohort",

@@ -5,18 +5,21 @@ A ceiling is a value of the population, not a bound on a cohort: by chance a coh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from deepqct.evaluation.times import concordance
 from deepqct.terms import BONES
 from deepqct.virtual import targets
+from deepqct.virtual import years as after
 from deepqct.virtual.population import CROWD, HIDDEN_SHARE, Causes, Crowd, crowd_of, slope_of
 
 Values = NDArray[np.float64]
+_FEWER, _FOLLOWED = 40_000, 4000  # women by whom other outcomes are judged, and those of them by whom a C-index is
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,89 @@ def _attainable(causes: Causes, prevalence: float) -> tuple[tuple[str, float], .
     crowd, slope, rng = crowd_of(causes), slope_of(causes, prevalence=prevalence), np.random.default_rng(2)
     liability = slope * crowd.risk + rng.logistic(size=CROWD)
     event = liability > np.quantile(liability, 1 - prevalence)
-    guess = {"all": crowd.risk, "clinical": _fit(crowd.age[:, None], crowd.risk), "BMD": _fit(crowd.dxa, crowd.risk)}
-    bends = causes.risk_form != "linear"
-    seen = {name: _fit(_structure(crowd, name, bends=bends), crowd.risk) for name in (*BONES, "all")}
+    guess = _guesses(crowd, crowd.risk, bends=causes.risk_form != "linear", rng=rng)
+    return tuple((name, round(_auc(value, event), 3) if slope else 0.5) for name, value in guess.items())
+
+
+def attainable_of_others(
+    scenario: str,
+    *,
+    prevalence: float = 0.33,
+    hidden_share: float = HIDDEN_SHARE,
+    risk_form: str = "linear",
+    separation: float | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return what a good reader of each family and bone reaches for the other outcomes that virtual women have.
+
+    As in `attainable_auc`, in 40,000 women. A column that may not predict an outcome has no figure for it, and ``all`` is
+    what somebody would reach who knew a woman's drawn structure, and her age and bone density where they may predict it;
+    for the time to a fracture it is the latent risk itself.
+
+    Parameters
+    ----------
+    scenario, prevalence, hidden_share, risk_form, separation
+        As in `attainable_auc`.
+
+    Returns
+    -------
+    dict of str to dict
+        By outcome: AUC of ``osteoporosis`` and ``phenotype``, R² of ``age`` and ``bmd_total_hip``, and the C-index of
+        ``time_to_fracture, fracture_after`` in 4,000 women.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> best = dq.virtual.attainable_of_others("deepqct-like")
+    >>> [(name, round(figures["DeepQCT all"], 1)) for name, figures in best.items()][:3]
+    [('osteoporosis', 0.7), ('phenotype', 1.0), ('age', 0.5)]
+    """
+    causes = Causes.of(scenario, hidden_share=hidden_share, risk_form=risk_form, separation=separation)
+    return {name: dict(figures) for name, figures in _of_others(causes, prevalence)}
+
+
+@cache
+def _of_others(causes: Causes, prevalence: float) -> tuple[tuple[str, tuple[tuple[str, float], ...]], ...]:
+    """The names and values that `attainable_of_others` returns, kept for the next call."""
+    everybody, rng = crowd_of(causes), np.random.default_rng(3)
+    crowd = Crowd(*(getattr(everybody, field.name)[:_FEWER] for field in fields(Crowd)))
+    young = [(peak - mean) / sd for mean, sd, peak, _ in targets.DXA.values()]
+    scaled = [sd / peak_sd for _, sd, _, peak_sd in targets.DXA.values()]
+    lowest = ((crowd.dxa - young) * scaled).min(axis=1)
+    wanted = {
+        "osteoporosis": (-lowest, ("clinical",)),
+        "phenotype": (crowd.frail.astype(float), ("clinical", "BMD")),
+        "age": (crowd.age, ("BMD",)),
+        "bmd_total_hip": (crowd.dxa[:, list(targets.DXA).index("total_hip")], ("clinical",)),
+    }
+    found: list[tuple[str, tuple[tuple[str, float], ...]]] = []
+    for name, (value, allowed) in wanted.items():
+        guess = _guesses(crowd, value, bends=False, rng=rng)
+        guess = {k: v for k, v in guess.items() if k not in ("all", "clinical", "BMD")}
+        known = {"clinical": crowd.age[:, None], "BMD": crowd.dxa}
+        guess = {k: _fit(known[k], value) for k in allowed} | guess
+        every = [_structure(crowd, "all", bends=False), *(known[k] for k in allowed)]
+        guess = {"all": _fit(np.column_stack(every), value)} | guess
+        event = {"osteoporosis": lowest <= -2.5, "phenotype": crowd.frail == 1}.get(name)
+        figures = {
+            k: float(np.corrcoef(v, value)[0, 1] ** 2) if event is None else _auc(v, event) for k, v in guess.items()
+        }
+        found.append((name, tuple((k, round(v, 3)) for k, v in figures.items())))
+    slope = slope_of(causes, prevalence=prevalence)
+    ratio = after.log_hazard_ratio(slope)
+    base, some = after.base_hazard(everybody.risk, ratio=ratio), slice(0, _FOLLOWED)
+    drawn = after.draw_years(crowd.risk[some], crowd.age[some], ratio=ratio, base=base, rng=rng)
+    guess = _guesses(crowd, crowd.risk, bends=causes.risk_form != "linear", rng=rng)
+    of_times = {
+        k: concordance(drawn[after.TIME], drawn[after.EVENT], v[some]).value if slope else 0.5 for k, v in guess.items()
+    }
+    found.append((after.PAIR, tuple((k, round(v, 3)) for k, v in of_times.items())))
+    return tuple(found)
+
+
+def _guesses(crowd: Crowd, value: Values, *, bends: bool, rng: np.random.Generator) -> dict[str, Values]:
+    """The best guess of each family and bone at something that rests on structure, and the thing itself as ``all``."""
+    guess = {"all": value, "clinical": _fit(crowd.age[:, None], value), "BMD": _fit(crowd.dxa, value)}
+    seen = {name: _fit(_structure(crowd, name, bends=bends), value) for name in (*BONES, "all")}
     for name, part in seen.items():
         guess[f"pQCT-index {name}"] = _blurred(part, READINGS[name].seen_by_indices, rng)
     for name, part in seen.items():
@@ -111,8 +194,8 @@ def _attainable(causes: Causes, prevalence: float) -> tuple[tuple[str, float], .
             _blurred(part, READINGS[name].seen_by_images, rng),
             _blurred(hidden, READINGS[name].hidden_by_images, rng),
         ]
-        guess[f"DeepQCT {name}"] = _fit(np.column_stack(read), crowd.risk)
-    return tuple((name, round(_auc(value, event), 3) if slope else 0.5) for name, value in guess.items())
+        guess[f"DeepQCT {name}"] = _fit(np.column_stack(read), value)
+    return guess
 
 
 def _structure(crowd: Crowd, name: str, *, bends: bool) -> Values:

@@ -16,8 +16,9 @@ from deepqct.reach import code_hash
 from deepqct.scans.scan import Scan
 from deepqct.scans.write import write_aim, write_dicom, write_isq
 from deepqct.terms import SITES
+from deepqct.virtual import years as after
 from deepqct.virtual.anatomy import draw_limb
-from deepqct.virtual.attainable import attainable_auc
+from deepqct.virtual.attainable import attainable_auc, attainable_of_others
 from deepqct.virtual.motion import draw_poses, move
 from deepqct.virtual.population import HIDDEN_SHARE, MOTION, draw_women
 from deepqct.virtual.scanner import scan_limb
@@ -28,7 +29,7 @@ AIR_MARGIN_MM = 7.0  # air around the usual field, so that a moving limb stays w
 _ENDINGS = {"aim": ".AIM", "isq": ".ISQ", "dicom": ""}
 _CODE = "from deepqct.virtual.cohort import draw_scan\ndraw_scan"  # what a scan depends on
 _NOT_SCANNED = 0.02  # share of limbs without a scan: a cast, pain, no time; our choice
-_OF_THE_TRUTH = ("latent_risk", "phenotype", *(f"{bone} " for bones in SITES.values() for bone in bones))
+_OF_THE_TRUTH = ("latent_risk", *(f"{bone} " for bones in SITES.values() for bone in bones))
 
 
 def draw_scan(
@@ -284,8 +285,15 @@ def new_cohort(
         if progress is not None:
             progress(there + made, len(scans))
     shown = [name for name in women.columns if not name.startswith(_OF_THE_TRUTH)]
+    of_others = attainable_of_others(
+        scenario,
+        prevalence=prevalence,
+        hidden_share=hidden_share,
+        risk_form=risk_form,
+        separation=phenotype_separation,
+    )
     described = {"centre": {"Description": "centre of the first session", "Role": "other"}} if centres > 1 else {}
-    write_json(cohort / "participants.json", _dictionary(scenario, attainable) | described)
+    write_json(cohort / "participants.json", _dictionary(scenario, attainable, of_others) | described)
     write_table(cohort / "participants.tsv", women[shown])
     write_table(cohort / "scans.tsv", scans)
     return cohort
@@ -384,13 +392,35 @@ def _write_scan(
     write(path, scan)
 
 
-def _dictionary(scenario: str, attainable: dict[str, float]) -> dict[str, Any]:
-    """The content of participants.json: that the cohort is virtual, and what its outcome means."""
+def _dictionary(scenario: str, attainable: dict[str, float], of_others: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """The content of participants.json: that the cohort is virtual, and what its outcomes mean."""
+    yes_no = {"0": "no", "1": "yes"}
     return {
-        "virtual": {"scenario": scenario, "attainable_auc": attainable},
+        "virtual": {"scenario": scenario, "attainable_auc": attainable, "attainable": of_others},
         "fracture": {
             "Description": "fragility fracture in the past",
             "Levels": {"0": "none", "1": "one or more"},
+            "Role": "outcome",
+        },
+        # Other questions that one may ask of the same women; none of these columns predicts another.
+        "osteoporosis": {
+            "Description": "osteoporosis, a lowest T-score of −2.5 or less",
+            "Levels": yes_no,
+            "Role": "outcome",
+        },
+        "phenotype": {
+            "Description": "drawn from the phenotype of poorer bone, which no hospital would know",
+            "Levels": yes_no,
+            "Role": "outcome",
+        },
+        after.TIME: {
+            "Description": "time to a fracture after the scan, to death, or to the end of follow-up",
+            "Units": "years",
+            "Role": "outcome",
+        },
+        after.EVENT: {
+            "Description": "what ended the time to a fracture",
+            "Levels": {"0": "end of follow-up", "1": "fracture", "2": "death before a fracture"},
             "Role": "outcome",
         },
     }

@@ -18,6 +18,7 @@ from scipy import optimize, special, stats
 
 from deepqct.terms import BONES
 from deepqct.virtual import targets
+from deepqct.virtual import years as after
 
 # Bayes-optimal AUC of each scenario. literature: what 7 indices of two bones carry together, from the odds ratios of
 # Burt 2018 (doi:10.1002/jbmr.3347); deepqct-like: what the preprint's figures imply (Chen 2024, its best AUCs).
@@ -157,9 +158,10 @@ def draw_women(
     Returns
     -------
     DataFrame
-        participant_id, the columns of participants.tsv, and the truth: ``latent_risk`` (mean 0, SD 1), ``phenotype``
-        (1 for the poorer bone), the drawn structure, such as ``radius Ct.Th`` (mm; areas mm², Tb.N 1/mm, Tb.BV/TV and
-        Ct.Po fractions, densities mgHA/cm³), and ``radius hidden``.
+        participant_id, the columns of participants.tsv (``osteoporosis``, 1 for a lowest T-score of −2.5 or less, and what
+        came after the scan among them: `deepqct.virtual.years`), and the truth: ``latent_risk`` (mean 0, SD 1),
+        ``phenotype`` (1 for the poorer bone), the drawn structure, such as ``radius Ct.Th`` (mm; areas mm², Tb.N 1/mm,
+        Tb.BV/TV and Ct.Po fractions, densities mgHA/cm³), and ``radius hidden``.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def draw_women(
     >>> import deepqct as dq
     >>> women = dq.virtual.draw_women(200, scenario="literature", prevalence=0.33, seed=1)
     >>> women.shape, int(women["fracture"].sum()), round(float(women["radius Ct.Th"].mean()), 2)
-    ((200, 59), 66, 0.95)
+    ((200, 62), 66, 0.95)
     """
     causes = Causes.of(scenario, hidden_share=hidden_share, risk_form=risk_form, separation=separation)
     slope = slope_of(causes, prevalence=prevalence)
@@ -200,7 +202,14 @@ def draw_women(
     # so that a small cohort has its share of events too.
     liability = slope * crowd.risk + rng.logistic(size=n)
     fractured = stats.rankdata(-liability) <= max(round(prevalence * n), 1)
-    women = pd.DataFrame(people | {"fracture": fractured.astype(int)})
+    lowest = pd.DataFrame({site: people[f"t_{site}"] for site in targets.DXA}).min(axis=1)
+    women = pd.DataFrame(people | {"fracture": fractured.astype(int), "osteoporosis": (lowest <= -2.5).astype(int)})
+    ratio = after.log_hazard_ratio(slope)
+    later = after.draw_years(
+        crowd.risk, crowd.age, ratio=ratio, base=after.base_hazard(crowd_of(causes).risk, ratio=ratio),
+        rng=np.random.default_rng([seed, 2026]),
+    )  # fmt: skip
+    women = women.join(later)
     for column in (*FACTORS, *(f"bmd_{site}" for site in targets.DXA)):
         lost = rng.random(n) < _MISSING
         for name in {column, column.replace("bmd_", "t_")}:

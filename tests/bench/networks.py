@@ -32,7 +32,8 @@ from deepqct.models import compare_run, predict_run
 from deepqct.models.classifiers import cross_predict
 from deepqct.networks import Recipe, bone_dataloaders, bone_learner, cross_validate, run_controls, use_device
 from deepqct.networks.recipe import CONTROLS
-from deepqct.run_tables import attainable_auc, margins_in, run_outcome, wide_indices
+from deepqct.run_tables import attainable as attainable_figures
+from deepqct.run_tables import margins_in, run_outcome, wide_indices
 from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
 from deepqct.work import say
@@ -140,7 +141,7 @@ def families(run: Run) -> None:
         [row["family"], row["model"], n, _figure(row)]
         for row, n in zip(performance.to_dict("records"), basis, strict=True)
     ]
-    attainable = attainable_auc(run)["all"]
+    attainable = attainable_figures(run)["all"]
     table(f"{run.folder.name}: every model, attainable {attainable:.2f}.", ["", "model", "n/events", "AUC"], rows)
     differences, margins = found["comparisons"].query(out_of_fold), margins_in(found["comparisons"])
     rows = [
