@@ -73,8 +73,8 @@ class Cohort:
     scanner_indices: pd.DataFrame | None = None
     rejected: frozenset[tuple[str, str]] = frozenset()
     repeats: pd.DataFrame | None = None
-    ids: dict[str, str] = field(default_factory=dict)
     without_outcome: int = 0
+    ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> Outcome:
