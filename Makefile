@@ -6,6 +6,7 @@
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
 # make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
+# make bench-fuzz   mutants of valid files for every reader; hours, in resumable parts: PART=isq N=500 does some of one
 # make bench-strength   micro-finite elements beside ParOSol, at full size, coarse beside full; an hour and more, PART=full
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make bench-precision   precision of real repeat scans and phantoms of 13 sites, where they lie beside the checkout; seconds
@@ -24,7 +25,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-precision bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -68,6 +69,9 @@ bench-planning: env
 
 bench-groups: env
 	$(BIN)/python tests/bench/groups.py $(if $(PART),--part $(PART))
+
+bench-fuzz: env
+	$(BIN)/python tests/bench/fuzz.py reports/bench-fuzz $(if $(PART),--part $(PART)) $(if $(N),--n $(N))
 
 bench-strength: env peers
 	$(BIN)/python tests/bench/strength.py reports/bench-strength --peers .venv-peers/bin/python $(if $(PART),--part $(PART))

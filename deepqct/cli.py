@@ -1,6 +1,7 @@
 """The command line: init, run, report, check, inspect, app, cohort new, pretrain, bundle, predict, study.
 
-Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable file.
+Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable
+file; 130 stopped by Ctrl+C.
 
 The docstring of a command is its help, so that examples of the commands stand here.
 
@@ -33,6 +34,7 @@ Unknown parameter 'bne' for any stage; did you mean 'bone'?
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -54,6 +56,7 @@ cohort_app = typer.Typer(help="Make cohorts.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
+_STOPPED = 130  # the exit code after Ctrl+C, as shells know it
 
 
 @app.command()
@@ -75,11 +78,16 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder; reports/<preset> if not given.")] = None,
     preset: Annotated[str, typer.Option(help="smoke, quick, null, paper, or a YAML file.")] = "quick",
     cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 2,
+    pseudonyms: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYFILE", help="Pseudonyms in place of ids; the key lies outside of the run."),
+    ] = None,
 ) -> None:
     """Take a cohort through every notebook to a report.
 
     A second call does only what is out of date. Example: deepqct run data/ours epochs=20 --preset paper --out reports/ours
     """
+    from deepqct.folder import project_root
     from deepqct.run.plan import plan_run
     from deepqct.run.workflow import execute
 
@@ -87,6 +95,8 @@ def run(
     if "=" in cohort and not Path(cohort).expanduser().is_dir():
         settings = [cohort, *(settings or [])]
         cohort = ""
+    if pseudonyms is not None:
+        settings = [*(settings or []), f"pseudonyms={os.path.relpath(pseudonyms.expanduser(), project_root())}"]
     plan = plan_run(cohort, out=folder, preset=preset, overrides=settings or [])
     if not cohort:
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
@@ -130,6 +140,9 @@ def _bytes(path: Path) -> int:
 def check(
     cohort: Annotated[Path, typer.Argument(help="The cohort folder.")],
     outcome: Annotated[str, typer.Option(help="The target column of participants.tsv, or 'time, event'.")] = "fracture",
+    outside: Annotated[
+        bool, typer.Option(help="Allow files outside of the folder: absolute paths, ../ and links.")
+    ] = False,
 ) -> None:
     """Find every fault of a cohort folder before any long work."""
     from deepqct.cohort.check import check_cohort
@@ -141,7 +154,7 @@ def check(
     from deepqct.run.preflight import check_cohort_for
     from deepqct.terms import LEFT_OUT, ROLES, YES_NO, barred_words, columns_by_role
 
-    checked, faults = check_cohort(cohort, outcome=outcome)
+    checked, faults = check_cohort(cohort, outcome=outcome, outside="allow" if outside else "refuse")
     if checked is not None:
         faults = check_heads(checked)
     if checked is None or faults:
@@ -477,6 +490,12 @@ def main() -> None:
     try:
         keep_elsewhere()
         app()
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != _STOPPED:
+            raise
+        if sys.argv[1:2] != ["job"]:  # the run that a job belongs to says it
+            errors.print("Stopped; the same command goes on from where it was.", markup=False, highlight=False)
+        sys.exit(_STOPPED)
     except (ValueError, OSError) as error:
         errors.print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)

@@ -29,6 +29,23 @@ _NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # pe
 PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
+class FileError(ValueError):
+    """A file that is not what its place demands; the message names it and says what to do.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> path = dq.folder.write_text(Path(tempfile.mkdtemp()) / "settings.json", "")
+    >>> try:
+    ...     dq.folder.read_json(path)
+    ... except dq.folder.FileError as error:
+    ...     print(str(error).replace(str(path), path.name))
+    settings.json is not valid JSON (it is empty); correct it or remove the file.
+    """
+
+
 @dataclass(frozen=True)
 class Job:
     """One job of a run: a stage, or a stage for one bone.
@@ -471,13 +488,27 @@ def write_json(path: Path, content: Any) -> Path:
 def read_json(path: Path) -> Any:
     """The content of the JSON file at `path`, with or without the mark that Notepad writes before UTF-8.
 
+    Raises
+    ------
+    FileError
+        If it is empty, cut off, nested without end or no JSON in UTF-8; the message names it.
+
     Examples
     --------
     >>> import deepqct as dq
     >>> dq.folder.read_json(dq.run.example_run().dictionary)["age"]["Units"]
     'years'
     """
-    return json.loads(path.read_text(encoding="utf-8-sig"))
+    data = path.read_bytes()
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        # UTF-16 may come without the mark that would say so, and its letters are then followed by zeros.
+        if isinstance(error, UnicodeDecodeError) or b"\0" in data:
+            raise FileError(f"{path} is not text in UTF-8; save it again as UTF-8.") from error
+        why = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "a number of too many digits"
+        why = "it is empty" if not data.strip() else "nested too deeply" if isinstance(error, RecursionError) else why
+        raise FileError(f"{path} is not valid JSON ({why}); correct it or remove the file.") from error
 
 
 def write_table(path: Path, table: pd.DataFrame) -> Path:
@@ -566,5 +597,7 @@ def file_hash(path: Path) -> str:
     if path.is_dir():
         names = "".join(f"{file.name} {file_hash(file)}\n" for file in sorted(path.iterdir()) if file.is_file())
         return hashlib.sha256(names.encode()).hexdigest()
+    if path.exists() and not path.is_file():  # it may never end
+        raise OSError(f"{path} is no plain file; copy it there itself.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -82,7 +82,16 @@ def test_a_page_says_in_one_sentence_what_went_wrong(tmp_path):
     cell = nbformat.read(review, as_version=4).cells[-1]
     said: list[str] = []
     with patch("IPython.display.display", lambda shown: said.append(shown.data)):
-        exec(cell.source, {"dq": dq, "cohort_dir": str(tmp_path / "nowhere"), "outcome": "hip", "reviewer": ""})
+        exec(
+            cell.source,
+            {
+                "dq": dq,
+                "cohort_dir": str(tmp_path / "nowhere"),
+                "outcome": "hip",
+                "outside": "refuse",
+                "pseudonyms": "",
+            },
+        )
     assert len(said) == 1
     assert "nowhere" in said[0] or "missing" in said[0]
     assert "\n" not in said[0]

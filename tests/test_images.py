@@ -340,3 +340,13 @@ def test_a_contour_that_cannot_be_placed_is_refused(tmp_path, name, place, edge,
     with pytest.raises(BoneError) as error:
         contoured_bone(scan, "radius", {"total": path})
     assert words in str(error.value)
+
+
+def test_nothing_is_said_of_a_damaged_header(tmp_path, capfd):
+    """A library's words on a header would stand in the logs of a run, with what the header holds."""
+    path = write_picture(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16))
+    data = bytearray(path.read_bytes())
+    data[344:348], data[252:256] = b"Anna", b"Anna"
+    path.write_bytes(data)
+    assert "cannot be read" in refused(path, unit="density")
+    assert capfd.readouterr() == ("", "")

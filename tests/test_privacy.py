@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +92,61 @@ def test_no_planted_word_is_in_an_error(cohort_folder):
     with pytest.raises(ScanError) as error:
         read_scan(cohort_folder / "scans" / "d.AIM")
     assert [word for word in SECRETS if word in str(error.value)] == []
+
+
+@pytest.mark.long
+def test_no_planted_word_is_in_a_whole_run_its_caches_and_temporary_files(tmp_path):
+    """A hospital's names of folders, files, columns and women, with pseudonyms, from the command to the report."""
+    from deepqct.cohort import decide
+    from deepqct.run.app import app_notebooks
+    from deepqct.virtual import new_cohort
+
+    clinic = tmp_path / "St-Elsewhere-Mustermann"
+    made = new_cohort(clinic, n=16, voxel_mm=0.3, slices=4, workers=1)
+    (made / "scans").rename(made / "Jane_Mustermann_scans")
+    people, scans = (
+        (made / name).read_text(encoding="utf-8").splitlines() for name in ("participants.tsv", "scans.tsv")
+    )
+    people = [f"{line}\t{'patient_group' if not k else f'MRN-{k // 2}'}\t{'name' if not k else SECRETS[0]}"
+              for k, line in enumerate(people)]  # fmt: skip
+    (made / "participants.tsv").write_text("\n".join(people).replace("sub-", "PID-778899-") + "\n", encoding="utf-8")
+    scans = [
+        scans[0],
+        *(line.replace("sub-", "PID-778899-", 1).replace("scans/", "Jane_Mustermann_scans/") for line in scans[1:]),
+    ]
+    (made / "scans.tsv").write_text("\n".join(scans) + "\n", encoding="utf-8")
+    (made / "participants.json").unlink()
+    for path in (made / "Jane_Mustermann_scans").iterdir():
+        name_the_patient(path)
+    decide(made, reviewer="AB", participant_id="PID-778899-0001", site="wrist", decision="accept", remark=SECRETS[5])
+    places = {name: tmp_path / name for name in ("out", "home", "temporary", "work")}
+    for place in places.values():
+        place.mkdir()
+    own = {
+        "HOME": str(places["home"]),
+        "TMPDIR": str(places["temporary"]),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    run = Run(places["out"] / "run")
+    command = [sys.executable, "-m", "deepqct", "run", str(made), "--preset", "smoke", "--out", str(run.folder),
+               "--pseudonyms", str(tmp_path / "key.tsv"), "bone=radius", "protocols=all"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=places["work"], env=os.environ | own, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = [*SECRETS, "PID-778899", "MRN-", "Jane_Mustermann_scans", "St-Elsewhere"]
+    seen = {
+        (path.relative_to(tmp_path).as_posix(), word)
+        for place in places.values()
+        for path in place.rglob("*")
+        for word in words
+        if word in path.name or (path.is_file() and word.encode() in path.read_bytes())
+    }
+    assert [word for word in words if word in done.stdout + done.stderr] == []
+    # The one place that leads back to the cohort, for deepqct app; deepqct report --zip leaves it out.
+    kept = run.parameters("01_data_curation").relative_to(tmp_path).as_posix()
+    assert {path for path, _ in seen} <= {kept}
+    metadata = [path.read_text(encoding="utf-8") for path in (run.folder / ".snakemake" / "metadata").iterdir()]
+    assert len(metadata) > 5
+    assert [text for text in metadata if str(tmp_path) in text] == []
+    app_notebooks(run, tmp_path / "pages")

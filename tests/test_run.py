@@ -420,6 +420,8 @@ NAMES = [
     "a&b",
     "a*b",
     "[b]",
+    "$(touch pwned)",
+    "a b'; touch pwned; '",
 ]
 
 
@@ -432,9 +434,9 @@ def test_the_shell_gets_the_names_of_folders_as_they_are(tmp_path, name):
     python.write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     (line,) = re.findall(r"^JOB = (.*)$", (PACKAGE / "run" / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
-    config = {"root": str(folder), "python": str(python), "run": str(folder / "run")}
-    command = snakemake.utils.format(ast.literal_eval(line) + "05_explore", config=config)
-    said = subprocess.check_output(["bash", "-c", command], encoding="utf-8").splitlines()
+    paths = {"DEEPQCT_ROOT": str(folder), "DEEPQCT_PYTHON": str(python), "DEEPQCT_RUN": str(folder / "run")}
+    command = snakemake.utils.format(ast.literal_eval(line) + "05_explore")
+    said = subprocess.check_output(["bash", "-c", command], encoding="utf-8", env=os.environ | paths).splitlines()
     assert said == [str(folder), "-m", "deepqct", "job", str(folder / "run"), "05_explore"]
 
 

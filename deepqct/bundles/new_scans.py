@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from deepqct.bundles.content import Bundle, Curated
+from deepqct.cohort.check import ID
+from deepqct.cohort.hints import leads_outside, leaves_folder
 from deepqct.cohort.tsv import read_tsv
 from deepqct.curation.curation import LIMIT_S
 from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
@@ -136,6 +138,14 @@ def _listed(path: Path) -> list[NewScan]:
             raise ValueError(
                 f"{path.name}, row {wrong.index[0] + 2}: {name} is {wrong[name].iloc[0]!r}, not one of {', '.join(known)}; "
                 "correct it."
+            )
+    for row, (person, file) in enumerate(zip(table["participant_id"], table["file"], strict=True), start=2):
+        if not isinstance(person, str) or not re.fullmatch(ID, person):
+            raise ValueError(f"{path.name}, row {row}: an id is letters, digits and hyphens; correct {person!r}.")
+        if not isinstance(file, str) or leaves_folder(file) or leads_outside(path.parent / file, path.parent):
+            raise ValueError(
+                f"{path.name}, row {row} ({person}): file {file!r} is missing or leaves the folder, perhaps by a link; "
+                "give a path within it, or name the scans themselves."
             )
     unit = table["unit"] if "unit" in table else pd.Series(None, table.index, dtype=object)
     return [

@@ -8,6 +8,7 @@ reviews.py         what readers decided about scans, line by line in review.csv;
 typed.py           values of a table against its dictionary
 sessions.py        of several scans of one woman, which is analysed
 cohort.py          a cohort as the stages take it: tables and dictionaries
+pseudonyms.py      pseudonyms in place of ids, by a key file that stays outside of the run
 twice.py           one scan under two rows, by another path or as a copy
 scan_files.py      the scans table: one row for each scan, and each file's header
 scanners.py        scanners and protocols by the headers, and whether they go with the outcome

@@ -6,7 +6,6 @@ in the style of BIDS, scans.tsv, and the scans.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ import pandera.pandas as pa
 
 from deepqct.cohort import reviews, scanner_tables
 from deepqct.cohort.cohort import Cohort, CohortError
-from deepqct.cohort.hints import alike, other_spelling, unlisted_ids
+from deepqct.cohort.hints import ALLOW, alike, leads_outside, other_spelling, unlisted_ids
+from deepqct.cohort.pseudonyms import with_pseudonyms
 from deepqct.cohort.scan_files import check_scans
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
-from deepqct.folder import read_json, resolve
+from deepqct.folder import FileError, read_json, resolve
 from deepqct.terms import (
     BINARY,
     EVENT_KIND,
@@ -41,13 +41,20 @@ from deepqct.work import say
 
 # Ids become file names, and must not be read as a missing value.
 _PREDICTORS = ("clinical", "frax", "bmd")  # roles whose columns models take
-_ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
+ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
 HORIZON = 5.0  # years; our choice
 
 
-def load_cohort(folder: str | Path, *, outcome: str = "fracture", horizon: float = HORIZON) -> Cohort:
+def load_cohort(
+    folder: str | Path,
+    *,
+    outcome: str = "fracture",
+    horizon: float = HORIZON,
+    outside: str = "refuse",
+    pseudonyms: str | Path = "",
+) -> Cohort:
     """Read a cohort folder and check it; the cohort is returned only if it has no fault.
 
     Parameters
@@ -60,6 +67,10 @@ def load_cohort(folder: str | Path, *, outcome: str = "fracture", horizon: float
         number is not known are left out.
     horizon : float
         Years at which a time to an event is judged; of no account for other outcomes.
+    outside : str
+        ``refuse``, or ``allow`` files that lie outside of the cohort folder: absolute paths, ``../`` and links.
+    pseudonyms : str or Path
+        A key file by which the tables get pseudonyms in place of ids; empty for the ids themselves.
 
     Raises
     ------
@@ -73,16 +84,16 @@ def load_cohort(folder: str | Path, *, outcome: str = "fracture", horizon: float
     >>> cohort.scans.columns.tolist()
     ['participant_id', 'site', 'side', 'file', 'motion_grade']
     """
-    cohort, faults = check_cohort(resolve(folder), outcome=outcome, horizon=horizon)
+    cohort, faults = check_cohort(resolve(folder), outcome=outcome, horizon=horizon, outside=outside)
     if cohort is None:
         raise CohortError("\n".join(faults))
     if cohort.without_outcome:
         say(f"{cohort.without_outcome} women are left out, since their {outcome} is not known.")
-    return cohort
+    return with_pseudonyms(cohort, pseudonyms) if pseudonyms else cohort
 
 
 def check_cohort(
-    folder: Path, *, outcome: str = "fracture", horizon: float = HORIZON
+    folder: Path, *, outcome: str = "fracture", horizon: float = HORIZON, outside: str = "refuse"
 ) -> tuple[Cohort | None, list[str]]:
     """Find every fault in the tables of a cohort folder at once.
 
@@ -90,7 +101,7 @@ def check_cohort(
     ----------
     folder : Path
         The cohort folder.
-    outcome, horizon
+    outcome, horizon, outside
         As in `load_cohort`.
 
     Returns
@@ -109,11 +120,14 @@ def check_cohort(
     """
     if not folder.is_dir():
         return None, [f"{folder} is not a folder; give the cohort folder, which holds participants.tsv and scans.tsv."]
-    faults: list[str] = []
+    anywhere = outside == "allow"
+    faults = [] if anywhere else _tables_outside(folder)
+    if faults:
+        return None, faults
     participants = _read(folder / "participants.tsv", ("participant_id",), faults)
     scans = _read(folder / "scans.tsv", ("participant_id", "site", "side", "file"), faults)
     dictionary = _read_dictionary(folder / "participants.json", faults)
-    known = None if participants is None else set(participants["participant_id"])
+    known = None if participants is None else set(participants["participant_id"].dropna())
     kinds: dict[str, str] = {}
     if participants is not None:
         kinds = _kinds(outcome, participants, dictionary, faults)
@@ -122,8 +136,8 @@ def check_cohort(
         )
         faults += _barred_roles(outcome, kinds, dictionary)
     if scans is not None:
-        scans = check_scans(scans, folder=folder, known=known, faults=faults)
-    contours = scanner_tables.read_contours(folder, people=known or set(), faults=faults)
+        scans = check_scans(scans, folder=folder, known=known, anywhere=anywhere, faults=faults)
+    contours = scanner_tables.read_contours(folder, people=known or set(), anywhere=anywhere, faults=faults)
     scanner_indices = scanner_tables.read_index_table(folder, people=known or set(), faults=faults)
     try:
         read = reviews.read_reviews(folder)
@@ -197,6 +211,16 @@ def complete_dictionary(
     return complete
 
 
+def _tables_outside(folder: Path) -> list[str]:
+    """A fault for each table that is a link out of the cohort folder: what it leads to may be anybody's."""
+    names = ("participants.tsv", "participants.json", "scans.tsv", reviews.REVIEWS)
+    return [
+        f"{name} is a link that leaves the cohort folder; copy the table itself there{ALLOW}."
+        for name in (*names, scanner_tables.CONTOURS, scanner_tables.INDICES)
+        if leads_outside(folder / name, folder)
+    ]
+
+
 def _read(path: Path, required: tuple[str, ...], faults: list[str]) -> pd.DataFrame | None:
     """A tab-separated table as text, or None with the reason in `faults`."""
     if not path.exists():
@@ -219,14 +243,8 @@ def _read_dictionary(path: Path, faults: list[str]) -> dict[str, Any]:
         return {}
     try:
         dictionary = read_json(path)
-    except UnicodeDecodeError:
-        faults.append(f"{path.name} is not text in UTF-8; save it again as UTF-8.")
-        return {}
-    except json.JSONDecodeError as error:
-        if b"\0" in path.read_bytes():  # UTF-16 without the mark that would say so
-            faults.append(f"{path.name} is not text in UTF-8; save it again as UTF-8.")
-        else:
-            faults.append(f"{path.name} is not valid JSON (line {error.lineno}); correct it or remove the file.")
+    except FileError as error:
+        faults.append(str(error).replace(str(path), path.name))
         return {}
     if not isinstance(dictionary, dict) or not all(isinstance(entry, dict) for entry in dictionary.values()):
         faults.append(f'{path.name} must map each column to an object such as {{"Role": "clinical"}}; correct it.')
@@ -242,7 +260,7 @@ def _check_participants(
 ) -> pd.DataFrame | None:
     """The participants table with numbers as numbers; each fault is appended to `faults` with its row."""
     columns = {
-        "participant_id": pa.Column(str, pa.Check.str_matches(_ID), unique=True, report_duplicates="exclude_first"),
+        "participant_id": pa.Column(str, pa.Check.str_matches(ID), unique=True, report_duplicates="exclude_first"),
     }
     for name, kind in kinds.items():
         columns[name] = _outcome_column(name, kind)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepqct.cohort.reviews import read_reviews
 from deepqct.scans.shown import card
 from deepqct.terms import Outcome, columns_by_role
 
@@ -45,6 +46,8 @@ class Cohort:
         The tables of what the scanner's own software made, where the folder has them (scanner_tables.py).
     rejected : frozenset of (str, str)
         Scans (participant_id, site) that a reader rejected (reviews.py).
+    ids : dict of str to str
+        Where the tables hold pseudonyms, the cohort folder's own id of each; empty otherwise.
     repeats : DataFrame or None
         The scans of other sessions than the one that is analysed, where scans.tsv has the column session (sessions.py);
         `scans` then holds the analysed ones alone.
@@ -71,6 +74,7 @@ class Cohort:
     rejected: frozenset[tuple[str, str]] = frozenset()
     repeats: pd.DataFrame | None = None
     without_outcome: int = 0
+    ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> Outcome:
@@ -86,6 +90,11 @@ class Cohort:
     def virtual(self) -> dict[str, Any] | None:
         """Scenario and attainable AUC of a virtual cohort; None for real patients."""
         return self.dictionary.get("virtual")
+
+    def reviews(self) -> pd.DataFrame:
+        """What readers decided, as `read_reviews` gives it, by the pseudonyms of these tables where they have some."""
+        table, pseudonyms = read_reviews(self.folder), {own: name for name, own in self.ids.items()}
+        return table.assign(participant_id=[pseudonyms.get(person, person) for person in table["participant_id"]])
 
     def __repr__(self) -> str:
         """Say how many patients, events and scans there are; no row of a table is shown."""

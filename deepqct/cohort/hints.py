@@ -14,8 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
+from deepqct.scans.formats import files_of, may_be_calibrated
 from deepqct.terms import BONES, KNOWN, SAME_PATIENT, UNITS
 
+ALLOW = ", or allow it (outside=allow in a run, --outside of check)"  # the end of a sentence about such files
 # Other usual names of our columns, without capitals and signs.
 _USUAL = {
     "participant_id": "id subject subjectid subjectcode sub patient patientid patid pid studyid participant code",
@@ -122,7 +124,26 @@ def leaves_folder(file: str) -> bool:
     return bool(PureWindowsPath(file).anchor) or ".." in PureWindowsPath(file).parts
 
 
-def missing_files(files: Iterable[Any], folder: Path) -> dict[str, str]:
+def leads_outside(path: Path, folder: Path) -> bool:
+    """True if a file, or one of those that a scan is made of, is kept outside of the cohort folder by a link.
+
+    Parameters
+    ----------
+    path : Path
+        A table, a scan or a contour; one that is not there leads nowhere.
+    folder : Path
+        The cohort folder, which may be reached by a link itself.
+    """
+    if not is_there(path):
+        return False
+    inside = folder.resolve()
+    if not path.resolve().is_relative_to(inside):
+        return True
+    linked = [part for part in files_of(path) if part.is_symlink()] if may_be_calibrated(path) is not None else []
+    return any(not part.resolve().is_relative_to(inside) for part in linked)
+
+
+def missing_files(files: Iterable[Any], folder: Path, *, anywhere: bool = False) -> dict[str, str]:
     """For each file that is not there, what may have been meant, such as ``did you mean 'scans/P1.AIM'?``.
 
     Parameters
@@ -131,13 +152,15 @@ def missing_files(files: Iterable[Any], folder: Path) -> dict[str, str]:
         Paths within the cohort folder as a table has them; what is no text is passed over.
     folder : Path
         The cohort folder.
+    anywhere : bool
+        True if files may lie outside of it.
 
     Returns
     -------
     dict of str to str
         Only files that are not there; empty where nothing alike is there either.
     """
-    given = {file for file in files if isinstance(file, str) and not leaves_folder(file)}
+    given = {file for file in files if isinstance(file, str) and (anywhere or not leaves_folder(file))}
     names = functools.cache(_names)
     missing = {}
     for file in given:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.folder import Run, write_json, write_spreadsheet, write_table
-from deepqct.terms import LEFT_OUT, barred_words
+from deepqct.terms import LEFT_OUT, SAME_PATIENT, barred_words
 from deepqct.work import say
 
 
@@ -51,13 +51,19 @@ def keep_cohort(cohort: Cohort, run: Run) -> pd.DataFrame:
 def kept(cohort: Cohort) -> pd.DataFrame:
     """The participants without columns that nobody described, since those may be names or dates of birth.
 
+    Who belongs together is a number, since the values of such a column may be ids of a hospital.
+
     Parameters
     ----------
     cohort : Cohort
         The checked cohort.
     """
     names = [name for name in cohort.participants if cohort.dictionary[str(name)]["Role"] != LEFT_OUT]
-    return cohort.participants[names]
+    people = cohort.participants[names]
+    if SAME_PATIENT in people:
+        codes, _ = pd.factorize(people[SAME_PATIENT])
+        people = people.assign(**{SAME_PATIENT: pd.Series(codes + 1, people.index, "Int64").where(codes >= 0)})
+    return people
 
 
 def table_one(cohort: Cohort) -> pd.DataFrame:

@@ -91,7 +91,10 @@ def read_reviews(folder: Path) -> pd.DataFrame:
             f"{REVIEWS} is empty or no table with commas; mend it, or remove it to begin anew."
         ) from error
     if tuple(table.columns) != COLUMNS:
-        raise ReviewError(f"{REVIEWS} has the columns {', '.join(table.columns)}; it needs {', '.join(COLUMNS)}.")
+        has = " ".join(", ".join(map(str, table.columns)).split())
+        raise ReviewError(
+            f"{REVIEWS} has the columns {has[:300]}{' …' * (len(has) > 300)}; it needs {', '.join(COLUMNS)}."
+        )
     for row, line in enumerate(table.to_dict("records"), start=2):
         grade = line["motion_grade"]
         for name, known in (("decision", DECISIONS), ("site", tuple(SITES))):

@@ -10,7 +10,7 @@ import pandera.pandas as pa
 from numpy.typing import NDArray
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.cohort.hints import is_there, leaves_folder, missing_files, unlisted_ids
+from deepqct.cohort.hints import ALLOW, is_there, leads_outside, leaves_folder, missing_files, unlisted_ids
 from deepqct.cohort.tsv import is_date
 from deepqct.cohort.twice import Named, copied, named_twice
 from deepqct.cohort.typed import validate
@@ -22,8 +22,13 @@ from deepqct.terms import SITES
 _SESSION = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # it becomes the name of a folder
 
 
-def check_scans(table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str]) -> pd.DataFrame | None:
-    """The scans table with numbers as numbers; each fault is appended to `faults` with its row."""
+def check_scans(
+    table: pd.DataFrame, *, folder: Path, known: set[str] | None, faults: list[str], anywhere: bool = False
+) -> pd.DataFrame | None:
+    """The scans table with numbers as numbers; each fault is appended to `faults` with its row.
+
+    With `anywhere`, scans may lie outside of the cohort folder.
+    """
     schema = pa.DataFrameSchema(
         {
             "participant_id": pa.Column(str),
@@ -37,7 +42,7 @@ def check_scans(table: pd.DataFrame, *, folder: Path, known: set[str] | None, fa
     )
     typed = validate(table, schema, file="scans.tsv", kinds={}, faults=faults)
     unlisted = {} if known is None else unlisted_ids(table["participant_id"], known)
-    missing = missing_files(table["file"], folder)
+    missing = missing_files(table["file"], folder, anywhere=anywhere)
     there: list[Named] = []
     for row, scan in zip(table.index + 2, table.to_dict("records"), strict=True):
         person, file = scan["participant_id"], scan["file"]
@@ -46,14 +51,23 @@ def check_scans(table: pd.DataFrame, *, folder: Path, known: set[str] | None, fa
             faults.append(f"scans.tsv, row {row}: {person!r} is not in participants.tsv; {mend}")
         if not isinstance(file, str):
             continue
-        if leaves_folder(file):
+        if not anywhere and leaves_folder(file):
             faults.append(
-                f"scans.tsv, row {row} ({person}): file {file!r} leaves the cohort folder; give a path within it."
+                f"scans.tsv, row {row} ({person}): file {file!r} leaves the cohort folder; give a path within it{ALLOW}."
             )
             continue
         if file in missing:
             mend = missing[file] or "copy the scan there or remove the row."
             faults.append(f"scans.tsv, row {row} ({person}): {file} does not exist; {mend}")
+            continue
+        if not anywhere and leads_outside(folder / file, folder):
+            faults.append(
+                f"scans.tsv, row {row} ({person}): {file} is or holds a link that leaves the cohort folder; copy the scan "
+                f"itself there{ALLOW}."
+            )
+            continue
+        if not (folder / file).is_file() and not (folder / file).is_dir():
+            faults.append(f"scans.tsv, row {row} ({person}): {file} is no plain file; copy the scan itself there.")
             continue
         there.append(Named(int(row), person, file, folder / file))
         if (calibrated := may_be_calibrated(folder / file)) is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepqct.cohort.hints import leaves_folder, missing_files, plain, unlisted_ids
+from deepqct.cohort.hints import ALLOW, leads_outside, leaves_folder, missing_files, plain, unlisted_ids
 from deepqct.cohort.scanner_names import (
     COLUMNS,
     INDEX_UNITS,
@@ -23,7 +23,7 @@ from deepqct.cohort.scanner_names import (
     meaning_of,
     without_direction,
 )
-from deepqct.cohort.tsv import decimal_commas, read_tsv
+from deepqct.cohort.tsv import decimal_commas, numbers, read_tsv
 from deepqct.terms import BONES, COMPARTMENTS
 
 CONTOURS, INDICES = "contours.tsv", "indices.tsv"
@@ -31,7 +31,7 @@ SOURCES = ("ours", "scanner", "both")
 _SHARES = [symbol for symbol, unit in INDEX_UNITS.items() if unit == "1"]
 
 
-def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.DataFrame | None:
+def read_contours(folder: Path, *, people: set[str], faults: list[str], anywhere: bool = False) -> pd.DataFrame | None:
     """Read the table of contours, and check it.
 
     Parameters
@@ -42,6 +42,8 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.Da
         participant_id of every patient in participants.tsv.
     faults : list of str
         Receives a sentence for each thing that is wrong.
+    anywhere : bool
+        True if contours may lie outside of the cohort folder.
 
     Returns
     -------
@@ -54,16 +56,25 @@ def read_contours(folder: Path, *, people: set[str], faults: list[str]) -> pd.Da
     if table is None:
         return None
     before = len(faults)
-    unlisted, missing = unlisted_ids(table["participant_id"], people), missing_files(table["file"], folder)
+    unlisted, missing = (
+        unlisted_ids(table["participant_id"], people),
+        missing_files(table["file"], folder, anywhere=anywhere),
+    )
     for row, (person, bone, compartment, file) in _rows(table, ["participant_id", "bone", "compartment", "file"]):
         where = f"{CONTOURS}, row {row} ({person})"
         faults += _who(where, person, bone, people, unlisted)
         if compartment not in COMPARTMENTS:
             faults.append(f"{where}: compartment is {compartment!r}, not one of {', '.join(COMPARTMENTS)}; correct it.")
-        if leaves_folder(file):
-            faults.append(f"{where}: file {file!r} leaves the cohort folder; give a path within it.")
+        if not anywhere and leaves_folder(file):
+            faults.append(f"{where}: file {file!r} leaves the cohort folder; give a path within it{ALLOW}.")
         elif file in missing:
             faults.append(f"{where}: {file} does not exist; {missing[file] or 'copy it there or remove the row.'}")
+        elif not anywhere and leads_outside(folder / file, folder):
+            faults.append(
+                f"{where}: {file} is or holds a link that leaves the cohort folder; copy the contour itself there{ALLOW}."
+            )
+        elif file and not (folder / file).is_file() and not (folder / file).is_dir():
+            faults.append(f"{where}: {file} is no plain file; copy the contour itself there.")
     faults += _repeated(table, ["participant_id", "bone", "compartment"], CONTOURS)
     return table if len(faults) == before else None
 
@@ -112,12 +123,17 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         symbol = meaning.symbol
         if symbol in out:
             faults.append(f"{INDICES}: {name!r} is {symbol}, and another column is too; keep one.")
-        values = pd.to_numeric(table[name], errors="coerce")
+        values = numbers(table[name])
         commas, sentence = decimal_commas(table, name, file=INDICES)
         faults += sentence + [
             f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, not a number; correct it."
             for row in np.flatnonzero(table[name].notna() & values.isna())
             if row not in commas
+        ]
+        faults += [
+            f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, and cannot be below 0; correct it."
+            for row in np.flatnonzero(values < 0)
+            if "mg" not in INDEX_UNITS[symbol]
         ]
         if symbol in _SHARES and meaning.factor == 1 and values.max() > 1:
             faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")

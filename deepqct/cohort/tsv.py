@@ -86,6 +86,18 @@ def _text(path: Path, faults: list[str]) -> str | None:
         return None
 
 
+def numbers(column: pd.Series) -> pd.Series:
+    """Texts as numbers; NaN where one is none, or is infinite.
+
+    Parameters
+    ----------
+    column : Series
+        Every cell a text, NaN where it is empty.
+    """
+    values = pd.to_numeric(column, errors="coerce").astype(float)
+    return values.where(np.isfinite(values))
+
+
 def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list[int], list[str]]:
     """Find the numbers of a column that are written with a decimal comma.
 

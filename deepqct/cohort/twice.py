@@ -117,14 +117,16 @@ def _is_slice(path: Path) -> bool:
 def _series(path: Path) -> Hashable:
     """The folder and the series of a slice; None if it says none, or holds all frames of a scan itself."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
+
+    from deepqct.scans.dicom import Within
 
     try:
-        head = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
+        with Within(path) as file:
+            head = dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
         if int(head.get("NumberOfFrames") or 1) > 1 or not head.get("SeriesInstanceUID"):
             return None
         return _on_disk(path.resolve().parent), str(head.SeriesInstanceUID)
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError):  # the reader of its header says why
+    except Exception:  # whatever it is, the reader of its header says why
         return None
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
 
-from deepqct.cohort.tsv import decimal_commas
+from deepqct.cohort.tsv import decimal_commas, numbers
 from deepqct.terms import BINARY, EVENT_KIND, KNOWN, SITES, TIME, YES_NO
 
 
@@ -21,7 +21,7 @@ def validate(
     said = set()
     for name, column in schema.columns.items():
         if name in table.columns and column.dtype.type == np.float64:
-            typed[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+            typed[name] = numbers(table[name])
             commas, sentence = decimal_commas(table, name, file=file)
             said |= {(row, name) for row in commas}
             faults += sentence

@@ -109,10 +109,18 @@ def curate_scan(task: Task) -> dict[str, Any]:
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
     names = SITES[task.site]
     try:
+        before = _state(task)
         made_from = _made_from(task)
         records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
         if any(record.get("made_from") != made_from for record in records):
             records = _curate_anew(task, made_from=made_from)
+            # Times alone may change with the content as it was.
+            if _state(task) != before and _made_from(task) != made_from:
+                for name in names:
+                    task.run.stack_record(task.participant_id, name).unlink(missing_ok=True)
+                raise ScanError(
+                    "the scan or a contour of it changed while it was read; run again when nobody writes there."
+                )
     except (ScanError, BoneError, OSError) as error:
         return row | {"status": "failed", "reason": _without_names(error, task)} | BLANK
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
@@ -153,6 +161,13 @@ def _hash(path: Path) -> str:
     if files == [path]:
         return file_hash(path)
     return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _state(task: Task) -> list[tuple[int, ...]]:
+    """What changes whenever somebody writes to a scan or its contours, or puts another file in their place."""
+    scans = [task.path, *(path for files in task.contours.values() for path in files.values())]
+    stats = [file.stat() for path in scans for file in files_of(path)]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
 
 
 def _made_from(task: Task) -> dict[str, Any]:

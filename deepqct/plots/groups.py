@@ -255,6 +255,9 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
         axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(rows)) - 0.4))
     if len(tables[0]):
         grid[0].set_xscale("log")
+        for axis in (grid[0].xaxis,):  # plain numbers: names in figures are no formulas, and powers of ten would be one
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
     return grid
 
 

@@ -50,6 +50,7 @@ STYLE: Any = {
     "legend.fontsize": 10,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # letters as letters of an embedded font, which journals ask for
+    "text.parse_math": False,  # a column may be called $x_{$
     "svg.hashsalt": "deepqct",  # the same figure gives the same bytes
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,

@@ -10,6 +10,7 @@ jobs.py        one job's notebook executed and kept; the hash of the code that i
 workflow.py    the jobs that are out of date are run (Snakefile)
 example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
+server.py      the server of these pages, with no more than they need
 """
 
 import lazy_loader

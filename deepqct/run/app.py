@@ -20,6 +20,7 @@ from typing import Any
 
 import nbformat
 
+from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS, read_reviews, reviewed, standing
 from deepqct.folder import PACKAGE, Run, read_json, read_table, resolve, write_json, write_text
 from deepqct.run.parameters import Parameter, declared_parameters, notebook_source
@@ -29,8 +30,10 @@ from deepqct.work import say
 PAGES = {"Look at single women": "05_explore", "Judge the scans": "review"}  # page: its notebook
 SHOWN = "app"  # the tag of the cells that a page shows
 START = "/"  # the address of the start page
+STARTED_BY = "DEEPQCT_APP"  # the environment's name for the process that the server ends with
 _TEMPLATES = PACKAGE / "report" / "templates"  # holds voila/templates/deepqct
 _PATIENCE_S = 60  # for the server to answer; our choice
+_ABANDONED_S = 1800  # our choice
 _AGAIN_S = 1.0  # how often it is looked whether somebody judged a scan
 # Files for the start page lie in a folder with this beginning and a secret end: Voila asks for no token for files.
 _SHOWN = "shown-"
@@ -79,6 +82,8 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
         "run_dir": str(run.folder.resolve()),
         "cohort_dir": str(cohort_of(run)),
         "outcome": curation["outcome"],
+        "outside": curation.get("outside", "refuse"),
+        "pseudonyms": str(resolve(curation["pseudonyms"])) if curation.get("pseudonyms") else "",
         "interactive": True,
     }
     explored = run.phenotypes.exists() and run.predictions.exists()
@@ -159,6 +164,9 @@ def overview(run: Run) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         return said | {"fault": str(error)}
     if len(reviews):
+        if key := read_json(run.parameters("01_data_curation"))["parameters"].get("pseudonyms"):
+            names = read_key(resolve(key))
+            reviews = reviews.assign(participant_id=[names.get(name, name) for name in reviews["participant_id"]])
         rows = reviewed(scans, reviews).to_dict("records")
         judged = standing(reviews)[["participant_id", "site"]].drop_duplicates()
         said["judged"] = len(judged.merge(scans[["participant_id", "site"]]))
@@ -245,13 +253,21 @@ def serve(run: Run, *, port: int = 8866, browser: bool = True) -> int:
         _copy_report(run, shown)
         port, token = _free(port), secrets.token_urlsafe(24)
         command = [
-            sys.executable, "-m", "voila", str(pages), f"--port={port}", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0",
-            "--Voila.auto_token=True", "--template=deepqct", "--classic-tree", "--no-browser", "--Voila.log_level=WARN",
+            sys.executable, "-m", "deepqct.run.server", str(pages), f"--port={port}", "--Voila.ip=127.0.0.1",
+            "--Voila.port_retries=0", "--Voila.auto_token=True", "--template=deepqct", "--classic-tree", "--no-browser",
+            "--Voila.log_level=WARN",
             f"--VoilaConfiguration.file_allowlist={_SHOWN}[^/]+/.*",
+            # A page whose browser is gone keeps its kernel for so long, and its memory.
+            f"--MappingKernelManager.cull_idle_timeout={_ABANDONED_S}", "--MappingKernelManager.cull_interval=60",
         ]  # fmt: skip
         paths = [str(_TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
         # The token is passed in the environment, since everybody on this machine can read a command line.
-        environment = os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
+        environment = os.environ | {
+            "JUPYTER_PATH": os.pathsep.join(paths),
+            "JUPYTER_TOKEN": token,
+            STARTED_BY: str(os.getpid()),
+            "IPYTHONDIR": str(Path(name, "ipython")),  # kernels keep what they ran there
+        }
         running = subprocess.Popen(command, env=environment)
         address = f"http://127.0.0.1:{port}/?token={token}"
         try:

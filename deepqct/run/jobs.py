@@ -6,19 +6,27 @@ import hashlib
 import json
 import os
 import re
+import signal
+import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from deepqct.folder import Job, Run, project_root, read_json, write_json, write_text
+from deepqct.folder import FileError, Job, Run, project_root, read_json, resolve, write_json, write_text
 from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
-from deepqct.run.record import now, scenario_of, without_folders
+from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
 from deepqct.work import say
+
+STARTED_BY = "DEEPQCT_STARTED_BY"  # the environment's name for host and process of the run that a job belongs to
+_LOOK_S = 1.0  # how often a job looks whether its run is still there
 
 
 def run_job(run: Run, job: Job) -> bool:
@@ -51,6 +59,7 @@ def run_job(run: Run, job: Job) -> bool:
     False
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     parameters = read_json(run.parameters(job))["parameters"]
@@ -58,23 +67,32 @@ def run_job(run: Run, job: Job) -> bool:
         os.environ[name] = str(parameters.get("threads", 1))
     run.notebook(job).parent.mkdir(parents=True, exist_ok=True)
     began, error = time.time(), None
+    _end_with_its_run()
     say(f"{job}: started")
     try:
         with run.log(job).open("w", encoding="utf-8") as log:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
-                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: a kernel warns of its own TCP ports
+                # A kernel warns of its own ports and of being ended, and keeps what it ran in the home folder.
+                extra_arguments=["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"],
             )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
         trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
         say("\n".join([f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]))
+    except DeadKernelError:
+        error = (
+            f"MemoryError: the system ended the kernel of {job}, as it does for lack of memory; {_lower(job)}, or take a "
+            "machine with more memory."
+        )
+        say(f"{job}: failed: {error}")
     seconds = round(time.time() - began, 1)
-    _forget_paths(run.notebook(job))
+    _forget_paths(run.notebook(job), parameters)
     notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
     status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": now()}
-    status |= read_json(run.parameters(job))
+    content = read_json(run.parameters(job))
+    status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)
     if error is None:
         say(f"{job}: done in {seconds:.0f} s")
@@ -104,17 +122,52 @@ def stage_hash(stage: str) -> str:
     return code_hash("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
 
 
+def _end_with_its_run() -> None:
+    """Interrupt this job when the run that started it is gone: the next run could not begin beside it."""
+    host, _, process = os.environ.get(STARTED_BY, "").partition(" ")
+    if host != socket.gethostname() or not process.isdigit():
+        return
+
+    def look() -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            except PermissionError:
+                return
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _lower(job: Job) -> str:
+    """What needs less memory in a stage."""
+    return {
+        "00_virtual_cohort": "lower workers, slices or n",
+        "01_data_curation": "lower workers or image_px",
+        "02_train_bone": "lower batch_size, images or image_px, or run fewer jobs at once (--cores)",
+    }.get(job.stage, "run fewer jobs at once (--cores), or lower draws or bootstraps")
+
+
 def _as_named(path: Path) -> str:
     """A path for papermill, which takes braces in it for the names of parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _forget_paths(notebook: Path) -> None:
-    """Shorten the paths that papermill noted in a notebook to file names: they would name folders of the machine."""
+def _forget_paths(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Shorten the paths that a notebook notes to names: they would tell the folders of the machine, perhaps of patients."""
     content = read_json(notebook)
     noted = content["metadata"]["papermill"]
     noted |= {key: Path(noted[key]).name for key in ("input_path", "output_path")}
-    write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    for name in (*FOLDERS, KEY):
+        value = str(parameters.get(name) or "")
+        for folder in {value, str(resolve(value)), str(resolve(value).resolve())} if Path(value).name != value else ():
+            for spelling in {folder, escape(folder)}:
+                text = text.replace(json.dumps(spelling, ensure_ascii=False)[1:-1], json.dumps(Path(value).name)[1:-1])
+    write_text(notebook, text + "\n")
 
 
 def write_jobs(plan: Plan) -> None:
@@ -143,7 +196,8 @@ def write_jobs(plan: Plan) -> None:
     for job, parameters in plan.parameters.items():
         content = {"parameters": parameters, "code": code[job.stage]}
         path = plan.run.parameters(job)
-        written = read_json(path) if path.exists() else None
+        written = _written(path)
+        content |= {"again": written["again"]} if written and "again" in written else {}
         if written == content:
             continue
         kept = path.stat().st_mtime_ns if written and without_folders(written) == without_folders(content) else None
@@ -153,7 +207,7 @@ def write_jobs(plan: Plan) -> None:
     outcome = plan.parameters[Job("01_data_curation")]["outcome"]
     settings = {"cohort": Path(plan.cohort).name, "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
     settings["cohort_at"] = plan.cohort_at
-    if not plan.run.settings.exists() or read_json(plan.run.settings) != settings:
+    if _written(plan.run.settings) != settings:
         write_json(plan.run.settings, settings)
 
 
@@ -186,9 +240,44 @@ def write_inputs(run: Run, files: Iterable[Path]) -> Path:
     >>> write_inputs(dq.Run(folder), [table]).read_text() == before
     False
     """
-    each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    state = [f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in each]
-    content = {"files": len(each), "state": hashlib.sha256("\n".join(state).encode()).hexdigest()}
-    if not run.inputs.exists() or read_json(run.inputs) != content:
+    content = state_of(files)
+    if _written(run.inputs) != content:
         write_json(run.inputs, content)
     return run.inputs
+
+
+def state_of(files: Iterable[Path]) -> dict[str, Any]:
+    """How many files there are, and a hash of their names, sizes and times; of a folder, each of its files counts.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Files and folders; one that is gone counts as gone.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.jobs import state_of
+    >>> state_of([dq.run.example_run().splits])["files"]
+    1
+    """
+    each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    state = [f"{file.parent.name}/{file.name} {_size_and_time(file)}" for file in each]
+    return {"files": len(each), "state": hashlib.sha256("\n".join(state).encode()).hexdigest()}
+
+
+def _size_and_time(file: Path) -> str:
+    """What tells whether a file changed."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return "gone"
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _written(path: Path) -> Any:
+    """What a file holds; None if it is not there or cannot be read, so that it is written anew."""
+    try:
+        return read_json(path) if path.exists() else None
+    except FileError:
+        return None

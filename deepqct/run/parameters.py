@@ -17,6 +17,7 @@ from deepqct.folder import PACKAGE, project_root
 STAGES = (
     "00_virtual_cohort", "01_data_curation", "02_train_bone", "03_fusion_and_baselines", "04_clustering", "05_explore",
 )  # fmt: skip
+_HIGHEST = 2**63  # of any number; also no infinite one is below it, nor what is none
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 
 
@@ -85,11 +86,11 @@ class Parameter:
                 value = ast.literal_eval(value.capitalize() if kind is bool else value)
             if kind is float and type(value) is int:
                 value = float(value)
-            fits = type(value) is kind
-        except (ValueError, SyntaxError):
+            fits = type(value) is kind and not (isinstance(value, int | float) and not abs(value) < _HIGHEST)
+        except (ValueError, SyntaxError, OverflowError, RecursionError, MemoryError):
             fits = False
         if not fits:
-            raise ParameterError(f"{self.name} of {stage} is {given!r}, not {_article(self.kind)}; correct it.")
+            raise ParameterError(f"{self.name} of {stage} is {_shown(given)}, not {_article(self.kind)}; correct it.")
         listed = re.search(r"\b(one|some) of ([\w, .-]+)", self.note)
         if listed:
             choices = [choice.strip() for choice in listed.group(2).split(",")]
@@ -202,6 +203,15 @@ def unknown(name: str, known: Mapping[str, Any], *, where: str) -> ParameterErro
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}."
     return ParameterError(f"Unknown parameter {name!r} for {where}; {hint}")
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence; what is no single short value is named only, since writing it out may take for ever."""
+    try:
+        text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    except ValueError:  # a whole number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def _article(kind: str) -> str:

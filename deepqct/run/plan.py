@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from deepqct.cohort.pseudonyms import check_key
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_table, resolve
 from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, unknown
 from deepqct.run.preflight import check_values
@@ -102,10 +103,15 @@ def load_preset(name: str) -> dict[str, Any]:
         raise ParameterError(f"There is no preset {name!r}; use {', '.join(PRESETS)} or the path of a YAML file.")
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise ParameterError(
+            f"The preset {name!r} is nested too deeply; see deepqct/run/presets/quick.yaml."
+        ) from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # a date that is none, or a number of 5,000 digits
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f" near line {mark.line + 1}"
-        raise ParameterError(f"The preset {name!r} is no YAML{line}: {getattr(error, 'problem', error)}.") from error
+        why = " ".join(str(getattr(error, "problem", error)).split())
+        raise ParameterError(f"The preset {name!r} is no YAML{line}: {why}.") from error
     if not isinstance(content, dict):
         raise ParameterError(f"The preset {name!r} is not a mapping of parameters; see deepqct/run/presets/quick.yaml.")
     return content
@@ -135,6 +141,8 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
     ------
     ParameterError
         If a parameter is unknown, has the wrong type, or has a value that no run can have.
+    CohortError
+        If the key file of pseudonyms lies in the run folder.
 
     Examples
     --------
@@ -185,6 +193,7 @@ def plan_run(cohort: str, *, out: Path, preset: str = "quick", overrides: Iterab
             bone = declared[stage]["bone"].parse(name.strip(), stage=stage)
             jobs[Job(stage, bone)] = filled | {"bone": bone}
     check_values(jobs)
+    check_key(jobs[Job("01_data_curation")]["pseudonyms"], run)
     return Plan(run, cohort, Path(preset).stem, jobs, _places(cohort, run))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from deepqct import __version__
 from deepqct.cohort import scanner_tables
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json
+from deepqct.folder import FileError, Job, Run, file_hash, read_json, read_table, resolve, write_json
 from deepqct.run.stage import versions
 
 # The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
@@ -24,11 +24,14 @@ TABLES = (
     scanner_tables.INDICES,
 )
 FOLDERS = ("run_dir", "cohort_dir")  # the parameters that name folders
+KEY = "pseudonyms"  # the parameter that names the key file
 Jobs = Mapping[Job, dict[str, Any]]
 
 
 def status_of(run: Run, job: Job) -> dict[str, Any]:
     """The record of how a job ended: status, seconds, error, parameters; empty if it never ran.
+
+    The status of a file that cannot be read, such as an empty one after a crash of the machine, is ``unreadable``.
 
     Parameters
     ----------
@@ -45,7 +48,10 @@ def status_of(run: Run, job: Job) -> dict[str, Any]:
     >>> status_of(run, job)  # its stages were called one by one, not as jobs
     {}
     """
-    return read_json(run.status(job)) if run.status(job).exists() else {}
+    try:
+        return dict(read_json(run.status(job))) if run.status(job).exists() else {}
+    except FileError:
+        return {"status": "unreadable"}
 
 
 def scenario_of(run: Run) -> str | None:
@@ -148,7 +154,7 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
             "seconds": status.get("seconds"),
             "finished": status.get("finished"),
             "error": status.get("error"),
-            "parameters": _named_only(made_with["parameters"] if state == "out of date" else planned),
+            "parameters": named_only(made_with["parameters"] if state == "out of date" else planned),
         }
     return stages
 
@@ -170,12 +176,26 @@ def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
     {'parameters': {'seed': 7}, 'code': 'c'}
     """
     kept = {name: value for name, value in content["parameters"].items() if name not in FOLDERS}
+    if KEY in kept:  # where the key file lies changes nothing, and whether there is one does
+        kept[KEY] = bool(kept[KEY])
     return {**content, "parameters": kept}
 
 
-def _named_only(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine."""
-    return parameters | {name: Path(parameters[name]).name for name in FOLDERS if name in parameters}
+def named_only(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine.
+
+    Parameters
+    ----------
+    parameters : dict
+        Of one job.
+
+    Examples
+    --------
+    >>> from deepqct.run.record import named_only
+    >>> named_only({"cohort_dir": "../archive/ours", "seed": 7})
+    {'cohort_dir': 'ours', 'seed': 7}
+    """
+    return parameters | {name: Path(parameters[name]).name for name in (*FOLDERS, KEY) if name in parameters}
 
 
 def now() -> str:

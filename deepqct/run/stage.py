@@ -16,6 +16,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct import __version__
+from deepqct.cohort.pseudonyms import check_key
 from deepqct.folder import Job, Run, read_json, resolve, write_json, write_text
 from deepqct.run.parameters import declared_parameters
 from deepqct.run_tables import virtual_of
@@ -195,7 +196,7 @@ class Stage:
         display(_plain(pd.DataFrame(written, columns=["written", "files", "MB"])))
         say(f"{self.job}: {time.time() - self.started:.0f} s")
         if self.interactive and self._differs():
-            self.run.parameters(self.job).touch()  # newer than what was written: the workflow does this stage again
+            do_again(self.run, self.job)
             say("These are not the parameters of the run in this folder: the next deepqct run does this stage again.")
 
     def _differs(self) -> bool:
@@ -252,6 +253,7 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
     pd.set_option("display.max_rows", 500)  # a table of scans or models is read whole
     run = Run(resolve(values["run_dir"]))
     job = Job(name, values.get("bone", ""))
+    check_key(values.get("pseudonyms", ""), run)
     if page:
         return Stage(job, run, values, time.time())
     if run.figures(job).exists():
@@ -265,6 +267,32 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
         display(_plain(pd.DataFrame(columns)))
     say(" · ".join(f"{package} {number}" for package, number in versions().items()))
     return Stage(job, run, values, time.time())
+
+
+def do_again(run: Run, job: Job) -> None:
+    """Make the workflow do a job again: its parameters' file gets the time, since a file of the same content counts as old.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    job : Job
+        A job whose parameters it holds.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.stage import do_again
+    >>> run, job = dq.Run(Path(tempfile.mkdtemp())), dq.folder.Job("05_explore")
+    >>> _ = dq.folder.write_json(run.parameters(job), {"parameters": {}})
+    >>> do_again(run, job)
+    >>> list(dq.folder.read_json(run.parameters(job)))
+    ['parameters', 'again']
+    """
+    path = run.parameters(job)
+    write_json(path, read_json(path) | {"again": time.time_ns()})
 
 
 def versions() -> dict[str, str]:

@@ -7,24 +7,34 @@ package code that it imports or its input files have changed; snakemake decides,
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from deepqct.cohort.check import load_cohort
 from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.scan_files import one_scan_twice
-from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_json, write_text
+from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_text
 from deepqct.report.report import write_report
-from deepqct.run.jobs import write_inputs, write_jobs
+from deepqct.run.jobs import STARTED_BY, state_of, write_inputs, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
-from deepqct.run.record import TABLES, status_of, write_record
+from deepqct.run.record import KEY, TABLES, status_of, write_record
+from deepqct.run.stage import do_again
+
+ROOM = 200_000_000  # bytes without which no run begins; our choice
+_PATIENCE_S = 15.0  # for jobs that were told to end; our choice
+_LEFT_S = 3600.0  # age of an unfinished file that nobody writes to any more; our choice
 
 
 class RunError(RuntimeError):
@@ -92,7 +102,7 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         asked = plan.parameters[Job("01_data_curation")]
-        cohort = load_cohort(folder, outcome=asked["outcome"], horizon=asked["horizon"])
+        cohort = load_cohort(folder, outcome=asked["outcome"], horizon=asked["horizon"], outside=asked["outside"])
         if twice := one_scan_twice(cohort):
             raise CohortError("\n".join(twice))
         check_cohort_for(plan.parameters, cohort)
@@ -100,8 +110,9 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
         named = (*TABLES, *cohort.every_scan["file"], *made)
         scans = [folder / name for name in named if (folder / name).exists()]
     check_machine(plan.parameters)
-    with _alone(plan.run):
-        return _execute(plan, scans=scans, cores=cores)
+    _check_disk(plan.run.folder)
+    with _alone(plan.run) as lock:
+        return _execute(plan, scans=scans, cores=cores, lock=lock)
 
 
 def _check_whose(plan: Plan) -> None:
@@ -109,11 +120,13 @@ def _check_whose(plan: Plan) -> None:
     curation = plan.run.parameters(Job("01_data_curation"))
     if not curation.exists():
         return
-    whose, asked = (
-        read_json(curation)["parameters"]["cohort_dir"],
-        plan.parameters[Job("01_data_curation")]["cohort_dir"],
-    )
+    asked_for = plan.parameters[Job("01_data_curation")]
+    whose, asked = read_json(curation)["parameters"]["cohort_dir"], asked_for["cohort_dir"]
     settings = read_json(plan.run.settings) if plan.run.settings.exists() else {}
+    named, wanted = (bool(parameters.get(KEY)) for parameters in (read_json(curation)["parameters"], asked_for))
+    if named != wanted:
+        of = "pseudonyms" if named else "ids"
+        raise RunError(f"{plan.run.folder} holds {of}, and both must not be mixed; give another folder by --out.")
     # A run folder of a version that kept no place is known by the spelling of its cohort's path.
     at = settings.get("cohort_at")
     if whose != asked if at is None else set(at).isdisjoint(plan.cohort_at):
@@ -121,21 +134,41 @@ def _check_whose(plan: Plan) -> None:
         raise RunError(f"{plan.run.folder} is a run of {which} {whose}; give another folder by --out.")
 
 
-def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
+def _check_disk(folder: Path) -> None:
+    """Raise an error if the disk of a run folder is as good as full."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < ROOM:
+        raise RunError(
+            f"The disk of {folder} has {free / 1e6:.0f} MB left, and a run needs {ROOM / 1e6:.0f} MB at least; free space "
+            "on it, or take another folder by --out."
+        )
+
+
+def _execute(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> Path:
     """Run the jobs of a plan that has passed every check."""
     write_jobs(plan)
     # A failure of an earlier run must not count for this one, nor the files that it left behind as results.
     for job in plan.parameters:
-        if status_of(plan.run, job).get("status") == "failed":
+        if status_of(plan.run, job).get("status") in ("failed", "unreadable"):
             plan.run.status(job).unlink()
-            plan.run.parameters(job).touch()
+            do_again(plan.run, job)
+    _sweep(plan.run.folder)
     before = _stamps(plan)
     began = time.time()
-    code = _snakemake(plan, scans=scans, cores=cores)
+    state = state_of(scans)
+    code = _snakemake(plan, scans=scans, cores=cores, lock=lock)
     failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
     if _stamps(plan) != before or not plan.run.report.exists():
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
+    if state_of(scans) != state:
+        raise RunError(
+            "Files of the cohort changed while the run was at work, and its results may be of either state; let nobody "
+            "write there, and give the same command again."
+        )
+    if code or failed:
+        _check_disk(plan.run.folder)
     if failed:
         raise RunError(
             f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
@@ -147,8 +180,19 @@ def _execute(plan: Plan, *, scans: list[Path], cores: int) -> Path:
     return plan.run.report
 
 
-def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
-    """Let snakemake run what is out of date, in the run folder; return its exit code."""
+def _sweep(folder: Path) -> None:
+    """Remove unfinished files that killed processes left behind, unless they are so new that somebody may be at work."""
+    for unfinished in folder.rglob(".part-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - unfinished.stat().st_mtime > _LEFT_S:
+                unfinished.unlink()
+
+
+def _snakemake(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> int:
+    """Let snakemake run what is out of date, in the run folder; return its exit code.
+
+    Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
+    """
     config = {
         "python": sys.executable,
         "root": str(project_root()),
@@ -166,13 +210,49 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int) -> int:
         "--directory", str(plan.run.folder), "--configfile", str(config_path), "--cores", str(cores),
         "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
     ]  # fmt: skip
-    lock = plan.run.folder / ".snakemake" / "locks"
-    if lock.exists() and any(lock.iterdir()):
+    locks = plan.run.folder / ".snakemake" / "locks"
+    if locks.exists() and any(locks.iterdir()):
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
+    environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"}
+    # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
+    workflow = subprocess.Popen(command, env=environment, pass_fds=[lock], start_new_session=True)
     try:
-        return subprocess.run(command, check=False).returncode
+        with _stopped_by_signals():
+            return workflow.wait()
+    except KeyboardInterrupt:
+        _stop(workflow)
+        raise
     finally:
         config_path.unlink(missing_ok=True)  # it holds this machine's paths
+
+
+def _stop(workflow: subprocess.Popen[bytes]) -> None:
+    """End the workflow with all its jobs: by the signal of Ctrl+C, and by force if that takes too long."""
+    for sent, patience in ((signal.SIGINT, _PATIENCE_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(workflow.pid, sent)
+        try:
+            workflow.wait(patience)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # who asks again does not want to wait
+            continue
+        return
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let a batch system's signal to end do what Ctrl+C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stamps(plan: Plan) -> dict[Job, str]:
@@ -181,29 +261,93 @@ def _stamps(plan: Plan) -> dict[Job, str]:
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Keep the run folder for this run alone: two runs at once would write the same files."""
-    path, here = run.folder / "jobs" / "running.json", socket.gethostname()
-    if path.exists():
-        holder = read_json(path)
-        if holder["host"] != here or _lives(holder["process"]):
-            who = f"process {holder['process']} on {holder['host']}"
-            raise RunError(
-                f"Another run is at work in {run.folder} ({who}); wait for it, or remove {path} if it is gone."
-            )
-    write_json(path, {"host": here, "process": os.getpid()})
+def _alone(run: Run) -> Iterator[int]:
+    """Keep the run folder for this run alone: two runs at once would write the same files.
+
+    The lock is one of the file system, which frees it when the last process that holds it ends, and beside it the file
+    names host and process, for file systems without locks and for people. Yields the lock's handle.
+    """
+    path = run.folder / "jobs" / "running.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    while (lock := _locked(path)) is None:
+        holder = _holder(path)
+        # A run that was killed leaves jobs that notice it within seconds.
+        if _at_work(holder) or time.monotonic() - began > _PATIENCE_S:
+            raise _taken(run, holder, path)
+        time.sleep(0.2)
     try:
-        yield
+        if _at_work(holder := _holder(path)):
+            raise _taken(run, holder, path)
+        ours = {"host": socket.gethostname(), "process": os.getpid(), "began": _began(os.getpid())}
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(ours).encode(), 0)
+        try:
+            yield lock
+        finally:
+            path.unlink(missing_ok=True)
     finally:
-        path.unlink(missing_ok=True)
+        os.close(lock)
 
 
-def _lives(process: int) -> bool:
-    """True if there is such a process on this machine, other than this one."""
+def _taken(run: Run, holder: dict[str, Any], path: Path) -> RunError:
+    """The error of a run folder in which another run is at work."""
+    who = f"process {holder['process']} on {holder['host']}" if holder else "it does not say which"
+    return RunError(f"Another run is at work in {run.folder} ({who}); wait for it, or remove {path} if it is gone.")
+
+
+def _locked(path: Path) -> int | None:
+    """The handle of a file, locked for this process; None if another holds the lock."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks: what the file says is the next best
+            return handle
+        try:
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:  # another run ended, and removed it, in between
+            pass
+        os.close(handle)
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """Which process a lock names; empty if it names none."""
+    try:
+        holder = read_json(path)
+        return {"host": str(holder["host"]), "process": int(holder["process"]), "began": holder.get("began")}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _at_work(holder: dict[str, Any]) -> bool:
+    """True if the process that a lock names lives, or may live on another machine."""
+    if not holder:
+        return False
+    if holder["host"] != socket.gethostname():
+        return True
+    process = holder["process"]
+    if process == os.getpid() or not 0 < process < 2**31:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return process != os.getpid()
+        pass
+    # Numbers of processes come again: the same one began at the same time.
+    return holder["began"] is None or holder["began"] == _began(process)
+
+
+def _began(process: int) -> int | None:
+    """When a process of this machine began, in ticks since it was started; None where the system does not say."""
+    try:
+        return int(
+            Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        )
+    except (OSError, IndexError, ValueError):
+        return None

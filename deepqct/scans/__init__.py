@@ -1,6 +1,7 @@
 """Scanner files in and out, as calibrated density and without a word about the patient.
 
 stored.py   what a file holds, the few header fields that may pass, and what cannot be
+packed.py   voxels of an AIM in runs, in bits, or as floats of OpenVMS
 scanco.py   AIM, ISQ and GOBJ of the scanner's own software
 dicom.py    a DICOM series, or one file of many frames
 images.py   NIfTI, MHA and NRRD

@@ -7,6 +7,7 @@ Scanco's own exports carry their density calibration in private elements (0029,1
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,19 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
 
 
+class Within(io.BufferedReader):
+    """A file of which no more is asked for than it holds: an element may state any length, and memory is taken for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, or those that are left."""
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def _head(path: Path) -> Dataset | None:
     """A file's header without its pixels; None for one that is no image in DICOM."""
     import pydicom
@@ -172,7 +186,8 @@ def _head(path: Path) -> Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            head = pydicom.dcmread(path, stop_before_pixels=True)
+            with Within(path) as file:
+                head = pydicom.dcmread(file, stop_before_pixels=True)
             if "Rows" in head and "Columns" in head:
                 return head
             kind = head.file_meta.get("MediaStorageSOPClassUID")
@@ -337,7 +352,8 @@ def _pixels(path: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(pydicom.dcmread(path).pixel_array)
+            with Within(path) as file:
+                return np.asarray(pydicom.dcmread(file).pixel_array)
     except Exception as error:  # whatever pydicom raises on a damaged file
         raise ScanError(
             f"{path} has pixels that cannot be read: it is cut off, damaged or compressed; copy it again, or export it "

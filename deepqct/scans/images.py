@@ -5,10 +5,13 @@ Read by libraries in Python alone, so that a damaged file is an error and never 
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +109,7 @@ def _nifti(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64],
     with nibabel.openers.ImageOpener(str(path)) as file:
         start = file.read(540)
     kind = nibabel.Nifti2Header if nibabel.Nifti2Header.may_contain_header(start) else nibabel.Nifti1Header
-    with nibabel.imageglobals.LoggingOutputSuppressor():
+    with _quiet(nibabel.imageglobals.logger):
         header = kind(start[: kind.template_dtype.itemsize])
         stated = kind(start[: kind.template_dtype.itemsize], check=False)  # the check makes edges of 0 to 1 mm
     if not bytes(header["magic"]).startswith(b"n+") or int(header.get_data_offset()) < kind.template_dtype.itemsize:
@@ -131,8 +134,20 @@ def _nifti(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64],
     array = np.frombuffer(data, header.get_data_dtype(), offset=first).reshape(shape[::-1])
     slope, inter = header.get_slope_inter()
     if slope is not None and (slope, inter or 0) != (1, 0):
-        array = (array * slope + (inter or 0)).astype(np.float32)
+        array = array.astype(np.float32)
+        array *= np.float32(slope)
+        array += np.float32(inter or 0)
     return array, scale * matrix, scale * origin
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Let a library say nothing of a header, whose words may be a patient's."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _nrrd(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:

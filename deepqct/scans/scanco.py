@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepqct.scans.packed import unpack_bits, unpack_runs, unpack_two, vax_floats
 from deepqct.scans.stored import (
     PROTOCOL,
     Head,
@@ -31,8 +32,10 @@ _BLOCK = 512  # bytes; an ISQ counts its header in these
 _AGAIN = "copy it again from the scanner"
 # Type codes of an AIM that are plain numbers: what they are. Float is IEEE in version 030 and where ITK wrote it.
 _PLAIN = {0x20002: "<i2", 0x10001: "i1", 0x160001: "u1", 0x30004: "<i4", 0x1A0004: "<f4"}
-_MASKS = {0x10001, 0x160001, 0x150001, 0x60003, 0x80002}  # chars, plain or compressed, and bits
-_COMPRESSED = {0x150001, 0x60003, 0x80002}
+_TWO, _RUNS, _BITS = 0x150001, 0x80002, (0x60001, 0x60003)  # compressed masks: packed.py
+_FLOAT = 0x40004  # IEEE in version 030, VAX in 020
+_COMPRESSED = {_TWO, _RUNS, *_BITS}
+_MASKS = {0x10001, 0x160001, *_COMPRESSED}  # chars, plain or compressed, and bits
 _LOGGED = (
     "Mu_Scaling",
     "Density: slope",
@@ -48,7 +51,8 @@ _LOGGED = (
     "Reference line [um]",
     "Reconstruction-Alg.",
 )  # lines of a processing log that are read
-_MOST_PER_BYTE = 2048  # voxels that a byte of a compressed mask can stand for: runs of 255 bytes of 8 bits
+_MOST_PER_BYTE = 255  # voxels that a byte of a compressed mask can stand for
+_WIDEST = 3000  # voxels along an edge of a grid in which contours are drawn; the XtremeCT II has 2304; our choice
 
 
 @dataclass(frozen=True)
@@ -132,14 +136,7 @@ def read_aim(path: Path, *, unusual: bool = False) -> Stored:
         As `read_aim_head`, and for a type of voxels that is not read.
     """
     aim = _aim(path, unusual=unusual)
-    shape = tuple(aim.dimensions[::-1])
-    plain = _PLAIN.get(aim.kind) or ("<f4" if aim.kind == 0x40004 and aim.version == 30 else None)
-    if plain is not None:
-        voxels: NDArray[Any] = np.fromfile(path, plain, count=math.prod(shape), offset=aim.data).reshape(shape)
-    else:
-        voxels = _by_library(path, aim).reshape(shape)
-    inside = tuple(slice(m, n - m) for m, n in zip(aim.margin[::-1], shape, strict=True))
-    voxels = voxels[inside]
+    voxels = _voxels(path, aim)
     x, y, z = aim.edges_mm
     grid = [int(n) for n in _numbers(aim.log, "Orig-ISQ-Dim-p") if math.isfinite(n)]
     first = [(p + m) * edge for p, m, edge in zip(aim.position, aim.margin, aim.edges_mm, strict=True)]
@@ -183,26 +180,30 @@ def _aim(path: Path, *, unusual: bool) -> _Aim:
     if kind not in _COMPRESSED and each in (1, 2, 4) and length != voxels * each:
         whole = length // max(dimensions[0] * dimensions[1] * each, 1)
         raise ScanError(f"{path} holds {whole} of {dimensions[2]} slices by its own header; {_AGAIN}.")
-    if kind in _COMPRESSED and voxels > length * _MOST_PER_BYTE:
+    inner = math.prod(n - 2 * m for n, m in zip(dimensions, margin, strict=True))
+    if kind in _COMPRESSED and inner > length * _MOST_PER_BYTE:
         raise ScanError(f"{path} states {dimensions} voxels, more than its {length} bytes can hold; {_AGAIN}.")
     return _Aim(
         kind, version, tuple(position), tuple(dimensions), tuple(margin), tuple(edges), log, data, length
     )  # fmt: skip
 
 
-def _by_library(path: Path, aim: _Aim) -> NDArray[Any]:
-    """The voxels of a compressed AIM, or of a type that is not plain."""
-    import py_aimio
-
-    try:
-        voxels, _ = py_aimio.read_aim(str(path))
-    except (RuntimeError, OSError, ValueError, IndexError, MemoryError) as error:
-        raise ScanError(
-            f"{path} holds voxels of type {aim.kind:#x}, which could not be read; save it as 16-bit AIM (short)."
-        ) from error
-    if voxels.size != math.prod(aim.dimensions):
-        raise ScanError(f"{path} holds {voxels.size} of {math.prod(aim.dimensions)} voxels; {_AGAIN}.")
-    return np.asarray(voxels)
+def _voxels(path: Path, aim: _Aim) -> NDArray[Any]:
+    """The voxels of an AIM (z, y, x), without the margin around them."""
+    whole = tuple(aim.dimensions[::-1])
+    inside = tuple(slice(m, n - m) for m, n in zip(aim.margin[::-1], whole, strict=True))
+    plain = _PLAIN.get(aim.kind) or ("<f4" if aim.kind == _FLOAT and aim.version == 30 else None)
+    if plain is not None:
+        return np.fromfile(path, plain, count=math.prod(whole), offset=aim.data).reshape(whole)[inside]
+    data = np.fromfile(path, np.uint8, count=aim.length, offset=aim.data)
+    if aim.kind in (_TWO, _RUNS):  # of these, the margin is not kept
+        unpack = unpack_two if aim.kind == _TWO else unpack_runs
+        return unpack(data, version=aim.version, shape=tuple(s.stop - s.start for s in inside), path=path)
+    if aim.kind in _BITS:
+        return unpack_bits(data, shape=whole, path=path)[inside]
+    if aim.kind == _FLOAT:
+        return vax_floats(data, shape=whole)[inside]
+    raise ScanError(f"{path} holds voxels of type {aim.kind:#x}, which is not read; save it as 16-bit AIM (short).")
 
 
 def _aim_calibration(aim: _Aim, path: Path, *, unusual: bool) -> tuple[float, float] | None:
@@ -363,16 +364,40 @@ def read_gobj(path: Path, *, unusual: bool = False) -> Stored:
     ScanError
         If it cannot be read.
     """
-    import py_aimio
+    from py_aimio.gobj import gobj_info, read_gobj  # in Python alone
 
     try:
-        voxels, header = py_aimio.read_gobj(path)
+        header = gobj_info(path)
         x, y, z = (float(edge) for edge in header["spacing"])
         first = [float(p) * edge for p, edge in zip(header["position"], (x, y, z), strict=True)]
-    except (ValueError, OSError, IndexError, KeyError, TypeError, MemoryError, OverflowError, struct.error) as error:
+        if drawn := _drawn(header):
+            raise ScanError(f"{path} {drawn}; export the contours again.")
+        voxels, _ = read_gobj(path)
+    except ScanError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
         raise ScanError(f"{path} cannot be read as a GOBJ; export the contours again.") from error
     check_voxel((z, y, x), path, unusual=unusual)
     return Stored(voxels, None, (z, y, x), origin_mm=(first[2], first[1], first[0]))
+
+
+def _drawn(header: dict[str, Any]) -> str:
+    """What is wrong with the contours of a GOBJ before they are drawn; empty if nothing is."""
+    size, slices = header["dimensions"], int(header["slice_count"])
+    if any(not 1 <= n <= _WIDEST for n in size):
+        return f"states contours of {' × '.join(map(str, size))} voxels"
+    if size[2] > 2 * slices + 1:
+        return f"holds contours on {slices} slices that lie over {size[2]}"
+    if any(max(one["width"], one["height"]) > one["step_count"] // 2 + 2 for one in header["contours"]):
+        return "holds a contour that is wider than its line is long"
+    widest: dict[str, dict[int, int]] = {"width": {}, "height": {}}
+    for one in (*header["contours"], *header["primitives"]):
+        for edge, of_slice in widest.items():
+            of_slice[one["z"]] = max(of_slice.get(one["z"], 1), one.get(edge, 1))
+    for edge, whole in (("width", size[0]), ("height", size[1])):
+        if whole > 4 * sorted(widest[edge].values())[len(widest[edge]) // 2]:
+            return f"holds contours that lie apart: together they have a {edge} of {whole} voxels"
+    return ""
 
 
 def _check_dimensions(dimensions: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.cohort.reviews import GRADES, decide, decisions_of, read_reviews
+from deepqct.cohort.reviews import GRADES, decide, decisions_of
 from deepqct.cohort.scan_files import scan_of
 from deepqct.folder import Run
 from deepqct.scans.stored import ScanError
@@ -174,9 +174,13 @@ class ReviewPanel(widgets.VBox):
         self._show()
         self._say()
 
+    def _own(self, person: str) -> str:
+        """The cohort folder's own id of a woman."""
+        return self._cohort.ids.get(person, person)
+
     def _done(self) -> dict[Pair, dict[str, Any]]:
         """The standing decisions of this reader, by scan."""
-        rows = decisions_of(read_reviews(self._cohort.folder), reviewer=self.reviewer.value).to_dict("records")
+        rows = decisions_of(self._cohort.reviews(), reviewer=self.reviewer.value).to_dict("records")
         by_scan = {(str(row["participant_id"]), str(row["site"])): {str(k): v for k, v in row.items()} for row in rows}
         return {pair: by_scan[pair] for pair in self._pairs if pair in by_scan}
 
@@ -297,7 +301,7 @@ class ReviewPanel(widgets.VBox):
         person, site = self.current
         given = {"decision": decision, "motion_grade": self.grade.value}
         decide(
-            self._cohort.folder, reviewer=self.reviewer.value, participant_id=person, site=site,
+            self._cohort.folder, reviewer=self.reviewer.value, participant_id=self._own(person), site=site,
             remark=self.remark.value, **given,
         )  # fmt: skip
         flags = escape(self._flags.words(self.current))
@@ -306,11 +310,14 @@ class ReviewPanel(widgets.VBox):
 
     def _take_back(self) -> None:
         """Undo this reader's last standing decision, and show that scan again."""
-        mine = decisions_of(read_reviews(self._cohort.folder), reviewer=self.reviewer.value)
+        mine = decisions_of(self._cohort.reviews(), reviewer=self.reviewer.value)
         if mine.empty:
             return
         person, site = mine[["participant_id", "site"]].iloc[-1]
-        decide(self._cohort.folder, reviewer=self.reviewer.value, participant_id=person, site=site, decision="undo")
+        decide(
+            self._cohort.folder, reviewer=self.reviewer.value, participant_id=self._own(person), site=site,
+            decision="undo",
+        )  # fmt: skip
         self._last = f"{escape(person)}, {site}: taken back."
         self.go_on(first=(person, site))
 

@@ -1,0 +1,275 @@
+"""What may happen to a run: two at once, a kill, Ctrl+C, a full disk, a kernel without memory, files that change."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from deepqct.cohort import load_cohort
+from deepqct.curation import one_scan
+from deepqct.curation.one_scan import Task, curate_scan
+from deepqct.folder import Job, Run, read_json, write_json, write_text
+from deepqct.run import RunError, execute, workflow
+from deepqct.run.jobs import STARTED_BY, run_job, write_inputs
+from deepqct.run.plan import plan_run
+
+HERE = socket.gethostname()
+
+
+# Two runs in one folder
+
+
+def one_of_two(
+    folder: Path, barrier: multiprocessing.synchronize.Barrier, rounds: int, got: multiprocessing.Queue
+) -> None:
+    """Begin a run in each round at the same moment as the other process, and tell whether it began."""
+    for _ in range(rounds):
+        barrier.wait()
+        try:
+            with workflow._alone(Run(folder)):
+                got.put("began")
+                barrier.wait()
+        except RunError:
+            got.put("refused")
+            barrier.wait()
+
+
+def test_of_two_runs_that_begin_at_once_one_is_refused(tmp_path):
+    begin = multiprocessing.get_context("fork")
+    barrier, got, rounds = begin.Barrier(2), begin.Queue(), 40
+    both = [begin.Process(target=one_of_two, args=(tmp_path, barrier, rounds, got)) for _ in "ab"]
+    for process in both:
+        process.start()
+    answers = [got.get(timeout=60) for _ in range(2 * rounds)]
+    for process in both:
+        process.join(60)
+    assert answers.count("began") == answers.count("refused") == rounds
+
+
+def began(process: int) -> int | None:
+    return workflow._began(process)
+
+
+@pytest.mark.parametrize(("holder", "taken"), [
+    ("", False), ('{"host": "', False), ("[]", False), ('{"process": 1}', False), ("null", False),
+    ({"host": HERE, "process": 2**22 + 1}, False), ({"host": HERE, "process": -1}, False),
+    ({"host": HERE, "process": 0}, False), ({"host": HERE, "process": 2**40}, False),
+    ({"host": HERE, "process": "x"}, False), ({"host": "elsewhere", "process": 5}, True),
+    ({"host": HERE, "process": os.getppid()}, True), ({"host": HERE, "process": os.getppid(), "began": 1}, False),
+    ({"host": HERE, "process": os.getppid(), "began": began(os.getppid())}, True),
+])  # fmt: skip
+def test_a_lock_counts_while_its_process_lives_or_may_live_elsewhere(tmp_path, holder, taken):
+    """The number of a process that ended may be another's by now."""
+    path = write_text(tmp_path / "jobs" / "running.json", holder if isinstance(holder, str) else json.dumps(holder))
+    if taken:
+        with (
+            pytest.raises(RunError, match=r"Another run is at work in .*running.json if it is gone"),
+            workflow._alone(Run(tmp_path)),
+        ):
+            pass
+        assert path.exists()
+    else:
+        with workflow._alone(Run(tmp_path)):
+            assert read_json(path)["process"] == os.getpid()
+        assert not path.exists()
+
+
+def test_the_jobs_of_a_killed_run_are_waited_for_and_not_joined(tmp_path, monkeypatch):
+    """Its workflow holds the lock on, and may write for some seconds."""
+    path = tmp_path / "jobs" / "running.json"
+    write_json(path, {"host": HERE, "process": 2**22 + 1})
+    lock = workflow._locked(path)
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock])
+    os.close(lock)
+    start = time.monotonic()
+    with workflow._alone(Run(tmp_path)):
+        assert orphan.poll() is not None or time.monotonic() - start > 0.5
+    orphan.wait()
+    monkeypatch.setattr(workflow, "_PATIENCE_S", 0.3)
+    lock = workflow._locked(path)
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], pass_fds=[lock])
+    os.close(lock)
+    with pytest.raises(RunError, match="Another run is at work"), workflow._alone(Run(tmp_path)):
+        pass
+    orphan.kill()
+    orphan.wait()
+
+
+# What ends a run
+
+
+def test_a_job_ends_with_its_run(tmp_path):
+    """A job of hours, whose run was killed, would write into the next one's files."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    program = (
+        "import time\nfrom deepqct.run import jobs\njobs._LOOK_S = 0.1\njobs._end_with_its_run()\n"
+        "try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted')"
+    )
+    for process, said in ((gone.pid, "interrupted\n"), (os.getpid(), None)):
+        own = os.environ | {STARTED_BY: f"{HERE} {process}"}
+        job = subprocess.Popen([sys.executable, "-c", program], env=own, stdout=subprocess.PIPE, encoding="utf-8")
+        if said:
+            assert job.communicate(timeout=30)[0] == said
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                job.wait(1.5)
+            job.kill()
+            job.communicate()
+
+
+def notebook_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let every stage be a notebook of one cell."""
+    cells = [nbformat.v4.new_code_cell("", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(code)]
+    path = tmp_path / "notebook.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    monkeypatch.setattr("deepqct.run.jobs.notebook_source", lambda _: path)
+
+
+def test_a_kernel_that_the_system_ended_is_said_so_with_what_to_lower(tmp_path, monkeypatch, capfd):
+    notebook_that(tmp_path, monkeypatch, "import os\nos.kill(os.getpid(), 9)")
+    run, job = Run(tmp_path / "run"), Job("02_train_bone", "radius")
+    write_json(run.parameters(job), {"parameters": {}})
+    assert not run_job(run, job)
+    status = read_json(run.status(job))
+    assert status["status"] == "failed"
+    assert (
+        "the system ended the kernel of 02_train_bone_radius, as it does for lack of memory; lower batch_size"
+        in status["error"]
+    )
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+    assert "lower batch_size" in said.out
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_is_one_sentence_and_leaves_nobody_at_work(tmp_path, sent):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(out)]
+    with (tmp_path / "said").open("w", encoding="utf-8") as said:
+        run = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT, start_new_session=True)
+    while "started" not in (tmp_path / "said").read_text(encoding="utf-8"):
+        assert run.poll() is None
+        time.sleep(0.2)
+    time.sleep(3)
+    (os.killpg if sent == signal.SIGINT else os.kill)(run.pid, sent)
+    code = run.wait(60)
+    words = (tmp_path / "said").read_text(encoding="utf-8")
+    assert "Traceback" not in words
+    if sent == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130
+        assert words.splitlines()[-1] == "Stopped; the same command goes on from where it was."
+        assert not (out / "jobs" / "running.json").exists()
+        assert not (out / "jobs" / "workflow.json").exists()
+    until = time.monotonic() + 60
+    while subprocess.run(["pgrep", "-f", str(out)], capture_output=True, check=False).stdout:
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
+# Disks and files
+
+
+def test_no_run_begins_on_a_full_disk(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1_000_000))
+    with pytest.raises(RunError, match=r"The disk of .* has 1 MB left, and a run needs 200 MB at least; free space"):
+        execute(plan_run("virtual", out=tmp_path / "a" / "run", preset="smoke"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_unfinished_files_of_a_killed_process_are_swept(tmp_path):
+    old, new, other = (tmp_path / "bones" / name for name in (".part-old.npy", ".part-new.npy", "P1_radius.npy"))
+    for path in (old, new, other):
+        write_text(path, "x")
+    os.utime(old, (time.time() - 7200,) * 2)
+    os.utime(other, (time.time() - 7200,) * 2)
+    workflow._sweep(tmp_path)
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
+
+
+def finished(make_cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile) -> Path:
+    """A run of which nothing is out of date, during which something happens to its cohort."""
+    folder = make_cohort(16)
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke", overrides=["bone=radius"])
+    write_text(plan.run.report, "as before")
+
+    def work(plan, *, scans, **_):
+        write_inputs(plan.run, scans)
+        meanwhile(folder)
+        return 0
+
+    monkeypatch.setattr(workflow, "_snakemake", work)
+    execute(plan)
+    return plan.run.inputs
+
+
+def replaced(folder: Path) -> None:
+    """Another scan of the same length in the place of one, with an older time."""
+    path = folder / "scans" / "sub-0003_wrist.AIM"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, (1e9, 1e9))
+
+
+def test_a_cohort_that_changes_during_the_run_is_noticed(make_cohort, tmp_path, monkeypatch):
+    with pytest.raises(RunError, match="Files of the cohort changed while the run was at work"):
+        finished(make_cohort, tmp_path, monkeypatch, replaced)
+
+
+def test_a_cohort_that_stays_is_read_and_never_written(make_cohort, tmp_path, monkeypatch):
+    seen: list[dict[Path, tuple[int, int]]] = []
+
+    def look(folder: Path) -> None:
+        seen.append({path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (folder, *folder.rglob("*"))})
+
+    inputs = finished(make_cohort, tmp_path, monkeypatch, look)
+    look(tmp_path / "cohort")
+    assert seen[0] == seen[1]
+    before = inputs.read_bytes()
+    replaced(tmp_path / "cohort")  # content and time, whatever the clock says
+    cohort = load_cohort(tmp_path / "cohort")
+    write_inputs(Run(tmp_path / "run"), [cohort.folder / name for name in cohort.scans["file"]])
+    assert inputs.read_bytes() != before
+
+
+@pytest.mark.parametrize(("what", "status"), [("content", "changed"), ("time", "as it was"), ("file", "changed")])
+def test_a_scan_that_changes_while_it_is_read_says_so(make_cohort, tmp_path, monkeypatch, what, status):
+    path = make_cohort(2) / "scans" / "sub-0000_wrist.AIM"
+    run = Run(tmp_path / "run")
+
+    def slow(task, **_):
+        if what == "content":
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        elif what == "file":
+            shutil.copy(path.with_name("sub-0001_wrist.AIM"), path)
+        else:
+            os.utime(path, (1e9, 1e9))
+        for name in ("radius", "ulna"):
+            write_json(run.stack_record("sub-0000", name), {})
+        return [{"flags": [], "notes": [], "motion_score": 1.0, "ring_score": 1.0}] * 2
+
+    monkeypatch.setattr(one_scan, "_curate_anew", slow)
+    row = curate_scan(Task("sub-0000", "wrist", "left", path, None, run, 32, {}, "ours", False, "each", "none", "x"))
+    if status == "changed":
+        assert row["status"] == "failed"
+        assert row["reason"].startswith("the scan or a contour of it changed while it was read")
+        assert not run.stack_record("sub-0000", "radius").exists()
+    else:
+        assert row["status"] == "curated"

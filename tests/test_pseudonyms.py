@@ -1,0 +1,128 @@
+"""Pseudonyms in place of ids, by a key file that stays outside of the run."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deepqct.cli import app
+from deepqct.cohort import CohortError, keep_cohort, load_cohort
+from deepqct.cohort.pseudonyms import check_key, read_key
+from deepqct.cohort.reviews import decide, read_reviews
+from deepqct.curation import curate
+from deepqct.folder import Job, Run, write_json
+from deepqct.run import RunError, execute
+from deepqct.run.plan import plan_run
+from deepqct.run.record import without_folders
+
+
+def test_a_key_file_is_made_kept_and_added_to(make_cohort, tmp_path):
+    folder, key = make_cohort(), tmp_path / "keys" / "key.tsv"
+    first = load_cohort(folder, pseudonyms=key)
+    known = read_key(key)
+    assert sorted(known) == [f"sub-{i:04d}" for i in range(8)]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    names = first.participants["participant_id"].tolist()
+    assert names == first.scans["participant_id"].tolist() == list(known.values())
+    assert len(set(names)) == 8
+    assert not any("sub" in name for name in names)
+    again = load_cohort(folder, pseudonyms=key)
+    assert again.participants["participant_id"].tolist() == names
+    with (folder / "participants.tsv").open("a", encoding="utf-8") as table:
+        table.write("sub-9999\t70\t0.7\t1\n")
+    assert load_cohort(folder, pseudonyms=key).participants["participant_id"].tolist()[:8] == names
+    assert set(read_key(key)) - set(known) == {"sub-9999"}
+
+
+@pytest.mark.parametrize(("rows", "words"), [
+    ("sub-0000\tA\nsub-0001\tA", "twice"), ("sub-0000\tA\nsub-0000\tB", "twice"), ("sub-0000\t", "leaves one out"),
+    ("sub-0000\t../x", "a pseudonym is"), ("sub-0000\t=1+1", "a pseudonym is"),
+    ("sub-0000\tsub-0001\nsub-0001\tB", "an id among"),
+])  # fmt: skip
+def test_a_key_file_that_cannot_be_is_refused(make_cohort, tmp_path, rows, words):
+    key = tmp_path / "key.tsv"
+    key.write_text(f"participant_id\tpseudonym\n{rows}\n", encoding="utf-8")
+    with pytest.raises(CohortError, match=words):
+        load_cohort(make_cohort(), pseudonyms=key)
+
+
+def test_no_id_is_in_what_curation_writes(make_cohort, tmp_path):
+    folder, run = make_cohort(), Run(tmp_path / "run")
+    decide(folder, reviewer="AB", participant_id="sub-0003", site="wrist", decision="reject")
+    cohort = load_cohort(folder, pseudonyms=tmp_path / "key.tsv")
+    assert cohort.rejected == {(read_key(tmp_path / "key.tsv")["sub-0003"], "wrist")}
+    keep_cohort(cohort, run)
+    with pytest.raises(RuntimeError, match="None of 8 scans"):  # they hold nothing
+        curate(cohort, run, image_px=32)
+    written = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert len(written) > 4
+    for path in written:
+        assert "sub-00" not in path.name
+        assert b"sub-00" not in path.read_bytes()
+
+
+def test_reviews_keep_the_cohorts_own_ids(make_cohort, tmp_path):
+    from deepqct.widgets.review import ReviewPanel
+
+    folder, key = make_cohort(), tmp_path / "key.tsv"
+    cohort = load_cohort(folder, pseudonyms=key)
+    panel = ReviewPanel(cohort, run=Run(tmp_path / "run"), reviewer="AB")
+    assert panel.current == (read_key(key)["sub-0000"], "wrist")
+    assert "sub-0000" not in panel.name.value
+    decide(folder, reviewer="AB", participant_id="sub-0000", site="wrist", decision="accept")
+    panel.go_on()
+    assert panel.current == (read_key(key)["sub-0001"], "wrist")
+    panel.grade.value = 1
+    panel.accept.click()
+    assert panel.current == (read_key(key)["sub-0002"], "wrist")
+    assert read_reviews(folder)["participant_id"].tolist() == ["sub-0000", "sub-0001"]
+    assert set(cohort.reviews()["participant_id"]) <= set(read_key(key).values())
+    assert set(read_reviews(folder)["participant_id"]) <= set(read_key(key))
+
+
+@pytest.mark.parametrize("inside", ["key.tsv", "jobs/key.tsv", "way"])
+def test_a_key_file_in_the_run_folder_is_refused(make_cohort, tmp_path, inside):
+    folder, run = make_cohort(), tmp_path / "run"
+    (run / "jobs").mkdir(parents=True)
+    key = run / inside
+    if inside == "way":
+        key = tmp_path / "way"
+        key.symlink_to(run / "key.tsv")
+    with pytest.raises(CohortError, match="lies in the run folder"):
+        check_key(key, Run(run))
+    called = CliRunner().invoke(app, ["run", str(folder), "--out", str(run), "--pseudonyms", str(key)])
+    assert "lies in the run folder" in str(called.exception)
+    assert not key.exists()
+
+
+def test_ids_and_pseudonyms_are_never_mixed_in_a_run(make_cohort, tmp_path):
+    folder, out = str(make_cohort()), tmp_path / "run"
+    first = plan_run(folder, out=out, preset="smoke")
+    write_json(first.run.parameters("01_data_curation"), {"parameters": first.parameters[Job("01_data_curation")]})
+    with pytest.raises(RunError, match="holds ids, and both must not be mixed"):
+        execute(plan_run(folder, out=out, preset="smoke", overrides=[f"pseudonyms={tmp_path / 'key.tsv'}"]))
+
+
+def test_where_the_key_lies_makes_nothing_out_of_date():
+    one, other, none = ({"parameters": {"pseudonyms": path}} for path in ("a/key.tsv", "b/key.tsv", ""))
+    assert without_folders(one) == without_folders(other) != without_folders(none)
+
+
+def test_the_start_page_counts_by_pseudonyms(make_cohort, tmp_path):
+    import synthetic
+
+    from deepqct.run.app import overview
+
+    run = synthetic.explored_run(tmp_path / "run", virtual=False)
+    first = synthetic.curation().iloc[0]
+    folder, key = tmp_path / "cohort", tmp_path / "key.tsv"
+    folder.mkdir()
+    key.write_text(f"participant_id\tpseudonym\nMRN-1\t{first['participant_id']}\n", encoding="utf-8")
+    given = {"cohort_dir": str(folder), "pseudonyms": str(key)}
+    write_json(run.parameters("01_data_curation"), {"parameters": given})
+    decide(folder, reviewer="AB", participant_id="MRN-1", site=first["site"], decision="accept")
+    assert overview(run)["judged"] == 1
+    assert Path(key).read_text(encoding="utf-8").count("\n") == 2
