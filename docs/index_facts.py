@@ -61,7 +61,8 @@ THRESHOLDS = {
     "Tb.Sp": f"{_TRABECULAR}; {_PIECES}",
     "Tb.1/N.SD": f"{_TRABECULAR}; {_PIECES}",
     **dict.fromkeys(
-        (*STRENGTH_UNITS, *FALL_UNITS), f"{_TRABECULAR}, in the cortex {_CORTICAL}; E {_MODULI}, ν {failure_load.POISSON:g}"
+        (*STRENGTH_UNITS, *FALL_UNITS),
+        f"{_TRABECULAR}, in the cortex {_CORTICAL}; E {_MODULI}, ν {failure_load.POISSON:g}",
     ),
 }
 SOURCES = {

@@ -67,8 +67,9 @@ def draw_all(folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(2.6, 1.8))
         panel(axes)
         _save(figure, folder / file_name(name))
-    energy = dq.plots.strain_energy(bone, dq.bones.strain_energy(bone, mode="full"))
-    _save(energy[0].figure, folder / "strain_energy.png")
+    scan = dq.virtual.draw_scan(woman, site="wrist", side="right", voxel_mm=0.1, slices=60, seed=SEED)
+    higher = dq.find_bones(scan)["radius"]
+    _save(dq.plots.strain_energy(higher, dq.bones.strain_energy(higher))[0].figure, folder / "strain_energy.png")
     note.write_text(made_by, encoding="utf-8")
 
 
@@ -76,7 +77,7 @@ def _save(figure: Any, path: Path) -> None:
     """Write a figure as a small PNG, and close it."""
     with BytesIO() as drawn:
         figure.savefig(drawn, dpi=130, bbox_inches="tight", pad_inches=0.02)
-        Image.open(drawn).convert("RGB").quantize(64).save(path, optimize=True)
+        Image.open(drawn).convert("RGB").quantize(96).save(path, optimize=True)
     plt.close(figure)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from deepqct.evaluation import auc, cramers_v
 from deepqct.models.classifiers import cross_predict
+from deepqct.models.inputs import Tables
+from deepqct.models.predict import predict_all
 from deepqct.models.scanners import _added, cross_calibrate
 from deepqct.terms import BONES
 from deepqct.virtual import draw_women
@@ -16,7 +20,7 @@ from deepqct.virtual import draw_women
 def confounded(seed: int = 0, n: int = 300) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series, pd.Series]:
     """Drawn indices of virtual women, the same with 5 % more on one of two scanners, scanner, outcome and fold."""
     women = draw_women(n, scenario="literature", seed=seed).set_index("participant_id")
-    clean = women[[c for c in women if str(c).split(" ")[0] in BONES and str(c).split(" ")[1] in ("Tt.vBMD", "Ct.Th")]]
+    clean = women[[c for c in women if str(c).split(" ")[0] in BONES and str(c).endswith("Ct.Th")]]
     rng, y = np.random.default_rng(seed), women["fracture"].astype(int)
     scanner = pd.Series(np.where(rng.random(n) < np.where(y == 1, 0.75, 0.35), "two", "one"), women.index)
     biased = clean * np.where(scanner == "two", 1.08, 1.0)[:, None]
@@ -68,3 +72,25 @@ def test_a_scanner_that_tells_the_outcome_is_refused_and_a_rare_one_left_alone()
     pd.testing.assert_frame_equal(
         cross_calibrate(biased, scanner=rare, outcome=y, fold=fold).features, biased.astype(float)
     )
+
+
+def test_only_models_of_measured_bone_take_it_and_only_when_asked():
+    """The index family's scores change, clinical ones do not; without the parameter all is as before."""
+    _, biased, scanner, y, fold = confounded(n=90)
+    biased, fold, people = biased[["radius Ct.Th"]], fold.map(int).mod(2).astype(str), y.index.astype(str)
+    data = Tables(
+        features=biased.assign(age=np.linspace(60, 80, 90)),
+        indices=list(biased.columns),
+        scores={},
+        inner={},
+        splits=pd.DataFrame({"protocol": "all", "repeat": 0, "participant_id": people, "fold": fold.to_numpy()}),
+        dictionary={"age": {"Role": "clinical"}},
+        outcome=y,
+        patients=pd.Series(people, y.index),
+    )
+    plain, mended = (predict_all(one) for one in (data, replace(data, scanner=scanner.astype("string"))))
+    key = ["family", "model", "participant_id"]
+    apart = (plain.set_index(key)["score"] - mended.set_index(key)["score"]).abs().groupby("family").max()
+    assert apart["Clinical"] == 0 and apart["pQCT-index"] > 0.01
+    assert list(data.features[data.indices].columns) == list(biased.columns)  # nothing is changed in place
+    pd.testing.assert_frame_equal(data.features[data.indices], biased)

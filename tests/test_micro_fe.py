@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from deepqct.bones import Bone, find_bones, micro_fe, multigrid
-from deepqct.bones.bricks import add_forces, brick_stiffness, lay_bricks, mirror_blocks
+from deepqct.bones.bricks import add_forces, brick_stiffness, coarser, lay_bricks, mirror_blocks
 from deepqct.bones.failure_load import CRITICAL_STRAIN, critical_strain, load_to_strength, strain_energy, strength
 from deepqct.bones.micro_fe import solve
 from deepqct.bones.multigrid import equilibrium, hierarchy
@@ -35,8 +35,7 @@ def assembled(bricks) -> sparse.csr_matrix:
     """The stiffness matrix, element by element."""
     rows, columns, values = [], [], []
     for corner, modulus in zip(bricks.corners, bricks.modulus, strict=True):
-        nodes = np.array([corner[row] + dx for row in range(4) for dx in (0, 1)])
-        place = np.concatenate([3 * nodes + axis for axis in range(3)])
+        place = np.concatenate([3 * corner + axis for axis in range(3)])
         rows += np.repeat(place, 24).tolist()
         columns += np.tile(place, 24).tolist()
         values += (modulus * bricks.stiffness).ravel().tolist()
@@ -74,6 +73,28 @@ def test_the_solution_is_that_of_a_direct_solver():
     reaction = (matrix @ u).reshape(-1, 3)[top, 0].sum()
     assert found.reaction_n == pytest.approx(reaction, rel=1e-6)
     assert found.axial_stress[:, :, :].sum(axis=(1, 2)) * EDGES[1] * EDGES[2] == pytest.approx(reaction, rel=1e-4)
+
+
+def test_parts_that_lie_apart_stay_apart_in_coarser_bricks():
+    """Two plates with a voxel of air between them, and a bridge that joins them: no coarser brick joins what is apart."""
+    moduli = np.zeros((8, 8, 8))
+    moduli[:, :, 2] = moduli[:, :, 4] = 1000
+    apart, home = coarser(lay_bricks(moduli, edges_mm=EDGES, poisson=0.3))
+    assert (len(apart.place), apart.nodes) == (2 * 16, 2 * 2 * 25)
+    assert np.bincount(apart.corners.ravel(), minlength=apart.nodes).min() >= 1
+    again, _ = coarser(apart)  # both plates now lie in the same places of the grid
+    assert (len(again.place), len(np.unique(again.place)), again.nodes) == (2 * 4, 4 + 4, 2 * 2 * 9)
+    moduli[4, 4, 3] = 1000
+    bridged, _ = coarser(lay_bricks(moduli, edges_mm=EDGES, poisson=0.3))
+    assert len(bridged.place) == 2 * 16
+    assert bridged.nodes < 2 * 2 * 25
+    assert apart.modulus.sum() * 8 == pytest.approx(128 * 1000)
+    assert (
+        len(home)
+        == lay_bricks(
+            np.where(moduli * (np.indices(moduli.shape)[2] != 3), 1.0, 0.0), edges_mm=EDGES, poisson=0.3
+        ).nodes
+    )
 
 
 def test_uniform_strain_is_exact():

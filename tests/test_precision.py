@@ -13,6 +13,7 @@ from scipy import stats
 
 import deepqct as dq
 from deepqct.evaluation import (
+    annual_change,
     auc,
     auc_lost_to_noise,
     cramers_v,
@@ -267,6 +268,22 @@ def test_a_model_that_reads_the_scanner_reaches_the_auc_of_its_shares():
     expected = old_event * (1 - old_none) + (old_event * old_none + (1 - old_event) * (1 - old_none)) / 2
     assert found.estimate == pytest.approx(expected) and found.n == 100
     assert not outcome_by_group([1] + [0] * 9, ["a", "b"] * 5).estimable
+
+
+def test_nothing_below_the_least_significant_change_is_called_change():
+    """Of two visits the rule is the LSC's own; of three without any change, 1 of 20 is called one."""
+    lsc = 1.959963984540054 * math.sqrt(2) * 1.5
+    for difference, changed in ((lsc * 0.999, False), (lsc * 1.001, True), (-lsc * 1.001, True)):
+        table = annual_change(["A", "A", "B"], [0.0, 3.0, 1.0], [100.0, 100.0 + difference, 5.0], sd=1.5)
+        assert table["person"].tolist() == ["A"] and table["changed"].tolist() == [changed]
+        assert table["change"].item() == pytest.approx(difference / 3)
+    rng = np.random.default_rng(8)
+    who, years = np.repeat(np.arange(3000), 3), np.tile([0.0, 1.0, 2.5], 3000)
+    still = annual_change(who, years, 250 + rng.normal(0, 1.5, 9000), sd=1.5)
+    assert 0.04 < still["changed"].mean() < 0.06
+    for wrong in (lambda: annual_change([1], [1, 2], [1, 2], sd=1), lambda: annual_change([1], [1], [1], sd=0)):
+        with pytest.raises(ValueError, match=r"equally long|above 0"):
+            wrong()
 
 
 def test_precision_is_at_hand_without_heavy_packages():

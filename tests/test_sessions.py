@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
+from typer.testing import CliRunner
 
+from deepqct.cli import app
 from deepqct.cohort import (
     CohortError,
     check_cohort,
@@ -207,3 +209,16 @@ def test_protocols_and_scanners_are_read_from_headers_and_hold_no_date_and_no_na
     assert found["by"].tolist() == ["centre"] and found["warn"].all()
     (warning,) = scanner_warnings(found, outcome="fracture")
     assert warning.startswith("Warning: the centre goes with fracture (Cramér's V 1.00; A: ")
+
+
+def test_check_says_what_differs_and_warns_of_a_centre_that_tells_the_outcome(twins, tmp_path):
+    """On the command line, before any long work; without such a centre there is no warning."""
+    folder = edited(twins, tmp_path / "cohort", lambda table: table)
+    assert "Warning" not in CliRunner().invoke(app, ["check", str(folder)]).stdout
+    people = pd.read_csv(folder / "participants.tsv", sep="\t")
+    people.assign(centre=people["fracture"].map({0: "A", 1: "B"})).to_csv(
+        folder / "participants.tsv", sep="\t", index=False
+    )
+    said = CliRunner().invoke(app, ["check", str(folder)]).stdout
+    assert "Warning: the centre goes with fracture" in said and "of other sessions" in said
+    assert "No faults." in said

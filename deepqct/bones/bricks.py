@@ -162,8 +162,8 @@ class Bricks:
         Modulus of each brick, as a share of the unit in which forces are wanted.
     layers : (z + 1,) int64
         The first brick of each layer, and the end.
-    corners : (bricks, 4) int32
-        The node at x of the edges (z, y), (z, y + 1), (z + 1, y), (z + 1, y + 1); the node at x + 1 is the next one.
+    corners : (bricks, 8) int32
+        The nodes at the corners of each brick, in C order.
     node : (nodes, 3) int16
         Place of each node, from 0 to `shape`.
     planes : (z + 2,) int64
@@ -214,13 +214,15 @@ def lay_bricks(moduli: NDArray[np.floating], *, edges_mm: tuple[float, float, fl
                 touched[dz : nz + dz, dy : ny + dy, dx : nx + dx] |= solid
     planes = np.concatenate([[0], np.cumsum(touched.sum(axis=(1, 2)))])
     node = np.stack(np.nonzero(touched), axis=1).astype(np.int16)
-    corners = np.empty((len(place), 4), np.int32)
+    corners = np.empty((len(place), 8), np.int32)
     for z in range(nz):  # two planes of numbers at a time
         both = np.cumsum(touched[z : z + 2].ravel()).reshape(2, ny + 1, nx + 1) - 1 + planes[z]
         inside = place[layers[z] : layers[z + 1]] - z * ny * nx
         y, x = inside // nx, inside % nx
         for row, (dz, dy) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-            corners[layers[z] : layers[z + 1], row] = both[dz, y + dy, x]
+            first = both[dz, y + dy, x]  # the node at x + 1 is the next one
+            corners[layers[z] : layers[z + 1], 2 * row] = first
+            corners[layers[z] : layers[z + 1], 2 * row + 1] = first + 1
     modulus = moduli.ravel()[place].astype(np.float32)
     stiffness = brick_stiffness(edges_mm=edges_mm, poisson=poisson)
     return Bricks((nz, ny, nx), edges_mm, place, modulus, layers, corners, node, planes, poisson, stiffness)
@@ -266,11 +268,10 @@ def _add_forces(first, last, parity, layers, corners, modulus, blocks, sign, u, 
         for start in range(layers[layer], end, _BATCH):
             n = min(_BATCH, end - start)
             for b in range(n):
-                for row in range(4):
-                    node = corners[start + b, row]
+                for corner in range(8):
+                    node = corners[start + b, corner]
                     for c in range(3):
-                        v[8 * c + 2 * row, b] = u[node, c]
-                        v[8 * c + 2 * row + 1, b] = u[node + 1, c]
+                        v[8 * c + corner, b] = u[node, c]
             for c in range(3):  # sums and differences of the corners
                 for axis in range(3):
                     bit = 1 << axis
@@ -300,8 +301,123 @@ def _add_forces(first, last, parity, layers, corners, modulus, blocks, sign, u, 
                                 v[low, b], v[high, b] = one - two, one + two
             for b in range(n):
                 scale = sign * modulus[start + b]
-                for row in range(4):
-                    node = corners[start + b, row]
+                for corner in range(8):
+                    node = corners[start + b, corner]
                     for c in range(3):
-                        out[node, c] += scale * v[8 * c + 2 * row, b]
-                        out[node + 1, c] += scale * v[8 * c + 2 * row + 1, b]
+                        out[node, c] += scale * v[8 * c + corner, b]
+
+
+def coarser(bricks: Bricks) -> tuple[Bricks, NDArray[np.int32]]:
+    """Join two by two by two bricks into one of twice the edges, with their mean modulus, voids counted as 0.
+
+    Only bricks that touch are joined: where parts of a bone lie apart in the same place of the coarser grid, each has a
+    brick and nodes of its own there, so that they move apart as the fine ones do.
+
+    Parameters
+    ----------
+    bricks : Bricks
+        The finer ones.
+
+    Returns
+    -------
+    Bricks
+        The coarser ones.
+    (nodes,) int32
+        A coarser brick that each finer node lies in; all of them give it the same displacement.
+
+    References
+    ----------
+    Dick C, Georgii J, Westermann R (2011), IEEE Trans Vis Comput Graph 17:1663, for bricks of their own beside a cut.
+    """
+    shape = (-(-bricks.shape[0] // 2), -(-bricks.shape[1] // 2), -(-bricks.shape[2] // 2))
+    z, y, x = np.unravel_index(bricks.place, bricks.shape)
+    cell = np.ravel_multi_index((z // 2, y // 2, x // 2), shape).astype(np.int64)
+    part = _parts(bricks.corners, bricks.node, cell, np.stack([z // 2, y // 2, x // 2], axis=1).astype(np.int16))
+    roots = np.flatnonzero(part == np.arange(len(part)))
+    roots = roots[np.argsort(cell[roots], kind="stable")]
+    number = np.empty(len(part), np.int32)
+    number[roots] = np.arange(len(roots), dtype=np.int32)
+    within, place = number[part], cell[roots]
+    modulus = (np.bincount(within, bricks.modulus, minlength=len(roots)) / 8).astype(np.float32)
+    at = np.stack(np.unravel_index(place, shape), axis=1).astype(np.int16)
+    slots, home = _slots(bricks.corners, bricks.node, within, at)
+    ends = np.flatnonzero(slots == np.arange(len(slots)))
+    steps = np.stack(np.meshgrid(*[(0, 1)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
+    node = at[ends // 8] + steps[ends % 8].astype(np.int16)
+    order = np.lexsort((ends, node[:, 2], node[:, 1], node[:, 0]))
+    renamed = np.empty(len(slots), np.int32)
+    renamed[ends[order]] = np.arange(len(ends), dtype=np.int32)
+    node = node[order]
+    edges = (2 * bricks.edges_mm[0], 2 * bricks.edges_mm[1], 2 * bricks.edges_mm[2])
+    layers = np.searchsorted(at[:, 0], np.arange(shape[0] + 1)).astype(np.int64)
+    planes = np.searchsorted(node[:, 0], np.arange(shape[0] + 2)).astype(np.int64)
+    stiffness = brick_stiffness(edges_mm=edges, poisson=bricks.poisson)
+    corners = renamed[slots].reshape(-1, 8)
+    return Bricks(shape, edges, place, modulus, layers, corners, node, planes, bricks.poisson, stiffness), home
+
+
+@compiled()
+def _root(parent, one):  # type: ignore[no-untyped-def]
+    while parent[one] != one:
+        parent[one] = parent[parent[one]]
+        one = parent[one]
+    return one
+
+
+@compiled()
+def _join(parent, one, two):  # type: ignore[no-untyped-def]
+    one, two = _root(parent, one), _root(parent, two)
+    if one < two:
+        parent[two] = one
+    else:
+        parent[one] = two
+
+
+@compiled()
+def _parts(corners, node, cell, at):  # type: ignore[no-untyped-def]
+    # The first brick of the part that each brick belongs to: bricks of one cell that share a node, and so on.
+    parent = np.arange(len(corners), dtype=np.int32)
+    first = np.full((len(node), 8), -1, np.int32)  # by node, and by the cell beside it
+    for brick in range(len(corners)):
+        for corner in range(8):
+            n, beside = corners[brick, corner], 0
+            for axis in range(3):
+                if not node[n, axis] & 1 and 2 * at[brick, axis] == node[n, axis]:
+                    beside |= 1 << axis
+            if first[n, beside] < 0:
+                first[n, beside] = brick
+            else:
+                _join(parent, first[n, beside], brick)
+    for brick in range(len(corners)):
+        parent[brick] = _root(parent, brick)
+    return parent
+
+
+@compiled()
+def _slots(corners, node, within, at):  # type: ignore[no-untyped-def]
+    # Corners of coarser bricks, the same where a finer node that lies in both needs them; and a brick of each finer node.
+    parent = np.arange(8 * len(at), dtype=np.int32)
+    home = np.full(len(node), -1, np.int32)
+    for brick in range(len(corners)):
+        mine = within[brick]
+        for corner in range(8):
+            n = corners[brick, corner]
+            if home[n] < 0:
+                home[n] = mine
+            theirs = home[n]
+            if theirs == mine:
+                continue
+            for k in range(8):  # coarser nodes around this finer one, by their place
+                one, two, there = 0, 0, True
+                for axis in range(3):
+                    low = node[n, axis] >> 1
+                    step = (k >> (2 - axis)) & 1
+                    if step and not node[n, axis] & 1:
+                        there = False  # the finer node lies on the lower one: no second one along this axis
+                    one |= (low + step - at[mine, axis]) << (2 - axis)
+                    two |= (low + step - at[theirs, axis]) << (2 - axis)
+                if there:
+                    _join(parent, 8 * mine + one, 8 * theirs + two)
+    for slot in range(len(parent)):
+        parent[slot] = _root(parent, slot)
+    return parent, home

@@ -173,20 +173,20 @@ def solve(
     unit = float(moduli.max())
     within = np.where(joined[box], moduli[box] / unit, 0).astype(np.float32)
     bricks = lay_bricks(within, edges_mm=voxel_mm, poisson=poisson)
+    del within
     top, bottom = bricks.node[:, 0] == bricks.shape[0], bricks.node[:, 0] == 0
     moved = _movement(bricks, load=load, strain=strain, top=top)
     holds = (True, True, True) if ends == "fixed" else (True, False, False)
     held = (top | bottom)[:, None] & np.array(holds)
-    share_of = bricks.node[:, :1] / bricks.shape[0]
     alone = forces(bricks, np.where(held & top[:, None], moved, 0.0), threads=threads)
     reference = float(np.sqrt((alone[~held] ** 2).sum())) or 1.0
     del alone
+    arm, first = moved[top], moved * (bricks.node[:, :1] / bricks.shape[0])
+    del moved
     grids = hierarchy(bricks, held=held, ends=holds)
     inner = None if place is None else torch_gradients(grids, place=place)
-    found = equilibrium(
-        grids, moved * share_of, reference=reference, tolerance=tolerance, most=MOST, inner=inner, threads=threads
-    )
-    del grids, inner
+    found = equilibrium(grids, first, reference=reference, tolerance=tolerance, most=MOST, inner=inner, threads=threads)
+    del grids, inner, first
     if not found.residual <= tolerance:
         raise ValueError(
             f"The model did not come to rest in {MOST} iterations, residual {found.residual:.1e}; look for parts that hang "
@@ -197,7 +197,7 @@ def solve(
     shape, filled = moduli.shape, np.flatnonzero(joined)
     effective = np.sqrt(2 * energy / bricks.modulus)
     density, strains, stress = (_spread(part, shape, filled) for part in (energy * unit, effective, axial * unit))
-    arm, centre = moved[top], _centre(bricks, top)
+    centre = _centre(bricks, top)
     reaction, moment, size = np.nan, np.nan, strain * bricks.shape[0] * voxel_mm[0]
     if load in ("torsion", "bending_x", "bending_y"):
         turn, moment = _turned(bricks, top, centre=centre, load=load, moved=arm, pushed=at_top)
@@ -283,9 +283,7 @@ def _by_voxel(bricks: Bricks, displaced: NDArray[np.float64]) -> tuple[NDArray[n
     stiffness, axial = slopes.T @ material @ slopes, material[0] @ slopes
     energy, stress = np.empty(len(bricks.place)), np.empty(len(bricks.place))
     for first, last in zip(bricks.layers[:-1], bricks.layers[1:], strict=True):
-        rows = bricks.corners[first:last]
-        corner = np.stack([rows[:, row] + dx for row in range(4) for dx in (0, 1)], axis=1)
-        u = displaced[corner].transpose(0, 2, 1).reshape(-1, 24)
+        u = displaced[bricks.corners[first:last]].transpose(0, 2, 1).reshape(-1, 24)
         scale = bricks.modulus[first:last].astype(float)
         energy[first:last] = np.einsum("ij,ij->i", u @ stiffness, u) / 2 * scale
         stress[first:last] = u @ axial * scale

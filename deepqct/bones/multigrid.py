@@ -1,8 +1,9 @@
 """Displacements of bricks in equilibrium: conjugate gradients, preconditioned by ever coarser bricks.
 
-A coarser level joins two by two by two bricks into one with their mean modulus, voids counted as 0, and is built as the
-finest is. Vectors are in single precision; what is left to solve is computed in double precision, so that the result is as
-exact as asked for. Sums are taken in pieces of fixed size: the result does not depend on the number of threads.
+A coarser level joins two by two by two bricks into one with their mean modulus, where they touch: parts that lie apart
+stay apart (`coarser`). Vectors are in single precision; what is left to solve is computed in double precision, so that
+the result is as exact as asked for. Sums are taken in pieces of fixed size: the result does not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
-from deepqct.bones.bricks import Bricks, Vectors, add_forces, lay_bricks, mirror_blocks
+from deepqct.bones.bricks import Bricks, Vectors, add_forces, coarser, mirror_blocks
 from deepqct.work import compiled, share
 
 # All our choices, by the time that a tibia takes.
@@ -47,15 +48,15 @@ class Level:
         One over the diagonal of the stiffness; 0 where a displacement is held.
     largest : float
         A bound of the eigenvalues of the stiffness over its diagonal: that of a single brick.
-    index : (z, y, x) int32 array, optional
-        The node at each place of the grid, -1 for none; only of coarser levels.
+    home : (nodes,) int32, optional
+        A brick of the next coarser level that each node lies in; not of the coarsest.
     """
 
     bricks: Bricks
     blocks: NDArray[np.float32]
     inverse: NDArray[np.float32]
     largest: float
-    index: NDArray[np.int32] | None
+    home: NDArray[np.int32] | None
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,13 @@ def hierarchy(bricks: Bricks, *, held: NDArray[np.bool_], ends: tuple[bool, bool
     ends : (z, y, x) bool
         Which displacements are held at both ends of the grid along z; it is what coarser levels hold.
     """
-    levels, top = [_level(bricks, held=held, coarse=False)], bricks.shape[0]
-    while levels[-1].bricks.nodes > _COARSEST and max(levels[-1].bricks.shape) > 1:
-        bricks = _coarser(bricks)
-        z = bricks.node[:, 0].astype(np.int64) << len(levels)
-        levels.append(_level(bricks, held=((z == 0) | (z >= top))[:, None] & np.array(ends), coarse=True))
+    levels, top = [], bricks.shape[0]
+    while bricks.nodes > _COARSEST and max(bricks.shape) > 1:
+        joined, home = coarser(bricks)
+        levels.append(_level(bricks, held=held, home=home))
+        bricks, z = joined, joined.node[:, 0].astype(np.int64) << len(levels)
+        held = ((z == 0) | (z >= top))[:, None] & np.array(ends)
+    levels.append(_level(bricks, held=held, home=None))
     last, free = levels[-1], (levels[-1].inverse > 0).ravel()
     matrix = _assembled(last.bricks)[free][:, free]
     matrix = matrix + sparse.diags(matrix.diagonal() * _LIFT)
@@ -118,7 +121,7 @@ def hierarchy(bricks: Bricks, *, held: NDArray[np.bool_], ends: tuple[bool, bool
 
 def equilibrium(
     grids: Hierarchy,
-    first: Vectors,
+    first: NDArray[np.float64],
     *,
     reference: float,
     tolerance: float,
@@ -133,7 +136,7 @@ def equilibrium(
     grids : Hierarchy
         All levels.
     first : (nodes, 3) float64, mm
-        Displacements to begin with, those of held nodes among them.
+        Displacements to begin with, those of held nodes among them; they are used up.
     reference : float, N
         Forces of which `tolerance` is a share.
     tolerance : float
@@ -147,7 +150,7 @@ def equilibrium(
     """
     finest = grids.levels[0]
     blocks = mirror_blocks(finest.bricks.stiffness)
-    displaced, done = first.astype(np.float64), 0
+    displaced, done = first, 0  # as large as several other vectors: not copied
     while True:
         left = np.zeros_like(displaced)
         add_forces(finest.bricks, displaced, blocks=blocks, out=left, sign=-1, threads=threads)
@@ -183,37 +186,21 @@ def forces(bricks: Bricks, displaced: Vectors, *, threads: int | None = None) ->
     return out
 
 
-def _level(bricks: Bricks, *, held: NDArray[np.bool_], coarse: bool) -> Level:
-    """A level; a coarse one is looked up by place."""
+def _level(bricks: Bricks, *, held: NDArray[np.bool_], home: NDArray[np.int32] | None) -> Level:
+    """A level, with its way to the next coarser one."""
     around = np.zeros(bricks.nodes)
-    for row in range(4):
-        for dx in (0, 1):
-            around += np.bincount(bricks.corners[:, row] + dx, bricks.modulus, minlength=bricks.nodes)
+    for corner in range(8):
+        around += np.bincount(bricks.corners[:, corner], bricks.modulus, minlength=bricks.nodes)
     diagonal = bricks.stiffness.diagonal()
     inverse = np.where(held, 0.0, 1 / (around[:, None] * diagonal[::8])).astype(np.float32)
     scale = diagonal**-0.5
     largest = float(np.linalg.eigvalsh(bricks.stiffness * scale * scale[:, None]).max())
-    index = None
-    if coarse:
-        index = np.full(tuple(n + 1 for n in bricks.shape), -1, np.int32)
-        index[tuple(bricks.node.T.astype(np.intp))] = np.arange(bricks.nodes)
-    return Level(bricks, mirror_blocks(bricks.stiffness).astype(np.float32), inverse, largest, index)
-
-
-def _coarser(bricks: Bricks) -> Bricks:
-    """Bricks of twice the edges, with the mean modulus of the eight within each."""
-    shape = tuple(-(-n // 2) for n in bricks.shape)
-    z, y, x = np.unravel_index(bricks.place, bricks.shape)
-    within = np.ravel_multi_index((z // 2, y // 2, x // 2), shape)
-    moduli = np.bincount(within, bricks.modulus, minlength=int(np.prod(shape))) / 8
-    edges = tuple(2 * edge for edge in bricks.edges_mm)
-    return lay_bricks(moduli.reshape(shape), edges_mm=edges, poisson=bricks.poisson)  # type: ignore[arg-type]
+    return Level(bricks, mirror_blocks(bricks.stiffness).astype(np.float32), inverse, largest, home)
 
 
 def _assembled(bricks: Bricks) -> sparse.csr_matrix:
     """The stiffness matrix of a few bricks."""
-    corner = np.stack([bricks.corners[:, row] + dx for row in range(4) for dx in (0, 1)], axis=1)
-    place = np.concatenate([3 * corner + axis for axis in range(3)], axis=1)  # (bricks, 24)
+    place = np.concatenate([3 * bricks.corners + axis for axis in range(3)], axis=1)  # (bricks, 24)
     rows, columns = np.repeat(place, 24, axis=1).ravel(), np.tile(place, (1, 24)).ravel()
     values = (bricks.modulus[:, None].astype(float) * bricks.stiffness.ravel()).ravel()
     return sparse.csr_matrix((values, (rows, columns)), shape=(3 * bricks.nodes,) * 2)
@@ -225,7 +212,7 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
     x, p, q = (np.zeros_like(r) for _ in range(3))
     rho, count = 1.0, 0
     while True:
-        z = _cycle(grids, 0, r, threads)
+        z = _cycle(grids, 0, r, threads, spare=q)
         rho, before = _dot(finest, r, z, threads), rho
         share(_turn, len(r), np.float32(rho / before if count else 0.0), z, p, threads=threads)
         del z
@@ -238,8 +225,10 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
             return x, count
 
 
-def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
-    """One V-cycle: displacements that nearly hold the given forces, which stay as they are."""
+def _cycle(
+    grids: Hierarchy, number: int, forced: Vectors, threads: int | None, *, spare: Vectors | None = None
+) -> Vectors:
+    """One V-cycle: displacements that nearly hold the given forces, which stay as they are; `spare` is written over."""
     level = grids.levels[number]
     threads = 1 if len(forced) <= _ALONE else threads
     x = np.zeros_like(forced)
@@ -247,18 +236,17 @@ def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) 
         free = level.inverse > 0
         x[free] = grids.factors.solve(forced[free].astype(np.float64))
         return x
-    left, step = forced.copy(), np.zeros_like(forced)
+    left, step = np.empty_like(forced) if spare is None else spare, np.zeros_like(forced)
+    left[:] = forced
     below = grids.levels[number + 1]
     fine, rough = level.bricks, below.bricks
     _smooth(level, x, left, step, threads)
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
     gathered = np.zeros((rough.nodes, 3), np.float32)
-    share(
-        _restrict, rough.shape[0] + 1, fine.planes, fine.node, below.index, level.inverse, left, gathered,
-        threads=threads,
-    )  # fmt: skip
+    way = (fine.planes, fine.node, level.home, rough.corners, rough.node, level.inverse)
+    share(_restrict, rough.shape[0] + 1, *way, left, gathered, threads=threads)
     moved = _cycle(grids, number + 1, gathered, threads)
-    share(_prolong, fine.shape[0] + 1, fine.planes, fine.node, below.index, level.inverse, moved, step, threads=threads)
+    share(_prolong, fine.shape[0] + 1, *way, moved, step, threads=threads)
     share(_add, len(x), step, x, threads=threads)
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
     _smooth(level, x, left, step, threads)
@@ -330,33 +318,38 @@ def _chebyshev(first, last, keep, take, inverse, left, step, x):  # type: ignore
 
 
 @compiled()
-def _restrict(first, last, planes, node, index, inverse, left, gathered):  # type: ignore[no-untyped-def]
+def _restrict(first, last, planes, node, home, corners, place, inverse, left, gathered):  # type: ignore[no-untyped-def]
     for coarse in range(first, last):  # a coarse plane gathers from the three fine ones around it
         for z in range(max(2 * coarse - 1, 0), min(2 * coarse + 2, len(planes) - 1)):
-            weight = np.float32(1.0 if z == 2 * coarse else 0.5)
+            along = np.float32(1.0 if z == 2 * coarse else 0.5)
             for n in range(planes[z], planes[z + 1]):
-                y, x = node[n, 1], node[n, 2]
-                part = weight * np.float32((0.5 if y & 1 else 1.0) * (0.5 if x & 1 else 1.0))
-                for yy in range(y >> 1, (y >> 1) + 1 + (y & 1)):
-                    for xx in range(x >> 1, (x >> 1) + 1 + (x & 1)):
-                        m = index[coarse, yy, xx]
+                brick = home[n]
+                low = place[corners[brick, 0]]
+                up, y, x = 4 * (coarse - low[0]), node[n, 1] - 2 * low[1], node[n, 2] - 2 * low[2]
+                for k in range(4):
+                    yy, xx = k >> 1, k & 1
+                    part = along * np.float32(0.25 * ((y if yy else 2 - y) * (x if xx else 2 - x)))
+                    if part > 0:
+                        m = corners[brick, up + k]
                         for c in range(3):
                             if inverse[n, c] > 0:
                                 gathered[m, c] += part * left[n, c]
 
 
 @compiled()
-def _prolong(first, last, planes, node, index, inverse, moved, step):  # type: ignore[no-untyped-def]
-    for z in range(first, last):
-        for n in range(planes[z], planes[z + 1]):
-            y, x = node[n, 1], node[n, 2]
-            part = np.float32((0.5 if z & 1 else 1.0) * (0.5 if y & 1 else 1.0) * (0.5 if x & 1 else 1.0))
+def _prolong(first, last, planes, node, home, corners, place, inverse, moved, step):  # type: ignore[no-untyped-def]
+    for plane in range(first, last):
+        for n in range(planes[plane], planes[plane + 1]):
+            brick = home[n]
+            low = place[corners[brick, 0]]
+            z, y, x = node[n, 0] - 2 * low[0], node[n, 1] - 2 * low[1], node[n, 2] - 2 * low[2]
             for c in range(3):
                 step[n, c] = 0
-            for zz in range(z >> 1, (z >> 1) + 1 + (z & 1)):
-                for yy in range(y >> 1, (y >> 1) + 1 + (y & 1)):
-                    for xx in range(x >> 1, (x >> 1) + 1 + (x & 1)):
-                        m = index[zz, yy, xx]
-                        for c in range(3):
-                            if inverse[n, c] > 0:
-                                step[n, c] += part * moved[m, c]
+            for k in range(8):
+                zz, yy, xx = k >> 2, (k >> 1) & 1, k & 1
+                part = np.float32(0.125 * ((z if zz else 2 - z) * (y if yy else 2 - y) * (x if xx else 2 - x)))
+                if part > 0:
+                    m = corners[brick, k]
+                    for c in range(3):
+                        if inverse[n, c] > 0:
+                            step[n, c] += part * moved[m, c]

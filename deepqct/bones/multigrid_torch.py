@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from deepqct.bones.bricks import Vectors
 from deepqct.bones.multigrid import DEGREE, SMOOTHED, Hierarchy, Inner, Level
@@ -37,8 +38,8 @@ class _Grid:
         A bound of the eigenvalues of the stiffness over its diagonal.
     above : (8, nodes) int32, optional
         The coarser nodes of which each node's displacement is the mean.
-    below : (27, coarser nodes) int32, optional
-        The nodes around each coarser node; `nodes` for none.
+    below, shares : (most, coarser nodes) int32 and float32, optional
+        The nodes that each coarser node gathers forces from, and the share of each; 0 fills up.
     """
 
     corners: torch.Tensor
@@ -49,6 +50,7 @@ class _Grid:
     largest: float
     above: torch.Tensor | None
     below: torch.Tensor | None
+    shares: torch.Tensor | None
 
 
 def torch_device(name: str) -> torch.device:
@@ -100,40 +102,38 @@ def torch_gradients(grids: Hierarchy, *, place: torch.device) -> Inner:
 def _grid(level: Level, coarser: Level | None, place: torch.device) -> _Grid:
     """A level and its way to the next coarser one, on the device."""
     bricks = level.bricks
-    corners = np.stack([bricks.corners[:, row] + dx for row in range(4) for dx in (0, 1)])
     by_corner = np.arange(24).reshape(3, 8).T.ravel()  # from direction and corner to corner and direction
     stiffness = bricks.stiffness[np.ix_(by_corner, by_corner)]
-    above = below = None
-    if coarser is not None:
-        above, below = _ways(level, coarser)
+    ways = (None, None, None) if coarser is None else _ways(level, coarser)
 
     def there(values: NDArray[np.generic], kind: type[np.generic] = np.float32) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, kind)).to(place)
 
     return _Grid(
-        there(corners, np.int32), there(bricks.modulus[:, None]), there(stiffness), there(level.inverse),
+        there(bricks.corners.T, np.int32), there(bricks.modulus[:, None]), there(stiffness), there(level.inverse),
         there(level.inverse > 0), level.largest,
-        None if above is None else there(above, np.int32), None if below is None else there(below, np.int32),
+        *(None if way is None else there(way, way.dtype.type) for way in ways),
     )  # fmt: skip
 
 
-def _ways(level: Level, coarser: Level) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """From each node to the eight coarser nodes whose mean it is, and from each coarser one to the 27 around it."""
-    fine, rough, index = level.bricks, coarser.bricks, coarser.index
-    assert index is not None
-    z, y, x = fine.node.T.astype(np.intp)
-    above = [
-        index[(z + dz) >> 1, (y + dy) >> 1, (x + dx) >> 1] for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)
-    ]  # a node that lies on a coarser one is the mean of itself
-    shape = tuple(n + 3 for n in fine.shape)  # a border of one around the nodes
-    around = np.full(shape, fine.nodes, np.int32)
-    around[z + 1, y + 1, x + 1] = np.arange(fine.nodes, dtype=np.int32)
-    ends = np.array(shape) - 1
-    below = []
-    for step in np.ndindex(3, 3, 3):
-        at = np.minimum(2 * rough.node.astype(np.intp) + step, ends)
-        below.append(around[tuple(at.T)])
-    return np.stack(above), np.stack(below)
+def _ways(level: Level, coarser: Level) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """From each node to the eight coarser nodes whose mean it is, and from each coarser one to those that it serves."""
+    fine, rough, home = level.bricks, coarser.bricks, level.home
+    assert home is not None
+    off = fine.node - 2 * rough.node[rough.corners[home, 0]]  # 0, 1 or 2 along each axis
+    above = np.empty((8, fine.nodes), np.int32)
+    for k, steps in enumerate(np.ndindex(2, 2, 2)):
+        z, y, x = np.where(off == 1, steps, off >> 1).T.astype(np.intp)  # a node that lies on a coarser one is its mean
+        above[k] = rough.corners[home, 4 * z + 2 * y + x]
+    nodes = np.tile(np.arange(fine.nodes), 8)
+    way = sparse.csr_matrix((np.full(above.size, 0.125), (above.ravel(), nodes)), shape=(rough.nodes, fine.nodes))
+    way.sum_duplicates()
+    lengths = np.diff(way.indptr)
+    rows = np.repeat(np.arange(rough.nodes), lengths)
+    rank = np.arange(way.nnz) - np.repeat(way.indptr[:-1], lengths)
+    below, shares = np.zeros((lengths.max(), rough.nodes), np.int32), np.zeros((lengths.max(), rough.nodes), np.float32)
+    below[rank, rows], shares[rank, rows] = way.indices, way.data
+    return above, below, shares
 
 
 def _forces(grid: _Grid, moved: torch.Tensor) -> torch.Tensor:
@@ -182,21 +182,15 @@ def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Ten
         solved[free] = grids.factors.solve(forced.cpu().numpy()[free].astype(np.float64))
         return torch.from_numpy(solved).to(forced.device)
     x, left = _smoothed(grid, forced)
-    assert grid.above is not None and grid.below is not None
-    moved = _cycle(grids, levels, number + 1, _gathered(grid.below, left) * levels[number + 1].free)
+    assert grid.above is not None and grid.below is not None and grid.shares is not None
+    gathered = sum(
+        left.index_select(0, nodes) * part[:, None] for nodes, part in zip(grid.below, grid.shares, strict=True)
+    )
+    moved = _cycle(grids, levels, number + 1, gathered * levels[number + 1].free)
     step = sum(moved.index_select(0, nodes) for nodes in grid.above) * grid.free / 8
     x.add_(step)
     more, _ = _smoothed(grid, left.sub_(_forces(grid, step)), last=True)
     return x.add_(more)
-
-
-def _gathered(below: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
-    """Forces of the nodes around each coarser node, by how near they are."""
-    padded = torch.cat([left, left.new_zeros((1, 3))])
-    out = left.new_zeros((below.shape[1], 3))
-    for nodes, step in zip(below, np.ndindex(3, 3, 3), strict=True):
-        out.add_(padded.index_select(0, nodes), alpha=0.5 ** sum(axis != 1 for axis in step))
-    return out
 
 
 def _smoothed(grid: _Grid, forced: torch.Tensor, *, last: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,6 +17,7 @@ maps.py            scores of networks turned into numbers, and into risks of a t
 multiplicity.py    many models, small numbers: Holm, permutations, .632+
 external.py        a frozen model on other women: recalibration, case mix, groups
 repeats.py         the same people measured twice: precision, least significant change, what noise costs an AUC
+change.py          change over several visits, against the noise
 lines.py           one way of measuring turned into another: Deming, Passing–Bablok, scanners beside each other
 confounding.py     scanner or centre that goes with the outcome
 agreement.py       two ways of measuring side by side (Bland & Altman)

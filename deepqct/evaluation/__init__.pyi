@@ -1,6 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
+from .change import annual_change
 from .confounding import cramers_v, outcome_by_group
 from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
@@ -72,6 +73,7 @@ __all__ = [
     "Study",
     "Times",
     "above_chance",
+    "annual_change",
     "auc",
     "auc_632_plus",
     "auc_at",

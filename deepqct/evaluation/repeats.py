@@ -294,8 +294,8 @@ def auc_lost_to_noise(
 
     Notes
     -----
-    SIMEX with a rational extrapolant: for two normal groups, the inverse square of the probit of the AUC is a straight line
-    in the variance of the noise.
+    SIMEX. For two normal groups, the inverse square of the probit of the AUC is a straight line in the variance of the
+    noise; that line is followed back.
 
     References
     ----------

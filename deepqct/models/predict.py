@@ -201,7 +201,7 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
     if data.scanner is not None:
         number = target.values if target.kind == NUMBER else given.labels
         found = on_one_scale(features[measured], scanner=data.scanner, outcome=number, fold=fold)
-        features[measured], calibrated = found.features, dict(found.training)
+        features, calibrated = features.drop(columns=measured).join(found.features), dict(found.training)
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue

@@ -7,12 +7,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from deepqct.bones.find import Bone
 from deepqct.plots.style import ON_DARK, styled
 
-_SECTORS = 120  # of the outline, 3° each; our choice
+_MOST_SECTORS = 120  # of the outline, 3° each; fewer where voxels are wider than that; our choice
 _COLOURS = "plasma"
 _LEAST = 0.02  # of the brightest energy; what is less is drawn as this
 
@@ -72,6 +73,7 @@ def strain_energy(bone: Bone, energy: NDArray[np.floating]) -> NDArray[Any]:
             )
             axes.contour(x, y, outline.astype(float), levels=[0.5], colors=ON_DARK[1], linewidths=0.8)
         axes.set(title=name, xlabel=f"{names[across]} (mm)", ylabel=f"{names[down]} (mm)")
+        axes.yaxis.set_major_locator(MaxNLocator(6 if name == "axial" else 2))  # a stack is low
     around = _along_the_outline(bone, energy)
     height = len(bone.total) * bone.voxel_mm[0]
     axes = grid["outline"]
@@ -88,15 +90,17 @@ def strain_energy(bone: Bone, energy: NDArray[np.floating]) -> NDArray[Any]:
 
 def _along_the_outline(bone: Bone, energy: NDArray[np.floating]) -> NDArray[np.float64]:
     """The mean energy of the cortex's bone by slice and direction (z, sectors); NaN where it has none."""
-    found = np.full((len(bone.total), _SECTORS), np.nan)
+    across = np.sqrt(bone.total.sum(axis=(1, 2)).mean() * 4 / np.pi)  # voxels, of a disc as large as the bone
+    sectors = int(np.clip(np.pi * across / 3, 8, _MOST_SECTORS))
+    found = np.full((len(bone.total), sectors), np.nan)
     for z, (cortex, total) in enumerate(zip(bone.cortical, bone.total, strict=True)):
         y, x = np.nonzero(cortex & (energy[z] > 0))
         if not len(y):
             continue
         rows, columns = np.nonzero(total)
         up, along = (y - rows.mean()) * bone.voxel_mm[1], (x - columns.mean()) * bone.voxel_mm[2]
-        sector = ((np.arctan2(up, along) / (2 * np.pi) + 0.5) * _SECTORS).astype(int) % _SECTORS
-        n = np.bincount(sector, minlength=_SECTORS)
-        total_energy = np.bincount(sector, weights=energy[z][y, x], minlength=_SECTORS)
-        found[z] = np.divide(total_energy, n, out=np.full(_SECTORS, np.nan), where=n > 0)
+        sector = ((np.arctan2(up, along) / (2 * np.pi) + 0.5) * sectors).astype(int) % sectors
+        n = np.bincount(sector, minlength=sectors)
+        total_energy = np.bincount(sector, weights=energy[z][y, x], minlength=sectors)
+        found[z] = np.divide(total_energy, n, out=np.full(sectors, np.nan), where=n > 0)
     return found

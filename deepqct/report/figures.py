@@ -35,6 +35,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "women": ("profile",),
 }
 FOLDED: dict[str, tuple[str, ...]] = {
+    "cohort": ("strength",),
     "performance": ("decisions", "nomogram"),
     "women": ("thresholds", "slices"),
 }  # behind a click

@@ -393,7 +393,8 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
-            f"{a:.2g} ({b:.2g} to {c:.2g})" for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
+            f"{a:.2g} ({b:.2g} to {c:.2g})" if a > 0 else "–"
+            for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
         ]
     ).pivot(index=["symbol", "unit"], columns="bone", values="said")
     order = table[["symbol", "unit"]].drop_duplicates().itertuples(index=False, name=None)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from measure import table
 
-from deepqct.cohort import keep_cohort, keep_splits, load_cohort
+from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate
 from deepqct.evaluation import auc, compare_auc
 from deepqct.folder import Run, read_table
@@ -41,18 +41,25 @@ def women_of(scenario: str) -> pd.DataFrame:
     return draw_women(WOMEN, scenario=scenario, separation=0.0, seed=SEED)
 
 
-def curated(folder: Path, *, workers: int) -> Run:
-    """The run of these women with coarse strength, drawn and curated as far as it is not there."""
+def curated(folder: Path, *, women: int, workers: int) -> Run:
+    """The run of the first of these women with coarse strength, drawn and curated as far as it is not there."""
     made = new_cohort(
         folder / "women", scenario=SCENARIOS[0], n=WOMEN, voxel_mm=VOXEL, slices=SLICES, phenotype_separation=0.0,
         seed=SEED, workers=workers, progress=partial(_said, what="scans drawn"),
     )  # fmt: skip
-    run, cohort = Run(folder / "run"), load_cohort(made)
+    run, cohort = Run(folder / "run"), first_of(load_cohort(made), women)
     run.folder.mkdir(parents=True, exist_ok=True)
     keep_cohort(cohort, run)
     keep_splits(cohort, run, protocols="all", folds=FOLDS, repeats=REPEATS, test_fraction=0.1, seed=SEED)
     curate(cohort, run, image_px=64, strength="coarse", workers=workers, progress=partial(_said, what="scans curated"))
     return run
+
+
+def first_of(cohort: Cohort, women: int) -> Cohort:
+    """The cohort of its first women alone."""
+    kept = cohort.participants["participant_id"].head(women)
+    people, scans = (one[one["participant_id"].isin(kept)] for one in (cohort.participants, cohort.scans))
+    return replace(cohort, participants=people, scans=scans)
 
 
 def _said(done: int, of: int, *, what: str) -> None:
@@ -72,7 +79,7 @@ def against_structure(run: Run) -> None:
             r = [f"{np.corrcoef(known, truth[f'{bone} {symbol}'])[0, 1]:+.2f}" for symbol in DRAWN]
             rows.append([bone, name, len(known), f"{known.mean():.3g} ({known.std():.2g})", *r])
     table(
-        f"{WOMEN} virtual women, {VOXEL} mm, {SLICES} slices, coarse: r of strength with drawn structure.",
+        f"Virtual women, {VOXEL} mm, {SLICES} slices, coarse: r of strength with drawn structure.",
         ["", "", "bones", "mean (SD)", *(f"r {symbol}" for symbol in DRAWN)],
         rows,
     )
@@ -83,6 +90,7 @@ def with_outcome(run: Run, scenario: str) -> Tables:
     women, data = women_of(scenario).set_index("participant_id"), tables(run)
     outcome = women["fracture"].reindex(data.outcome.index)
     cohort = load_cohort(run.folder.parent / "women" / "cohort")
+    cohort = first_of(cohort, len(outcome))
     people = cohort.participants.assign(fracture=cohort.participants["participant_id"].map(outcome))
     own = Run(run.folder.with_name(f"run-{scenario}"))
     own.folder.mkdir(exist_ok=True)
@@ -90,7 +98,8 @@ def with_outcome(run: Run, scenario: str) -> Tables:
         replace(cohort, participants=people), own, protocols="all", folds=FOLDS, repeats=REPEATS, test_fraction=0.1,
         seed=SEED,
     )  # fmt: skip
-    return replace(data, outcome=outcome, splits=read_table(own.splits), scores={}, networks={}, inner={})
+    return replace(data, outcome=outcome, splits=read_table(own.splits), scores={}, networks={}, inner={},
+                   dictionary={}, texture=())  # fmt: skip
 
 
 def with_and_without(run: Run) -> None:
@@ -145,9 +154,10 @@ def main() -> None:
     """Draw, curate, and show both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--women", type=int, default=WOMEN, help="the first so many alone")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
-    run = curated(asked.folder, workers=asked.workers)
+    run = curated(asked.folder, women=asked.women, workers=asked.workers)
     against_structure(run)
     with_and_without(run)
 
