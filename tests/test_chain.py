@@ -163,9 +163,10 @@ from pathlib import Path
 from deepqct.run import plan_run, workflow
 plan = plan_run("virtual", out=Path(sys.argv[1]), preset="smoke")
 workflow.write_jobs(plan)
-run = subprocess.run
-workflow.subprocess.run = lambda command, **options: run([*command, "--summary"], **options)
-workflow._snakemake(plan, scans=[], cores=1)
+start = subprocess.Popen
+workflow.subprocess.Popen = lambda command, **options: start([*command, "--summary"], **options)
+with workflow._alone(plan.run) as lock:
+    sys.exit(workflow._snakemake(plan, scans=[], cores=1, lock=lock))
 """
 
 
@@ -206,12 +207,15 @@ def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, ma
     """Also if the new one is older than the results, and whatever its file is called."""
     folder = make_cohort()
     (folder / "scans" / "sub-0000_wrist.AIM").rename(folder / "scans" / "{bone} $1.AIM")
-    made, do = plan_run(str(folder), out=tmp_path / "run", preset="smoke"), subprocess.run
-    monkeypatch.setattr(workflow.subprocess, "run", lambda command, **options: do([*command, "--summary"], **options))
+    made, start = plan_run(str(folder), out=tmp_path / "run", preset="smoke"), subprocess.Popen
+    monkeypatch.setattr(
+        workflow.subprocess, "Popen", lambda command, **options: start([*command, "--summary"], **options)
+    )
 
     def pending() -> set[str]:
         write_jobs(made)
-        assert workflow._snakemake(made, scans=sorted((folder / "scans").iterdir()), cores=1) == 0
+        with workflow._alone(made.run) as lock:
+            assert workflow._snakemake(made, scans=sorted((folder / "scans").iterdir()), cores=1, lock=lock) == 0
         files = [line.split("\t") for line in capfd.readouterr().out.splitlines()[1:]]
         return {rule for _, _, rule, *_, plan in files if plan == "update pending"}
 

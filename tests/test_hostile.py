@@ -335,6 +335,7 @@ def test_who_belongs_together_is_a_number_and_no_hospitals_id(make_cohort):
     assert "Mustermann" not in text
 
 
+@pytest.mark.long
 def test_a_stage_that_was_done_by_hand_is_done_again(tmp_path):
     """Snakemake takes a file of the same content for an old one, whatever its time."""
     from deepqct.run.jobs import write_jobs

@@ -364,12 +364,18 @@ def test_a_bone_is_turned_and_zoomed_by_mouse_and_its_compartments_coloured(run_
     assert first.std() > 10
     grey = np.ptp(first, axis=2).mean()
     x, y = (middle[a] + middle[b] / 2 for a, b in (("x", "width"), ("y", "height")))
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for step in range(1, 5):  # each waits until the bone is drawn
-        page.mouse.move(x + 20 * step, y + 10 * step)
-    page.mouse.up()
-    turned = until(lambda now: np.abs(now - first).mean() > 2)
+
+    def turn() -> np.ndarray:
+        page.mouse.move(x, y)
+        page.mouse.down()
+        for step in range(1, 5):  # each waits until the bone is drawn
+            page.mouse.move(x + 20 * step, y + 10 * step)
+        page.mouse.up()
+        return until(lambda now: np.abs(now - first).mean() > 2)
+
+    turned = turn()
+    if np.abs(turned - first).mean() <= 2:  # the viewer hears nothing until it has made ready, which it does not tell
+        turned = turn()
     assert np.abs(turned - first).mean() > 2
     page.mouse.wheel(0, -120)  # one click of it
     larger = until(lambda now: np.abs(now - turned).mean() > 2)

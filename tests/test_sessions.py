@@ -80,6 +80,7 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
     pd.testing.assert_frame_equal(read_table(run.precision), table.reset_index(), check_dtype=False)
 
 
+@pytest.mark.long
 def test_a_woman_who_lacks_a_session_counts_where_she_has_one(twins, tmp_path):
     """Her analysis goes on; she is no pair for the precision. Without the first session, the second is analysed."""
 
@@ -107,6 +108,7 @@ def test_a_cohort_without_sessions_is_what_it_was(twins, tmp_path):
     assert precision_table(cohort, run).empty and not run.precision.exists() and not (run.folder / "sessions").exists()
 
 
+@pytest.mark.long
 def test_a_scan_that_moved_serves_no_precision(twins, tmp_path):
     """What no lab would accept would make the noise look larger than it is."""
 

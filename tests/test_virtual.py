@@ -17,7 +17,7 @@ from deepqct.bones import find_bones, measure, measure_texture
 from deepqct.cohort import load_cohort
 from deepqct.folder import read_table
 from deepqct.scans import read_scan
-from deepqct.terms import BONES, KNOWN, SITES
+from deepqct.terms import BONES, KNOWN, ROLES, SITES, columns_by_role
 from deepqct.virtual import RISK_FORMS, SCENARIOS, attainable_auc, draw_scan, draw_women, new_cohort, targets
 from deepqct.virtual.cohort import _plan_scans
 from deepqct.virtual.outlines import draw_outline
@@ -192,9 +192,13 @@ def test_a_virtual_cohort_is_a_cohort_and_keeps_its_truth_outside(tmp_path, file
     assert cohort.virtual["attainable_auc"]["all"] == pytest.approx(0.75, abs=0.01)
     assert 4 <= len(cohort.scans) <= 8
     assert cohort.scans["motion_grade"].between(1, 5).all()
-    truth = ("latent", "Ct.Th", "hidden", "phenotype")
+    truth = ("latent", "Ct.Th", "hidden")
     assert not any(word in name for name in cohort.participants for word in truth)
-    assert all(any(word in name for name in read_table(tmp_path / "truth" / "women.csv")) for word in truth)
+    drawn = [name for name in read_table(tmp_path / "truth" / "women.csv") if name not in cohort.participants]
+    assert all(any(word in name for name in drawn) for word in truth)
+    # An outcome to be asked for, drawn too: it serves no other.
+    for role in set(ROLES) - {"outcome", "other"}:
+        assert "phenotype" not in columns_by_role(cohort.dictionary, role)
     for row in cohort.scans.to_dict("records"):
         scan = read_scan(folder / row["file"], unit=row.get("unit"))
         assert scan.native.shape[0] == 3

@@ -133,7 +133,7 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         faults += [
             f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, and cannot be below 0; correct it."
             for row in np.flatnonzero(values < 0)
-            if "mg" not in INDEX_UNITS[symbol]
+            if "mg" not in INDEX_UNITS[symbol] and not without_direction(symbol)
         ]
         if symbol in _SHARES and meaning.factor == 1 and values.max() > 1:
             faults.append(f"{INDICES}: {name} has values over 1; if they are percent, name the column '{name} %'.")

@@ -44,7 +44,7 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
     >>> from pathlib import Path
     >>> import deepqct as dq
     >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
-    >>> again = replace(cohort, repeats=cohort.scans.head(1).assign(session="2"))  # as if it were a second scan
+    >>> again = replace(cohort, repeats=cohort.scans.head(1).set_axis([1]).assign(session="2"))  # as if a second scan
     >>> dq.curation.curate_repeats(again, run, image_px=32)[["session", "status"]].values.tolist()
     [['2', 'curated']]
     >>> run.session("2").indices.exists()
@@ -144,7 +144,7 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
     >>> import deepqct as dq
     >>> cohort, run = dq.load_cohort(dq.run.example_run().virtual / "cohort"), dq.Run(Path(tempfile.mkdtemp()))
     >>> one = replace(cohort, scans=cohort.scans.head(1).assign(session="1"))
-    >>> again = replace(one, repeats=cohort.scans.head(1).assign(session="2"))  # as if it were a second scan
+    >>> again = replace(one, repeats=cohort.scans.head(1).set_axis([1]).assign(session="2"))  # as if a second scan
     >>> _ = dq.curate(one, run, image_px=32), dq.curation.curate_repeats(again, run, image_px=32)
     >>> dq.curation.precision_table(again, run).query("bone == 'radius'")[["symbol", "rms_sd", "n"]].values.tolist()[:2]
     [['Tt.vBMD', 0.0, 1], ['Tb.vBMD', 0.0, 1]]

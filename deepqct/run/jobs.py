@@ -139,6 +139,8 @@ def _end_with_its_run() -> None:
             except PermissionError:
                 return
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a script starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=look, daemon=True).start()
 
 
