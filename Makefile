@@ -36,7 +36,7 @@ example: env
 # Unit tests beside the chain and the pages, one process each; the first tell what they found when the others are done.
 test: lint
 	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
-	    $(BIN)/python -m pytest -m "not chain and not browser and not long" -p no:cacheprovider > $$log 2>&1 & units=$$!; \
+	    $(BIN)/python -m pytest -m "not chain and not browser and not long" -p no:cacheprovider --durations=25 > $$log 2>&1 & units=$$!; \
 	    $(BIN)/python -m pytest -m "(chain or browser) and not long"; pages=$$?; \
 	    wait $$units; units=$$?; cat $$log; exit $$((pages + units))
 
