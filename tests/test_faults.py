@@ -23,8 +23,9 @@ from deepqct.curation import one_scan
 from deepqct.curation.one_scan import Task, curate_scan
 from deepqct.folder import Job, Run, read_json, write_json, write_text
 from deepqct.run import RunError, execute, workflow
-from deepqct.run.jobs import STARTED_BY, run_job, write_inputs
+from deepqct.run.jobs import run_job, write_inputs
 from deepqct.run.plan import plan_run
+from deepqct.run.watch import STARTED_BY
 
 HERE = socket.gethostname()
 
@@ -116,7 +117,8 @@ def test_a_job_ends_with_its_run(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     program = (
-        "import time\nfrom deepqct.run import jobs\njobs._LOOK_S = 0.1\njobs._end_with_its_run()\n"
+        "import time\nfrom pathlib import Path\nfrom deepqct import Run\nfrom deepqct.run import watch\n"
+        "watch.LOOK_S = 0.1\nwatch.end_with_its_run(Run(Path('nowhere')))\n"
         "try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted')"
     )
     for process, said in ((gone.pid, "interrupted\n"), (os.getpid(), None)):
@@ -210,10 +212,10 @@ def finished(make_cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanw
     plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke", overrides=["bone=radius"])
     write_text(plan.run.report, "as before")
 
-    def work(plan, *, scans, **_):
-        write_inputs(plan.run, scans)
+    def work(plan, *, files, **_):
+        write_inputs(plan.run, files)
         meanwhile(folder)
-        return 0
+        return 0, ""
 
     monkeypatch.setattr(workflow, "_snakemake", work)
     execute(plan)

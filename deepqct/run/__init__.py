@@ -6,8 +6,14 @@ stage.py       what every notebook does first and last
 preflight.py   checks of values, cohort and machine before a run begins
 plan.py        preset and overrides resolved into jobs (presets/)
 record.py      run.json: what was run, on which inputs, with which parameters and versions
+watch.py       a job at work: known by a file, watched for its memory, ended with its run
+lost.py        jobs that ended without a word, and what helps
 jobs.py        one job's notebook executed and kept; the hash of the code that it imports
-workflow.py    the jobs that are out of date are run (Snakefile)
+shares.py      what each job is given, and what this machine has
+parts.py       parts of a job that run before its notebook: batches of scans, networks of a fold
+changed.py     scans of which the file changed during a run
+clock.py       files of a run from before a clock was set back
+workflow.py    the jobs that are out of date are run (Snakefile, profiles/)
 example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
 server.py      the server of these pages, with no more than they need
