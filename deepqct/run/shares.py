@@ -13,6 +13,7 @@ from typing import Any
 
 from deepqct.folder import Job
 from deepqct.run.plan import VIRTUAL, Plan
+from deepqct.scans.formats import files_of
 
 DAY = 1440  # minutes
 _SCAN_MINUTES = {"none": 3, "coarse": 6, "full": 60}  # for one scan, by the parameter strength
@@ -204,6 +205,8 @@ def _training_mb(values: dict[str, Any], curation: dict[str, Any], size: Size) -
 
 
 def _mb(scan: Path) -> float:
-    """The size of a scan in MB, which is a file or a folder of slices; 0 if it is gone."""
-    files = scan.rglob("*") if scan.is_dir() else [scan]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+    """The size of a scan in MB, with every file that it is made of; 0 where that cannot be told."""
+    try:
+        return sum(file.stat().st_size for file in files_of(scan)) / 1e6
+    except (OSError, ValueError):
+        return 0.0
