@@ -13,27 +13,29 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from tiny import begin, finish, finished_pieces, kill_all, tables
+from tiny import BY_FOLD, begin, ended, finish, finished_pieces, kill_all, tables
+
+from deepqct.folder import read_json
 
 pytestmark = pytest.mark.long
 KILLS, SEED = 12, 5
 HOW = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 REGISTERED_S = 3.0  # after which the workflow surely knows that a job is done
-BY_FOLD = ("--batch", "8", "--train-by", "fold", "01_data_curation.workers=1")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[dict[str, str], float, list[str]]:
-    """The tables of a run that nobody interrupts, how long it took in seconds, and its jobs in the order of their ends."""
-    out, said = tmp_path_factory.mktemp("whole") / "run", tmp_path_factory.mktemp("said") / "said"
-    began = time.monotonic()
-    assert finish(out, *BY_FOLD, said=said) == 0, said.read_text(encoding="utf-8")
-    return tables(out), time.monotonic() - began, ended(said.read_text(encoding="utf-8"))
-
-
-def ended(said: str) -> list[str]:
-    """The jobs that say that they are done."""
-    return re.findall(r"^(\S+): done in", said, flags=re.MULTILINE)
+def test_the_tables_do_not_depend_on_the_division_into_jobs(whole, tmp_path):
+    """One batch against three, bone against fold, two workers against one, one processor against two."""
+    expected, jobs = whole.tables, whole.jobs
+    said = tmp_path / "said"
+    assert finish(tmp_path / "run", "--cores", "1", "01_data_curation.workers=2", said=said) == 0
+    assert tables(tmp_path / "run") == expected
+    assert len(expected) > 25
+    assert {job.rpartition("_")[2] for job in set(jobs) - set(ended(said.read_text(encoding="utf-8")))} == {
+        "0001-0008", "0009-0016", "0017-0024", "fold0", "fold1",
+    }  # fmt: skip
+    peaks = [read_json(path)["peak_mb"] for path in (tmp_path / "run" / "jobs").glob("*_status.json")]
+    print("peak MB of jobs:", sorted(peaks))  # noqa: T201
+    assert 0 < max(peaks) < 4000
 
 
 def end(run: subprocess.Popen[str], how: signal.Signals) -> None:
@@ -76,7 +78,7 @@ def attempt(out: Path, said: Path, how: signal.Signals, when: Callable[[str], bo
 
 def test_killed_at_random_moments_it_ends_as_if_nobody_had(whole, tmp_path):
     """Twelve kills over as many runs as they last for; a job that was done is never begun again."""
-    expected, seconds, jobs = whole
+    expected, seconds, jobs = whole.tables, whole.seconds, whole.jobs
     drawn, killed, runs, begun = random.Random(SEED), 0, 0, 0
     while killed < KILLS:
         out, said, known, over = tmp_path / f"run{runs}", tmp_path / f"said{runs}", set[str](), False
@@ -96,7 +98,7 @@ def test_killed_at_random_moments_it_ends_as_if_nobody_had(whole, tmp_path):
 
 def test_killed_whenever_a_job_is_done_it_ends_as_if_nobody_had(whole, tmp_path):
     """The moment in which a job's files are there and the workflow may not know it yet."""
-    expected, _, jobs = whole
+    expected, jobs = whole.tables, whole.jobs
     out, said, seen, over, kills = tmp_path / "run", tmp_path / "said", set[str](), False, 0
     said.touch()
 

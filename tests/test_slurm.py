@@ -13,12 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 from slurm import Slurm, missing
-from tiny import begin, finish, tables
+from tiny import BY_FOLD, begin, finish, tables
 
 from deepqct.folder import Run, read_json
 
 pytestmark = pytest.mark.long
-DIVIDED = ("--batch", "8", "--train-by", "fold")
 PROFILE = """\
 executor: slurm
 jobs: 4
@@ -60,13 +59,12 @@ def last_words(said: Path) -> str:
     return said.read_text(encoding="utf-8").splitlines()[-1]
 
 
-def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, tmp_path):
+def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, whole, tmp_path):
     """Batches and folds as jobs of Slurm; ended by memory, by time and with a node; each is told, and the rest goes on."""
     own = {"SLURM_CONF": str(cluster.conf)}
-    assert finish(tmp_path / "alone", "--cores", "1", "01_data_curation.workers=1", said=tmp_path / "alone_said") == 0
     run, said = Run(tmp_path / "run"), tmp_path / "said"
     few = profile(tmp_path / "few", "set-resources:\n  train_part: {mem_mb: 200}\n")
-    assert finish(run.folder, *DIVIDED, said=said, **own, **few) == 1
+    assert finish(run.folder, *BY_FOLD, said=said, **own, **few) == 1
     assert (
         "02_train_bone_radius_all_fold0 was ended for needing more than its memory of 200 MB; lower batch_size"
         in last_words(said)
@@ -79,7 +77,7 @@ def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, tm
     curated = run.indices.stat().st_mtime_ns
 
     short = profile(tmp_path / "short", "set-resources:\n  fusion_and_baselines: {runtime: 1}\n")
-    going = begin(run.folder, *DIVIDED, said=said, **own, **short)
+    going = begin(run.folder, *BY_FOLD, said=said, **own, **short)
     slow = psutil.Process(at_work(run, "03_fusion_and_baselines"))
     for process in (*slow.children(recursive=True), slow):
         process.send_signal(signal.SIGSTOP)  # a job that takes for ever
@@ -89,15 +87,13 @@ def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, tm
     )
 
     enough = profile(tmp_path / "enough")
-    going = begin(run.folder, *DIVIDED, said=said, **own, **enough)
+    going = begin(run.folder, *BY_FOLD, said=said, **own, **enough)
     at_work(run, "03_fusion_and_baselines")
     cluster.kill_node()
     assert going.wait(400) == 1
     assert "03_fusion_and_baselines was lost with its machine (NODE_FAIL)." in last_words(said)
     cluster.begin_node()
-    done = finish(run.folder, *DIVIDED, said=said, **own, **enough)
+    done = finish(run.folder, *BY_FOLD, said=said, **own, **enough)
     assert done == 0, said.read_text(encoding="utf-8")[-3000:]
-    ours, theirs = tables(run.folder), tables(tmp_path / "alone")
-    assert ours == theirs
-    assert len(ours) > 25
+    assert tables(run.folder) == whole.tables
     assert run.indices.stat().st_mtime_ns == curated, "what was done before the first kill was done once"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,30 @@ SETTINGS = (
     "bone=radius", "epochs=1", "images=1", "network_repeats=1", "permutations=0", "03_fusion_and_baselines.bootstraps=0",
     "04_clustering.bootstraps=5", "draws=9", "device=cpu",
 )  # fmt: skip
+
+
+BY_FOLD = ("--batch", "8", "--train-by", "fold", "01_data_curation.workers=1")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody interrupted: hashes of its tables, how long it took, its jobs in the order of their ends."""
+
+    tables: dict[str, str]
+    seconds: float
+    jobs: list[str]
+
+    @classmethod
+    def made(cls, folder: Path) -> Whole:
+        """Such a run, in batches and by fold, in a new folder."""
+        out, said, began = folder / "run", folder / "said", time.monotonic()
+        assert finish(out, *BY_FOLD, said=said) == 0, said.read_text(encoding="utf-8")
+        return cls(tables(out), time.monotonic() - began, ended(said.read_text(encoding="utf-8")))
+
+
+def ended(said: str) -> list[str]:
+    """The jobs that say that they are done."""
+    return re.findall(r"^(\S+): done in", said, flags=re.MULTILINE)
 
 
 def command(out: Path, *more: str) -> list[str]:

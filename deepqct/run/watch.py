@@ -81,8 +81,9 @@ def at_work(run: Run, job: object, *, device: str = "cpu") -> Iterator[Held]:
         finally:
             over.set()
             watching.join()
-            # A job that is interrupted ended with a word, and whoever goes on has a file of its own.
-            run.at_work(job).unlink(missing_ok=True)
+            with contextlib.suppress(OSError, FileError):  # of a lost job, the next run may be at work already
+                if read_json(run.at_work(job)) == where | of_cluster:
+                    run.at_work(job).unlink()
 
 
 def _watch(held: Held, over: threading.Event) -> None:
