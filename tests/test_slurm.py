@@ -61,7 +61,7 @@ def last_words(said: Path) -> str:
 
 def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, whole, tmp_path):
     """Batches and folds as jobs of Slurm; ended by memory, by time and with a node; each is told, and the rest goes on."""
-    own = {"SLURM_CONF": str(cluster.conf)}
+    own = cluster.names
     run, said = Run(tmp_path / "run"), tmp_path / "said"
     few = profile(tmp_path / "few", "set-resources:\n  train_part: {mem_mb: 200}\n")
     assert finish(run.folder, *BY_FOLD, said=said, **own, **few) == 1
