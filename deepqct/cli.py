@@ -119,6 +119,7 @@ def report(
     """
     from deepqct.folder import Run, resolve
     from deepqct.report import example_report, pack_report, write_report
+    from deepqct.run.record import note_report
 
     done = Run(resolve(run_folder))
     done.require(done.record, written_by="deepqct run")
@@ -128,6 +129,7 @@ def report(
         written = pack_report(done, done.folder.with_name(f"{done.folder.name}-report.zip"))
     else:
         written = write_report(done)
+        note_report(done)
     console.print(f"Report: {written}", markup=False, highlight=False)
 
 

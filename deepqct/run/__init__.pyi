@@ -4,6 +4,7 @@ from .jobs import run_job
 from .parameters import STAGES, ParameterError
 from .plan import Plan, load_preset, plan_run
 from .stage import Stage, start
+from .verify import verify
 from .workflow import RunError, execute
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "plan_run",
     "run_job",
     "start",
+    "verify",
 ]

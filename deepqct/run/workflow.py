@@ -26,10 +26,11 @@ from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_text
 from deepqct.report.report import write_report
+from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import STARTED_BY, state_of, write_inputs, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
-from deepqct.run.record import KEY, TABLES, status_of, write_record
+from deepqct.run.record import KEY, note_report, status_of, write_record
 from deepqct.run.stage import do_again
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
@@ -162,6 +163,7 @@ def _execute(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> Path:
     if _stamps(plan) != before or not plan.run.report.exists():
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
+        note_report(plan.run)
     if state_of(scans) != state:
         raise RunError(
             "Files of the cohort changed while the run was at work, and its results may be of either state; let nobody "
