@@ -1,9 +1,11 @@
+from .cost import estimate
 from .example import example_run
 from .init import init_folder
 from .jobs import run_job
 from .parameters import STAGES, ParameterError
 from .plan import Plan, load_preset, plan_run
 from .stage import Stage, start
+from .tidy import tidy
 from .verify import verify
 from .workflow import RunError, execute
 
@@ -13,6 +15,7 @@ __all__ = [
     "Plan",
     "RunError",
     "Stage",
+    "estimate",
     "example_run",
     "execute",
     "init_folder",
@@ -20,5 +23,6 @@ __all__ = [
     "plan_run",
     "run_job",
     "start",
+    "tidy",
     "verify",
 ]

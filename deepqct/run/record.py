@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deepqct import __version__
-from deepqct.folder import FileError, Job, Run, file_hash, read_json, write_json
+from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve, write_json
+from deepqct.run.cost import Workload
 from deepqct.run.inputs import input_hashes
 from deepqct.run.machine import git_state, machine, packages
 from deepqct.run.stage import versions
@@ -105,6 +107,8 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     ]
     kept = "files" in before and ended[0] is not None and ended[0] == ended[1]
     inputs = before["inputs"] if kept else input_hashes(run, parameters[curation])
+    asked = parameters[curation]
+    work = Workload.of_run(run, cohort=resolve(asked["cohort_dir"]), key=str(asked.get("pseudonyms") or ""))
     scenario = scenario_of(run)
     devices = [read_json(path)["device"] for path in sorted(run.folder.glob("models/*/*/*/fold*.json"))]
     write_json(
@@ -125,6 +129,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
             "versions": versions(),
             "packages": packages(),
             "git": git_state(),
+            "workload": asdict(work),
             "stages": stages,
             "inputs": inputs,
             "files": files,
