@@ -258,29 +258,24 @@ def _job_cost(job: Job, parameters: Mapping[Job, Mapping[str, Any]], work: Workl
                 disk += work.scans * len(BONES) / len(SITES) * pixels * 3 / 1e6
         case "02_train_bone":
             recipe, networks = Recipe.of(dict(asked)), _trainings(asked, curation, work)
-            pixel_mm = FIELD_MM[job.bone] / curation["image_px"]
-            pixels = recipe.view.pixels(job.bone, size=curation["image_px"], pixel_mm=pixel_mm) ** 2 / 1000
-            step = (
-                pixels
-                / _LIKE_QUICK
-                * known["network_times"].get(recipe.arch, 1.0)
-                * (4 if recipe.first == "fine" else 1)
-            )
+            size, pixel_mm = curation["image_px"], FIELD_MM[job.bone] / curation["image_px"]
+            kpixels = recipe.view.pixels(job.bone, size=size, pixel_mm=pixel_mm) ** 2 / 1000
+            step = kpixels / _LIKE_QUICK * known["network_times"].get(recipe.arch, 1.0)
+            step *= 4 if recipe.first == "fine" else 1
             epochs = recipe.epochs + (recipe.weights != "none")
             threads = max(int(asked.get("threads", 1)), 1) ** _THREADS
             seconds += networks["images"] * epochs * step * rate["image_s"] / threads
             seconds += work.women * recipe.images * step * rate["explained_s"] / threads
-            memory += (
-                rate["kpixel_mb"] * pixels * (recipe.batch_size * recipe.channels + work.women * recipe.images / 8)
-            )
+            memory += rate["kpixel_mb"] * kpixels * recipe.batch_size
+            memory += work.women * recipe.images * recipe.channels * kpixels * 2 / 1000  # they stay in memory, as int16
             disk += networks["number"] * known["network_mb"].get(recipe.arch, known["network_mb"]["resnet34"])
         case "03_fusion_and_baselines":
             folds = _folds(curation, repeats=curation["repeats"])
-            size = work.women / 60
-            seconds += rate["fit_s"] * folds * size + rate["permutation_s"] * asked["permutations"] * size / workers
-            seconds += rate["bootstrap_s"] * asked["bootstraps"] * size / workers
+            larger = work.women / 60
+            seconds += rate["fit_s"] * folds * larger + rate["permutation_s"] * asked["permutations"] * larger / workers
+            seconds += rate["bootstrap_s"] * asked["bootstraps"] * larger / workers
             if asked["classifiers"] != "none":
-                seconds += rate["classifier_s"] * len(asked["classifiers"].split(",")) * size
+                seconds += rate["classifier_s"] * len(asked["classifiers"].split(",")) * larger
             disk += rate["woman_mb"] * work.women * folds
         case "04_clustering":
             seconds += rate["draw_s"] * (asked["draws"] + asked["bootstraps"]) * work.women / 60
