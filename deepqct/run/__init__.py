@@ -13,8 +13,10 @@ record.py      run.json: what was run, on which inputs, with which parameters an
 jobs.py        one job's notebook executed and kept; the hash of the code that it imports
 restore.py     stacks and weights that were removed, made anew
 workflow.py    the jobs that are out of date are run (Snakefile)
-verify.py      whether files and cohort are still what the run wrote and read
-tidy.py        what of a run may be deleted, and what is lost by it
+integrity.py   whether files and cohort are still what the run wrote and read
+compare.py     two runs beside each other: by how much they differ
+repetition.py  a finished run made anew beside itself, and compared
+tidying.py     what of a run may be deleted, and what is lost by it
 example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
 server.py      the server of these pages, with no more than they need

@@ -1,12 +1,13 @@
 from .cost import estimate
 from .example import example_run
 from .init import init_folder
+from .integrity import verify
 from .jobs import run_job
 from .parameters import STAGES, ParameterError
 from .plan import Plan, load_preset, plan_run
+from .repetition import reproduce
 from .stage import Stage, start
-from .tidy import tidy
-from .verify import verify
+from .tidying import tidy
 from .workflow import RunError, execute
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "init_folder",
     "load_preset",
     "plan_run",
+    "reproduce",
     "run_job",
     "start",
     "tidy",

@@ -49,7 +49,7 @@ class Workload:
     >>> import deepqct as dq
     >>> from deepqct.run.cost import Workload
     >>> Workload.of(dq.run.plan_run("virtual", out=Path("reports/tried")))
-    Workload(women=60, scans=120, mvoxels=2.8, slices=16)
+    Workload(women=60, scans=120, mvoxels=2.81, slices=16)
     """
 
     women: int
@@ -155,7 +155,7 @@ def estimate(plan: Plan, *, cores: int = 2, like: Run | None = None, scale: floa
     >>> import deepqct as dq
     >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"))
     >>> table = dq.run.estimate(plan, scale=1.0)
-    >>> table["stage"].tolist()[:3], 600 < table["seconds"].sum() < 1200
+    >>> table["stage"].tolist()[:3], 600 < float(table["seconds"].sum()) < 1200
     (['00_virtual_cohort', '01_data_curation', '02_train_bone'], True)
     """
     work = Workload.of(plan)

@@ -120,7 +120,7 @@ class Watched:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watched:
-        """Begin to look."""
+        """Look for the first time, and begin to look again and again."""
         self._look()
         self._thread.start()
         return self
@@ -128,17 +128,17 @@ class Watched:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """End the looking, before the process goes on."""
         self._ended.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        """Look again and again."""
+        """Look again and again, until the block has ended."""
         while not self._ended.wait(_LOOK_S):
             self._look()
 
     def _look(self) -> None:
-        """Look once."""
+        """Look once at what all processes hold now."""
         this = psutil.Process()
         held = 0
         for process in (this, *this.children(recursive=True)):

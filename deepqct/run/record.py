@@ -17,7 +17,7 @@ from deepqct.run.machine import git_state, machine, packages
 from deepqct.run.stage import versions
 from deepqct.run.written import hashes, job_of, sealed
 
-FOLDERS = ("run_dir", "cohort_dir")  # the parameters that name folders
+FOLDERS: tuple[str, ...] = ("run_dir", "cohort_dir")  # the parameters that name folders
 KEY = "pseudonyms"  # the parameter that names the key file
 Jobs = Mapping[Job, dict[str, Any]]
 

@@ -86,7 +86,7 @@ def cohort_folder(run: Run) -> Path:
     >>> from pathlib import Path
     >>> import deepqct as dq
     >>> from deepqct.run.jobs import write_jobs
-    >>> from deepqct.run.verify import cohort_folder
+    >>> from deepqct.run.integrity import cohort_folder
     >>> plan = dq.run.plan_run("data/ours", out=Path(tempfile.mkdtemp()))
     >>> write_jobs(plan)
     >>> cohort_folder(plan.run).name
@@ -112,7 +112,7 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
     --------
     >>> import deepqct as dq
     >>> from deepqct.run.inputs import input_hashes
-    >>> from deepqct.run.verify import input_rows
+    >>> from deepqct.run.integrity import input_rows
     >>> run = dq.run.example_run()
     >>> place = run.virtual / "cohort"
     >>> read = input_hashes(run, {"cohort_dir": place})
