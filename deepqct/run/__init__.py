@@ -17,6 +17,7 @@ integrity.py   whether files and cohort are still what the run wrote and read
 compare.py     two runs beside each other: by how much they differ
 repetition.py  a finished run made anew beside itself, and compared
 tidying.py     what of a run may be deleted, and what is lost by it
+commands.py    plan, verify, reproduce and tidy on the command line
 example.py     a small finished run of virtual women, to try things out on
 app.py         explorer and review of a run as pages without code, served on this machine alone
 server.py      the server of these pages, with no more than they need
