@@ -382,7 +382,8 @@ def _proof(run: Run, record: dict[str, Any]) -> str:
         return ""
     said = f"run.json keeps the SHA-256 of {len(files)} files of the run and {len(record.get('inputs', {}))} inputs."
     endings = Counter(Path(name).suffix for name in run.tidied_files())
-    gone = [f"{endings[e]} {what}" for e, what in ((".npy", "stacks"), (".safetensors", "networks")) if endings[e]]
+    counted = [(endings[ending], what) for ending, what in ((".npy", "stack"), (".safetensors", "network"))]
+    gone = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted if n]
     return f"{said} Removed since by deepqct tidy: {', '.join(gone)}." if gone else said
 
 

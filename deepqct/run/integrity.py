@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Job, Run, file_hash, read_json, resolve
+from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
 from deepqct.run.inputs import TABLES, contour_files, scan_files
 from deepqct.run.plan import VIRTUAL
 from deepqct.run.record import status_of
@@ -92,8 +93,11 @@ def cohort_folder(run: Run) -> Path:
     >>> cohort_folder(plan.run).name
     'ours'
     """
-    if run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]:
-        return run.virtual / "cohort"  # also where the run folder was moved
+    with suppress(
+        FileError, AttributeError
+    ):  # settings that cannot be read are a changed file, and no end of the search
+        if run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]:
+            return run.virtual / "cohort"  # also where the run folder was moved
     path = run.parameters(Job("01_data_curation"))
     return resolve(read_json(run.require(path, written_by="deepqct run"))["parameters"]["cohort_dir"])
 
@@ -127,8 +131,12 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
         why = "is not where it was, so that its files were not looked at; name its folder by --cohort."
         return [_row("cohort", "input", "not checked", why)]
     key = str(asked.get("pseudonyms") or "")
-    there = {name: [folder / name] for name in TABLES} | scan_files(folder, key=key) | contour_files(folder, key=key)
-    rows = []
+    there, rows = {name: [folder / name] for name in TABLES}, []
+    try:
+        there |= scan_files(folder, key=key) | contour_files(folder, key=key)
+    except (ValueError, KeyError, TypeError):  # a table of files that says nothing sensible any more
+        rows.append(_row("scans", "input", "not checked", "were not looked at, since scans.tsv cannot be read."))
+        known = {name: value for name, value in known.items() if name in TABLES}
     for name, value in known.items():
         paths = [path for path in there.get(name, []) if path.exists()]
         if any(file_hash(path) == value for path in paths):
