@@ -114,7 +114,7 @@ class Run:
 
     @property
     def record(self) -> Path:
-        """``run.json``: what was run, on which inputs, with which parameters and versions."""
+        """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
 
     @property
