@@ -554,7 +554,9 @@ def test_a_smoke_run_is_reproduced_tidied_and_made_anew(smoke_run):
     tidy(again, delete=True)
     assert set(verify(again).query("state != 'same'")["state"]) == {"tidied"}
     times = {path: path.stat().st_mtime_ns for path in again.folder.glob("*.csv")}
-    command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(again.folder)]
+    groups = read_json(again.parameters("04_clustering"))["parameters"]["groups"]  # other tests may have set it
+    command = [sys.executable, "-m", "deepqct", "run", "virtual", f"groups={groups}", "--preset", "smoke"]
+    command += ["--out", str(again.folder)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     started = set(re.findall(r"^(\S+): started$", done.stdout, flags=re.MULTILINE))
