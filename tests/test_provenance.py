@@ -310,6 +310,7 @@ def test_what_was_removed_is_made_anew_and_nothing_else(finished):
     asked = {
         job: (run.parameters(job).read_bytes(), run.parameters(job).stat().st_mtime_ns) for job in finished.parameters
     }
+    part = write_json(run.folder / "jobs" / "parts" / "02_train_bone_radius_all_fold0.json", {})
     tidy(run, parts=["networks"], delete=True)
     assert set(missing_parts(run)) == {"02_train_bone_radius", "02_train_bone_ulna"}
     calls = []
@@ -323,6 +324,7 @@ def test_what_was_removed_is_made_anew_and_nothing_else(finished):
 
     assert restore(finished, make=make) == 0
     assert calls == [["scores_radius.csv", "scores_ulna.csv"]]
+    assert part.stat().st_mtime_ns <= run.scores("radius").stat().st_mtime_ns
     new = {path.name for path, time in tables.items() if path.stat().st_mtime_ns != time}
     assert new == {"scores_ulna.csv"}
     for job, (content, time) in asked.items():

@@ -19,6 +19,7 @@ from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, resolve
 from deepqct.networks.recipe import Recipe
 from deepqct.run.inputs import scan_files
 from deepqct.run.plan import VIRTUAL, Plan
+from deepqct.scans.formats import files_of, read_head
 from deepqct.terms import BONES, SITES
 
 SLICES = 168  # of a scan whose header does not say it: the default of the XtremeCT II
@@ -73,8 +74,6 @@ class Workload:
         """
         if plan.cohort == VIRTUAL:
             return cls.of_virtual(plan.parameters[Job("00_virtual_cohort")])
-        from deepqct.scans.formats import read_head
-
         asked = plan.parameters[Job("01_data_curation")]
         cohort = load_cohort(
             resolve(plan.cohort), outcome=asked["outcome"], horizon=asked["horizon"], outside=asked["outside"]
@@ -347,5 +346,5 @@ def _learned(like: Run) -> dict[str, dict[str, float]]:
 
 
 def _bytes(path: Path) -> int:
-    """The size of a scan, which is a file or a folder of slices."""
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    """The size of a scan, with every file that it is made of."""
+    return sum(file.stat().st_size for file in files_of(path))

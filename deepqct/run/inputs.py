@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from deepqct.cohort import scanner_tables
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import Run, file_hash, read_table, resolve
+from deepqct.scans.formats import files_of
 
 # The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
 TABLES = (
@@ -50,7 +52,7 @@ def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
             found |= {f"{person}_{site}{session}": value for person, site, value in rows}
     if parameters.get("contours", "ours") != "ours":
         contours = contour_files(folder, key=parameters.get("pseudonyms", ""))
-        found |= {name: file_hash(path) for name, (path,) in contours.items() if path.exists()}
+        found |= {name: input_hash(path) for name, (path,) in contours.items() if path.exists()}
     return found
 
 
@@ -100,6 +102,28 @@ def contour_files(folder: Path, *, key: str = "") -> dict[str, list[Path]]:
     return {
         f"contour_{row['participant_id']}_{row['bone']}_{row['compartment']}": [folder / row["file"]] for row in rows
     }
+
+
+def input_hash(path: Path) -> str:
+    """The SHA-256 of a table, scan or contour as the curation takes it: of several files, that of their names and hashes.
+
+    Parameters
+    ----------
+    path : Path
+        The file that a table names.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import input_hash
+    >>> path = dq.run.example_run().splits
+    >>> input_hash(path) == dq.folder.file_hash(path)
+    True
+    """
+    files = [path] if path.suffix in (".tsv", ".csv", ".json") else files_of(path)
+    if files == [path]:
+        return file_hash(path)
+    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
 
 
 def _rows(path: Path, *, key: str) -> list[dict[str, Any]]:

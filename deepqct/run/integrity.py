@@ -10,7 +10,7 @@ import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
-from deepqct.run.inputs import TABLES, contour_files, scan_files
+from deepqct.run.inputs import TABLES, contour_files, input_hash, scan_files
 from deepqct.run.plan import VIRTUAL
 from deepqct.run.record import status_of
 from deepqct.run.written import SEAL, job_of, sealed
@@ -139,7 +139,7 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
         known = {name: value for name, value in known.items() if name in TABLES}
     for name, value in known.items():
         paths = [path for path in there.get(name, []) if path.exists()]
-        if any(file_hash(path) == value for path in paths):
+        if any(_hash(path) == value for path in paths):
             rows.append(_row(name, "input", "same"))
         elif name == REVIEWS:
             rows.append(_reviewed())
@@ -152,6 +152,14 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
             new = _row(name, "input", "changed", "of the cohort was not there when the run was made.")
             rows.append(_reviewed() if name == REVIEWS else new)
     return rows
+
+
+def _hash(path: Path) -> str:
+    """The hash of an input; empty where it is no longer what a scan can be."""
+    try:
+        return input_hash(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def _record_row(record: dict[str, Any]) -> dict[str, str]:

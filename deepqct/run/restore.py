@@ -92,4 +92,10 @@ def restore(plan: Plan, *, make: Callable[[Sequence[str]], int]) -> int:
             return code
         for one in kept:
             one.give_back_its_time()
+        if kept:
+            oldest = min(one.time for one in kept)
+            for job in jobs:
+                # What did some of the job's work before it is no newer than what the job then left.
+                for part in (run.folder / "jobs" / "parts").glob(f"{job}_*.json"):
+                    os.utime(part, ns=(oldest, oldest))
     return 0
