@@ -114,8 +114,13 @@ class Run:
 
     @property
     def record(self) -> Path:
-        """``run.json``: what was run, on which inputs, with which parameters and versions."""
+        """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
+
+    @property
+    def tidied(self) -> Path:
+        """``jobs/tidied.json``: what `deepqct tidy` removed, and when."""
+        return self.folder / "jobs" / "tidied.json"
 
     @property
     def report(self) -> Path:
@@ -369,11 +374,21 @@ class Run:
         Raises
         ------
         FileNotFoundError
-            If it is missing; the message names that stage.
+            If it is missing; the message names that stage, or says that the run was tidied.
         """
+        if not path.exists() and path.relative_to(self.folder).as_posix() in self.tidied_files():
+            raise FileNotFoundError(
+                f"{path} was removed by deepqct tidy; give the deepqct run command of this run again, which makes it anew."
+            )
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; run {written_by} on this run folder first.")
         return path
+
+    def tidied_files(self) -> dict[str, str]:
+        """The files that `deepqct tidy` removed and that are not there, by their path in the folder, with the day."""
+        if not self.tidied.exists():
+            return {}
+        return {name: when for name, when in read_json(self.tidied).items() if not (self.folder / name).exists()}
 
 
 def project_root() -> Path:

@@ -165,7 +165,7 @@ plan = plan_run("virtual", out=Path(sys.argv[1]), preset="smoke")
 workflow.write_jobs(plan)
 start = subprocess.Popen
 workflow.subprocess.Popen = lambda command, **options: start([*command, "--summary"], **options)
-with workflow._alone(plan.run) as lock:
+with workflow.alone(plan.run) as lock:
     sys.exit(workflow._snakemake(plan, scans=[], cores=1, lock=lock))
 """
 
@@ -214,7 +214,7 @@ def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, ma
 
     def pending() -> set[str]:
         write_jobs(made)
-        with workflow._alone(made.run) as lock:
+        with workflow.alone(made.run) as lock:
             assert workflow._snakemake(made, scans=sorted((folder / "scans").iterdir()), cores=1, lock=lock) == 0
         files = [line.split("\t") for line in capfd.readouterr().out.splitlines()[1:]]
         return {rule for _, _, rule, *_, plan in files if plan == "update pending"}

@@ -20,9 +20,11 @@ import nbformat
 from deepqct.folder import FileError, Job, Run, project_root, read_json, resolve, write_json, write_text
 from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
+from deepqct.run.machine import Watched, processor
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
+from deepqct.run.stage import versions
 from deepqct.work import say
 
 STARTED_BY = "DEEPQCT_STARTED_BY"  # the environment's name for host and process of the run that a job belongs to
@@ -69,8 +71,9 @@ def run_job(run: Run, job: Job) -> bool:
     began, error = time.time(), None
     _end_with_its_run()
     say(f"{job}: started")
+    memory = Watched()
     try:
-        with run.log(job).open("w", encoding="utf-8") as log:
+        with run.log(job).open("w", encoding="utf-8") as log, memory:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
@@ -90,7 +93,13 @@ def run_job(run: Run, job: Job) -> bool:
     seconds = round(time.time() - began, 1)
     _forget_paths(run.notebook(job), parameters)
     notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
-    status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": now()}
+    status: dict[str, Any] = {
+        "status": "failed" if error else "done",
+        "seconds": seconds,
+        "error": error,
+        "finished": now(),
+    }
+    status |= {"peak_mb": memory.peak_mb, "processor": processor(), "versions": versions()}
     content = read_json(run.parameters(job))
     status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_text
 from deepqct.report.report import write_report
+from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import STARTED_BY, state_of, write_inputs, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
-from deepqct.run.record import KEY, TABLES, status_of, write_record
+from deepqct.run.record import KEY, note_report, status_of, write_record
+from deepqct.run.restore import restore
 from deepqct.run.stage import do_again
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
@@ -111,7 +114,7 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
         scans = [folder / name for name in named if (folder / name).exists()]
     check_machine(plan.parameters)
     _check_disk(plan.run.folder)
-    with _alone(plan.run) as lock:
+    with alone(plan.run) as lock:
         return _execute(plan, scans=scans, cores=cores, lock=lock)
 
 
@@ -157,11 +160,13 @@ def _execute(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> Path:
     before = _stamps(plan)
     began = time.time()
     state = state_of(scans)
-    code = _snakemake(plan, scans=scans, cores=cores, lock=lock)
+    code = restore(plan, make=partial(_snakemake, plan, scans=scans, cores=cores, lock=lock))
+    code = code or _snakemake(plan, scans=scans, cores=cores, lock=lock)
     failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
     if _stamps(plan) != before or not plan.run.report.exists():
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
+        note_report(plan.run)
     if state_of(scans) != state:
         raise RunError(
             "Files of the cohort changed while the run was at work, and its results may be of either state; let nobody "
@@ -188,8 +193,8 @@ def _sweep(folder: Path) -> None:
                 unfinished.unlink()
 
 
-def _snakemake(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> int:
-    """Let snakemake run what is out of date, in the run folder; return its exit code.
+def _snakemake(plan: Plan, wanted: Sequence[str] = (), *, scans: list[Path], cores: int, lock: int) -> int:
+    """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder; return its exit code.
 
     Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
     """
@@ -215,7 +220,9 @@ def _snakemake(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> int:
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
     environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"}
     # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
-    workflow = subprocess.Popen(command, env=environment, pass_fds=[lock], start_new_session=True)
+    workflow = subprocess.Popen(
+        [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
+    )
     try:
         with _stopped_by_signals():
             return workflow.wait()
@@ -261,11 +268,37 @@ def _stamps(plan: Plan) -> dict[Job, str]:
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[int]:
-    """Keep the run folder for this run alone: two runs at once would write the same files.
+def alone(run: Run) -> Iterator[int]:
+    """Keep the run folder for this process alone: two at once would write the same files.
 
     The lock is one of the file system, which frees it when the last process that holds it ends, and beside it the file
-    names host and process, for file systems without locks and for people. Yields the lock's handle.
+    names host and process, for file systems without locks and for people.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Yields
+    ------
+    int
+        The lock's handle.
+
+    Raises
+    ------
+    RunError
+        If another process holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.workflow import alone
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> with alone(run):
+    ...     (run.folder / "jobs" / "running.json").exists()
+    True
     """
     path = run.folder / "jobs" / "running.json"
     path.parent.mkdir(parents=True, exist_ok=True)
