@@ -113,6 +113,11 @@ class Run:
         return self.folder / "jobs" / "inputs.json"
 
     @property
+    def running(self) -> Path:
+        """``jobs/running.json``: host and process of the run that is at work in the folder; gone when it ends."""
+        return self.folder / "jobs" / "running.json"
+
+    @property
     def record(self) -> Path:
         """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
@@ -354,6 +359,18 @@ class Run:
     def log(self, job: Job | str) -> Path:
         """What one job printed."""
         return self.folder / "jobs" / f"{job}.log"
+
+    def part(self, part: object) -> Path:
+        """What one part of a job did before it: a batch of scans, or the networks of a fold; written when it is done."""
+        return self.folder / "jobs" / "parts" / f"{part}.json"
+
+    def failure(self, part: object) -> Path:
+        """Why one part of a job failed."""
+        return self.folder / "jobs" / "parts" / f"{part}_failed.json"
+
+    def at_work(self, job: object) -> Path:
+        """Where one job or part is at work; removed when it ends, so that one that was killed is known by it."""
+        return self.folder / "jobs" / "at_work" / f"{job}.json"
 
     def _repr_html_(self) -> str:
         """What each stage has left in the run folder, and what to call next, for a notebook; no table is opened."""
