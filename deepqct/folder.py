@@ -176,6 +176,11 @@ class Run:
         return self.folder / f"scores_{bone}_repeats.csv"
 
     @property
+    def repeat_risks(self) -> Path:
+        """``risks_repeats.csv``: scores and risks of every session by the models of the fold that held her out."""
+        return self.folder / "risks_repeats.csv"
+
+    @property
     def precision(self) -> Path:
         """``precision.csv``: precision of each index from women scanned several times, and which change is noise."""
         return self.folder / "precision.csv"

@@ -79,6 +79,13 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
     )
     pd.testing.assert_frame_equal(read_table(run.precision), table.reset_index(), check_dtype=False)
 
+    # The same scans as two visits, three years apart: no repeats, so that nothing is known of the noise; all is kept.
+    visits = load_cohort(
+        edited(twins, tmp_path / "visits", lambda t: t.assign(years=t["session"].map({"1": "0", "2": "3.0"})))
+    )
+    assert precision_table(visits, run).empty and not run.precision.exists()
+    assert read_table(run.repeats).groupby("session")["years"].unique().explode().to_dict() == {"1": 0.0, "2": 3.0}
+
 
 @pytest.mark.long
 def test_a_woman_who_lacks_a_session_counts_where_she_has_one(twins, tmp_path):
@@ -140,6 +147,8 @@ def test_both_scans_of_a_woman_are_on_one_side_of_every_split(twins):
         (lambda t: t.drop(columns="session"), "a second wrist scan; keep one, or give each a session."),
         (lambda t: t.assign(session=t["session"].where(t.index > 0)), "row 2 (sub-0001): session is missing; fill it in."),
         (lambda t: t.assign(session="2024-03-0" + t["session"]), "row 2: session '2024-03-01' looks like a date"),
+        (lambda t: t.assign(years="2024-03-01"), "row 2 (sub-0001): years is '2024-03-01', not a number; correct it."),
+        (lambda t: t.assign(years="-1"), "row 2 (sub-0001): years is '-1'; it must be years since her first visit"),
         (lambda t: t.assign(session=t["session"] + "/"), "session '1/' has characters other than letters, digits and"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.cohort.sessions import SESSION, WORST_MOTION, session_key
+from deepqct.cohort.sessions import SESSION, WORST_MOTION, YEARS, session_key
 from deepqct.curation.curation import CurationError, curate
 from deepqct.evaluation.repeats import Precision, on_one_scanner
 from deepqct.folder import Run, read_json, read_table, write_table
@@ -80,11 +80,13 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (a
-        number; empty if scans.tsv has none), and a column for each index; empty without sessions.
+        participant_id, bone, session, years (since her first visit; empty if scans.tsv does not say), analysed (whether
+        models see it), scanner (edge of its voxel in mm), centre (a number; empty if scans.tsv has none), and a column for
+        each index; empty without sessions.
     """
+    first = ["participant_id", "bone", SESSION, YEARS, "analysed", "scanner", "centre"]
     if cohort.repeats is None:
-        return pd.DataFrame(columns=["participant_id", "bone", SESSION, "analysed", "scanner", "centre"])
+        return pd.DataFrame(columns=first)
     scans = cohort.every_scan
     # By number: the name of a centre stays in the cohort folder.
     named = [name if isinstance(name, str) else "" for name in scans.get("centre", [""] * len(scans))]
@@ -100,17 +102,18 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
         if not where.indices.exists():
             continue
         known = rows.loc[rows.index.intersection(usable.index)]
-        known = known.assign(centre=centre[known.index])
+        known = known.assign(centre=centre[known.index], **({} if YEARS in known else {YEARS: float("nan")}))
         measured = read_table(where.indices)
         measured = measured.assign(site=measured["bone"].map(site_of))
-        both = measured.merge(known[["participant_id", "site", SESSION, "centre"]], on=["participant_id", "site"])
+        both = measured.merge(
+            known[["participant_id", "site", SESSION, YEARS, "centre"]], on=["participant_id", "site"]
+        )
         voxels = [
             round(read_json(where.stack_record(person, bone))["scan_voxel_mm"][1], 3)
             for person, bone in zip(both["participant_id"], both["bone"], strict=True)
         ]
         parts.append(both.drop(columns="site").assign(scanner=voxels, analysed=name is None))
     table = pd.concat(parts, ignore_index=True)
-    first = ["participant_id", "bone", SESSION, "analysed", "scanner", "centre"]
     return table[[*first, *table.columns.drop(first)]]
 
 
@@ -122,8 +125,8 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
     cohort : Cohort
         The checked cohort.
     run : Run
-        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older
-        ones where nobody was scanned twice.
+        A run after `curate_repeats`; receives repeats.csv, the indices of all sessions, and precision.csv, and loses older
+        ones where nobody was scanned again, or twice at one visit.
 
     Returns
     -------
@@ -133,8 +136,8 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
 
     Notes
     -----
-    Women count with scans of one voxel size and, where scans.tsv has the column, one centre: what differs between scanners
-    is no matter of precision.
+    Women count with scans of one voxel size and, where scans.tsv has these columns, of one centre and one visit (years):
+    what differs between scanners, or after years, is no matter of precision.
 
     Examples
     --------
@@ -159,7 +162,7 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
                 means = {"mean": float(of_bone[symbol].mean())}
                 rows.append({"bone": bone, "symbol": symbol, "unit": units[symbol], **means, **found.row()})
     result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS))
-    for path, kept in ((run.precision, result), (run.repeats, table if len(result) else result)):
+    for path, kept in ((run.precision, result), (run.repeats, table)):
         if len(kept):
             write_table(path, kept)
         else:

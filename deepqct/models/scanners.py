@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+
+from deepqct.models.inputs import Tables
+from deepqct.terms import NUMBER, Outcome
 
 FEWEST = 5  # training women of a scanner, below which nothing is known of its scale; our choice
 
@@ -21,6 +24,8 @@ class CrossCalibrated:
         Each woman's features less what her scanner adds, as the women of the other folds tell it.
     training : mapping of str to DataFrame
         For each held-out fold, the features of all other women, less what the same women tell.
+    added : mapping of str to DataFrame
+        For each held-out fold, what each scanner (a row) adds to each feature (a column), by these women.
 
     Examples
     --------
@@ -32,6 +37,7 @@ class CrossCalibrated:
 
     features: pd.DataFrame
     training: Mapping[str, pd.DataFrame]
+    added: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def cross_calibrate(
@@ -80,14 +86,44 @@ def cross_calibrate(
     """
     known = scanner.reindex(features.index).astype("string")
     reference = str(known.value_counts().index[0])
-    corrected, training = features.astype(float).copy(), {}
+    corrected, training, added = features.astype(float).copy(), {}, {}
     for held_out in fold.unique():
         rows = fold.index[(fold != held_out) & (fold != "test")]
-        added = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
+        of_fold = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
         own = fold.index[fold == held_out]
-        corrected.loc[own] = _without(features.loc[own], known[own], added)
-        training[str(held_out)] = _without(features.loc[rows], known[rows], added)
-    return CrossCalibrated(corrected, training)
+        corrected.loc[own] = without(features.loc[own], known[own], of_fold)
+        training[str(held_out)] = without(features.loc[rows], known[rows], of_fold)
+        added[str(held_out)] = of_fold
+    return CrossCalibrated(corrected, training, added)
+
+
+def calibrated_of(
+    data: Tables, features: pd.DataFrame, *, target: Outcome, labels: pd.Series, fold: pd.Series
+) -> CrossCalibrated | None:
+    """What was measured in the bones of a run's women, on one scale if the run asks for it.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    features : DataFrame
+        With the columns of indices, texture and strength, by participant_id.
+    target : Outcome
+        Of these women.
+    labels : Series of 0 and 1
+        Their outcome in two groups.
+    fold : Series of str
+        Their folds.
+
+    Returns
+    -------
+    CrossCalibrated or None
+        None where nothing is cross-calibrated.
+    """
+    if data.scanner is None:
+        return None
+    number = target.values if target.kind == NUMBER else labels
+    return cross_calibrate(features[data.measured], scanner=data.scanner, outcome=number, fold=fold)
 
 
 def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, reference: str) -> pd.DataFrame:
@@ -115,7 +151,30 @@ def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, re
     return added
 
 
-def _without(features: pd.DataFrame, scanner: pd.Series, added: pd.DataFrame) -> pd.DataFrame:
-    """The features less what each woman's scanner adds; nothing is taken off where that is not known."""
+def without(features: pd.DataFrame, scanner: pd.Series, added: pd.DataFrame) -> pd.DataFrame:
+    """The features less what each woman's scanner adds; nothing is taken off where that is not known.
+
+    Parameters
+    ----------
+    features : (women, columns) DataFrame of float
+        As measured.
+    scanner : Series of str
+        The scanner of each woman, indexed likewise.
+    added : (scanners, columns) DataFrame
+        What each scanner adds, of at least these columns.
+
+    Returns
+    -------
+    DataFrame
+        Like `features`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.models.scanners import without
+    >>> added = pd.DataFrame({"radius Tt.vBMD": [15.0]}, index=["two"])
+    >>> without(pd.DataFrame({"radius Tt.vBMD": [300.0, 310.0]}), pd.Series(["one", "two"]), added).to_numpy().tolist()
+    [[300.0], [295.0]]
+    """
     off = added.reindex(scanner.fillna("").to_numpy()).fillna(0.0)
     return features.astype(float) - off.set_axis(features.index)[list(features.columns)]

@@ -12,7 +12,7 @@ from deepqct.networks.folds import batch_of, held_out_folds
 from deepqct.networks.images import normalised
 from deepqct.networks.recipe import Recipe
 
-_KEY = ["participant_id", "session", "scanner", "centre"]
+_KEY = ["participant_id", "session", "years", "scanner", "centre"]
 
 
 def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
@@ -30,8 +30,8 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, session, scanner, centre, fold, score (mean logit over plain images), in the first protocol and
-        repeat; empty where no woman was scanned again.
+        participant_id, session, years (of the visit), scanner, centre, fold, score (mean logit over plain images), in the
+        first protocol and repeat; empty where no woman was scanned again.
 
     Examples
     --------

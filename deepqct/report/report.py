@@ -204,6 +204,7 @@ def _first_screen(
         "noise": tables.noise(
             tables.read(run.precision), scores={bone: tables.read(run.repeat_scores(bone)) for bone in bones_of(run)}
         ),
+        "fused_noise": tables.fused_noise(tables.read(run.repeat_risks)),
         "controls": controls,
         "untested": untested,
     }

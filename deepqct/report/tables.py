@@ -15,6 +15,7 @@ from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval,
 from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
+from deepqct.models.repeats import risk_precision
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
 from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, women_of
@@ -403,6 +404,43 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     words = f"{women} {'woman' if women == 1 else 'women'} scanned more than once, {degrees} degrees of freedom at most"
     words += "." if degrees >= ISCD_DEGREES else f": fewer than the {ISCD_DEGREES} that the ISCD asks for."
     return {"columns": ["index", "unit", *bones], "rows": rows, "words": words}
+
+
+def fused_noise(risks: pd.DataFrame) -> list[str]:
+    """Below which difference two risks of one woman are alike, a sentence for each model; empty without repeats.
+
+    Parameters
+    ----------
+    risks : DataFrame
+        The content of risks_repeats.csv; it may be empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.report.tables import fused_noise
+    >>> known = {"participant_id": "A", "scanner": 0.061, "centre": "", "family": "DeepQCT", "model": "mean of all"}
+    >>> print(fused_noise(pd.DataFrame({"score": [0.2, 0.4], "risk": [0.55, 0.6]}).assign(**known))[0])
+    Risk by DeepQCT (mean of all): two scans of one woman whose risks differ by less than 0.098 (95 % 0.044 to 3.1) ...
+    """
+    if risks.empty:
+        return []
+    said = []
+    for (family, model), rows in risk_precision(risks).groupby(["family", "model"], sort=False):
+        figures = rows.set_index("what").to_dict("index")
+        what, scale = ("Risk", "risk") if "risk" in figures else ("Prediction", "predicted")
+        shown, score = figures[scale], figures["score"]
+        women, degrees = int(shown["n"]), int(shown["degrees_of_freedom"])
+        said.append(
+            f"{what} by {family} ({model}): two scans of one woman whose {what.lower()}s differ by less than "
+            f"{_least(shown)} differ by noise; in logits {_least(score)}; {women} "
+            f"{'woman' if women == 1 else 'women'}, {degrees} degree{'' if degrees == 1 else 's'} of freedom."
+        )
+    return said
+
+
+def _least(row: Mapping[Any, Any]) -> str:
+    """A least significant change with its interval."""
+    return f"{row['lsc']:.2g} (95 % {row['lsc_low']:.2g} to {row['lsc_high']:.2g})"
 
 
 def parameters(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
