@@ -143,6 +143,16 @@ class Run:
         return self.folder / "curation.csv"
 
     @property
+    def protocol(self) -> Path:
+        """``protocol.csv``: how the scans were made, by their headers, and what differs; no date, no name."""
+        return self.folder / "protocol.csv"
+
+    @property
+    def scanners(self) -> Path:
+        """``scanners.csv``: whether scanner or centre goes with the outcome; both are numbered."""
+        return self.folder / "scanners.csv"
+
+    @property
     def indices(self) -> Path:
         """``indices.csv``: one row a bone, the standard HR-pQCT outcome set."""
         return self.folder / "indices.csv"

@@ -16,6 +16,7 @@ from deepqct.cohort import (
     CohortError,
     check_cohort,
     check_heads,
+    keep_protocol,
     load_cohort,
     make_splits,
     protocol_table,
@@ -221,6 +222,22 @@ def test_protocols_and_scanners_are_read_from_headers_and_hold_no_date_and_no_na
     assert found["by"].tolist() == ["centre"] and found["warn"].all()
     (warning,) = scanner_warnings(found, outcome="fracture")
     assert warning.startswith("Warning: the centre goes with fracture (Cramér's V 1.00; A: ")
+
+
+def test_a_run_keeps_the_protocols_without_the_names_of_centres(twins, tmp_path):
+    """Whether a centre goes with the outcome is told; which one it is stays in the cohort folder."""
+    folder = edited(twins, tmp_path / "cohort", lambda table: table)
+    people = pd.read_csv(folder / "participants.tsv", sep="\t")
+    people.assign(centre=people["fracture"].map({0: "Lyon", 1: "Bern"})).to_csv(
+        folder / "participants.tsv", sep="\t", index=False
+    )
+    run = Run(tmp_path / "run")
+    table = keep_protocol(load_cohort(folder), run)
+    assert table.set_index("what").loc["software version", "values"].tolist() == ["AIM 030 (10)"] * 2
+    pd.testing.assert_frame_equal(read_table(run.protocol), table)
+    written = run.protocol.read_text() + run.scanners.read_text()
+    assert "centre 1: " in written and "Lyon" not in written and "Bern" not in written
+    assert read_table(run.scanners)["warn"].tolist() == [True]
 
 
 def test_check_says_what_differs_and_warns_of_a_centre_that_tells_the_outcome(twins, tmp_path):

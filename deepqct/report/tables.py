@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepqct.cohort.scanners import scanner_warnings
 from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain, signed
 from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
@@ -441,6 +442,44 @@ def fused_noise(risks: pd.DataFrame) -> list[str]:
 def _least(row: Mapping[Any, Any]) -> str:
     """A least significant change with its interval."""
     return f"{row['lsc']:.2g} (95 % {row['lsc_low']:.2g} to {row['lsc_high']:.2g})"
+
+
+def protocol(table: pd.DataFrame, found: pd.DataFrame, *, outcome: str) -> dict[str, Any] | None:
+    """How the scans were made, for a fold of the report; None where it was not written.
+
+    Parameters
+    ----------
+    table, found : DataFrame
+        The content of protocol.csv and of scanners.csv; they may be empty.
+    outcome : str
+        The name of the outcome, for the warnings.
+
+    Returns
+    -------
+    dict or None
+        ``rows`` of site, setting, values and whether they differ, those that do first; ``gist``, how many differ;
+        ``warnings``, where scanner or centre goes with the outcome.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.report.tables import protocol
+    >>> known = {"site": "wrist", "what": ["slices", "energy, kV"], "values": ["168 (12)", "68 (11), 60 (1)"]}
+    >>> found = protocol(pd.DataFrame(known | {"differs": [False, True]}), pd.DataFrame(), outcome="fracture")
+    >>> found["gist"], found["rows"][0][1]
+    ('1 of 2 settings differs between scans', 'energy, kV')
+    """
+    if table.empty:
+        return None
+    ordered = table.assign(differs=table["differs"].astype(bool)).sort_values("differs", ascending=False, kind="stable")
+    differing, settings = ordered.loc[ordered["differs"], "what"].nunique(), ordered["what"].nunique()
+    gist = f"{differing} of {settings} settings differ{'s' if differing == 1 else ''} between scans"
+    warned = scanner_warnings(found, outcome=outcome) if len(found) else []
+    return {
+        "rows": ordered[["site", "what", "values", "differs"]].values.tolist(),
+        "gist": gist if differing else f"none of {settings} settings differs between scans",
+        "warnings": [line.removeprefix("Warning: ") for line in warned],
+    }
 
 
 def parameters(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
