@@ -176,6 +176,10 @@ class Run:
         """The folder of another session of the same women: their curation, which serves precision and no model."""
         return Run(self.folder / "sessions" / session)
 
+    def registered_pair(self, participant_id: str, site: str) -> Path:
+        """What one woman's two scans of a site have in the region that both show; kept for the next run."""
+        return self.folder / "sessions" / "registered" / f"{participant_id}_{site}.json"
+
     @property
     def repeats(self) -> Path:
         """``repeats.csv``: indices of every session of women scanned several times, one row a bone and session."""

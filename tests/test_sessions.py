@@ -25,9 +25,11 @@ from deepqct.cohort import (
 from deepqct.cohort.scanners import scanner_warnings
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.curation import curate, curate_repeats, precision_table
+from deepqct.curation.registered import registered_indices
 from deepqct.curation.repeats import repeated_indices
 from deepqct.evaluation import precision
-from deepqct.folder import Run, read_table
+from deepqct.folder import Run, read_json, read_table, write_json
+from deepqct.report.tables import noise
 from deepqct.scans import read_scan
 from deepqct.virtual import draw_women, new_cohort
 from deepqct.virtual.cohort import draw_scan
@@ -86,6 +88,34 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
     )
     assert precision_table(visits, run).empty and not run.precision.exists()
     assert read_table(run.repeats).groupby("session")["years"].unique().explode().to_dict() == {"1": 0.0, "2": 3.0}
+
+
+@pytest.mark.long
+def test_registered_scans_stand_beside_those_as_scanned(tmp_path):
+    """What the shift of a scan does to an area goes; a pair that was measured is not measured again."""
+    folder = new_cohort(tmp_path / "cohort", n=4, voxel_mm=0.3, slices=9, seed=6, sessions=2, motion=False)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str).query("site == 'ankle'")
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    cohort, run = load_cohort(folder), Run(tmp_path / "run")
+    curate(cohort, run, image_px=32)
+    curate_repeats(cohort, run, image_px=32)
+    plain = precision_table(cohort, run)
+    table = precision_table(cohort, run, registered=True)
+    pd.testing.assert_frame_equal(table[list(plain)], plain)
+    tibia = table[table["bone"] == "tibia"].set_index("symbol")
+    assert (tibia["registered_n"] == 4).all() and tibia.loc["Tt.Ar", "gone"] > 0.5
+    both = registered_indices(cohort, run, repeated_indices(cohort, run))
+    assert both.groupby(["participant_id", "bone", "way"]).size().eq(2).all() and (both["alike"] > 0.5).all()
+    alone = both.query("bone == 'tibia' and way == 'registered'")
+    assert tibia.loc["Tt.Ar", "registered_rms_sd"] == precision(alone["participant_id"], alone["Tt.Ar"]).rms_sd
+    shown = noise(table)
+    names = [row[0] for row in shown["rows"]]
+    assert shown["registered"] and names[:4] == ["Tt.vBMD", "Tt.vBMD, registered", "Tb.vBMD", "Tb.vBMD, registered"]
+    assert not noise(plain)["registered"]
+    record = next((run.folder / "sessions" / "registered").glob("*.json"))
+    kept = read_json(record)
+    write_json(record, kept | {"rows": kept["rows"][:0]})
+    assert len(registered_indices(cohort, run, repeated_indices(cohort, run))) == len(both) - len(kept["rows"])
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -371,7 +371,8 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     -------
     dict or None
         ``columns`` and ``rows`` of texts: the index, its unit, and for each bone the least significant change with its 95 %
-        interval; ``words``: from how many women, and whether they are enough.
+        interval, and below it that of registered scans where they were measured (``registered``); ``words``: from how many
+        women, and whether they are enough.
 
     Examples
     --------
@@ -392,6 +393,13 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
         if found.n
     ]
     table = pd.concat([table, pd.DataFrame(more)], ignore_index=True) if more else table
+    if "registered_lsc" in table:
+        again = table.dropna(subset="registered_lsc")
+        mended = {
+            name: again[f"registered_{name}"] for name in ("lsc", "lsc_low", "lsc_high", "n", "degrees_of_freedom")
+        }
+        both = pd.concat([table, again.assign(symbol=again["symbol"] + ", registered", **mended)])
+        table = both.sort_values("symbol", kind="stable", key=_registered_last(table["symbol"]))
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
@@ -404,7 +412,14 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     women, degrees = int(table["n"].max()), int(table["degrees_of_freedom"].max())
     words = f"{women} {'woman' if women == 1 else 'women'} scanned more than once, {degrees} degrees of freedom at most"
     words += "." if degrees >= ISCD_DEGREES else f": fewer than the {ISCD_DEGREES} that the ISCD asks for."
-    return {"columns": ["index", "unit", *bones], "rows": rows, "words": words}
+    registered = any(", registered" in row[0] for row in rows)
+    return {"columns": ["index", "unit", *bones], "rows": rows, "words": words, "registered": registered}
+
+
+def _registered_last(symbols: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """A key that keeps the order of the indices, each followed by itself in registered scans."""
+    place = {symbol: 2 * number for number, symbol in enumerate(dict.fromkeys(symbols))}
+    return lambda names: names.map(lambda name: place[name] if name in place else place[name.split(", ")[0]] + 1)
 
 
 def fused_noise(risks: pd.DataFrame) -> list[str]:
