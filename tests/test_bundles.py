@@ -242,6 +242,12 @@ def test_another_scanner_generation_is_refused(bundle, tmp_path):
     """Networks and indices know one size of voxel."""
     text = only(dq.predict(bundle, [drawn(tmp_path, voxel_mm=0.4)]))
     assert "has voxels of 0.4 mm, and the bundle's women 0.3 mm" in text
+    networks = {
+        bone: replace(one, recipe=replace(one.recipe, match_mm=0.4)) for bone, one in bundle.content.networks.items()
+    }
+    at_one_resolution = replace(bundle, content=replace(bundle.content, networks=networks))
+    row = dq.predict(at_one_resolution, [drawn(tmp_path, voxel_mm=0.4)]).table.iloc[0]
+    assert "has voxels" not in row["reasons"] and "networks see all at one resolution" in row["notes"]
 
 
 @pytest.mark.parametrize(
