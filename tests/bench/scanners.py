@@ -21,8 +21,8 @@ from measure import table
 
 from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate, curate_repeats, precision_table
-from deepqct.evaluation import Estimate, auc, cramers_v, outcome_by_group, within_folds
-from deepqct.folder import Run, read_json, read_table
+from deepqct.evaluation import Estimate, auc, cramers_v, outcome_by_group
+from deepqct.folder import Run, read_table
 from deepqct.networks import Recipe, cross_validate, use_device
 from deepqct.networks.folds import batch_of, held_out_folds
 from deepqct.networks.images import normalised
@@ -76,7 +76,7 @@ def mixed(folder: Path, run: Run, coarse: pd.Series, *, name: str) -> Run:
 
 
 def scores_of(trained: Run, seen: Run, *, recipe: Recipe) -> pd.Series:
-    """Every woman's score of one set of scans, by the network that did not train on her, less the level of its fold."""
+    """Every woman's score of one set of scans, by the network that did not train on her."""
     parts = []
     for model, items in held_out_folds(trained, bone=BONE, protocol="all", repeat=0, recipe=recipe):
         logits: list[float] = []
@@ -89,10 +89,9 @@ def scores_of(trained: Run, seen: Run, *, recipe: Recipe) -> pd.Series:
 
 
 def judged(score: pd.Series, run: Run) -> Estimate:
-    """The AUC within folds, whose networks have levels of their own."""
-    outcome = run_outcome(run).reindex(score.index)
+    """The AUC of scores that are taken less the mean of their fold, whose networks have a level of their own."""
     fold = read_table(run.splits).set_index("participant_id")["fold"].reindex(score.index)
-    return within_folds(outcome, score, fold)
+    return auc(run_outcome(run).reindex(score.index), score - score.groupby(fold).transform("mean"))
 
 
 def recipes() -> dict[str, Recipe]:
