@@ -45,7 +45,7 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
         path.unlink(missing_ok=True)
         return pd.DataFrame(columns=[*_KEY, "fold", "score"])
     table = read_table(run.repeats)
-    table = table[table["bone"] == bone]
+    table = table[table["bone"] == bone].assign(years=table.get("years", float("nan")))
     place, rows = first_fold(run, bone=bone), []
     where = {"bone": bone, "protocol": place["protocol"], "repeat": place["repeat"], "recipe": recipe}
     for model, items in held_out_folds(run, **where):

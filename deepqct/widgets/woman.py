@@ -58,8 +58,8 @@ class OneWoman(widgets.VBox):
         visits, self._shown = visits_in(run), ("", "")
         measured = [name for name in UNITS | STRENGTH_UNITS if name in visits and visits[name].notna().any()]
         self.index = widgets.Dropdown(options=measured, description="Index", layout=widgets.Layout(width="16em"))
-        self.index.observe(Faults(self.unexplained).told(lambda _: self._show_visits()), names="value")
         self.visits, self.change = Figure(), widgets.HTML()
+        self.index.observe(Faults(self.change).told(lambda _: self._show_visits()), names="value")
         parts = [self.bone_place, self.profile, widgets.VBox([self.unexplained, self.saliency])]
         if measured:
             parts.append(widgets.VBox([self.index, self.change, self.visits]))
