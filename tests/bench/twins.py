@@ -1,8 +1,8 @@
 """Virtual women scanned twice: how far apart indices lie, and how much of that registration takes away.
 
-`python tests/bench/twins.py FOLDER --n 40 --voxel 0.0607`: radius and tibia, short stacks, scans in memory. It resumes: what
-was measured of a woman is kept in the folder, and the table is of all women who are there. What differs between two scans is
-what was put in (turn, shift, noise, motion 1): no measure of a real scanner's precision.
+`python tests/bench/twins.py FOLDER --n 40 --voxel 0.0607`: radius and tibia, short stacks, scans in memory. It resumes:
+what was measured of a woman is kept in the folder. What differs between two scans is what was put in (turn, shift, noise,
+motion 1): no measure of a real scanner's precision.
 """
 
 from __future__ import annotations
