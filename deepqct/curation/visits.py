@@ -10,6 +10,7 @@ import pandas as pd
 
 from deepqct.cohort.sessions import YEARS
 from deepqct.evaluation.change import Change, change_of
+from deepqct.evaluation.repeats import ISCD_DEGREES
 from deepqct.folder import Run, read_table
 from deepqct.terms import STRENGTH_UNITS, UNITS
 
@@ -157,4 +158,5 @@ def _noise(run: Run, *, bone: str, symbol: str) -> tuple[float, str]:
     return float(rows["rms_sd"].iloc[0]), (
         f"{women} {'woman' if women == 1 else 'women'} of this cohort scanned twice at one visit, {degrees} "
         f"degree{'' if degrees == 1 else 's'} of freedom"
+        + ("" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})")
     )

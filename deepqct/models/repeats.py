@@ -105,7 +105,7 @@ def risk_precision(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        family, model, what (score, in logits; risk, from 0 to 1; or predicted), and the figures of
+        family, model, what (score, in logits, of a mean of bones in SDs; risk, 0 to 1; or predicted), and the figures of
         `deepqct.evaluation.precision`: a difference below lsc is noise. Empty where nobody was scanned twice on one
         scanner.
 

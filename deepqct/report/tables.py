@@ -372,7 +372,7 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     dict or None
         ``columns`` and ``rows`` of texts: the index, its unit, and for each bone the least significant change with its 95 %
         interval, and below it that of registered scans where they were measured (``registered``); ``words``: from how many
-        women, and whether they are enough.
+        women, and whether they are enough; ``scores``: a sentence for each bone's networks.
 
     Examples
     --------
@@ -412,8 +412,18 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     women, degrees = int(table["n"].max()), int(table["degrees_of_freedom"].max())
     words = f"{women} {'woman' if women == 1 else 'women'} scanned more than once, {degrees} degrees of freedom at most"
     words += "." if degrees >= ISCD_DEGREES else f": fewer than the {ISCD_DEGREES} that the ISCD asks for."
-    registered = any(", registered" in row[0] for row in rows)
-    return {"columns": ["index", "unit", *bones], "rows": rows, "words": words, "registered": registered}
+    return {
+        "columns": ["index", "unit", *bones],
+        "rows": rows,
+        "words": words,
+        "registered": any(", registered" in row[0] for row in rows),
+        "scores": [
+            f"Score of the {bone}'s networks: two scans of one woman whose scores differ by less than "
+            f"{_least(found.row())} logits differ by noise; {_basis(found.row())}."
+            for bone, found in networks.items()
+            if found.n
+        ],
+    }
 
 
 def _registered_last(symbols: pd.Series) -> Callable[[pd.Series], pd.Series]:
@@ -445,13 +455,20 @@ def fused_noise(risks: pd.DataFrame) -> list[str]:
         figures = rows.set_index("what").to_dict("index")
         what, scale = ("Risk", "risk") if "risk" in figures else ("Prediction", "predicted")
         shown, score = figures[scale], figures["score"]
-        women, degrees = int(shown["n"]), int(shown["degrees_of_freedom"])
         said.append(
             f"{what} by {family} ({model}): two scans of one woman whose {what.lower()}s differ by less than "
-            f"{_least(shown)} differ by noise; in logits {_least(score)}; {women} "
-            f"{'woman' if women == 1 else 'women'}, {degrees} degree{'' if degrees == 1 else 's'} of freedom."
+            f"{_least(shown)} differ by noise; of its score {_least(score)}; {_basis(shown)}."
         )
     return said
+
+
+def _basis(row: Mapping[Any, Any]) -> str:
+    """On how many women a least significant change rests."""
+    women, degrees = int(row["n"]), int(row["degrees_of_freedom"])
+    few = "" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})"
+    return (
+        f"{women} {'woman' if women == 1 else 'women'}, {degrees} degree{'' if degrees == 1 else 's'} of freedom{few}"
+    )
 
 
 def _least(row: Mapping[Any, Any]) -> str:
