@@ -37,7 +37,7 @@ class View:
 
     Parameters
     ----------
-    images, channels, slab_mm, projection, field, crop, background
+    images, channels, slab_mm, projection, field, crop, background, match_mm, match_slope, match_intercept
         As in `Recipe`.
     control : str
         As in `Recipe`; none for permuted outcomes, which change no image.
@@ -54,6 +54,9 @@ class View:
     background: str
     control: str
     seed: int
+    match_mm: float = 0.0
+    match_slope: float = 1.0
+    match_intercept: float = 0.0
 
     def edge(self, bone: str, *, size: int, pixel_mm: float) -> int:
         """Pixels along an edge of the square that is kept before `crop`: the same for every woman.
@@ -124,6 +127,13 @@ class Recipe:
         The edges of the density window, the same for all images; densities outside are set to the nearer edge.
     background : str
         ``remove`` sets voxels outside the bone to 0 mgHA/cm³; ``keep`` leaves them.
+    match_mm : float
+        For cohorts of two scanners: edge of a voxel of the coarser one, 0.082 for the first XtremeCT. Finer scans are
+        smoothed to what it resolves before images are cut, in training and whenever scored, also from a bundle; 0 leaves
+        all as they are.
+    match_slope, match_intercept : float
+        With `match_mm`, the line that turns the coarser scanner's densities into the finer one's, as
+        `deepqct.evaluation.deming` gives it for women or a phantom scanned on both.
     augment : bool
         Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
@@ -182,6 +192,9 @@ class Recipe:
     low: float = -400.0
     high: float = 1400.0
     background: str = "remove"
+    match_mm: float = 0.0
+    match_slope: float = 1.0
+    match_intercept: float = 0.0
     augment: bool = True
     tta: int = 0
     first: str = "published"
@@ -292,6 +305,12 @@ class Recipe:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
+        if not 0 <= self.match_mm <= 1 or self.match_slope <= 0:
+            raise ValueError("match_mm is the edge of a voxel in mm, 0 to 1, and match_slope must lie above 0.")
+        if self.match_mm == 0 and (self.match_slope, self.match_intercept) != (1.0, 0.0):
+            raise ValueError(
+                "match_slope and match_intercept turn densities of the coarser scanner: give match_mm too."
+            )
         if self.ensemble < 1 or self.wd < 0 or self.patches < 0 or self.auxiliary < 0 or self.patch_mm <= 0:
             raise ValueError(
                 "ensemble must be 1 or more; wd, patches and auxiliary 0 or more; patch_mm must lie above 0."
