@@ -56,7 +56,7 @@ def bundle_of(folder: Path) -> Bundle:
     made = folder / "bundle"
     if not made.exists():
         run_of(folder)
-        subprocess.run([sys.executable, "-m", "deepqct", "bundle", str(folder / "run"), str(made)], check=True)
+        subprocess.run([sys.executable, "-m", "deepqct", "bundle", str(folder / "run"), "--out", str(made)], check=True)
     return load_bundle(made)
 
 
