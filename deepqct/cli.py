@@ -1,7 +1,7 @@
-"""The command line: init, run, report, check, inspect, app, cohort new, pretrain, bundle, predict, study.
+"""The command line: init, check, plan, run, report, verify, reproduce, tidy, app, bundle, predict and others.
 
-Exit codes: 0 done; 1 a run of which a part failed; 2 a wrong call, a faulty cohort or an unreadable
-file; 130 stopped by Ctrl+C.
+Exit codes: 0 done; 1 a run of which a part failed, or that is not what it was; 2 a wrong call, a faulty cohort or an
+unreadable file; 130 stopped by Ctrl+C.
 
 The docstring of a command is its help, so that examples of the commands stand here.
 
@@ -45,6 +45,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from deepqct.run import commands
 
 app = typer.Typer(
     help="From HR-pQCT scans to a fragility-fracture risk, for each bone separately.",
@@ -127,6 +129,7 @@ def report(
     """
     from deepqct.folder import Run, resolve
     from deepqct.report import example_report, pack_report, write_report
+    from deepqct.run.record import note_report
 
     done = Run(resolve(run_folder))
     done.require(done.record, written_by="deepqct run")
@@ -136,7 +139,12 @@ def report(
         written = pack_report(done, done.folder.with_name(f"{done.folder.name}-report.zip"))
     else:
         written = write_report(done)
+        note_report(done)
     console.print(f"Report: {written}", markup=False, highlight=False)
+
+
+for command in (commands.plan, commands.verify, commands.reproduce, commands.tidy):
+    app.command()(command)
 
 
 def _bytes(path: Path) -> int:

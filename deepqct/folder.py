@@ -119,8 +119,13 @@ class Run:
 
     @property
     def record(self) -> Path:
-        """``run.json``: what was run, on which inputs, with which parameters and versions."""
+        """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
+
+    @property
+    def tidied(self) -> Path:
+        """``jobs/tidied.json``: what `deepqct tidy` removed, and when."""
+        return self.folder / "jobs" / "tidied.json"
 
     @property
     def report(self) -> Path:
@@ -148,6 +153,16 @@ class Run:
         return self.folder / "curation.csv"
 
     @property
+    def protocol(self) -> Path:
+        """``protocol.csv``: how the scans were made, by their headers, and what differs; no date, no name."""
+        return self.folder / "protocol.csv"
+
+    @property
+    def scanners(self) -> Path:
+        """``scanners.csv``: whether scanner or centre goes with the outcome; both are numbered."""
+        return self.folder / "scanners.csv"
+
+    @property
     def indices(self) -> Path:
         """``indices.csv``: one row a bone, the standard HR-pQCT outcome set."""
         return self.folder / "indices.csv"
@@ -171,6 +186,10 @@ class Run:
         """The folder of another session of the same women: their curation, which serves precision and no model."""
         return Run(self.folder / "sessions" / session)
 
+    def registered_pair(self, participant_id: str, site: str) -> Path:
+        """What one woman's two scans of a site have in the region that both show; kept for the next run."""
+        return self.folder / "sessions" / "registered" / f"{participant_id}_{site}.json"
+
     @property
     def repeats(self) -> Path:
         """``repeats.csv``: indices of every session of women scanned several times, one row a bone and session."""
@@ -179,6 +198,11 @@ class Run:
     def repeat_scores(self, bone: str) -> Path:
         """``scores_<bone>_repeats.csv``: scores of every session by the network that did not see her."""
         return self.folder / f"scores_{bone}_repeats.csv"
+
+    @property
+    def repeat_risks(self) -> Path:
+        """``risks_repeats.csv``: scores and risks of every session by the models of the fold that held her out."""
+        return self.folder / "risks_repeats.csv"
 
     @property
     def precision(self) -> Path:
@@ -386,11 +410,21 @@ class Run:
         Raises
         ------
         FileNotFoundError
-            If it is missing; the message names that stage.
+            If it is missing; the message names that stage, or says that the run was tidied.
         """
+        if not path.exists() and path.relative_to(self.folder).as_posix() in self.tidied_files():
+            raise FileNotFoundError(
+                f"{path} was removed by deepqct tidy; give the deepqct run command of this run again, which makes it anew."
+            )
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; run {written_by} on this run folder first.")
         return path
+
+    def tidied_files(self) -> dict[str, str]:
+        """The files that `deepqct tidy` removed and that are not there, by their path in the folder, with the day."""
+        if not self.tidied.exists():
+            return {}
+        return {name: when for name, when in read_json(self.tidied).items() if not (self.folder / name).exists()}
 
 
 def project_root() -> Path:

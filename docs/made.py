@@ -244,7 +244,7 @@ def run_file_table(run: Run | None) -> str:
         made = member.fget if isinstance(member, property) else member
         if (
             name.startswith("_")
-            or name == "require"
+            or name in ("require", "tidied_files")
             or not (isinstance(member, property) or inspect.isfunction(member))
         ):
             continue

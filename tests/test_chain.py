@@ -168,7 +168,7 @@ workflow.write_jobs(plan)
 division = workflow.Division.of(plan, Size.of(plan, []), cores=1)
 start = subprocess.Popen
 workflow.subprocess.Popen = lambda command, **options: start([*command, "--summary"], **options)
-with workflow._alone(plan.run) as lock:
+with workflow.alone(plan.run) as lock:
     sys.exit(workflow._snakemake(plan, files=[], division=division, lock=lock)[0])
 """
 
@@ -217,7 +217,7 @@ def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, ma
 
     def pending() -> set[str]:
         write_jobs(made)
-        with workflow._alone(made.run) as lock:
+        with workflow.alone(made.run) as lock:
             scans = sorted((folder / "scans").iterdir())
             division = workflow.Division.of(made, Size.of(made, scans), cores=1)
             assert workflow._snakemake(made, files=scans, division=division, lock=lock)[0] == 0

@@ -45,7 +45,7 @@ def one_of_two(
     for _ in range(rounds):
         barrier.wait()
         try:
-            with workflow._alone(Run(folder)):
+            with workflow.alone(Run(folder)):
                 got.put("began")
                 barrier.wait()
         except RunError:
@@ -83,12 +83,12 @@ def test_a_lock_counts_while_its_process_lives_or_may_live_elsewhere(tmp_path, h
     if taken:
         with (
             pytest.raises(RunError, match=r"Another run is at work in .*running.json if it is gone"),
-            workflow._alone(Run(tmp_path)),
+            workflow.alone(Run(tmp_path)),
         ):
             pass
         assert path.exists()
     else:
-        with workflow._alone(Run(tmp_path)):
+        with workflow.alone(Run(tmp_path)):
             assert read_json(path)["process"] == os.getpid()
         assert not path.exists()
 
@@ -101,14 +101,14 @@ def test_the_jobs_of_a_killed_run_are_waited_for_and_not_joined(tmp_path, monkey
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock])
     os.close(lock)
     start = time.monotonic()
-    with workflow._alone(Run(tmp_path)):
+    with workflow.alone(Run(tmp_path)):
         assert orphan.poll() is not None or time.monotonic() - start > 0.5
     orphan.wait()
     monkeypatch.setattr(workflow, "_PATIENCE_S", 0.3)
     lock = workflow._locked(path)
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], pass_fds=[lock])
     os.close(lock)
-    with pytest.raises(RunError, match="Another run is at work"), workflow._alone(Run(tmp_path)):
+    with pytest.raises(RunError, match="Another run is at work"), workflow.alone(Run(tmp_path)):
         pass
     orphan.kill()
     orphan.wait()

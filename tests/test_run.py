@@ -448,6 +448,10 @@ def test_a_job_runs_in_a_folder_of_any_name(tmp_path, capfd):
     assert "threshold of 05_explore is 'high'" in capfd.readouterr().out
     assert run.notebook(job).exists()
     assert run.page(job).exists()
+    status = read_json(run.status(job))  # the report shows what it held, and the next plan learns from it
+    assert 30 < status["peak_mb"] < 5000
+    assert status["processor"]
+    assert status["versions"]["deepqct"]
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "a\tb", "\udcfc"])

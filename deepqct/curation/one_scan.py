@@ -111,7 +111,11 @@ def curate_scan(task: Task) -> dict[str, Any]:
         before = _state(task)
         made_from = _made_from(task)
         records = [_read_record(task.run.stack_record(task.participant_id, name)) for name in names]
-        if any(record.get("made_from") != made_from for record in records):
+        # `deepqct tidy` removes stacks and leaves their records.
+        there = all(
+            path(task.participant_id, name).exists() for name in names for path in (task.run.stack, task.run.stack_mask)
+        )
+        if not there or any(record.get("made_from") != made_from for record in records):
             records = _curate_anew(task, made_from=made_from)
             # Times alone may change with the content as it was.
             if _state(task) != before and _made_from(task) != made_from:

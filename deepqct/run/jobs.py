@@ -18,9 +18,11 @@ from deepqct.folder import FileError, Job, Run, project_root, read_json, resolve
 from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.lost import lower_what
+from deepqct.run.machine import processor
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
+from deepqct.run.stage import versions
 from deepqct.run.watch import at_work
 from deepqct.work import say
 
@@ -87,8 +89,13 @@ def run_job(run: Run, job: Job) -> bool:
     seconds = round(time.time() - began, 1)
     _forget_paths(run.notebook(job), parameters)
     notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
-    status = {"status": "failed" if error else "done", "seconds": seconds, "error": error, "finished": now()}
-    status["peak_mb"] = held.peak_mb
+    status: dict[str, Any] = {
+        "status": "failed" if error else "done",
+        "seconds": seconds,
+        "error": error,
+        "finished": now(),
+    }
+    status |= {"peak_mb": held.peak_mb, "processor": processor(), "versions": versions()}
     content = read_json(run.parameters(job))
     status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,12 +30,14 @@ from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, 
 from deepqct.report.report import write_report
 from deepqct.run.changed import changed_scans
 from deepqct.run.clock import back_to_the_present
+from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import state_of, write_inputs, write_jobs
 from deepqct.run.lost import forget_lost, lost_jobs
 from deepqct.run.parts import BATCH, Part, batches_of, carry_over, folds_of
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
-from deepqct.run.record import KEY, TABLES, status_of, write_record
+from deepqct.run.record import KEY, note_report, status_of, write_record
+from deepqct.run.restore import restore
 from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
 from deepqct.run.watch import STARTED_BY
@@ -132,7 +135,7 @@ def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "
     check_machine(plan.parameters)
     _check_disk(plan.run.folder)
     division = Division.of(plan, Size.of(plan, scans), cores=cores, batch=batch, by_fold=by_fold)
-    with _alone(plan.run) as lock:
+    with alone(plan.run) as lock:
         return _execute(plan, files=files, division=division, lock=lock)
 
 
@@ -242,13 +245,17 @@ def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) ->
     before = _stamps(plan)
     began = time.time()
     state = state_of(files)
-    code, said = _snakemake(plan, files=files, division=division, lock=lock)
+    do = partial(_snakemake, plan, files=files, division=division, lock=lock)
+    code, said = restore(plan, make=lambda wanted: do(wanted)[0]), ""
+    if not code:
+        code, said = do()
     failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
     touched = state_of(files) != state
     changed = changed_scans(plan) if touched else []
     if _stamps(plan) != before or not plan.run.report.exists():
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
+        note_report(plan.run)
     if touched:
         which = f" ({'; '.join(changed)})" if changed else ""
         raise RunError(
@@ -299,8 +306,12 @@ def _sweep(folder: Path) -> None:
                 unfinished.unlink()
 
 
-def _snakemake(plan: Plan, *, files: list[Path], division: Division, lock: int) -> tuple[int, str]:
-    """Let snakemake run what is out of date, in the run folder; return its exit code, and what it wrote into its log.
+def _snakemake(
+    plan: Plan, wanted: Sequence[str] = (), *, files: list[Path], division: Division, lock: int
+) -> tuple[int, str]:
+    """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder.
+
+    Returns its exit code, and what it wrote into its log.
 
     Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
     """
@@ -334,7 +345,9 @@ def _snakemake(plan: Plan, *, files: list[Path], division: Division, lock: int) 
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
     environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"} | _profile()
     # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
-    workflow = subprocess.Popen(command, env=environment, pass_fds=[lock], start_new_session=True)
+    workflow = subprocess.Popen(
+        [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
+    )
     try:
         with _stopped_by_signals():
             code = workflow.wait()
@@ -390,11 +403,37 @@ def _stamps(plan: Plan) -> dict[Job, str]:
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[int]:
-    """Keep the run folder for this run alone: two runs at once would write the same files.
+def alone(run: Run) -> Iterator[int]:
+    """Keep the run folder for this process alone: two at once would write the same files.
 
     The lock is one of the file system, which frees it when the last process that holds it ends, and beside it the file
-    names host and process, for file systems without locks and for people. Yields the lock's handle.
+    names host and process, for file systems without locks and for people.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Yields
+    ------
+    int
+        The lock's handle.
+
+    Raises
+    ------
+    RunError
+        If another process holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.workflow import alone
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> with alone(run):
+    ...     (run.folder / "jobs" / "running.json").exists()
+    True
     """
     path = run.running
     path.parent.mkdir(parents=True, exist_ok=True)
