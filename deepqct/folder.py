@@ -113,9 +113,19 @@ class Run:
         return self.folder / "jobs" / "inputs.json"
 
     @property
+    def running(self) -> Path:
+        """``jobs/running.json``: host and process of the run that is at work in the folder; gone when it ends."""
+        return self.folder / "jobs" / "running.json"
+
+    @property
     def record(self) -> Path:
-        """``run.json``: what was run, on which inputs, with which parameters and versions."""
+        """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
+
+    @property
+    def tidied(self) -> Path:
+        """``jobs/tidied.json``: what `deepqct tidy` removed, and when."""
+        return self.folder / "jobs" / "tidied.json"
 
     @property
     def report(self) -> Path:
@@ -369,6 +379,18 @@ class Run:
         """What one job printed."""
         return self.folder / "jobs" / f"{job}.log"
 
+    def part(self, part: object) -> Path:
+        """What one part of a job did before it: a batch of scans, or the networks of a fold; written when it is done."""
+        return self.folder / "jobs" / "parts" / f"{part}.json"
+
+    def failure(self, part: object) -> Path:
+        """Why one part of a job failed."""
+        return self.folder / "jobs" / "parts" / f"{part}_failed.json"
+
+    def at_work(self, job: object) -> Path:
+        """Where one job or part is at work; removed when it ends, so that one that was killed is known by it."""
+        return self.folder / "jobs" / "at_work" / f"{job}.json"
+
     def _repr_html_(self) -> str:
         """What each stage has left in the run folder, and what to call next, for a notebook; no table is opened."""
         trained = ", ".join(path.name for path in map(self.scores, BONES) if path.exists())
@@ -388,11 +410,21 @@ class Run:
         Raises
         ------
         FileNotFoundError
-            If it is missing; the message names that stage.
+            If it is missing; the message names that stage, or says that the run was tidied.
         """
+        if not path.exists() and path.relative_to(self.folder).as_posix() in self.tidied_files():
+            raise FileNotFoundError(
+                f"{path} was removed by deepqct tidy; give the deepqct run command of this run again, which makes it anew."
+            )
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; run {written_by} on this run folder first.")
         return path
+
+    def tidied_files(self) -> dict[str, str]:
+        """The files that `deepqct tidy` removed and that are not there, by their path in the folder, with the day."""
+        if not self.tidied.exists():
+            return {}
+        return {name: when for name, when in read_json(self.tidied).items() if not (self.folder / name).exists()}
 
 
 def project_root() -> Path:

@@ -244,13 +244,13 @@ def run_file_table(run: Run | None) -> str:
         made = member.fget if isinstance(member, property) else member
         if (
             name.startswith("_")
-            or name == "require"
+            or name in ("require", "tidied_files")
             or not (isinstance(member, property) or inspect.isfunction(member))
         ):
             continue
         words = [p for p in inspect.signature(made).parameters if p != "self"]
         given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>", "session": "<session>"}
-        given |= {"site": "<site>"}
+        given |= {"part": "<part>", "site": "<site>"}
         there = made(Run(Path("x")), *(given[word] for word in words))
         path = getattr(there, "folder", there).relative_to("x").as_posix()
         head, colon, text = doc.split("\n\n")[0].partition(": ")

@@ -104,6 +104,20 @@ def test_a_scan_that_is_no_longer_listed_leaves_nothing_behind(cohort_folder, tm
     assert left == set(cohort.participants["participant_id"]) - {"sub-0002"}
 
 
+def test_a_stack_that_was_removed_is_cut_out_again(cohort_folder, tmp_path):
+    """Its record alone does not stand for it; another scan is left as it is."""
+    run, cohort = Run(tmp_path), load_cohort(cohort_folder)
+    cohort = replace(cohort, scans=cohort.scans.head(2))
+    curate(cohort, run, image_px=32)
+    stack, record = run.stack("sub-0001", "radius"), run.stack_record("sub-0001", "radius")
+    before, kept, other = stack.read_bytes(), record.read_bytes(), run.stack("sub-0001", "tibia").stat().st_mtime_ns
+    stack.unlink()
+    curate(cohort, run, image_px=32)
+    assert stack.read_bytes() == before
+    assert record.read_bytes() == kept
+    assert run.stack("sub-0001", "tibia").stat().st_mtime_ns == other
+
+
 def test_a_cohort_without_one_good_scan_stops_with_the_reason(cohort_folder, tmp_path):
     """An index out of bounds some cells later tells a clinician nothing."""
     cohort, run = load_cohort(cohort_folder), Run(tmp_path / "run")

@@ -329,7 +329,7 @@ def test_a_cohort_is_the_same_from_wherever_it_is_named(tmp_path, monkeypatch, m
     as_left(plan_run(folder.name, out=tmp_path / "run", preset="smoke"))
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = plan_run(str(folder), out=Path("../run"), preset="smoke")
-    monkeypatch.setattr("deepqct.run.workflow._snakemake", lambda *_, **__: 0)
+    monkeypatch.setattr("deepqct.run.workflow._snakemake", lambda *_, **__: (0, ""))
     monkeypatch.setattr("deepqct.run.workflow.check_cohort_for", lambda *_: None)
     execute(again)
     curation = again.run.parameters("01_data_curation")
@@ -448,6 +448,10 @@ def test_a_job_runs_in_a_folder_of_any_name(tmp_path, capfd):
     assert "threshold of 05_explore is 'high'" in capfd.readouterr().out
     assert run.notebook(job).exists()
     assert run.page(job).exists()
+    status = read_json(run.status(job))  # the report shows what it held, and the next plan learns from it
+    assert 30 < status["peak_mb"] < 5000
+    assert status["processor"]
+    assert status["versions"]["deepqct"]
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "a\tb", "\udcfc"])

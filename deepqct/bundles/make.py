@@ -219,7 +219,8 @@ def _curated(run: Run, women: Sequence[str]) -> Curated:
             path = run.stack_record(person, bones[0])
             if path.exists():
                 record = read_json(path)
-                slices = np.load(run.stack(person, bones[0]), mmap_mode="r").shape[0]
+                stack = run.require(run.stack(person, bones[0]), written_by="01_data_curation")
+                slices = np.load(stack, mmap_mode="r").shape[0]
                 by_site.setdefault(site, []).append((record["scan_voxel_mm"], slices * record["scan_voxel_mm"][0]))
                 for name, values in ways.items():
                     values.add(record["made_from"].get(name))  # older records know fewer settings

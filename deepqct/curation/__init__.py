@@ -10,6 +10,7 @@ curation.py        every scan of a cohort curated; a scan that fails is a row wi
 registered.py      two scans of one bone, each measured in the region that both show
 repeats.py         other sessions of the same women, and the precision of indices from them
 visits.py          one woman's indices over her visits, beside the noise
+batches.py         some scans curated by themselves, on another machine
 """
 
 import lazy_loader

@@ -53,13 +53,8 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
     True
     """
     tables = []
-    others = cohort.scans.head(0).assign(session="") if cohort.repeats is None else cohort.repeats
-    for session in sorted(others[SESSION].unique(), key=session_key):
-        rows = others[others[SESSION] == session]
-        one = replace(
-            cohort, scans=rows, repeats=None, rejected=frozenset(), contours=None, scanner_indices=None
-        )  # fmt: skip
-        of_session = run.session(str(session))
+    for session, one in each_session(cohort):
+        of_session = run.session(session)
         with suppress(CurationError):
             curate(one, of_session, **how)
         tables.append(read_table(of_session.curation).assign(session=session))
@@ -67,6 +62,27 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
         return pd.DataFrame(columns=["session", "participant_id", "site", "status", "reason"])
     table = pd.concat(tables, ignore_index=True)
     return table[["session", *table.columns.drop("session")]]
+
+
+def each_session(cohort: Cohort) -> list[tuple[str, Cohort]]:
+    """The other sessions of a cohort, each as a cohort of its own, without what belongs to the analysed session.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    """
+    others = cohort.scans.head(0).assign(session="") if cohort.repeats is None else cohort.repeats
+    return [
+        (
+            str(session),
+            replace(
+                cohort, scans=others[others[SESSION] == session], repeats=None, rejected=frozenset(), contours=None,
+                scanner_indices=None,
+            ),
+        )
+        for session in sorted(others[SESSION].unique(), key=session_key)
+    ]  # fmt: skip
 
 
 def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:

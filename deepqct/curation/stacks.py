@@ -127,8 +127,10 @@ def load_stack(
     ((6, 32, 32), (6, 32, 32), [0.3, 1.125, 1.125])
     """
     record = read_json(run.require(run.stack_record(participant_id, bone), written_by="01_data_curation"))
-    density = np.load(run.stack(participant_id, bone), mmap_mode="r")
-    mask = np.load(run.stack_mask(participant_id, bone), mmap_mode="r")
+    stack, labels = run.stack(participant_id, bone), run.stack_mask(participant_id, bone)
+    density, mask = (
+        np.load(run.require(path, written_by="01_data_curation"), mmap_mode="r") for path in (stack, labels)
+    )
     return density, mask, tuple(record["voxel_mm"])
 
 

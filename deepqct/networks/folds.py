@@ -65,9 +65,12 @@ def load_fold(run: Run, *, bone: str, protocol: str, repeat: int, fold: str) -> 
     files = FoldFiles(place_of(run, bone=bone, protocol=protocol, repeat=repeat), fold)
     run.require(files.record, written_by="02_train_bone")
     members = read_json(files.record)["recipe"]["ensemble"]
+    each = [files] if members == 1 else [files.member(number) for number in range(members)]
+    for one in each:
+        run.require(one.weights, written_by="02_train_bone")
     if members == 1:
         return _loaded(files)
-    return Ensemble([_loaded(files.member(number)) for number in range(members)]).eval()
+    return Ensemble([_loaded(one) for one in each]).eval()
 
 
 def _loaded(files: FoldFiles) -> torch.nn.Module:
@@ -302,14 +305,18 @@ class FoldFiles:
         return self._file(".safetensors")
 
     def done(self, made_from: dict[str, Any]) -> bool:
-        """True if there are files and they were made from exactly this.
+        """True if there are files, with the weights, and they were made from exactly this.
 
         Parameters
         ----------
         made_from : dict
             As it was given to `write`.
         """
-        return self.record.exists() and read_json(self.record) == made_from
+        if not self.record.exists() or read_json(self.record) != made_from:
+            return False
+        members = made_from["recipe"].get("ensemble", 1)
+        own = [self.weights] if members == 1 else [self.member(number).weights for number in range(members)]
+        return all(path.exists() for path in own)  # `deepqct tidy` removes weights alone
 
     def write(
         self, tables: FoldTables, *, made_from: dict[str, Any], model: torch.nn.Module | None, trained_on: Iterable[str]

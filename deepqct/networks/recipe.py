@@ -26,6 +26,7 @@ FIRST = ("published", "fine")
 TOLD = ("indices", "texture", "both")
 SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
+LEARNS = ("all", "late", "head")
 # Controls change what the images show, or which outcome is learnt; see controls.py.
 CONTROLS = ("permuted", "noise", "background", "silhouette")
 
@@ -93,6 +94,10 @@ class Recipe:
     weights : str
         The weights that training begins with: ``imagenet``, from torch's cache or the internet; ``none``, random ones;
         or the path of a safetensors file, of a network of ours that was trained on other patients, or of a backbone.
+    learns : str
+        Which layers learn: ``all``; ``late``, the head and the later layers, as fastai splits the backbone (of a ResNet
+        its third and fourth blocks); ``head``. All but ``all`` need weights to begin with; layers that norm maps always
+        learn.
     epochs : int
         Length of the one-cycle schedule. Unless weights is none, one epoch in which only the head learns comes before.
     batch_size : int
@@ -172,6 +177,7 @@ class Recipe:
 
     arch: str = "resnet34"
     weights: str = "none"
+    learns: str = "all"
     epochs: int = 8
     batch_size: int = 16
     lr: float = 1e-3
@@ -277,7 +283,7 @@ class Recipe:
         """
         choices = {
             "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
-            "told": TOLD, "first": FIRST,
+            "told": TOLD, "first": FIRST, "learns": LEARNS,
             "control": ("none", *CONTROLS),
         }  # fmt: skip
         for name, known in choices.items():
@@ -288,6 +294,11 @@ class Recipe:
             raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}, or a .safetensors file.")
         if self.weights not in WEIGHTS and not resolve(self.weights).is_file():
             raise ValueError(f"weights is {self.weights!r}, which is no file; give its path.")
+        if self.learns != "all" and self.weights == "none":
+            raise ValueError(
+                f"learns is {self.learns!r} and weights none, so that most layers would stay random; give weights, or "
+                "learns=all."
+            )
         if self.arch != Recipe.arch and self.arch not in known_archs():
             raise ValueError(f"arch is {self.arch!r}, which neither torchvision nor timm has; the paper's is resnet34.")
         if min(self.epochs, self.batch_size, self.images, self.channels) < 1 or self.lr <= 0 or self.low >= self.high:

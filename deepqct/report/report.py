@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,8 @@ def write_report(run: Run, *, folder: Path | None = None) -> Path:
         networks_vary=NETWORKS_VARY,
         started=_moment(record.get("started")),
         finished=_moment(record.get("finished")),
-        versions=record.get("versions", {}),
+        versions=record.get("packages", {}) | record.get("versions", {}),
+        proof=_proof(run, record),
         inputs=record.get("inputs", {}),
         parameters=tables.parameters(_job(run, entry, beside=beside) for entry in stages),
         files=[name for name in ("run.json", *TABLES) if (beside / name).exists()],
@@ -311,6 +313,8 @@ def _job(run: Run, content: dict[str, Any], *, beside: Path) -> dict[str, Any]:
         "error": without_paths(str(content.get("error") or "no error was recorded"), run.folder),
         "seconds": content.get("seconds"),
         "time": _duration(content.get("seconds")),
+        "memory": _size(content.get("peak_mb")),
+        "disk": _size(content.get("disk_mb")),
         "parameters": content.get("parameters", {}),
         "page": page if (beside / page).exists() else "",
         "learned": learned(tables.read(run.training(job.bone))) if job.bone else {},
@@ -360,7 +364,31 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
         "Trained on": str(record.get("device", "unknown")),
         "Seed": str(record.get("seed", "unknown")),
         "deepqct": str(record.get("deepqct", "unknown")),
+        **_made_on(record),
     }
+
+
+def _made_on(record: dict[str, Any]) -> dict[str, str]:
+    """Machine and commit of a run, each in a few words; nothing where an older version did not note them."""
+    facts = {}
+    if machine := record.get("machine"):
+        card = "" if machine["accelerator"] == "none" else f", {machine['accelerator']}"
+        facts["Machine"] = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB{card}"
+    if git := record.get("git"):
+        facts["Commit"] = f"{git['commit'][:10]}{', with changes' if git['changed'] else ''}"
+    return facts
+
+
+def _proof(run: Run, record: dict[str, Any]) -> str:
+    """By which files the run can be proven, and what of it was removed since; empty for a run of an older version."""
+    files = record.get("files")
+    if not files:
+        return ""
+    said = f"run.json keeps the SHA-256 of {len(files)} files of the run and {len(record.get('inputs', {}))} inputs."
+    endings = Counter(Path(name).suffix for name in run.tidied_files())
+    counted = [(endings[ending], what) for ending, what in ((".npy", "stack"), (".safetensors", "network"))]
+    gone = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted if n]
+    return f"{said} Removed since by deepqct tidy: {', '.join(gone)}." if gone else said
 
 
 def _parameter(record: dict[str, Any], stage: str, name: str) -> str:
@@ -397,6 +425,13 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _size(megabytes: float | None) -> str:
+    """A number of megabytes in words, such as ``1.8 GB``."""
+    if megabytes is None:
+        return "–"
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
 
 
 def _moment(iso: str | None) -> str:

@@ -1,29 +1,23 @@
-"""The record of a run, run.json: what was run, on which inputs, with which versions, and how each job ended."""
+"""The record of a run, run.json: what was run, where, on which inputs, with which versions, and what each job left."""
 
 from __future__ import annotations
 
 import datetime as dt
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deepqct import __version__
-from deepqct.cohort import scanner_tables
-from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import FileError, Job, Run, file_hash, read_json, read_table, resolve, write_json
+from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve, write_json
+from deepqct.run.cost import Workload
+from deepqct.run.inputs import input_hashes
+from deepqct.run.machine import git_state, machine, packages
 from deepqct.run.stage import versions
+from deepqct.run.written import hashes, job_of, sealed
 
-# The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
-TABLES = (
-    "participants.tsv",
-    "participants.json",
-    "scans.tsv",
-    REVIEWS,
-    scanner_tables.CONTOURS,
-    scanner_tables.INDICES,
-)
-FOLDERS = ("run_dir", "cohort_dir")  # the parameters that name folders
+FOLDERS: tuple[str, ...] = ("run_dir", "cohort_dir")  # the parameters that name folders
 KEY = "pseudonyms"  # the parameter that names the key file
 Jobs = Mapping[Job, dict[str, Any]]
 
@@ -102,20 +96,24 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     >>> dq.folder.read_json(plan.run.record)["stages"]["04_clustering"]["status"]
     'not run'
     """
+    before = _last(run)
     stages = _stages(run, parameters)
-    inputs = {}
-    for name in TABLES:
-        path = resolve(parameters[Job("01_data_curation")]["cohort_dir"]) / name
-        if path.exists():
-            inputs[name] = file_hash(path)
-    if run.curation.exists():
-        scans = read_table(run.curation).dropna(subset=["sha256"])
-        inputs |= {f"{p}_{s}": h for p, s, h in scans[["participant_id", "site", "sha256"]].itertuples(index=False)}
+    files = hashes(run, before=before, finished={name: stage["finished"] for name, stage in stages.items()})
+    for name, stage in stages.items():
+        stage["disk_mb"] = _megabytes(run, files, job=name)
+    curation = Job("01_data_curation")
+    ended = [
+        content.get("stages", {}).get(str(curation), {}).get("finished") for content in (before, {"stages": stages})
+    ]
+    kept = "files" in before and ended[0] is not None and ended[0] == ended[1]
+    inputs = before["inputs"] if kept else input_hashes(run, parameters[curation])
+    asked = parameters[curation]
+    work = Workload.of_run(run, cohort=resolve(asked["cohort_dir"]), key=str(asked.get("pseudonyms") or ""))
     scenario = scenario_of(run)
     devices = [read_json(path)["device"] for path in sorted(run.folder.glob("models/*/*/*/fold*.json"))]
     write_json(
         run.record,
-        {
+        sealed({
             "deepqct": __version__,
             "preset": preset,
             "cohort": Path(cohort).name,
@@ -125,12 +123,62 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
             "finished": now(),
             "seconds": round(time.time() - began, 1),
             "seed": parameters[Job("01_data_curation")]["seed"],
+            "seeds": {str(job): values["seed"] for job, values in parameters.items() if "seed" in values},
             "device": ", ".join(sorted(set(devices))) or "none used",
+            "machine": machine(),
             "versions": versions(),
+            "packages": packages(),
+            "git": git_state(),
+            "workload": asdict(work),
             "stages": stages,
             "inputs": inputs,
-        },
-    )
+            "files": files,
+        }),
+    )  # fmt: skip
+
+
+def note_report(run: Run) -> None:
+    """Keep the hash of the report in the record; the report is written after the record, and may be written anew.
+
+    Parameters
+    ----------
+    run : Run
+        A run with run.json and index.html; a record of an older version, which lists no files, stays as it is.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.record import note_report
+    >>> from deepqct.run.written import sealed
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> _ = dq.folder.write_json(run.record, sealed({"preset": "smoke", "stages": {}, "files": {}}))
+    >>> _ = dq.report.write_report(run)
+    >>> note_report(run)
+    >>> list(dq.folder.read_json(run.record)["files"])
+    ['index.html']
+    """
+    record = read_json(run.record)
+    if sealed(record) == record:  # a record that somebody changed must not look as if nobody had
+        files = record["files"] | {run.report.name: file_hash(run.report)}
+        write_json(run.record, sealed(record | {"files": dict(sorted(files.items()))}))
+
+
+def _last(run: Run) -> dict[str, Any]:
+    """The record of the run before this one; empty if there is none, or it cannot be read."""
+    try:
+        return dict(read_json(run.record)) if run.record.exists() else {}
+    except FileError:
+        return {}
+
+
+def _megabytes(run: Run, files: Mapping[str, str], *, job: str) -> float:
+    """What the files of one job take on the disk, in MB."""
+    own = [run.folder / name for name in files if job_of(run, run.folder / name) == job]
+    if job == "00_virtual_cohort":
+        own += [path for path in (run.virtual / "cohort").rglob("*") if path.is_file()]
+    return round(sum(path.stat().st_size for path in own if path.exists()) / 1e6, 1)
 
 
 def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
@@ -147,12 +195,17 @@ def _stages(run: Run, parameters: Jobs) -> dict[str, dict[str, Any]]:
             state = "out of date"
         if state != "done":
             spoilt = spoilt or job.stage
+        made_by = status.get("versions")
         stages[str(job)] = {
             "stage": job.stage,
             "bone": job.bone,
             "status": state,
             "seconds": status.get("seconds"),
+            "peak_mb": status.get("peak_mb"),
             "finished": status.get("finished"),
+            "processor": status.get("processor"),
+            "versions": None if made_by == versions() else made_by,  # only where an earlier call of the run had others
+            "code": status.get("code"),
             "error": status.get("error"),
             "parameters": named_only(made_with["parameters"] if state == "out of date" else planned),
         }

@@ -102,7 +102,10 @@ class OneWoman(widgets.VBox):
             The bone.
         """
         if (found := bone_of(self._run, person, bone)) is None:
-            self.bone_place.children = (widgets.HTML(f"<p>There is no {bone} of her.</p>"),)
+            stack = self._run.stack(person, bone).relative_to(self._run.folder).as_posix()
+            tidied = stack in self._run.tidied_files()
+            said = "was removed by deepqct tidy; the run's own command makes it anew" if tidied else "is not there"
+            self.bone_place.children = (widgets.HTML(f"<p>Her {bone} {said}.</p>"),)
         else:
             scan, mask = found
             if self.viewer is None:

@@ -1,0 +1,136 @@
+"""What a run reads of its cohort: tables, scans and contours by the names under which the record keeps their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepqct.cohort import scanner_tables
+from deepqct.cohort.pseudonyms import read_key
+from deepqct.cohort.reviews import REVIEWS
+from deepqct.folder import Run, file_hash, read_table, resolve
+from deepqct.scans.formats import files_of
+
+# The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
+TABLES = (
+    "participants.tsv",
+    "participants.json",
+    "scans.tsv",
+    REVIEWS,
+    scanner_tables.CONTOURS,
+    scanner_tables.INDICES,
+)
+
+
+def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of the cohort's tables, of each scan as it was when it was curated, and of each contour that was read.
+
+    Parameters
+    ----------
+    run : Run
+        A curated run; without curation.csv the tables alone are known.
+    parameters : mapping
+        Those of the curation: cohort_dir, contours, pseudonyms.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import input_hashes
+    >>> run = dq.run.example_run()
+    >>> list(input_hashes(run, {"cohort_dir": run.virtual / "cohort"}))[:4]
+    ['participants.tsv', 'participants.json', 'scans.tsv', 'sub-0001_ankle']
+    """
+    folder = resolve(parameters["cohort_dir"])
+    found = {name: file_hash(folder / name) for name in TABLES if (folder / name).exists()}
+    for curation in (run.curation, *sorted(run.folder.glob(f"sessions/*/{run.curation.name}"))):
+        session = "" if curation == run.curation else f"_{curation.parent.name}"
+        if curation.exists():
+            scans = read_table(curation).dropna(subset=["sha256"])
+            rows = scans[["participant_id", "site", "sha256"]].itertuples(index=False)
+            found |= {f"{person}_{site}{session}": value for person, site, value in rows}
+    if parameters.get("contours", "ours") != "ours":
+        contours = contour_files(folder, key=parameters.get("pseudonyms", ""))
+        found |= {name: input_hash(path) for name, (path,) in contours.items() if path.exists()}
+    return found
+
+
+def scan_files(folder: Path, *, key: str = "") -> dict[str, list[Path]]:
+    """The files of every scan in scans.tsv by the names of `input_hashes`; of several sessions all, since one is analysed.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort's folder.
+    key : str
+        The key file, where the run has pseudonyms in place of ids.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import scan_files
+    >>> files = scan_files(dq.run.example_run().virtual / "cohort")
+    >>> [path.name for path in files["sub-0001_ankle"]]
+    ['sub-0001_ankle.AIM']
+    """
+    files: dict[str, list[Path]] = {}
+    for row in _rows(folder / "scans.tsv", key=key):
+        name = f"{row['participant_id']}_{row['site']}"
+        session = row.get("session")
+        for one in (name, *([f"{name}_{session}"] if isinstance(session, str) else [])):
+            files.setdefault(one, []).append(folder / row["file"])
+    return files
+
+
+def contour_files(folder: Path, *, key: str = "") -> dict[str, list[Path]]:
+    """The files of every contour in contours.tsv by the names of `input_hashes`; empty where there is no such table.
+
+    Parameters
+    ----------
+    folder, key
+        As in `scan_files`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import contour_files
+    >>> contour_files(dq.run.example_run().virtual / "cohort")
+    {}
+    """
+    rows = [row for row in _rows(folder / scanner_tables.CONTOURS, key=key) if isinstance(row["file"], str)]
+    return {
+        f"contour_{row['participant_id']}_{row['bone']}_{row['compartment']}": [folder / row["file"]] for row in rows
+    }
+
+
+def input_hash(path: Path) -> str:
+    """The SHA-256 of a table, scan or contour as the curation takes it: of several files, that of their names and hashes.
+
+    Parameters
+    ----------
+    path : Path
+        The file that a table names.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import input_hash
+    >>> path = dq.run.example_run().splits
+    >>> input_hash(path) == dq.folder.file_hash(path)
+    True
+    """
+    files = [path] if path.suffix in (".tsv", ".csv", ".json") else files_of(path)
+    if files == [path]:
+        return file_hash(path)
+    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _rows(path: Path, *, key: str) -> list[dict[str, Any]]:
+    """The rows of a table of files, with pseudonyms in place of ids where there is a key; none without the table."""
+    if not path.exists():
+        return []
+    table = read_table(path)
+    known = read_key(resolve(key)) if key else {}
+    people = table["participant_id"].map(lambda name: known.get(name, name))
+    return [{str(k): v for k, v in row.items()} for row in table.assign(participant_id=people).to_dict("records")]

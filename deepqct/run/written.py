@@ -1,0 +1,181 @@
+"""Which files a run wrote, which job each is of, their hashes until the job runs again, and what of them is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepqct.folder import FileError, Job, Run, file_hash, read_json
+from deepqct.terms import BONES
+
+SEAL = "sha256_of_this_file"  # of run.json, without this line
+_OF_RUN = "run"  # what no job writes: settings.json, index.html
+_CURATION, _TRAINING = "01_data_curation", "02_train_bone"
+
+
+def job_of(run: Run, path: Path) -> str:
+    """The name of the job that writes a file of a run folder, ``run`` for the run itself; empty for any other file.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    path : Path
+        A file in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import job_of
+    >>> run = dq.Run(Path("reports/quick"))
+    >>> job_of(run, run.scores("ulna")), job_of(run, run.performance), job_of(run, run.selection)
+    ('02_train_bone_ulna', '03_fusion_and_baselines', '')
+    """
+    parts = path.relative_to(run.folder).parts
+    if any(part.startswith(".") for part in parts):  # unfinished files, and what programs keep for themselves
+        return ""
+    if len(parts) == 1:
+        return _tables(run).get(path, "")
+    match parts[0]:
+        case "figures":
+            return parts[1]
+        case "notebooks":
+            return path.stem
+        case "bones" | "sessions":
+            return _CURATION
+        case "models" if parts[1] in BONES:
+            return str(Job(_TRAINING, parts[1]))
+        case "virtual" if parts[1] == "truth":
+            return "00_virtual_cohort"
+    return ""
+
+
+def written_files(run: Run) -> dict[str, str]:
+    """Every file in a run folder that a job or the run itself wrote, by its path in the folder, with that job's name.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import written_files
+    >>> written_files(dq.run.example_run())["splits.csv"]
+    '01_data_curation'
+    """
+    found = {path: job_of(run, path) for path in sorted(run.folder.rglob("*")) if path.is_file()}
+    return {path.relative_to(run.folder).as_posix(): job for path, job in found.items() if job}
+
+
+def hashes(run: Run, *, before: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of every file that a run wrote; of jobs that did not run again, what the last record says.
+
+    A file that somebody changed since is so never taken for what the job wrote.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    before : mapping
+        The last record; empty if there is none.
+    finished : mapping
+        When each job ended, by its name.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import hashes
+    >>> run = dq.run.example_run()
+    >>> first = hashes(run, before={}, finished={})
+    >>> first["splits.csv"] == dq.folder.file_hash(run.splits)
+    True
+    """
+    ended = {name: stage.get("finished") for name, stage in before.get("stages", {}).items()}
+    known: dict[str, str] = before.get("files", {})
+    same = {name for name, when in finished.items() if when is not None and ended.get(name) == when} if known else set()
+    kept = {name: value for name, value in known.items() if job_of(run, run.folder / name) in same}
+    new = [name for name, job in written_files(run).items() if name not in kept and job not in same]
+    found = kept | {name: file_hash(run.folder / name) for name in new if run.folder / name != run.report}
+    return dict(sorted(found.items()))
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a hash of its own content, by which a change of it is noticed.
+
+    Parameters
+    ----------
+    record : mapping
+        The content of run.json.
+
+    Examples
+    --------
+    >>> from deepqct.run.written import SEAL, sealed
+    >>> record = sealed({"preset": "quick"})
+    >>> sealed(record | {"preset": "paper"})[SEAL] == record[SEAL]
+    False
+    """
+    content = {name: value for name, value in record.items() if name != SEAL}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return content | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def missing_parts(run: Run) -> dict[str, list[str]]:
+    """The stacks and weights that the record lists and that are not there, by the job that makes them anew.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Returns
+    -------
+    dict of str to list of str
+        Paths in the run folder; empty if nothing is missing, or the run has no record.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import missing_parts
+    >>> missing_parts(dq.run.example_run())
+    {}
+    """
+    try:
+        listed: Iterable[str] = read_json(run.record).get("files", {}) if run.record.exists() else ()
+    except FileError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for name in listed:
+        if name.endswith((".npy", ".safetensors")) and not (run.folder / name).exists():
+            found.setdefault(job_of(run, run.folder / name), []).append(name)
+    return dict(sorted(found.items()))
+
+
+def _tables(run: Run) -> dict[Path, str]:
+    """The job of each file that lies in the run folder itself."""
+    of_stage: dict[str, tuple[Path, ...]] = {
+        _OF_RUN: (run.settings, run.report),
+        _CURATION: (
+            run.participants, run.dictionary, run.table_one, run.curation, run.indices, run.texture, run.scanner_indices,
+            run.agreement, run.repeats, run.precision, run.splits,
+        ),
+        "03_fusion_and_baselines": (
+            run.models_table, run.predictions, run.performance, run.comparisons, run.curves, run.reclassification,
+            run.subgroups, run.optimism, run.sample_size, run.classifiers,
+        ),
+        "04_clustering": (
+            run.phenotypes, run.phenotypes_record, run.groups_beside_preprint, run.group_comparison,
+        ),
+        "05_explore": (run.thresholds,),
+    }  # fmt: skip
+    for bone in BONES:
+        of_stage[str(Job(_TRAINING, bone))] = (
+            run.scores(bone), run.inner_scores(bone), run.training(bone), run.saliency(bone), run.controls(bone),
+            run.repeat_scores(bone),
+        )  # fmt: skip
+    return {path: job for job, paths in of_stage.items() for path in paths}
