@@ -1,7 +1,7 @@
 # make report   the whole way on virtual women; prints the path of the report
 # make example  a small report in reports/example, of the last make report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
-# make test-long   budgets of time and memory, virtual bones against what was drawn, killed runs (about 50 minutes); with a
+# make test-long   budgets of time and memory, virtual bones against what was drawn, killed runs (most of an hour); with a
 #                  real Slurm where it is there: apt-get install --no-install-recommends slurm-wlm munge
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one

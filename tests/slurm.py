@@ -118,7 +118,9 @@ class Slurm:
         """End every job and every daemon."""
         for job in self.say("squeue", "--noheader", "--format=%i").split():
             self.say("scancel", job)
-        time.sleep(1)
+        until = time.monotonic() + 60
+        while self.say("squeue", "--noheader", "--format=%i").split() and time.monotonic() < until:
+            time.sleep(0.5)
         for daemon in reversed(self._daemons.values()):
             if daemon.poll() is None:
                 daemon.terminate()
