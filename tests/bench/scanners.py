@@ -22,7 +22,7 @@ from measure import table
 from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate, curate_repeats, precision_table
 from deepqct.evaluation import Estimate, auc, cramers_v, outcome_by_group
-from deepqct.folder import Run, read_table
+from deepqct.folder import Run, read_table, write_table
 from deepqct.networks import Recipe, cross_validate, use_device
 from deepqct.networks.folds import batch_of, held_out_folds
 from deepqct.networks.images import normalised
@@ -70,9 +70,19 @@ def mixed(folder: Path, run: Run, coarse: pd.Series, *, name: str) -> Run:
         for file in (source.stack, source.stack_mask, source.stack_record):
             path = file(str(person), BONE)
             shutil.copy(path, new.bones / path.name)
-    for path in (run.participants, run.dictionary, run.indices, run.curation, run.splits):
+    for path in (run.participants, run.dictionary, run.curation):
         shutil.copy(path, new.folder / path.name)
+    for path in (run.indices, run.splits):  # of the women who were scanned on both
+        rows = read_table(path)
+        write_table(new.folder / path.name, rows[rows["participant_id"].isin(coarse.index)])
     return new
+
+
+def on_both(run: Run) -> pd.Series:
+    """The outcome of the women whose radius was found on both scanners."""
+    outcome = run_outcome(run)
+    there = [run.stack(str(p), BONE).exists() and run.session("2").stack(str(p), BONE).exists() for p in outcome.index]
+    return outcome[there]
 
 
 def scores_of(trained: Run, seen: Run, *, recipe: Recipe) -> pd.Series:
@@ -104,7 +114,7 @@ def twins(folder: Path) -> None:
     _, run = drawn(folder)
     rows: list[list[object]] = []
     for name, recipe in recipes().items():
-        own = mixed(folder, run, pd.Series(False, run_outcome(run).index), name=f"fine-{name.split()[0]}")
+        own = mixed(folder, run, pd.Series(False, on_both(run).index), name=f"fine-{name.split()[0]}")
         cross_validate(own, bone=BONE, recipe=recipe)
         fine, coarse = (scores_of(own, source, recipe=recipe) for source in (run, run.session("2")))
         both = fine.index.intersection(coarse.index)
@@ -114,13 +124,15 @@ def twins(folder: Path) -> None:
         alike = float(np.corrcoef(fine[both], coarse[both])[0, 1])
         rows.append([name, judged(fine, run), judged(coarse, run), moved, f"{alike:.2f}"])
     head = ["scans", "AUC on XtremeCT II", "on its twins", "mean shift of the score, SDs", "correlation"]
-    table(f"Networks of the {BONE} trained on XtremeCT II ({WOMEN} virtual women, one training)", head, rows)
+    table(
+        f"Networks of the {BONE} trained on XtremeCT II ({len(on_both(run))} virtual women, one training)", head, rows
+    )
 
 
 def confounded(folder: Path) -> None:
     """The scanner goes with the outcome: trained on both as they come, matched, and on one scanner alone."""
     _, run = drawn(folder)
-    outcome = run_outcome(run)
+    outcome = on_both(run)
     rng = np.random.default_rng(SEED)
     coarse = pd.Series(rng.random(len(outcome)) < np.where(outcome == 1, WITH_OUTCOME, WITHOUT), outcome.index)
     say(f"Cramér's V {cramers_v(outcome, coarse):.2f}; scanner alone: AUC {outcome_by_group(outcome, coarse)}")
@@ -140,7 +152,7 @@ def confounded(folder: Path) -> None:
     alone = [scores_of(fine, source, recipe=RECIPE) for source in (run, run.session("2"))]
     rows.append(["one scanner (the warning heeded)", "", "", *(judged(s, run) for s in alone)])
     head = ["trained on", "AUC, out of fold", "on the scanners swapped", "all on XtremeCT II", "all on XtremeCT"]
-    table(f"Scanner confounded with the outcome ({WOMEN} virtual women, one training)", head, rows)
+    table(f"Scanner confounded with the outcome ({len(on_both(run))} virtual women, one training)", head, rows)
 
 
 PARTS = {"twins": twins, "confounded": confounded}
