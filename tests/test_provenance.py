@@ -21,11 +21,13 @@ from conftest import ROOT
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from deepqct.bundles import bundle
 from deepqct.cli import app
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json, write_table, write_text
 from deepqct.networks.folds import FoldFiles
 from deepqct.report import write_report
 from deepqct.run import ParameterError, Plan, RunError, estimate, plan_run, reproduce, tidy, verify
+from deepqct.run.app import app_notebooks
 from deepqct.run.compare import FAULTS as OTHER
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.integrity import FAULTS
@@ -544,7 +546,7 @@ def test_the_plan_is_printed_and_starts_nothing(tmp_path, monkeypatch, make_coho
 
 @pytest.mark.long
 @pytest.mark.chain
-def test_a_smoke_run_is_reproduced_tidied_and_made_anew(smoke_run):
+def test_a_smoke_run_is_reproduced_tidied_and_made_anew(smoke_run, tmp_path):
     """Bit by bit on the same machine; after tidy the same command makes anew what is gone, and trains the same networks."""
     run = Run(smoke_run)
     assert not verify(run)["state"].isin(FAULTS).any()
@@ -555,6 +557,13 @@ def test_a_smoke_run_is_reproduced_tidied_and_made_anew(smoke_run):
     again = Run(run.folder.with_name("run-reproduced"))
     tidy(again, delete=True)
     assert set(verify(again).query("state != 'same'")["state"]) == {"tidied"}
+    with pytest.raises(
+        FileNotFoundError, match="was removed by deepqct tidy; give the deepqct run command of this run"
+    ):
+        bundle(again, tmp_path / "bundle")
+    assert len(app_notebooks(again, tmp_path)) == 2
+    assert "Removed since by deepqct tidy" in write_report(again).read_text(encoding="utf-8")
+    note_report(again)
     times = {path: path.stat().st_mtime_ns for path in again.folder.glob("*.csv")}
     groups = read_json(again.parameters("04_clustering"))["parameters"]["groups"]  # other tests may have set it
     command = [sys.executable, "-m", "deepqct", "run", "virtual", f"groups={groups}", "--preset", "smoke"]
