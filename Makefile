@@ -1,7 +1,8 @@
 # make report   the whole way on virtual women; prints the path of the report
 # make example  a small report in reports/example, of the last make report
 # make test     linters, types, unit tests, the whole chain at smoke size, browser tests
-# make test-long   budgets of time and memory, virtual bones against what was drawn (about 20 minutes)
+# make test-long   budgets of time and memory, virtual bones against what was drawn, killed runs (about 50 minutes); with a
+#                  real Slurm where it is there: apt-get install --no-install-recommends slurm-wlm munge
 # make bench    time, memory and accuracy beside other open tools, in an environment of theirs (about an hour)
 # make bench-networks   the networks on virtual cohorts; hours, in resumable parts: PART=deepqct-like-64 does one
 # make bench-evaluation   what intervals cover, what stacking adds, how often noise is called a finding; about an hour
@@ -9,6 +10,7 @@
 # make bench-fuzz   mutants of valid files for every reader; hours, in resumable parts: PART=isq N=500 does some of one
 # make bench-strength   micro-finite elements beside ParOSol, at full size, coarse beside full; an hour and more, PART=full
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
+# make bench-scanners   networks across two virtual generations of scanners; about 50 minutes, in resumable parts: PART=twins does one
 # make bench-precision   precision of real repeat scans and phantoms of 13 sites, where they lie beside the checkout; seconds
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
@@ -25,7 +27,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -75,6 +77,9 @@ bench-fuzz: env
 
 bench-strength: env peers
 	$(BIN)/python tests/bench/strength.py reports/bench-strength --peers .venv-peers/bin/python $(if $(PART),--part $(PART))
+
+bench-scanners: env
+	$(BIN)/python tests/bench/scanners.py reports/bench-scanners $(if $(PART),--part $(PART))
 
 bench-precision: env
 	$(BIN)/python tests/bench/precision.py $(if $(PART),--part $(PART))

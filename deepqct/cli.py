@@ -79,7 +79,15 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; reports/<preset> if not given.")] = None,
     preset: Annotated[str, typer.Option(help="smoke, quick, null, paper, or a YAML file.")] = "quick",
-    cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 2,
+    cores: Annotated[
+        int, typer.Option(min=1, help="Processors for all jobs together; a profile of a cluster has its own.")
+    ] = 2,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Scans that one job curates; a cohort of no more has one such job, 01 itself.")
+    ] = 200,
+    train_by: Annotated[
+        str, typer.Option(help="What one job trains: bone, or fold; auto: fold on a cluster, bone elsewhere.")
+    ] = "auto",
     pseudonyms: Annotated[
         Path | None,
         typer.Option(metavar="KEYFILE", help="Pseudonyms in place of ids; the key lies outside of the run."),
@@ -102,7 +110,7 @@ def run(
     plan = plan_run(cohort, out=folder, preset=preset, overrides=settings or [])
     if not cohort:
         raise ValueError("No cohort is given; name its folder first, or 'virtual'.")
-    report = execute(plan, cores=cores)
+    report = execute(plan, cores=cores, batch=batch, train_by=train_by)
     console.print(f"Report: {report}", markup=False, highlight=False)
 
 
@@ -475,6 +483,16 @@ def job(run_folder: Path, stage: str, bone: Annotated[str, typer.Argument()] = "
         raise typer.Exit(1)
 
 
+@app.command(hidden=True)
+def part(run_folder: Path, what: str, stage: str, bone: Annotated[str, typer.Argument()] = "") -> None:
+    """Do one part of a job of a run; the workflow calls this."""
+    from deepqct.folder import Job, Run
+    from deepqct.run.parts import Part, run_part
+
+    if not run_part(Run(run_folder), Part(Job(stage, bone), what)):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line on the arguments of this process; a known error is one sentence, not a traceback.
 
@@ -501,7 +519,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, SystemExit) and ended.code != _STOPPED:
             raise
-        if sys.argv[1:2] != ["job"]:  # the run that a job belongs to says it
+        if sys.argv[1:2] not in (["job"], ["part"]):  # the run that a job belongs to says it
             errors.print("Stopped; the same command goes on from where it was.", markup=False, highlight=False)
         sys.exit(_STOPPED)
     except (ValueError, OSError) as error:

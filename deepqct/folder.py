@@ -113,6 +113,11 @@ class Run:
         return self.folder / "jobs" / "inputs.json"
 
     @property
+    def running(self) -> Path:
+        """``jobs/running.json``: host and process of the run that is at work in the folder; gone when it ends."""
+        return self.folder / "jobs" / "running.json"
+
+    @property
     def record(self) -> Path:
         """``run.json``: what was run, where, on which inputs, with which parameters and versions; hashes of all files."""
         return self.folder / "run.json"
@@ -148,6 +153,16 @@ class Run:
         return self.folder / "curation.csv"
 
     @property
+    def protocol(self) -> Path:
+        """``protocol.csv``: how the scans were made, by their headers, and what differs; no date, no name."""
+        return self.folder / "protocol.csv"
+
+    @property
+    def scanners(self) -> Path:
+        """``scanners.csv``: whether scanner or centre goes with the outcome; both are numbered."""
+        return self.folder / "scanners.csv"
+
+    @property
     def indices(self) -> Path:
         """``indices.csv``: one row a bone, the standard HR-pQCT outcome set."""
         return self.folder / "indices.csv"
@@ -171,6 +186,10 @@ class Run:
         """The folder of another session of the same women: their curation, which serves precision and no model."""
         return Run(self.folder / "sessions" / session)
 
+    def registered_pair(self, participant_id: str, site: str) -> Path:
+        """What one woman's two scans of a site have in the region that both show; kept for the next run."""
+        return self.folder / "sessions" / "registered" / f"{participant_id}_{site}.json"
+
     @property
     def repeats(self) -> Path:
         """``repeats.csv``: indices of every session of women scanned several times, one row a bone and session."""
@@ -179,6 +198,11 @@ class Run:
     def repeat_scores(self, bone: str) -> Path:
         """``scores_<bone>_repeats.csv``: scores of every session by the network that did not see her."""
         return self.folder / f"scores_{bone}_repeats.csv"
+
+    @property
+    def repeat_risks(self) -> Path:
+        """``risks_repeats.csv``: scores and risks of every session by the models of the fold that held her out."""
+        return self.folder / "risks_repeats.csv"
 
     @property
     def precision(self) -> Path:
@@ -354,6 +378,18 @@ class Run:
     def log(self, job: Job | str) -> Path:
         """What one job printed."""
         return self.folder / "jobs" / f"{job}.log"
+
+    def part(self, part: object) -> Path:
+        """What one part of a job did before it: a batch of scans, or the networks of a fold; written when it is done."""
+        return self.folder / "jobs" / "parts" / f"{part}.json"
+
+    def failure(self, part: object) -> Path:
+        """Why one part of a job failed."""
+        return self.folder / "jobs" / "parts" / f"{part}_failed.json"
+
+    def at_work(self, job: object) -> Path:
+        """Where one job or part is at work; removed when it ends, so that one that was killed is known by it."""
+        return self.folder / "jobs" / "at_work" / f"{job}.json"
 
     def _repr_html_(self) -> str:
         """What each stage has left in the run folder, and what to call next, for a notebook; no table is opened."""

@@ -20,6 +20,7 @@ from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from tiny import Whole
 
 matplotlib.use("Agg")
 
@@ -86,6 +87,14 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, decoy: Path) -> Path:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=own, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The smallest run, in batches and by fold, that nobody interrupts; made once for all tests that repeat it."""
+    from tiny import Whole
+
+    return Whole.made(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from deepqct.cli import app
 from deepqct.models.frozen import Frozen, Levelled, frozen_models, new_features, new_levelled
 from deepqct.models.inputs import Tables
 from deepqct.models.predict import prepared
+from deepqct.models.scanners import Scale
 from deepqct.scans import Scan, write_aim, write_image
 
 WOMAN = dq.virtual.draw_women(1, seed=1).iloc[0]
@@ -241,6 +242,12 @@ def test_another_scanner_generation_is_refused(bundle, tmp_path):
     """Networks and indices know one size of voxel."""
     text = only(dq.predict(bundle, [drawn(tmp_path, voxel_mm=0.4)]))
     assert "has voxels of 0.4 mm, and the bundle's women 0.3 mm" in text
+    networks = {
+        bone: replace(one, recipe=replace(one.recipe, match_mm=0.4)) for bone, one in bundle.content.networks.items()
+    }
+    at_one_resolution = replace(bundle, content=replace(bundle.content, networks=networks))
+    row = dq.predict(at_one_resolution, [drawn(tmp_path, voxel_mm=0.4)]).table.iloc[0]
+    assert "has voxels" not in row["reasons"] and "networks see all at one resolution" in row["notes"]
 
 
 @pytest.mark.parametrize(
@@ -269,6 +276,27 @@ def test_motion_and_age_are_refused(bundle, tmp_path):
     path = drawn(tmp_path)
     people = pd.DataFrame({"participant_id": ["new"], "age": [19.0]})
     assert "She is 19 years old, and the bundle's women were" in only(dq.predict(bundle, [path], participants=people))
+
+
+def test_a_scan_of_the_other_scanner_is_put_on_the_scale_of_the_bundle(bundle):
+    """By what was fitted in training; the sheet says so, and says where nobody knows the scanner."""
+    taken = (column for one in bundle.content.models for column in one.model.columns)
+    columns = tuple(dict.fromkeys(column for column in taken if column.endswith("Tt.vBMD")))
+    scale = Scale("centre", "A", columns, {"B": tuple(12.0 for _ in columns)})
+    scaled = replace(bundle, content=replace(bundle.content, scale=scale))
+    scans = [dq.run.example_run().virtual / "cohort" / "scans" / "sub-0001_wrist.AIM"]
+
+    def made(centre: str | None) -> Predictions:
+        people = {"participant_id": ["sub-0001"]} | ({"centre": [centre]} if centre else {})
+        return dq.predict(scaled, scans, participants=pd.DataFrame(people), workers=1)
+
+    of_a, of_b, unknown = (made(centre) for centre in ("A", "B", None))
+    values = [one.indices.set_index("index").loc["radius Tt.vBMD", "value"] for one in (of_a, of_b, unknown)]
+    assert values[0] - values[1] == pytest.approx(12.0) and values[2] == values[0]
+    assert "centre" not in of_a.table["notes"].item()
+    assert of_b.table["notes"].item().startswith("centre B: what it adds beside A was taken off her indices")
+    assert unknown.table["notes"].item().startswith("her centre is none that the bundle knows (A, B)")
+    assert "what it adds beside A was taken off her indices" in woman_page(scaled, of_b.women[0])
 
 
 def test_what_cannot_be_read_is_a_reason_and_names_no_file(bundle, tmp_path):

@@ -22,6 +22,7 @@ from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.run import plan_run, workflow
 from deepqct.run.jobs import write_jobs
 from deepqct.run.parameters import notebook_source
+from deepqct.run.shares import Size
 from deepqct.terms import BONES
 from deepqct.virtual import new_cohort
 from deepqct.work import say
@@ -161,12 +162,14 @@ PENDING = """
 import subprocess, sys
 from pathlib import Path
 from deepqct.run import plan_run, workflow
+from deepqct.run.shares import Size
 plan = plan_run("virtual", out=Path(sys.argv[1]), preset="smoke")
 workflow.write_jobs(plan)
+division = workflow.Division.of(plan, Size.of(plan, []), cores=1)
 start = subprocess.Popen
 workflow.subprocess.Popen = lambda command, **options: start([*command, "--summary"], **options)
 with workflow.alone(plan.run) as lock:
-    sys.exit(workflow._snakemake(plan, scans=[], cores=1, lock=lock))
+    sys.exit(workflow._snakemake(plan, files=[], division=division, lock=lock)[0])
 """
 
 
@@ -215,7 +218,9 @@ def test_a_changed_scan_makes_the_curation_out_of_date(tmp_path, monkeypatch, ma
     def pending() -> set[str]:
         write_jobs(made)
         with workflow.alone(made.run) as lock:
-            assert workflow._snakemake(made, scans=sorted((folder / "scans").iterdir()), cores=1, lock=lock) == 0
+            scans = sorted((folder / "scans").iterdir())
+            division = workflow.Division.of(made, Size.of(made, scans), cores=1)
+            assert workflow._snakemake(made, files=scans, division=division, lock=lock)[0] == 0
         files = [line.split("\t") for line in capfd.readouterr().out.splitlines()[1:]]
         return {rule for _, _, rule, *_, plan in files if plan == "update pending"}
 

@@ -226,6 +226,20 @@ def test_words_in_place_of_numbers_are_refused_without_saying_them(tmp_path, tag
     refused(folder, unit="density")
 
 
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [("V6.1", True), (["6.6", "x"], True), ("12.03.1950", False), ("Doe^Jane", False), (None, False)],
+)
+def test_the_protocol_of_a_series_is_read_and_holds_no_date_and_no_name(tmp_path, version, kept):
+    """Energy, current and a version of software; what could be a day or a word about a patient is left out."""
+    slices = axial()
+    for one in slices:
+        one.KVP, one.XRayTubeCurrent = "68", 2
+        one.SoftwareVersions = version
+    said = read_head(write_series(tmp_path / "s", slices)).protocol
+    assert (said["energy, kV"], said["current, µA"]) == (68.0, 2000.0) and ("software version" in said) is kept
+
+
 @pytest.mark.parametrize("charset", [None, "ISO_IR 100"])
 def test_names_in_letters_of_one_byte_do_no_harm(tmp_path, charset):
     slices = axial()

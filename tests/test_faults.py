@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,16 +16,21 @@ from collections import namedtuple
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from deepqct.cohort import load_cohort
 from deepqct.curation import one_scan
 from deepqct.curation.one_scan import Task, curate_scan
-from deepqct.folder import Job, Run, read_json, write_json, write_text
+from deepqct.folder import Job, Run, file_hash, read_json, read_table, write_json, write_table, write_text, write_whole
 from deepqct.run import RunError, execute, workflow
-from deepqct.run.jobs import STARTED_BY, run_job, write_inputs
+from deepqct.run.changed import NOTE
+from deepqct.run.clock import back_to_the_present
+from deepqct.run.jobs import run_job, write_inputs
 from deepqct.run.plan import plan_run
+from deepqct.run.stage import do_again
+from deepqct.run.watch import STARTED_BY
 
 HERE = socket.gethostname()
 
@@ -116,7 +122,8 @@ def test_a_job_ends_with_its_run(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     program = (
-        "import time\nfrom deepqct.run import jobs\njobs._LOOK_S = 0.1\njobs._end_with_its_run()\n"
+        "import time\nfrom pathlib import Path\nfrom deepqct import Run\nfrom deepqct.run import watch\n"
+        "watch.LOOK_S = 0.1\nwatch.end_with_its_run(Run(Path('nowhere')))\n"
         "try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted')"
     )
     for process, said in ((gone.pid, "interrupted\n"), (os.getpid(), None)):
@@ -210,10 +217,10 @@ def finished(make_cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanw
     plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke", overrides=["bone=radius"])
     write_text(plan.run.report, "as before")
 
-    def work(plan, *, scans, **_):
-        write_inputs(plan.run, scans)
+    def work(plan, *, files, **_):
+        write_inputs(plan.run, files)
         meanwhile(folder)
-        return 0
+        return 0, ""
 
     monkeypatch.setattr(workflow, "_snakemake", work)
     execute(plan)
@@ -233,6 +240,31 @@ def test_a_cohort_that_changes_during_the_run_is_noticed(make_cohort, tmp_path, 
         finished(make_cohort, tmp_path, monkeypatch, replaced)
 
 
+def test_a_scan_that_changed_is_named_and_its_row_says_so(make_cohort, tmp_path, monkeypatch):
+    """By its content: a scan that was only touched is the same."""
+    out = Run(tmp_path / "run")
+
+    def curated_and_replaced(folder: Path) -> None:
+        scans = load_cohort(folder).scans
+        rows = [{"participant_id": person, "site": site, "side": "left", "status": "curated", "reason": "", "flags": "",
+                 "notes": "thin" * (person == "sub-0003"), "motion_score": 0.1, "ring_score": 0.2,
+                 "sha256": file_hash(folder / file)}
+                for person, site, file in scans[["participant_id", "site", "file"]].itertuples(index=False)]  # fmt: skip
+        write_table(out.curation, pd.DataFrame(rows))
+        os.utime(out.curation, (1e9, 1e9))
+        replaced(folder)
+        os.utime(folder / "scans" / "sub-0004_wrist.AIM", (1e9, 1e9))
+
+    with pytest.raises(
+        RunError, match=r"while the run was at work \(sub-0003 wrist\), and its results may be of either"
+    ):
+        finished(make_cohort, tmp_path, monkeypatch, curated_and_replaced)
+    notes = read_table(out.curation).set_index("participant_id")["notes"].fillna("")
+    assert notes["sub-0003"] == f"thin; {NOTE}"
+    assert (notes.drop("sub-0003") == "").all()
+    assert out.curation.stat().st_mtime == 1e9, "the next run curates what changed; nothing else follows from the note"
+
+
 def test_a_cohort_that_stays_is_read_and_never_written(make_cohort, tmp_path, monkeypatch):
     seen: list[dict[Path, tuple[int, int]]] = []
 
@@ -247,6 +279,40 @@ def test_a_cohort_that_stays_is_read_and_never_written(make_cohort, tmp_path, mo
     cohort = load_cohort(tmp_path / "cohort")
     write_inputs(Run(tmp_path / "run"), [cohort.folder / name for name in cohort.scans["file"]])
     assert inputs.read_bytes() != before
+
+
+def test_a_clock_that_was_set_back_makes_nothing_pass_for_up_to_date(tmp_path):
+    """Results of tomorrow would be newer than a parameter that is changed today."""
+    run, now, job = Run(tmp_path / "run"), time.time(), Job("04_clustering")
+    write_json(run.parameters(job), {"parameters": {"groups": 2}})
+    os.utime(run.parameters(job), (now - 5,) * 2)
+    results = [write_text(run.folder / name, "x") for name in ("indices.csv", "scores_radius.csv", "performance.csv")]
+    for ahead, path in enumerate(results):
+        os.utime(path, (now + 86400 + ahead,) * 2)
+    assert back_to_the_present(run.folder) == 3
+    times = [path.stat().st_mtime_ns for path in results]
+    assert times == sorted(set(times)), "in the order in which they were made"
+    assert run.parameters(job).stat().st_mtime_ns < times[0]
+    assert times[-1] <= time.time_ns()
+    do_again(run, job)
+    assert run.parameters(job).stat().st_mtime_ns > times[-1]
+    assert back_to_the_present(run.folder) == 0
+
+
+def test_a_disk_that_fills_up_during_a_batch_is_said_and_what_was_done_stays(make_cohort, tmp_path, monkeypatch):
+    """An error of a full disk must not be a row of a scan that is blamed for it alone, nor leave half a file."""
+    run, path = Run(tmp_path / "run"), make_cohort(2) / "scans" / "sub-0000_wrist.AIM"
+
+    def full(task, **_):
+        with write_whole(run.stack("sub-0000", "radius")) as unfinished:
+            unfinished.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(one_scan, "_curate_anew", full)
+    row = curate_scan(Task("sub-0000", "wrist", "left", path, None, run, 32, {}, "ours", False, "each", "none", "x"))
+    assert row["status"] == "failed"
+    assert "cannot be written (No space left on device); free space on its disk" in row["reason"]
+    assert not list(run.bones.iterdir())
 
 
 @pytest.mark.parametrize(("what", "status"), [("content", "changed"), ("time", "as it was"), ("file", "changed")])

@@ -166,6 +166,7 @@ def test_another_recipe_or_other_images_train_again(run):
         ({"arch": "resnet35"}, "arch is 'resnet35', which neither torchvision nor timm has"),
         ({"epochs": 0}, "must be 1 or more"),
         ({"background": "blur"}, "background is 'blur'"),
+        ({"learns": "head"}, "learns is 'head' and weights none, so that most layers would stay random"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(wrong, sentence):
@@ -225,6 +226,8 @@ def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_
     monkeypatch.setattr(backbones, "create_vision_model", building)
     monkeypatch.setattr(training.Learner, "fit_one_cycle", fitting)
     dls = data.bone_dataloaders(run, bone="radius", fold=0, recipe=RECIPE)
+    training.bone_learner(dls, arch="resnet18", weights="none")  # the first tries whether it reads such images
+    asked.clear()
     for weights in ("imagenet", "none"):
         training.bone_learner(dls, arch="resnet18", weights=weights)
     assert asked == [True, False]
@@ -236,6 +239,25 @@ def test_imagenet_weights_are_asked_for_and_the_head_learns_first(run, tmp_path_
     frozen.clear()
     training.train_fold(run, bone="radius", fold=0, recipe=RECIPE)
     assert frozen == [(1, False)]
+
+
+@pytest.mark.parametrize("learns", ["head", "late", "all"])
+def test_layers_that_are_not_to_learn_keep_their_weights(run, tmp_path_factory, learns):
+    """Norm layers go on, as in fastai; every other weight outside of what learns is the file's."""
+    torch.manual_seed(0)
+    backbone, file = models.resnet18(), tmp_path_factory.mktemp("others") / "net.safetensors"
+    save_file(backbone.state_dict(), file)
+    training.train_fold(run, bone="radius", fold=0, recipe=replace(RECIPE, weights=str(file), learns=learns))
+    trained = load_file(run.models("radius") / "all" / "repeat0" / "fold0.safetensors")
+    begun = network(arch="resnet18", channels=3, weights=str(file))
+    moved = {
+        name.split(".")[1]
+        for name, tensor in begun.named_parameters()
+        if name.startswith("0.") and tensor.ndim == 4 and not torch.equal(tensor, trained[name])
+    }
+    late, every = {"6", "7"}, {"0", "4", "5", "6", "7"}  # the third and fourth block; the first layer and all four
+    assert moved == {"head": set(), "late": late, "all": every}[learns]
+    assert not torch.equal(dict(begun.named_parameters())["1.8.weight"], trained["1.8.weight"])
 
 
 def test_images_are_scored_as_soft_as_those_of_training(run):

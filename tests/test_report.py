@@ -182,6 +182,30 @@ def test_a_wide_interval_is_put_into_words(finished, tmp_path, low, high, said):
     assert said in Page(write_report(run)).text
 
 
+def test_how_the_scans_were_made_is_folded_and_a_scanner_that_goes_with_the_outcome_is_said(tmp_path):
+    """The table behind a click, after the first screen; the warning in the open, since a network can read a scanner."""
+    run = synthetic.finished_run(tmp_path / "run")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "How the scans were made" not in page
+    settings = pd.DataFrame(
+        {"site": "wrist", "what": ["slices", "energy, kV"], "values": ["168 (60)", "68 (40), 60 (20)"]}
+    )
+    write_table(run.protocol, settings.assign(differs=[False, True]))
+    found = {"by": "centre", "groups": "centre 1: 40, 30 events; centre 2: 20, 2 events", "v": 0.5, "estimate": 0.8,
+             "low": 0.7, "high": 0.9, "n": 60, "events": 32, "warn": True}  # fmt: skip
+    write_table(run.scanners, pd.DataFrame([found]))
+    page = write_report(run).read_text(encoding="utf-8")
+    first, _, rest = page.partition('id="cohort"')
+    assert (
+        "How the scans were made" not in first and rest.count("How the scans were made: 1 of 2 settings differs") == 1
+    )
+    fold = rest.partition('<details id="protocol">')[2].partition("</details>")[0]
+    assert fold.index("energy, kV") < fold.index("slices") and "<strong>68 (40), 60 (20)</strong>" in fold
+    assert "The centre goes with fracture (Cramér&#39;s V 0.50; centre 1: 40, 30 events" in rest
+    write_table(run.scanners, pd.DataFrame([found | {"warn": False}]))
+    assert "goes with fracture" not in write_report(run).read_text(encoding="utf-8")
+
+
 def test_another_n_than_the_others_is_said(finished, tmp_path):
     """A model that leaves women out is compared on other women."""
     run = Run(tmp_path)

@@ -329,7 +329,7 @@ def test_a_cohort_is_the_same_from_wherever_it_is_named(tmp_path, monkeypatch, m
     as_left(plan_run(folder.name, out=tmp_path / "run", preset="smoke"))
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = plan_run(str(folder), out=Path("../run"), preset="smoke")
-    monkeypatch.setattr("deepqct.run.workflow._snakemake", lambda *_, **__: 0)
+    monkeypatch.setattr("deepqct.run.workflow._snakemake", lambda *_, **__: (0, ""))
     monkeypatch.setattr("deepqct.run.workflow.check_cohort_for", lambda *_: None)
     execute(again)
     curation = again.run.parameters("01_data_curation")

@@ -16,6 +16,7 @@ from deepqct.cohort import (
     CohortError,
     check_cohort,
     check_heads,
+    keep_protocol,
     load_cohort,
     make_splits,
     protocol_table,
@@ -24,9 +25,11 @@ from deepqct.cohort import (
 from deepqct.cohort.scanners import scanner_warnings
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.curation import curate, curate_repeats, precision_table
+from deepqct.curation.registered import registered_indices
 from deepqct.curation.repeats import repeated_indices
 from deepqct.evaluation import precision
-from deepqct.folder import Run, read_table
+from deepqct.folder import Run, read_json, read_table, write_json
+from deepqct.report.tables import noise
 from deepqct.scans import read_scan
 from deepqct.virtual import draw_women, new_cohort
 from deepqct.virtual.cohort import draw_scan
@@ -78,6 +81,41 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
         table.loc[("tibia", "Tt.vBMD"), "rms_cv"] < 0.05 and table.loc[("tibia", "Tt.vBMD"), "degrees_of_freedom"] == 5
     )
     pd.testing.assert_frame_equal(read_table(run.precision), table.reset_index(), check_dtype=False)
+
+    # The same scans as two visits, three years apart: no repeats, so that nothing is known of the noise; all is kept.
+    visits = load_cohort(
+        edited(twins, tmp_path / "visits", lambda t: t.assign(years=t["session"].map({"1": "0", "2": "3.0"})))
+    )
+    assert precision_table(visits, run).empty and not run.precision.exists()
+    assert read_table(run.repeats).groupby("session")["years"].unique().explode().to_dict() == {"1": 0.0, "2": 3.0}
+
+
+@pytest.mark.long
+def test_registered_scans_stand_beside_those_as_scanned(tmp_path):
+    """What the shift of a scan does to an area goes; a pair that was measured is not measured again."""
+    folder = new_cohort(tmp_path / "cohort", n=4, voxel_mm=0.3, slices=9, seed=6, sessions=2, motion=False)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str).query("site == 'ankle'")
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    cohort, run = load_cohort(folder), Run(tmp_path / "run")
+    curate(cohort, run, image_px=32)
+    curate_repeats(cohort, run, image_px=32)
+    plain = precision_table(cohort, run)
+    table = precision_table(cohort, run, registered=True)
+    pd.testing.assert_frame_equal(table[list(plain)], plain)
+    tibia = table[table["bone"] == "tibia"].set_index("symbol")
+    assert (tibia["registered_n"] == 4).all() and tibia.loc["Tt.Ar", "gone"] > 0.5
+    both = registered_indices(cohort, run, repeated_indices(cohort, run))
+    assert both.groupby(["participant_id", "bone", "way"]).size().eq(2).all() and (both["alike"] > 0.5).all()
+    alone = both.query("bone == 'tibia' and way == 'registered'")
+    assert tibia.loc["Tt.Ar", "registered_rms_sd"] == precision(alone["participant_id"], alone["Tt.Ar"]).rms_sd
+    shown = noise(table)
+    names = [row[0] for row in shown["rows"]]
+    assert shown["registered"] and names[:4] == ["Tt.vBMD", "Tt.vBMD, registered", "Tb.vBMD", "Tb.vBMD, registered"]
+    assert not noise(plain)["registered"]
+    record = next((run.folder / "sessions" / "registered").glob("*.json"))
+    kept = read_json(record)
+    write_json(record, kept | {"rows": kept["rows"][:0]})
+    assert len(registered_indices(cohort, run, repeated_indices(cohort, run))) == len(both) - len(kept["rows"])
 
 
 @pytest.mark.long
@@ -140,6 +178,8 @@ def test_both_scans_of_a_woman_are_on_one_side_of_every_split(twins):
         (lambda t: t.drop(columns="session"), "a second wrist scan; keep one, or give each a session."),
         (lambda t: t.assign(session=t["session"].where(t.index > 0)), "row 2 (sub-0001): session is missing; fill it in."),
         (lambda t: t.assign(session="2024-03-0" + t["session"]), "row 2: session '2024-03-01' looks like a date"),
+        (lambda t: t.assign(years="2024-03-01"), "row 2 (sub-0001): years is '2024-03-01', not a number; correct it."),
+        (lambda t: t.assign(years="-1"), "row 2 (sub-0001): years is '-1'; it must be years since her first visit"),
         (lambda t: t.assign(session=t["session"] + "/"), "session '1/' has characters other than letters, digits and"),
     ],
 )  # fmt: skip
@@ -212,6 +252,22 @@ def test_protocols_and_scanners_are_read_from_headers_and_hold_no_date_and_no_na
     assert found["by"].tolist() == ["centre"] and found["warn"].all()
     (warning,) = scanner_warnings(found, outcome="fracture")
     assert warning.startswith("Warning: the centre goes with fracture (Cramér's V 1.00; A: ")
+
+
+def test_a_run_keeps_the_protocols_without_the_names_of_centres(twins, tmp_path):
+    """Whether a centre goes with the outcome is told; which one it is stays in the cohort folder."""
+    folder = edited(twins, tmp_path / "cohort", lambda table: table)
+    people = pd.read_csv(folder / "participants.tsv", sep="\t")
+    people.assign(centre=people["fracture"].map({0: "Lyon", 1: "Bern"})).to_csv(
+        folder / "participants.tsv", sep="\t", index=False
+    )
+    run = Run(tmp_path / "run")
+    table = keep_protocol(load_cohort(folder), run)
+    assert table.set_index("what").loc["software version", "values"].tolist() == ["AIM 030 (10)"] * 2
+    pd.testing.assert_frame_equal(read_table(run.protocol), table)
+    written = run.protocol.read_text() + run.scanners.read_text()
+    assert "centre 1: " in written and "Lyon" not in written and "Bern" not in written
+    assert read_table(run.scanners)["warn"].tolist() == [True]
 
 
 def test_check_says_what_differs_and_warns_of_a_centre_that_tells_the_outcome(twins, tmp_path):

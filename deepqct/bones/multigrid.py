@@ -1,15 +1,18 @@
 """Displacements of bricks in equilibrium: conjugate gradients, preconditioned by ever coarser bricks.
 
-A coarser level joins two by two by two bricks into one with their mean modulus, where they touch: parts that lie apart
-stay apart (`coarser`). Vectors are in single precision; what is left to solve is computed in double precision, so that
-the result is as exact as asked for. Sums are taken in pieces of fixed size: the result does not depend on the number of
-threads.
+Each coarser level is itself solved by up to two steps of conjugate gradients, preconditioned by the next (a K-cycle: Notay
+and Vassilevski (2008), Numer Linear Algebra Appl 15:473): coarse bricks are too stiff where trabeculae bend, and the
+length of a step makes up for it. A coarser level joins two by two by two bricks into one with their mean modulus, where
+they touch: parts that lie apart stay apart (`coarser`). Vectors are in single precision; what is left to solve is computed
+in double precision, so that the result is as exact as asked for. Sums are taken in pieces of fixed size: the result does
+not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,9 @@ from scipy.sparse import linalg
 from deepqct.bones.bricks import Bricks, Vectors, add_forces, coarser, mirror_blocks
 from deepqct.work import compiled, share
 
+if TYPE_CHECKING:
+    import torch
+
 # All our choices, by the time that a tibia takes.
 DEGREE = 3  # of the Chebyshev polynomial that smooths before and after each coarser level
 SMOOTHED = 10.0  # by which the largest eigenvalue exceeds the smallest that is smoothed
@@ -26,9 +32,11 @@ _COARSEST = 1000  # nodes that are solved directly
 _INNER = 1e-4  # what single precision is asked for at a time
 _PIECE = 1 << 14  # nodes whose sum is taken in one go
 _LIFT = 1e-6  # of the coarsest level's diagonal, added to it, since parts of it may float
+_ENOUGH = 0.25  # share of the forces on a coarser level that one step may leave, so that there is no second
 _ALONE = 5000  # nodes of a level up to which starting threads takes longer than they save
 
 
+Array = TypeVar("Array", Vectors, "torch.Tensor")
 # Displacements that nearly hold given forces in single precision, and how many iterations they took. It is called with
 # (nodes, 3) forces of norm 1, which it may use up, the norm that may be left of them, and how many iterations there may be.
 Inner = Callable[[Vectors, float, int], tuple[Vectors, int]]
@@ -207,37 +215,98 @@ def _assembled(bricks: Bricks) -> sparse.csr_matrix:
 
 
 def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, threads: int | None) -> tuple[Vectors, int]:
-    """Conjugate gradients in single precision, from no displacement on; `r` is used up."""
+    """Conjugate gradients in single precision, from no displacement on; `r` is used up.
+
+    The cycle is not the same linear map every time, so a direction is made conjugate to the last by what they share.
+    """
     finest = grids.levels[0]
     x, p, q = (np.zeros_like(r) for _ in range(3))
-    rho, count = 1.0, 0
+    rho, alpha, count = 1.0, 0.0, 0
     while True:
-        z = _cycle(grids, 0, r, threads, spare=q)
-        rho, before = _dot(finest, r, z, threads), rho
-        share(_turn, len(r), np.float32(rho / before if count else 0.0), z, p, threads=threads)
+        z = _cycle(grids, 0, r, threads) if len(grids.levels) > 1 else _solved(grids, 0, r, threads)
+        turned = -alpha * _dot(finest, z, q, threads) / rho
+        rho = _dot(finest, r, z, threads)
+        share(_turn, len(r), np.float32(turned), z, p, threads=threads)
         del z
         q[:] = 0
         add_forces(finest.bricks, p, blocks=finest.blocks, out=q, sign=1, threads=threads)
-        alpha = np.float32(rho / _dot(finest, p, q, threads))
-        share(_step, len(r), alpha, p, q, x, r, threads=threads)
+        alpha = rho / _dot(finest, p, q, threads)
+        share(_step, len(r), np.float32(alpha), p, q, x, r, threads=threads)
         count += 1
         if _dot(finest, r, r, threads) ** 0.5 <= wanted or count >= most:
             return x, count
 
 
-def _cycle(
-    grids: Hierarchy, number: int, forced: Vectors, threads: int | None, *, spare: Vectors | None = None
-) -> Vectors:
-    """One W-cycle: displacements that nearly hold the given forces, which stay as they are; `spare` is written over."""
+def two_steps(
+    forced: Array,
+    *,
+    cycle: Callable[[Array], Array],
+    push: Callable[[Array], Array],
+    dot: Callable[[Array, Array], float],
+) -> Array:
+    """Solve a level by one or two steps of conjugate gradients; the second is left out where the first does enough.
+
+    Parameters
+    ----------
+    forced : (nodes, 3) array or tensor
+        Forces.
+    cycle : callable
+        The preconditioner: displacements that nearly hold given forces.
+    push : callable
+        The forces at free nodes that hold given displacements.
+    dot : callable
+        The scalar product.
+
+    Returns
+    -------
+    (nodes, 3) array or tensor
+        Displacements.
+    """
+    first = cycle(forced)
+    pushed = push(first)
+    energy = dot(first, pushed)
+    if energy <= 0:  # nothing pushes
+        return first
+    length = dot(first, forced) / energy
+    left = forced - length * pushed
+    if dot(left, left) <= _ENOUGH**2 * dot(forced, forced):
+        return length * first
+    second = cycle(left)
+    shared = dot(second, pushed)
+    alone = dot(second, push(second)) - shared**2 / energy
+    if alone <= 0:  # along the first, up to rounding
+        return length * first
+    more = dot(second, left) / alone
+    return (length - more * shared / energy) * first + more * second
+
+
+def _solved(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
+    """The displacements of a coarser level: of the coarsest exactly, of others nearly."""
     level = grids.levels[number]
-    threads = 1 if len(forced) <= _ALONE else threads
-    x = np.zeros_like(forced)
     if number == len(grids.levels) - 1:
-        free = level.inverse > 0
+        x, free = np.zeros_like(forced), level.inverse > 0
         x[free] = grids.factors.solve(forced[free].astype(np.float64))
         return x
-    left, step = np.empty_like(forced) if spare is None else spare, np.zeros_like(forced)
-    left[:] = forced
+
+    def push(moved: Vectors) -> Vectors:
+        out = np.zeros_like(moved)
+        add_forces(level.bricks, moved, blocks=level.blocks, out=out, sign=1, threads=threads)
+        out[level.inverse == 0] = 0
+        return out
+
+    return two_steps(
+        forced,
+        cycle=lambda left: _cycle(grids, number, left, threads),
+        push=push,
+        dot=lambda a, b: _dot(level, a, b, threads),
+    )
+
+
+def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) -> Vectors:
+    """Displacements that nearly hold the given forces, which stay as they are; not of the coarsest level."""
+    level = grids.levels[number]
+    threads = 1 if len(forced) <= _ALONE else threads
+    x, left, step = np.zeros_like(forced), forced.copy(), np.zeros_like(forced)
     below = grids.levels[number + 1]
     fine, rough = level.bricks, below.bricks
     _smooth(level, x, left, step, threads)
@@ -245,11 +314,8 @@ def _cycle(
     gathered = np.zeros((rough.nodes, 3), np.float32)
     way = (fine.planes, fine.node, level.home, rough.corners, rough.node, level.inverse)
     share(_restrict, rough.shape[0] + 1, *way, left, gathered, threads=threads)
-    moved = _cycle(grids, number + 1, gathered, threads)
-    if number + 2 < len(grids.levels):  # twice: once leaves too much of what only much coarser levels can move
-        add_forces(rough, moved, blocks=below.blocks, out=gathered, sign=-1, threads=threads)
-        gathered[below.inverse == 0] = 0
-        moved += _cycle(grids, number + 1, gathered, threads)
+    gathered[below.inverse == 0] = 0
+    moved = _solved(grids, number + 1, gathered, threads)
     share(_prolong, fine.shape[0] + 1, *way, moved, step, threads=threads)
     share(_add, len(x), step, x, threads=threads)
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)

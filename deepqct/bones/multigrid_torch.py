@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from deepqct.bones.bricks import Vectors
-from deepqct.bones.multigrid import DEGREE, SMOOTHED, Hierarchy, Inner, Level
+from deepqct.bones.multigrid import DEGREE, SMOOTHED, Hierarchy, Inner, Level, two_steps
 
 _BRICKS = 1 << 20  # whose forces are computed side by side
 
@@ -155,41 +155,51 @@ def _conjugate(
     """Conjugate gradients from no displacement on."""
     r = r * levels[0].free
     x, p = torch.zeros_like(r), torch.zeros_like(r)
-    rho, count = None, 0
+    rho, alpha, count = 1.0, 0.0, 0
+    q = torch.zeros_like(r)
     while True:
-        z = _cycle(grids, levels, 0, r)
-        rho, before = _dot(r, z), rho
-        p = z if before is None else z.add_(p * (rho / before))
+        z = _cycle(grids, levels, 0, r) if len(levels) > 1 else _solved(grids, levels, 0, r)
+        turned = -alpha * _dot(z, q) / rho
+        rho = _dot(r, z)
+        p = z.add_(p * turned)
         q = _forces(levels[0], p)
         alpha = rho / _dot(p, q)
         x.add_(p * alpha)
         r.sub_(q * alpha)
         count += 1
-        if float(_dot(r, r)) ** 0.5 <= wanted or count >= most:
+        if _dot(r, r) ** 0.5 <= wanted or count >= most:
             return x, count
 
 
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _dot(a: torch.Tensor, b: torch.Tensor) -> float:
     """The scalar product, summed piece by piece, since some cards have single precision only."""
-    return (a * b).sum()
+    return float((a * b).sum())
 
 
-def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Tensor) -> torch.Tensor:
-    """One W-cycle: displacements that nearly hold the given forces."""
-    grid = levels[number]
+def _solved(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Tensor) -> torch.Tensor:
+    """The displacements of a coarser level, as on the processor."""
     if number == len(levels) - 1:
         free, solved = grids.levels[-1].inverse > 0, np.zeros(forced.shape, np.float32)
         solved[free] = grids.factors.solve(forced.cpu().numpy()[free].astype(np.float64))
         return torch.from_numpy(solved).to(forced.device)
+    return two_steps(
+        forced,
+        cycle=lambda left: _cycle(grids, levels, number, left),
+        push=lambda moved: _forces(levels[number], moved),
+        dot=_dot,
+    )
+
+
+def _cycle(grids: Hierarchy, levels: list[_Grid], number: int, forced: torch.Tensor) -> torch.Tensor:
+    """Displacements that nearly hold the given forces; not of the coarsest level."""
+    grid = levels[number]
     x, left = _smoothed(grid, forced)
     assert grid.above is not None and grid.below is not None and grid.shares is not None
     gathered = sum(
         left.index_select(0, nodes) * part[:, None] for nodes, part in zip(grid.below, grid.shares, strict=True)
     )
     gathered = gathered * levels[number + 1].free
-    moved = _cycle(grids, levels, number + 1, gathered)
-    if number + 2 < len(levels):
-        moved = moved + _cycle(grids, levels, number + 1, gathered - _forces(levels[number + 1], moved))
+    moved = _solved(grids, levels, number + 1, gathered)
     step = sum(moved.index_select(0, nodes) for nodes in grid.above) * grid.free / 8
     x.add_(step)
     more, _ = _smoothed(grid, left.sub_(_forces(grid, step)), last=True)

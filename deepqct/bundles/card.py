@@ -91,6 +91,7 @@ def card_of(run: Run, content: Content) -> dict[str, Any]:
             "that calibration was fitted on, and the noise of a scan.",
             f"Logits of new women are stretched {primary.factor:.2f}-fold, since a mean of networks has less noise than "
             f"one; its noise is that in {'the test set' if made.test else 'women whom the networks learned from'}.",
+            *_of_scale(content),
             "A missing index or factor counts as the median of the training women; a missing bone is left out of a mean.",
         ]),
         ("Ethical considerations", "17", [
@@ -185,3 +186,15 @@ def card_page(card: dict[str, Any]) -> str:
         for row in card["performance"]
     ]
     return templates().get_template("card.html").render(card=card, rows=rows)
+
+
+def _of_scale(content: Content) -> list[str]:
+    """What the card says of scanners that were put on one scale."""
+    if (scale := content.scale) is None:
+        return []
+    others = ", ".join(scale.added) or "none"
+    return [
+        f"Indices are on the scale of {scale.by} {scale.reference}: what the others ({others}) add, as the training women "
+        f"tell it beside the outcome, is taken off; the table of new women needs the column {scale.by}. The networks' "
+        "scores are not on one scale."
+    ]

@@ -15,6 +15,7 @@ from deepqct.bundles.reference import LEVELS, Cloud, Reference
 from deepqct.bundles.source import BundleError, Source
 from deepqct.bundles.weights import read_network, read_tensors
 from deepqct.models.frozen import Frozen, Line, Mean
+from deepqct.models.scanners import Scale
 from deepqct.networks.recipe import Recipe
 from deepqct.terms import BONES, SITES
 
@@ -176,6 +177,8 @@ class Content:
         The patient groups; None where 04 has not run.
     trained_on : tuple of str
         Beginnings of the hashes of the training scans, if the bundle was made with fingerprints.
+    scale : Scale or None
+        Where the run was cross-calibrated, what each scanner adds to the indices; it names the scanners.
     """
 
     made: Made
@@ -189,6 +192,7 @@ class Content:
     clouds: dict[str, Cloud]
     groups: Grouping | None
     trained_on: tuple[str, ...]
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -340,6 +344,13 @@ def _check(content: Content) -> None:
         _need(len(cloud.means) == len(cloud.scales) == len(cloud.columns), "a range of indices does not fit together")
     if content.groups is not None:
         _check_groups(content.groups)
+    if (scale := content.scale) is not None:
+        lengths = {len(row) for row in scale.added.values()} | {len(scale.columns)}
+        _need(len(lengths) == 1 and scale.reference not in scale.added, "the scale of scanners does not fit together")
+        _need(
+            all(math.isfinite(number) for row in scale.added.values() for number in row),
+            "the scale of scanners has numbers that are not finite",
+        )
 
 
 def _check_model(one: Frozen, *, folds: set[str]) -> None:

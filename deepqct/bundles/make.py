@@ -26,8 +26,9 @@ from deepqct.evaluation.scales import levels
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_text, write_whole
 from deepqct.groups.find import find_groups
 from deepqct.groups.space import covariates_of, named
-from deepqct.models.frozen import Frozen, frozen_models
+from deepqct.models.frozen import Frozen, frozen_models, frozen_scale
 from deepqct.models.inputs import Tables, tables
+from deepqct.models.predict import prepared
 from deepqct.networks.data import items_of
 from deepqct.networks.ensemble import members_of
 from deepqct.networks.folds import FoldFiles, load_fold, place_of, scans_of
@@ -135,7 +136,11 @@ def bundle(run: Run, path: str | Path, *, protocol: str = "", fingerprints: bool
 def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints: bool) -> Content:
     """Everything of a bundle; the weights are written into its folder."""
     chosen = _parameters(run, "models")
-    data = tables(run, stacking=str(chosen.get("stacking", "standard")))
+    data = tables(
+        run,
+        stacking=str(chosen.get("stacking", "standard")),
+        cross_calibrate=str(chosen.get("cross_calibrate", "none")),
+    )
     fold = rows_of(data.splits, protocol, repeat).set_index("participant_id")["fold"]
     women = fold.index[fold != "test"]
     bones = [bone for bone, table in data.scores.items() if len(rows_of(table, protocol, repeat))]
@@ -153,7 +158,9 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
     )
     models = [one for one in models if _has_numbers(one)]
     heads = [k for k, one in enumerate(models) if one.model.family == "DeepQCT" and one.model.headline]
-    indices = data.features[data.indices].loc[women]
+    scale = frozen_scale(data, prepared(data, protocol, repeat))
+    features = data.features if scale is None or data.scanner is None else scale.applied(data.features, data.scanner)
+    indices = features[data.indices].loc[women]
     events = int(data.outcome[women].sum())
     made = Made(
         deepqct=__version__,
@@ -181,6 +188,7 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
         clouds=clouds,
         groups=_groups(run),
         trained_on=tuple(sorted(scans_of(run, women))) if fingerprints else (),
+        scale=scale,
     )
 
 
@@ -223,11 +231,6 @@ def _curated(run: Run, women: Sequence[str]) -> Curated:
         raise BundleError(
             "The run measures with the scanner's own contours or indices, which a new scan may not have; curate with "
             "contours=ours or both, and indices=ours."
-        )
-    if _parameters(run, "models").get("cross_calibrate", "none") not in ("none", ""):
-        raise BundleError(
-            "The run's indices are cross-calibrated between its own scanners, and a new scan may come from another; run "
-            "03_fusion_and_baselines with cross_calibrate=none."
         )
     voxels: dict[str, tuple[float, float, float, float]] = {}
     for site, found in by_site.items():

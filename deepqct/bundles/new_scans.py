@@ -219,7 +219,8 @@ def curate_new(
         One a scan, in their order.
     """
     curated = bundle.content.curated
-    known = [_with_head(scan, curated) for scan in scans]
+    match_mm = max(networks.recipe.match_mm for networks in bundle.content.networks.values())
+    known = [_with_head(scan, curated, match_mm=match_mm) for scan in scans]
     code = scan_code()
     tasks = {
         (scan.participant_id, scan.site): Task(
@@ -238,12 +239,16 @@ def curate_new(
             found.append(Curation(scan, row | {"reason": reasons[0]} | BLANK, tuple(reasons), ()))
         else:
             row = rows[scan.participant_id, scan.site]
-            found.append(_judged(scan, row, run, curated=curated, same_code=code == curated.code))
+            judged = _judged(scan, row, run, curated=curated, same_code=code == curated.code)
+            found.append(_coarser(judged, run, curated=curated))
     return found
 
 
-def _with_head(scan: NewScan, curated: Curated) -> tuple[NewScan, list[str]]:
-    """A scan with what its header says of itself, and what already speaks against it."""
+def _with_head(scan: NewScan, curated: Curated, *, match_mm: float) -> tuple[NewScan, list[str]]:
+    """A scan with what its header says of itself, and what already speaks against it.
+
+    Networks that see every scan at the resolution of voxels of `match_mm` take scans up to those.
+    """
     where = f"the {scan.site} scan" if scan.site else "a scan"
     try:
         head = read_head(scan.path, unusual=curated.unusual)
@@ -265,6 +270,7 @@ def _with_head(scan: NewScan, curated: Curated) -> tuple[NewScan, list[str]]:
     if complete.side not in SIDES:
         return complete, [f"{where} does not say its side; name the file <id>_{complete.site}_left, or list it."]
     low_z, high_z, low, high = curated.voxel_mm[complete.site]
+    high_z, high = max(high_z, match_mm), max(high, match_mm)
     edges = ((voxel[0], low_z, high_z), (voxel[1], low, high), (voxel[2], low, high))
     if any(not (1 - VOXEL_TOLERANCE) * a <= edge <= (1 + VOXEL_TOLERANCE) * b for edge, a, b in edges):
         return complete, [
@@ -272,6 +278,22 @@ def _with_head(scan: NewScan, curated: Curated) -> tuple[NewScan, list[str]]:
             "or another protocol."
         ]
     return complete, []
+
+
+def _coarser(judged: Curation, run: Run, *, curated: Curated) -> Curation:
+    """A scan with a note if its voxels are coarser than any of the bundle's women, which `match_mm` allows."""
+    scan = judged.scan
+    path = run.stack_record(scan.participant_id, SITES[scan.site][0])
+    if judged.row["status"] != "curated" or not path.exists():
+        return judged
+    edge, most = read_json(path)["scan_voxel_mm"][1], curated.voxel_mm[scan.site][3]
+    if edge <= (1 + VOXEL_TOLERANCE) * most:
+        return judged
+    note = (
+        f"the {scan.site} scan has voxels of {edge:.4g} mm, the bundle's women at most {most:.4g} mm: networks see all at "
+        "one resolution, but indices are as measured"
+    )
+    return replace(judged, notes=(note, *judged.notes))
 
 
 def _plain(error: Exception, scan: NewScan) -> str:

@@ -207,6 +207,14 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     features = measured["indices"].join(measured["texture"], how="outer").reindex(women)
     known = people.reindex(women)
     features = features.join(known.reindex(columns=list(content.predictors)).astype(float))
+    as_measured = features  # the groups of 04 are of indices as they were measured
+    if content.scale is not None:
+        stated = known[content.scale.by] if content.scale.by in known else pd.Series(None, women, dtype=object)
+        scanner = stated.astype("string")
+        features = content.scale.applied(features, scanner)
+        for person in women:
+            if said := content.scale.said(None if pd.isna(scanner[person]) else str(scanner[person])):
+                notes[person].insert(0, said)
     age = known["age"].astype(float) if "age" in known else pd.Series(np.nan, women)
     _check_range(bundle, features, age, reasons=reasons, notes=notes)
     _check_given(bundle, curated, there, features, reasons=reasons, notes=notes)
@@ -232,7 +240,7 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     alone = pd.DataFrame(1 / (1 + np.exp(-primary.each(whole, networks))))
     shares = _by_bone(primary.shares(whole))
     adjusted = [] if content.groups is None else [n for n in content.groups.adjusted_for if n not in features]
-    with_known = features.join(known.reindex(columns=adjusted).astype(float))
+    with_known = as_measured.join(known.reindex(columns=adjusted).astype(float))
     groups = None if content.groups is None else content.groups.assign(with_known)
     predicted = tables[content.primary].loc[risks].to_dict("index")
     her_shares = {

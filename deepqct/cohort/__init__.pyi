@@ -3,7 +3,7 @@ from .cohort import Cohort, CohortError
 from .keep import keep_cohort, table_one
 from .reviews import ReviewError, decide, read_reviews, reader_agreement, reviewed
 from .scan_files import check_heads, middle_slices, read_scans, scan_of
-from .scanners import protocol_table, scanner_and_outcome
+from .scanners import keep_protocol, protocol_table, scanner_and_outcome
 from .splits import keep_splits, make_splits
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "check_heads",
     "decide",
     "keep_cohort",
+    "keep_protocol",
     "keep_splits",
     "load_cohort",
     "make_splits",

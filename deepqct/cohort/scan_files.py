@@ -13,7 +13,7 @@ from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.hints import ALLOW, is_there, leads_outside, leaves_folder, missing_files, unlisted_ids
 from deepqct.cohort.tsv import is_date
 from deepqct.cohort.twice import Named, copied, named_twice
-from deepqct.cohort.typed import validate
+from deepqct.cohort.typed import MOST_YEARS, validate
 from deepqct.scans.formats import may_be_calibrated, read_head
 from deepqct.scans.scan import Scan, read_scan
 from deepqct.scans.stored import ScanError
@@ -37,6 +37,7 @@ def check_scans(
             "file": pa.Column(str, unique=True, report_duplicates="exclude_first"),
             "unit": pa.Column(str, pa.Check.isin(["density"]), nullable=True, required=False),
             "session": pa.Column(str, pa.Check.str_matches(_SESSION), required=False),
+            "years": pa.Column(float, pa.Check.in_range(0, MOST_YEARS), required=False),
             "motion_grade": pa.Column(float, pa.Check.isin([1, 2, 3, 4, 5]), nullable=True, required=False),
         }
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.evaluation.confounding import CONFOUNDED_V, cramers_v, outcome_by_group
 from deepqct.evaluation.discrimination import Estimate
+from deepqct.folder import Run, write_table
 from deepqct.scans.formats import read_head
-from deepqct.scans.stored import PROTOCOL, Head, ScanError
+from deepqct.scans.stored import PROTOCOL, SOFTWARE, Head, ScanError
 
 BY = ("centre", "scanner")  # columns of participants.tsv that say where or on what a woman was scanned
 GENERATION = "scanner generation"  # by the headers of her scans
@@ -55,8 +57,8 @@ def protocol_table(cohort: Cohort, heads: dict[int, Head] | None = None) -> pd.D
     -------
     DataFrame
         site, what (scanner generation, energy, current, integration time, voxel, slices, distance of the first slice from
-        the reference line, …), values (each with its number of scans, the most frequent first; "not stated" where headers
-        are silent), differs (True where there is more than one).
+        the reference line, version of the software or of its files, …), values (each with its number of scans, the most
+        frequent first; "not stated" where headers are silent), differs (True where there is more than one).
 
     Examples
     --------
@@ -69,13 +71,51 @@ def protocol_table(cohort: Cohort, heads: dict[int, Head] | None = None) -> pd.D
     sites = cohort.every_scan["site"]
     for site in dict.fromkeys(sites):
         of_site = [head for row, head in heads.items() if sites[row] == site]
-        for what in (GENERATION, *PROTOCOL):
+        for what in (GENERATION, *PROTOCOL, SOFTWARE):
             said = [head.scanner if what == GENERATION else head.protocol.get(what) for head in of_site]
             counts = Counter("not stated" if value is None else _written(value) for value in said)
             if set(counts) - {"not stated"}:
                 values = ", ".join(f"{value} ({n})" for value, n in counts.most_common())
                 rows.append({"site": site, "what": what, "values": values, "differs": len(counts) > 1})
     return pd.DataFrame(rows, columns=["site", "what", "values", "differs"])
+
+
+def keep_protocol(cohort: Cohort, run: Run) -> pd.DataFrame:
+    """Write how the scans were made, and whether scanner or centre goes with the outcome, into the run folder.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    run : Run
+        Receives protocol.csv and scanners.csv; centres and scanners are numbered there, since their names stay in the
+        cohort folder.
+
+    Returns
+    -------
+    DataFrame
+        From `protocol_table`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> table = dq.cohort.keep_protocol(dq.load_cohort(dq.run.example_run().virtual / "cohort"), run)
+    >>> sorted(file.name for file in run.folder.iterdir()), bool(table["differs"].any())
+    (['protocol.csv', 'scanners.csv'], False)
+    """
+    heads = scan_heads(cohort)
+    table, people = protocol_table(cohort, heads), cohort.participants
+    numbered = {}
+    for name in [name for name in BY if name in people]:
+        names = sorted(people[name].dropna().unique(), key=str)
+        numbered[name] = people[name].map({each: f"{name} {number}" for number, each in enumerate(names, start=1)})
+    found = scanner_and_outcome(replace(cohort, participants=people.assign(**numbered)), heads)
+    write_table(run.protocol, table)
+    write_table(run.scanners, found)
+    return table
 
 
 def scanner_and_outcome(cohort: Cohort, heads: dict[int, Head] | None = None) -> pd.DataFrame:

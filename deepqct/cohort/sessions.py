@@ -9,6 +9,7 @@ import pandas as pd
 
 WORST_MOTION = 3  # of an acceptable scan, on the manufacturer's scale of 1 to 5 (Whittier 2020)
 SESSION = "session"
+YEARS = "years"  # since the woman's first visit: scans of one visit tell noise, visits tell change
 _ONE = ["participant_id", "site"]
 
 

@@ -12,6 +12,8 @@ import pandera.pandas as pa
 from deepqct.cohort.tsv import decimal_commas, numbers
 from deepqct.terms import BINARY, EVENT_KIND, KNOWN, SITES, TIME, YES_NO
 
+MOST_YEARS = 50  # between visits of one woman
+
 
 def validate(
     table: pd.DataFrame, schema: pa.DataFrameSchema, *, file: str, kinds: Mapping[str, str], faults: list[str]
@@ -53,7 +55,11 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
     if check == "field_uniqueness":
         first = int(np.flatnonzero(table[column] == value)[0]) + 2
         return f"{where}: {column} {value!r} stands already in row {first}; keep one row each."
-    mend = "correct it" if column in ("participant_id", "site", "side", *kinds) else "correct it or leave it empty"
+    mend = (
+        "correct it"
+        if column in ("participant_id", "site", "side", "years", *kinds)
+        else "correct it or leave it empty"
+    )
     if check == "number":
         return f"{where}: {column} is {value!r}, not a number; {mend}."
     if column == "participant_id":
@@ -63,6 +69,8 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         )
     if column == "session":
         return f"{where}: session {value!r} has characters other than letters, digits and hyphens; correct it."
+    if column == "years":
+        return f"{where}: years is {value!r}; it must be years since her first visit, 0 to {MOST_YEARS}; {mend}."
     if kinds.get(column) == TIME:
         return f"{where}: {column} is {value!r}; it must be years above 0; {mend}."
     if column in KNOWN and column not in BINARY:

@@ -5,10 +5,12 @@ from .repeats import curate_repeats, precision_table
 from .scan_stacks import measure_stacks, stacks_of
 from .stacks import cut_stack, example_bones, example_stacks, load_stack, of_bone
 from .under_load import UnderLoad, bone_under_load
+from .visits import Visits, visits_of
 
 __all__ = [
     "CurationError",
     "UnderLoad",
+    "Visits",
     "bone_under_load",
     "compare_with_scanner",
     "curate",
@@ -22,4 +24,5 @@ __all__ = [
     "precision_table",
     "stacks_of",
     "to_look_at",
+    "visits_of",
 ]

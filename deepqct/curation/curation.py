@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,25 +115,16 @@ def curate(
     check_sources(cohort, contours=contours, indices=indices)
     if strength not in STRENGTHS:
         raise ValueError(f"strength is {strength!r}; use one of {', '.join(STRENGTHS)}.")
-    code = scan_code()
-    tasks = [
-        Task(
-            row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
-            _contours(cohort, row) if contours != "ours" else {}, contours, unusual == "allow", scan_stack, strength, code,
-        )
-        for row in cohort.scans.to_dict("records")
-        if (row["participant_id"], row["site"]) not in cohort.rejected
-    ]  # fmt: skip
+    tasks = scan_tasks(
+        cohort, run, image_px=image_px, contours=contours, unusual=unusual, scan_stack=scan_stack, strength=strength
+    )
     rows = [
         {"participant_id": person, "site": site, "side": side, "status": "rejected", "reason": "rejected in review.csv"}
         | BLANK
         for person, site, side in cohort.scans[["participant_id", "site", "side"]].itertuples(index=False)
         if (person, site) in cohort.rejected
     ]
-    limit_s = FULL_LIMIT_S if strength == "full" else LIMIT_S
-    for number, row in enumerate(
-        side_by_side(curate_scan, tasks, workers=workers, lost=lost_scan, limit_s=limit_s), start=1
-    ):
+    for number, row in enumerate(each_curated(tasks, strength=strength, workers=workers), start=1):
         rows.append(row)
         if progress is not None:
             progress(number, len(tasks))
@@ -157,6 +149,48 @@ def curate(
     if not (table["status"] == "curated").any():
         raise CurationError(f"None of {len(table)} scans could be curated; the first: {table['reason'].iloc[0]}")
     return table
+
+
+def scan_tasks(
+    cohort: Cohort,
+    run: Run,
+    *,
+    image_px: int = 96,
+    contours: str = "ours",
+    unusual: str = "refuse",
+    scan_stack: str = "each",
+    strength: str = "none",
+) -> list[Task]:
+    """The scans of a cohort that are curated, in the order of its table: all that no reader rejected.
+
+    Parameters
+    ----------
+    cohort, run, image_px, contours, unusual, scan_stack, strength
+        As in `curate`.
+    """
+    code = scan_code()
+    return [
+        Task(
+            row["participant_id"], row["site"], row["side"], cohort.folder / row["file"], _unit(row), run, image_px,
+            _contours(cohort, row) if contours != "ours" else {}, contours, unusual == "allow", scan_stack, strength, code,
+        )
+        for row in cohort.scans.to_dict("records")
+        if (row["participant_id"], row["site"]) not in cohort.rejected
+    ]  # fmt: skip
+
+
+def each_curated(tasks: Sequence[Task], *, strength: str, workers: int) -> Iterator[dict[str, Any]]:
+    """Curate scans, and yield the row of each as soon as it is done; with several workers in no fixed order.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        From `scan_tasks`.
+    strength, workers
+        As in `curate`.
+    """
+    limit_s = FULL_LIMIT_S if strength == "full" else LIMIT_S
+    yield from side_by_side(curate_scan, tasks, workers=workers, lost=lost_scan, limit_s=limit_s)
 
 
 def _scanners_strength(strong: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:

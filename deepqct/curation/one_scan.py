@@ -6,7 +6,6 @@ code, is left as it is.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,9 +23,9 @@ from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unu
 from deepqct.bones.texture import measure_texture
 from deepqct.curation.scan_stacks import Span, chosen_stack, measure_stacks, part_of, stacks_of
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
-from deepqct.folder import Run, file_hash, read_json, write_json, write_whole
+from deepqct.folder import Run, read_json, write_json, write_whole
 from deepqct.reach import code_hash
-from deepqct.scans.formats import files_of
+from deepqct.scans.formats import files_of, scan_hash
 from deepqct.scans.scan import Scan, crop, read_scan
 from deepqct.scans.seams import find_seams
 from deepqct.scans.stored import ScanError
@@ -159,14 +158,6 @@ def lost_scan(task: Task, why: str) -> dict[str, Any]:
     return row | {"status": "failed", "reason": reason} | BLANK
 
 
-def _hash(path: Path) -> str:
-    """SHA-256 of a scan or mask, with every file that it is made of."""
-    files = files_of(path)
-    if files == [path]:
-        return file_hash(path)
-    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
-
-
 def _state(task: Task) -> list[tuple[int, ...]]:
     """What changes whenever somebody writes to a scan or its contours, or puts another file in their place."""
     scans = [task.path, *(path for files in task.contours.values() for path in files.values())]
@@ -177,10 +168,11 @@ def _state(task: Task) -> list[tuple[int, ...]]:
 def _made_from(task: Task) -> dict[str, Any]:
     """Everything that the result depends on, as the record of each bone keeps it."""
     contours = {
-        bone: {compartment: _hash(path) for compartment, path in files.items()} for bone, files in task.contours.items()
+        bone: {compartment: scan_hash(path) for compartment, path in files.items()}
+        for bone, files in task.contours.items()
     }
     return {
-        "sha256": _hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
+        "sha256": scan_hash(task.path), "site": task.site, "side": task.side, "unit": task.unit,
         "image_px": task.image_px, "use": task.use, "unusual": task.unusual, "scan_stack": task.scan_stack,
         "strength": task.strength, "contours": contours, "deepqct": __version__, "code": task.code,
     }  # fmt: skip

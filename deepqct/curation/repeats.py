@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.cohort.sessions import SESSION, WORST_MOTION, session_key
+from deepqct.cohort.sessions import SESSION, WORST_MOTION, YEARS, session_key
 from deepqct.curation.curation import CurationError, curate
-from deepqct.evaluation.repeats import Precision, on_one_scanner
+from deepqct.curation.registered import registered_indices
+from deepqct.evaluation.repeats import Precision, on_one_scanner, precision
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
+from deepqct.work import Progress
 
 _COLUMNS = ("bone", "symbol", "unit", "mean", *(field.name for field in fields(Precision)))
 
@@ -51,13 +53,8 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
     True
     """
     tables = []
-    others = cohort.scans.head(0).assign(session="") if cohort.repeats is None else cohort.repeats
-    for session in sorted(others[SESSION].unique(), key=session_key):
-        rows = others[others[SESSION] == session]
-        one = replace(
-            cohort, scans=rows, repeats=None, rejected=frozenset(), contours=None, scanner_indices=None
-        )  # fmt: skip
-        of_session = run.session(str(session))
+    for session, one in each_session(cohort):
+        of_session = run.session(session)
         with suppress(CurationError):
             curate(one, of_session, **how)
         tables.append(read_table(of_session.curation).assign(session=session))
@@ -65,6 +62,27 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
         return pd.DataFrame(columns=["session", "participant_id", "site", "status", "reason"])
     table = pd.concat(tables, ignore_index=True)
     return table[["session", *table.columns.drop("session")]]
+
+
+def each_session(cohort: Cohort) -> list[tuple[str, Cohort]]:
+    """The other sessions of a cohort, each as a cohort of its own, without what belongs to the analysed session.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+    """
+    others = cohort.scans.head(0).assign(session="") if cohort.repeats is None else cohort.repeats
+    return [
+        (
+            str(session),
+            replace(
+                cohort, scans=others[others[SESSION] == session], repeats=None, rejected=frozenset(), contours=None,
+                scanner_indices=None,
+            ),
+        )
+        for session in sorted(others[SESSION].unique(), key=session_key)
+    ]  # fmt: skip
 
 
 def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
@@ -80,11 +98,13 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, bone, session, analysed (whether models see it), scanner (edge of its voxel in mm), centre (a
-        number; empty if scans.tsv has none), and a column for each index; empty without sessions.
+        participant_id, bone, session, years (since her first visit; empty if scans.tsv does not say), analysed (whether
+        models see it), scanner (edge of its voxel in mm), centre (a number; empty if scans.tsv has none), and a column for
+        each index; empty without sessions.
     """
+    first = ["participant_id", "bone", SESSION, YEARS, "analysed", "scanner", "centre"]
     if cohort.repeats is None:
-        return pd.DataFrame(columns=["participant_id", "bone", SESSION, "analysed", "scanner", "centre"])
+        return pd.DataFrame(columns=first)
     scans = cohort.every_scan
     # By number: the name of a centre stays in the cohort folder.
     named = [name if isinstance(name, str) else "" for name in scans.get("centre", [""] * len(scans))]
@@ -100,41 +120,56 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
         if not where.indices.exists():
             continue
         known = rows.loc[rows.index.intersection(usable.index)]
-        known = known.assign(centre=centre[known.index])
+        known = known.assign(centre=centre[known.index], **({} if YEARS in known else {YEARS: float("nan")}))
         measured = read_table(where.indices)
         measured = measured.assign(site=measured["bone"].map(site_of))
-        both = measured.merge(known[["participant_id", "site", SESSION, "centre"]], on=["participant_id", "site"])
+        both = measured.merge(
+            known[["participant_id", "site", SESSION, YEARS, "centre"]], on=["participant_id", "site"]
+        )
         voxels = [
             round(read_json(where.stack_record(person, bone))["scan_voxel_mm"][1], 3)
             for person, bone in zip(both["participant_id"], both["bone"], strict=True)
         ]
         parts.append(both.drop(columns="site").assign(scanner=voxels, analysed=name is None))
     table = pd.concat(parts, ignore_index=True)
-    first = ["participant_id", "bone", SESSION, "analysed", "scanner", "centre"]
     return table[[*first, *table.columns.drop(first)]]
 
 
-def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
+def precision_table(
+    cohort: Cohort,
+    run: Run,
+    *,
+    registered: bool = False,
+    unusual: str = "refuse",
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
     """The precision of every index from women with several sessions on one scanner; kept in precision.csv.
 
     Parameters
     ----------
     cohort : Cohort
         The checked cohort.
+    registered : bool
+        Measure the first two scans of each woman once more in the region that both show. It reads and measures every such
+        scan again, some minutes a pair at full size, so that it is not done by default.
+    unusual, workers, progress
+        Of that, as in `deepqct.curation.registered.registered_indices`.
     run : Run
-        A run after `curate_repeats`; receives precision.csv, and repeats.csv with the indices behind it, and loses older
-        ones where nobody was scanned twice.
+        A run after `curate_repeats`; receives repeats.csv, the indices of all sessions, and precision.csv, and loses older
+        ones where nobody was scanned again, or twice at one visit.
 
     Returns
     -------
     DataFrame
-        bone, symbol, unit, mean, and the figures of `deepqct.evaluation.precision`: a difference below lsc is noise. Empty
-        where no woman was scanned twice on one scanner.
+        bone, symbol, unit, mean, and the figures of `deepqct.evaluation.precision`: a difference below lsc is noise. With
+        `registered`, the same figures of the registered pairs, such as registered_lsc, and gone, the share of the variance
+        of the same scans that registration takes away. Empty where no woman was scanned twice on one scanner.
 
     Notes
     -----
-    Women count with scans of one voxel size and, where scans.tsv has the column, one centre: what differs between scanners
-    is no matter of precision.
+    Women count with scans of one voxel size and, where scans.tsv has these columns, of one centre and one visit (years):
+    what differs between scanners, or after years, is no matter of precision.
 
     Examples
     --------
@@ -159,9 +194,28 @@ def precision_table(cohort: Cohort, run: Run) -> pd.DataFrame:
                 means = {"mean": float(of_bone[symbol].mean())}
                 rows.append({"bone": bone, "symbol": symbol, "unit": units[symbol], **means, **found.row()})
     result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS))
-    for path, kept in ((run.precision, result), (run.repeats, table if len(result) else result)):
+    if registered and len(result):
+        how: dict[str, Any] = {"unusual": unusual, "workers": workers, "progress": progress}
+        pairs = registered_indices(cohort, run, table, **how)
+        result = result.merge(_registered_precision(pairs), on=["bone", "symbol"], how="left")
+    for path, kept in ((run.precision, result), (run.repeats, table)):
         if len(kept):
             write_table(path, kept)
         else:
             path.unlink(missing_ok=True)
     return result
+
+
+def _registered_precision(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The precision of registered pairs by bone and index, and what registration takes away."""
+    rows: list[dict[str, Any]] = []
+    names = [field.name for field in fields(Precision)]
+    for bone, of_bone in pairs.groupby("bone", sort=False):
+        ways = [of_bone[of_bone["way"] == way] for way in ("as scanned", "registered")]
+        for symbol in UNITS:
+            plain, mended = (precision(part["participant_id"], part[symbol].astype(float)) for part in ways)
+            if mended.n:
+                gone = 1 - (mended.rms_sd / plain.rms_sd) ** 2 if plain.rms_sd > 0 else float("nan")
+                figures = {f"registered_{name}": value for name, value in mended.row().items()}
+                rows.append({"bone": bone, "symbol": symbol, **figures, "gone": gone})
+    return pd.DataFrame(rows, columns=["bone", "symbol", *(f"registered_{name}" for name in names), "gone"])

@@ -1,7 +1,7 @@
 from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
-from .change import annual_change
+from .change import Change, annual_change, change_of
 from .confounding import cramers_v, outcome_by_group
 from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
@@ -63,6 +63,7 @@ __all__ = [
     "MARGINS",
     "NETWORKS_VARY",
     "THRESHOLDS",
+    "Change",
     "Difference",
     "Estimate",
     "Figure",
@@ -87,6 +88,7 @@ __all__ = [
     "calibrate_out_of_fold",
     "calibration_curve",
     "calibration_measures",
+    "change_of",
     "classification",
     "compare_auc",
     "compare_figures",

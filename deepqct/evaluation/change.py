@@ -2,12 +2,126 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from deepqct.evaluation.repeats import LSC_SDS
+
 _Z = float(stats.norm.ppf(0.975))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the visits of one person say about change; NaN where there is one visit, or nothing is known of the noise.
+
+    Parameters
+    ----------
+    change, low, high : float
+        Change a year by the straight line through the measurements, with the 95 % interval of the noise alone.
+    difference : float
+        What that line changes by from the first to the last visit.
+    lsc : float
+        Least significant change: a smaller difference of two measurements is noise, at 95 %.
+    years : float
+        From the first to the last visit.
+    n : int
+        Measurements.
+    changed : bool
+        True where the interval leaves out zero and the difference is larger than the least significant change.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> print(dq.evaluation.change_of([0.0, 2.0], [300.0, 297.0], sd=1.5))
+    Not a change: −3 in 2 years is less than the least significant change (4.16), and may be noise. −1.5 a year (95 %
+    −3.58 to +0.579, n 2).
+    """
+
+    change: float
+    low: float
+    high: float
+    difference: float
+    lsc: float
+    years: float
+    n: int
+    changed: bool
+
+    def __str__(self) -> str:
+        """The change in words; nothing below the least significant change is called one."""
+        return self.words()
+
+    def words(self, unit: str = "") -> str:
+        """The change in words, with a unit; nothing below the least significant change is called one.
+
+        Parameters
+        ----------
+        unit : str
+            Of the measurements; empty for none.
+        """
+        of = f" {unit}" if unit else ""
+        if not np.isfinite(self.change):
+            return "One visit: nothing to compare."
+        moved = f"{_signed(self.difference)}{of} in {self.years:.3g} years"
+        if not np.isfinite(self.lsc):
+            unknown = "nobody was scanned twice at one visit, so that the noise is not known"
+            return f"Nothing is called a change: {unknown}. {moved}."
+        rate = f"{_signed(self.change)}{of} a year (95 % {_signed(self.low)} to {_signed(self.high)}, n {self.n})"
+        if self.changed:
+            return f"More than noise: {moved}, and the least significant change is {self.lsc:.3g}. {rate}."
+        if abs(self.difference) > self.lsc:
+            return f"Not shown to be a change: {moved}, but the interval of its slope holds 0. {rate}."
+        least = f"the least significant change ({self.lsc:.3g})"
+        return f"Not a change: {moved} is less than {least}, and may be noise. {rate}."
+
+
+def change_of(years: ArrayLike, value: ArrayLike, *, sd: float) -> Change:
+    """Change of one person over her visits; what the noise could have made is not called a change.
+
+    Parameters
+    ----------
+    years : (n,) float
+        When, in years from any day; several measurements may be of one visit.
+    value : (n,) float
+        The measurements; NaN is left out.
+    sd : float
+        SD of one measurement, such as `precision(...).rms_sd` of repeats within days, in the unit of `value`; NaN where it
+        is not known, and then nothing is called a change.
+
+    Returns
+    -------
+    Change
+
+    Raises
+    ------
+    ValueError
+        If the two are not equally long, or `sd` is not above 0.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> found = dq.evaluation.change_of([0, 1, 3], [300.0, 297.0, 288.0], sd=1.5)
+    >>> round(found.change, 2), round(found.lsc, 2), found.changed
+    (-4.07, 4.16, True)
+    """
+    if sd <= 0:
+        raise ValueError(f"sd is {sd}; give the SD of one measurement, above 0.")
+    when, values = np.asarray(years, float), np.asarray(value, float)
+    if when.shape != values.shape or when.ndim != 1:
+        raise ValueError("years and value must be equally long; give one of each for each measurement.")
+    there = np.isfinite(when) & np.isfinite(values)
+    when, values = when[there], values[there]
+    apart = when - when.mean() if len(when) else when
+    spread, lsc = float((apart**2).sum()), LSC_SDS * sd
+    if spread == 0:
+        nan = float("nan")
+        return Change(nan, nan, nan, nan, lsc, 0.0, len(when), changed=False)
+    slope, half, span = float((apart * values).sum() / spread), _Z * sd / np.sqrt(spread), float(np.ptp(when))
+    changed = bool(abs(slope) > half and abs(slope) * span > lsc * (1 - 1e-12))
+    return Change(slope, slope - half, slope + half, slope * span, lsc, span, len(when), changed)
 
 
 def annual_change(person: ArrayLike, years: ArrayLike, value: ArrayLike, *, sd: float) -> pd.DataFrame:
@@ -28,8 +142,8 @@ def annual_change(person: ArrayLike, years: ArrayLike, value: ArrayLike, *, sd: 
     -------
     DataFrame
         person, change (a year, by the straight line through her measurements), low, high (95 %, of the noise alone), n
-        (measurements), years (from the first to the last), changed (True where the interval leaves out zero; for two
-        measurements exactly where they differ by more than the least significant change).
+        (measurements), years (from the first to the last), changed (as in `Change`: True where the interval leaves out zero
+        and the line changes by more than the least significant change).
 
     Raises
     ------
@@ -48,14 +162,15 @@ def annual_change(person: ArrayLike, years: ArrayLike, value: ArrayLike, *, sd: 
     columns = {"person": np.asarray(person), "years": np.asarray(years, float), "value": np.asarray(value, float)}
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("person, years and value must be equally long; give one of each for each measurement.")
-    rows = []
-    for who, visits in pd.DataFrame(columns).dropna().groupby("person", sort=False):
-        apart = visits["years"] - visits["years"].mean()
-        spread = float((apart**2).sum())
-        if spread == 0:
-            continue
-        slope, half = float((apart * visits["value"]).sum() / spread), _Z * sd / np.sqrt(spread)
-        ends = {"low": slope - half, "high": slope + half, "n": len(visits)}
-        span = float(visits["years"].max() - visits["years"].min())
-        rows.append({"person": who, "change": slope, **ends, "years": span, "changed": abs(slope) > half})
-    return pd.DataFrame(rows, columns=["person", "change", "low", "high", "n", "years", "changed"])
+    names = ["person", "change", "low", "high", "n", "years", "changed"]
+    rows = [
+        {"person": who, **asdict(found)}
+        for who, visits in pd.DataFrame(columns).dropna().groupby("person", sort=False)
+        if np.isfinite((found := change_of(visits["years"], visits["value"], sd=sd)).change)
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _signed(value: float) -> str:
+    """A number with its sign, to three figures."""
+    return f"{value:+.3g}".replace("-", "−")

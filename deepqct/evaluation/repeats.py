@@ -140,12 +140,12 @@ def precision(person: ArrayLike, value: ArrayLike) -> Precision:
 
 
 def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
-    """Precision from a table of several sessions, in which scans on two scanners or in two centres are no repeats.
+    """Precision from a table of several sessions; scans on two scanners, in two centres or years apart are no repeats.
 
     Parameters
     ----------
     rows : DataFrame
-        participant_id, scanner, centre (may be empty), and the column `value`.
+        participant_id, scanner, centre (may be empty), perhaps years (of her visit), and the column `value`.
     value : str
         The column of the measurements.
 
@@ -161,7 +161,8 @@ def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
     >>> round(on_one_scanner(rows, "x").rms_sd, 3)
     0.141
     """
-    who = [" ".join(map(str, key)) for key in rows[["participant_id", "scanner", "centre"]].itertuples(index=False)]
+    names = ["participant_id", "scanner", "centre", *(["years"] if "years" in rows else [])]
+    who = [" ".join(map(str, key)) for key in rows[names].itertuples(index=False)]
     return precision(np.array(who, dtype=object), rows[value].astype(float))
 
 

@@ -33,6 +33,7 @@ from deepqct.models.inputs import tables
 from deepqct.models.optimism import adequacy, optimism
 from deepqct.models.predict import models_of
 from deepqct.models.regressions import cross_fit
+from deepqct.models.scanners import on_one_scale
 from deepqct.run_tables import first_repeat, headlines, main_rows, margins_of, osteoporosis_of, rows_of
 from deepqct.terms import BONES, NUMBER, SITES, TIME, YES_NO, Outcome, barred
 from deepqct.work import Progress, say
@@ -331,6 +332,7 @@ def compare_run(
     predictions: pd.DataFrame,
     *,
     stacking: str = "standard",
+    cross_calibrate: str = "none",
     margins: str = "0.03, 0.05",
     permutations: int = 200,
     bootstraps: int = 100,
@@ -349,6 +351,9 @@ def compare_run(
         The run's predictions, as `predict_run` returns them.
     stacking : str
         The stacking by which the predictions were made, standard or strict.
+    cross_calibrate : str
+        As in `predict_run`: other classifiers, permutations and bootstraps take indices on one scale too, each fitted anew
+        inside its training folds or its bootstrap sample.
     margins : str
         The margins of non-inferiority, in AUC, separated by commas.
     permutations, bootstraps : int
@@ -379,9 +384,9 @@ def compare_run(
     ['DeepQCT − pQCT-index', 'pQCT-index − BMD', 'DeepQCT − BMD']
     """
     of_non_inferiority = margins_of(margins)
-    data, strict = tables(run, stacking=stacking), stacking == "strict"
+    data, strict = tables(run, stacking=stacking, cross_calibrate=cross_calibrate), stacking == "strict"
     target = data.predicted
-    others = other_classifiers(run, classifiers=classifiers, workers=workers)
+    others = other_classifiers(run, classifiers=classifiers, cross_calibrate=cross_calibrate, workers=workers)
     models = models_table(models_of(data))
     made = {
         "performance": summarise(predictions, models=models, strict=strict, target=target),
@@ -432,7 +437,7 @@ def _as_given(rows: pd.DataFrame) -> Outcome:
     return Outcome("outcome", YES_NO, values)
 
 
-def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.DataFrame:
+def other_classifiers(run: Run, *, classifiers: str, cross_calibrate: str = "none", workers: int = 1) -> pd.DataFrame:
     """The models of tables fitted once more with other classifiers, in the first repeat of the first protocol.
 
     Parameters
@@ -442,6 +447,8 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     classifiers : str
         Names from `deepqct.models.classifiers.OTHERS`, separated by commas; with none or an empty text, and for times,
         nothing is fitted. Of a number they are regressions, and the score is what they predict.
+    cross_calibrate : str
+        As in `predict_run`.
     workers : int
         How many models are fitted at the same time.
 
@@ -451,7 +458,7 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
         family, model, classifier, participant_id, outcome, score; empty without classifiers.
     """
     names = [name.strip() for name in classifiers.split(",") if name.strip() not in ("", "none")]
-    data = tables(run)
+    data = tables(run, cross_calibrate=cross_calibrate)
     first = data.splits.iloc[0]
     fold = rows_of(data.splits, first["protocol"], first["repeat"]).set_index("participant_id")["fold"]
     features, target = data.features.reindex(fold.index), data.predicted.take(fold.index)
@@ -461,13 +468,14 @@ def other_classifiers(run: Run, *, classifiers: str, workers: int = 1) -> pd.Dat
     models = models_for(data.dictionary, indices=features[data.indices], bones=[])
 
     def scored(model: Model, name: str) -> pd.DataFrame:
-        columns = features[list(model.columns)].astype(float)
+        columns, training = on_one_scale(
+            data, features[list(model.columns)].astype(float), outcome=target.values, fold=fold
+        )
+        how: dict[str, Any] = {"fold": fold, "training": training, "patients": data.patients}
         if target.kind == NUMBER:
-            made = cross_fit(columns, outcome=target, fold=fold, method=name, patients=data.patients)
-            score = made["predicted"]
+            score = cross_fit(columns, outcome=target, method=name, **how)["predicted"]
         else:
-            made = cross_predict(columns, outcome=target.values, fold=fold, classifier=name, patients=data.patients)
-            score = made["score"]
+            score = cross_predict(columns, outcome=target.values, classifier=name, **how)["score"]
         rows = pd.DataFrame({"participant_id": fold.index, "outcome": target.values, "score": score})[fold != "test"]
         return rows.dropna().assign(family=model.family, model=model.name, classifier=name)
 

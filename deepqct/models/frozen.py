@@ -22,6 +22,7 @@ from deepqct.models.families import INDEX_SCORE, Model, widest
 from deepqct.models.inputs import Tables
 from deepqct.models.levels import Levelled, mean_of_bones
 from deepqct.models.predict import Prepared, prepared
+from deepqct.models.scanners import CrossCalibrated, Scale, calibrated_of, scale_of
 from deepqct.run_tables import rows_of
 
 _Z = float(stats.norm.ppf(0.975))
@@ -302,7 +303,8 @@ def frozen_models(
     Returns
     -------
     list of Frozen
-        In the order of `models_for`.
+        In the order of `models_for`. Where `data` is cross-calibrated, they take indices on the scale of
+        `frozen_scale`.
 
     Raises
     ------
@@ -317,11 +319,14 @@ def frozen_models(
     ['mean of radius + tibia']
     """
     given = prepared(data, protocol, repeat)
+    found = calibrated_of(data, given.features, target=given.target, labels=given.labels, fold=given.fold)
+    if (scale := frozen_scale(data, given)) is not None and data.scanner is not None:
+        given = replace(given, features=scale.applied(given.features, data.scanner))
     index_model, features = widest(given.models, "pQCT-index"), given.features
     made: dict[tuple[str, str], Frozen] = {}
     for model in sorted(given.models, key=lambda model: INDEX_SCORE in model.columns):
         if INDEX_SCORE in model.columns and index_model is not None:
-            features = _with_index_score(data, given, index_model)
+            features = _with_index_score(data, given, index_model, found)
         made[model.family, model.name] = _frozen(
             model, replace(given, features=features), patients=data.patients, sensitivity=sensitivity
         )
@@ -329,6 +334,26 @@ def frozen_models(
     if not given.networks.by_network and noise is not None:
         made = {key: replace(one, noise=_noise(one, features, noise)) for key, one in made.items()}
     return [made[model.family, model.name] for model in given.models]
+
+
+def frozen_scale(data: Tables, given: Prepared) -> Scale | None:
+    """The scale of indices that the frozen models take, as all training women tell it.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    given : Prepared
+        Of the protocol and repeat.
+
+    Returns
+    -------
+    Scale or None
+        None where nothing is cross-calibrated.
+    """
+    if data.scanner is None:
+        return None
+    return scale_of(given.features[data.measured], scanner=data.scanner, outcome=given.labels, fold=given.fold)
 
 
 def _frozen(model: Model, given: Prepared, *, patients: pd.Series, sensitivity: float | None) -> Frozen:
@@ -369,11 +394,15 @@ def _mean(model: Model, given: Prepared) -> tuple[Mean, pd.Series]:
     return Mean(tuple(names), tuple(float(size) for size in sizes), by_fold, calibration), score
 
 
-def _with_index_score(data: Tables, given: Prepared, index_model: Model) -> pd.DataFrame:
+def _with_index_score(data: Tables, given: Prepared, index_model: Model, found: CrossCalibrated | None) -> pd.DataFrame:
     """The features with the index model's score: out of fold of training patients, by its refit of test patients."""
-    fold = given.fold
-    columns = given.features[list(index_model.columns)].astype(float)
-    score = cross_predict(columns, outcome=given.labels, fold=fold, patients=data.patients)["score"]
+    names, training = list(index_model.columns), dict[str, pd.DataFrame]()
+    columns = given.features[names].astype(float)
+    if found is not None:  # out of fold, so that the scale is that of the other folds
+        columns, training = found.features[names], {key: table[names] for key, table in found.training.items()}
+    score = cross_predict(columns, outcome=given.labels, fold=given.fold, training=training, patients=data.patients)[
+        "score"
+    ]
     return given.features.assign(**{INDEX_SCORE: score})
 
 

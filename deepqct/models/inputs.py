@@ -75,6 +75,11 @@ class Tables:
         return YES_NO if self.target is None else self.target.kind
 
     @property
+    def measured(self) -> list[str]:
+        """The columns of `features` that were measured in bones: indices, texture and strength."""
+        return [*self.indices, *self.texture, *self.strength]
+
+    @property
     def predicted(self) -> Outcome:
         """The outcome that models are fitted to."""
         if self.target is not None and self.target.kind != YES_NO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from deepqct.models.classifiers import cross_predict, fit
 from deepqct.models.families import Model, models_for, widest
 from deepqct.models.inputs import Tables
 from deepqct.models.regressions import cross_fit
+from deepqct.models.scanners import on_one_scale, scale_of
 from deepqct.run_tables import first_repeat, main_rows
 from deepqct.terms import NUMBER, YES_NO, Outcome
 from deepqct.work import Progress, followed
@@ -77,7 +79,9 @@ def optimism(
     what = {"what": f"best of {best.models} models", "family": family, "model": model}
     rows.append(what | best.row())
     permuted = _named_model(data, "pQCT-index") if permutations else None
-    drawn = [_named_model(data, name) for name in ("Clinical", "FRAX", "BMD")] if bootstraps else []
+    # The index model takes many times as long; it is drawn where its scale is one more thing that is fitted.
+    families = ("Clinical", "FRAX", "BMD", *(("pQCT-index",) if data.scanner is not None else ()))
+    drawn = [_named_model(data, name) for name in families] if bootstraps else []
     resampled = [model for model in drawn if model is not None]
     # Each bootstrap has one fit more, on the women themselves.
     fits = [permutations] * (permuted is not None) + [bootstraps + 1] * len(resampled)
@@ -106,7 +110,10 @@ def _of_other_kinds(
     target, value = data.predicted.take(x.index), "predicted" if data.kind == NUMBER else "score"
 
     def figure(outcome: Outcome) -> float:
-        return judged(outcome, cross_fit(x, outcome=outcome, fold=fold, patients=patients)[value].to_numpy()).estimate
+        number = outcome.values if outcome.kind == NUMBER else outcome.groups
+        columns, training = on_one_scale(data, x, outcome=number, fold=fold)
+        told = cross_fit(columns, outcome=outcome, fold=fold, training=training, patients=patients)
+        return judged(outcome, told[value].to_numpy()).estimate
 
     def refit(rng: np.random.Generator) -> float:
         order = evaluation.permuted(np.arange(len(x)), rng, within=fold, patients=patients)
@@ -150,7 +157,8 @@ def _permuted(
     fold, labels, patients = fold[x.index], data.outcome.reindex(x.index), data.patients.reindex(x.index)
 
     def area(outcome: pd.Series) -> float:
-        score = cross_predict(x, outcome=outcome, fold=fold, patients=patients)["score"]
+        columns, training = on_one_scale(data, x, outcome=outcome, fold=fold)
+        score = cross_predict(columns, outcome=outcome, fold=fold, training=training, patients=patients)["score"]
         return evaluation.auc(outcome, score).estimate
 
     def refit(rng: np.random.Generator) -> float:
@@ -175,17 +183,30 @@ def _bootstrapped(data: Tables, model: Model, *, draws: int, seed: int, steps: I
     """The apparent AUC of one model beside the .632+ one; each fit chooses the penalty anew and takes one step."""
     x = data.features.loc[_development(data).index, list(model.columns)].astype(float).dropna(how="all")
     y, patients = data.outcome.reindex(x.index).to_numpy(float), pd.factorize(data.patients.reindex(x.index))[0]
+    names, scanner = list(model.columns), data.scanner
+    of_bones = [name for name in names if name in set(data.measured)] if scanner is not None else []
+    codes, known_names = pd.factorize(pd.Series(None, x.index, dtype=object) if scanner is None else scanner[x.index])
+    named = [str(name) for name in known_names]
 
     def fit_predict(
         known: NDArray[np.floating], label: NDArray[np.floating], new: NDArray[np.floating]
     ) -> NDArray[np.floating]:
         next(steps, None)
-        table = pd.DataFrame(known[:, :-1], columns=list(model.columns))
+        table, others = (pd.DataFrame(rows[:, :-2], columns=names) for rows in (known, new))
+        if of_bones:  # on the scale that the women of this sample tell
+            own, theirs = (
+                pd.Series([named[int(k)] if k >= 0 else None for k in rows[:, -2]], dtype="string")
+                for rows in (known, new)
+            )
+            everybody = pd.Series("0", table.index)
+            with suppress(ValueError):  # a sample whose scanner tells the outcome has no scale of its own
+                scale = scale_of(table[of_bones], scanner=own, outcome=pd.Series(label), fold=everybody)
+                table, others = scale.applied(table, own), scale.applied(others, theirs)
         # Copies of one woman stay in one inner fold, or the penalty would be chosen on women it has seen.
         fitted = fit(table, outcome=pd.Series(label), fold=pd.Series(known[:, -1] % 5))
-        return fitted.logit(pd.DataFrame(new[:, :-1], columns=list(model.columns)))
+        return fitted.logit(others)
 
-    columns = np.column_stack([x.to_numpy(), patients])
+    columns = np.column_stack([x.to_numpy(), codes, patients])
     area = evaluation.auc_632_plus(y, columns, fit_predict, patients=patients, draws=draws, seed=seed)
     figures = {"observed": area.apparent, "expected": area.estimate, "n": area.n, "events": area.events}
     return {"what": f".632+ of {draws} bootstraps", "family": model.family, "model": model.name} | figures

@@ -23,7 +23,7 @@ from deepqct.models.families import INDEX_SCORE, Model, models_for, models_table
 from deepqct.models.inputs import Tables, tables
 from deepqct.models.levels import Levelled, levelled, mean_of_bones
 from deepqct.models.regressions import cross_fit
-from deepqct.models.scanners import cross_calibrate as on_one_scale
+from deepqct.models.scanners import CrossCalibrated, calibrated_of
 from deepqct.run_tables import rows_of
 from deepqct.terms import NUMBER, TIME, YES_NO, Outcome
 
@@ -197,17 +197,14 @@ def _predict(data: Tables, protocol: str, repeat: int, sensitivity: float | None
         given.fold, given.features, given.networks, given.models, given.target,
     )  # fmt: skip
     made: dict[tuple[str, str], pd.DataFrame] = {}
-    measured, calibrated = [*data.indices, *data.texture, *data.strength], {}
-    if data.scanner is not None:
-        number = target.values if target.kind == NUMBER else given.labels
-        found = on_one_scale(features[measured], scanner=data.scanner, outcome=number, fold=fold)
-        features, calibrated = features.drop(columns=measured).join(found.features), dict(found.training)
+    found = calibrated_of(data, features, target=target, labels=given.labels, fold=fold)
+    calibrated = {} if found is None else dict(found.training)
+    if found is not None:
+        features = features.drop(columns=list(found.features)).join(found.features)
     for model in models:
         if INDEX_SCORE in model.columns:  # made below, when the index model has its scores
             continue
-        training = _inner(data, model, protocol, repeat, fold)
-        if calibrated and (of_bones := [name for name in model.columns if name in measured]):
-            training = {held_out: table[of_bones] for held_out, table in calibrated.items()}
+        training = _training(data, model, protocol, repeat, fold, calibrated=calibrated)
         made[model.family, model.name] = _rows(
             model, features, networks, target, fold, data.patients, sensitivity, training
         )
@@ -241,10 +238,7 @@ def _rows(
     """The rows of one model in predictions.csv, for one protocol and repeat."""
     if model.fitted:
         columns = features[list(model.columns)].astype(float)
-        known = {
-            held_out: table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
-            for held_out, table in training.items()
-        }
+        known = {held_out: _completed(table, columns) for held_out, table in training.items()}
         scored = [c for c in columns if c in networks.scores]
         views = [
             columns.drop(columns=scored).join(table[scored])[list(columns)]
@@ -310,6 +304,58 @@ def _unfitted(
         level = threshold_for(labels[others], predicted.loc[others, "score"], sensitivity=sensitivity)
         predicted.loc[fold == held_out, "threshold"] = level
     return predicted
+
+
+def _training(
+    data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Series, *, calibrated: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """For each held-out fold, the training patients' columns that are others while it is held out."""
+    training = _inner(data, model, protocol, repeat, fold)
+    if calibrated and (of_bones := [name for name in model.columns if name in next(iter(calibrated.values()))]):
+        training = {held_out: table[of_bones] for held_out, table in calibrated.items()}
+    return training
+
+
+def training_of(
+    data: Tables,
+    model: Model,
+    given: Prepared,
+    held_out: str,
+    *,
+    found: CrossCalibrated | None,
+    place: tuple[str, int],
+) -> pd.DataFrame:
+    """The columns that a model is fitted on while one fold is held out, as `predict_all` fits it.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    model : Model
+        A fitted model without the index score.
+    given : Prepared
+        Of the same protocol and repeat.
+    held_out : str
+        The fold.
+    found : CrossCalibrated or None
+        Indices and texture on one scale, if they are cross-calibrated.
+    place : tuple of str and int
+        Protocol and repeat.
+
+    Returns
+    -------
+    (patients, columns) DataFrame of float
+        With at least the training patients.
+    """
+    columns = given.features[list(model.columns)].astype(float)
+    calibrated = {} if found is None else dict(found.training)
+    table = _training(data, model, *place, given.fold, calibrated=calibrated).get(held_out)
+    return columns if table is None else _completed(table, columns)
+
+
+def _completed(table: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    """Columns of training patients that are others while a fold is held out, with the rest of the model's columns."""
+    return table.join(columns[[c for c in columns if c not in table]])[list(columns)].astype(float)
 
 
 def _inner(data: Tables, model: Model, protocol: str, repeat: int, fold: pd.Series) -> dict[str, pd.DataFrame]:

@@ -1,12 +1,15 @@
-"""Indices of several scanners put on one scale, inside the training folds alone."""
+"""Indices of several scanners put on one scale, inside the training folds alone; and that scale for new women."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+
+from deepqct.models.inputs import Tables
+from deepqct.terms import NUMBER, Outcome
 
 FEWEST = 5  # training women of a scanner, below which nothing is known of its scale; our choice
 
@@ -21,6 +24,8 @@ class CrossCalibrated:
         Each woman's features less what her scanner adds, as the women of the other folds tell it.
     training : mapping of str to DataFrame
         For each held-out fold, the features of all other women, less what the same women tell.
+    added : mapping of str to DataFrame
+        For each held-out fold, what each scanner (a row) adds to each feature (a column), by these women.
 
     Examples
     --------
@@ -32,6 +37,75 @@ class CrossCalibrated:
 
     features: pd.DataFrame
     training: Mapping[str, pd.DataFrame]
+    added: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What each scanner adds to what is measured, as all training women tell it: the scale of a bundle's indices.
+
+    Parameters
+    ----------
+    by : str
+        The column of participants.tsv that says on which scanner, or in which centre, a woman was scanned.
+    reference : str
+        The scanner whose scale it is.
+    columns : tuple of str
+        What is put on it.
+    added : mapping of str to tuple of float
+        For each other scanner, what it adds to each column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.models.scanners import Scale
+    >>> scale = Scale("scanner", "one", ("radius Tt.vBMD",), {"two": (15.0,)})
+    >>> women = pd.DataFrame({"radius Tt.vBMD": [310.0, 310.0]}, index=["P1", "P2"])
+    >>> scale.applied(women, pd.Series(["one", "two"], women.index))["radius Tt.vBMD"].tolist()
+    [310.0, 295.0]
+    """
+
+    by: str
+    reference: str
+    columns: tuple[str, ...]
+    added: Mapping[str, tuple[float, ...]]
+
+    def applied(self, features: pd.DataFrame, scanner: pd.Series) -> pd.DataFrame:
+        """Features of women on this scale; those of a scanner that is not known stay as they are.
+
+        Parameters
+        ----------
+        features : (women, columns) DataFrame
+            Perhaps with other columns, which stay as they are.
+        scanner : Series of str
+            The scanner of each, by the index of `features`.
+
+        Returns
+        -------
+        DataFrame
+            Like `features`.
+        """
+        table = pd.DataFrame.from_dict(dict(self.added), orient="index", columns=list(self.columns))
+        there = [name for name in self.columns if name in features]
+        return features.assign(**without(features[there], scanner.reindex(features.index).astype("string"), table))
+
+    def said(self, scanner: object) -> str:
+        """What a person should know of the scale of one woman's indices; empty on the reference scanner.
+
+        Parameters
+        ----------
+        scanner : object
+            The scanner of the woman as it was stated; NaN where it was not.
+        """
+        if scanner == self.reference:
+            return ""
+        if scanner in self.added:
+            return (
+                f"{self.by} {scanner}: what it adds beside {self.reference} was taken off her indices, as the training "
+                "women tell it; the networks' scores stay as they are"
+            )
+        known = ", ".join([self.reference, *self.added])
+        return f"her {self.by} is none that the bundle knows ({known}): her indices are as measured, on no common scale"
 
 
 def cross_calibrate(
@@ -80,14 +154,110 @@ def cross_calibrate(
     """
     known = scanner.reindex(features.index).astype("string")
     reference = str(known.value_counts().index[0])
-    corrected, training = features.astype(float).copy(), {}
+    corrected, training, added = features.astype(float).copy(), {}, {}
     for held_out in fold.unique():
         rows = fold.index[(fold != held_out) & (fold != "test")]
-        added = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
+        of_fold = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
         own = fold.index[fold == held_out]
-        corrected.loc[own] = _without(features.loc[own], known[own], added)
-        training[str(held_out)] = _without(features.loc[rows], known[rows], added)
-    return CrossCalibrated(corrected, training)
+        corrected.loc[own] = without(features.loc[own], known[own], of_fold)
+        training[str(held_out)] = without(features.loc[rows], known[rows], of_fold)
+        added[str(held_out)] = of_fold
+    return CrossCalibrated(corrected, training, added)
+
+
+def calibrated_of(
+    data: Tables, features: pd.DataFrame, *, target: Outcome, labels: pd.Series, fold: pd.Series
+) -> CrossCalibrated | None:
+    """What was measured in the bones of a run's women, on one scale if the run asks for it.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    features : DataFrame
+        With the columns of indices, texture and strength, by participant_id.
+    target : Outcome
+        Of these women.
+    labels : Series of 0 and 1
+        Their outcome in two groups.
+    fold : Series of str
+        Their folds.
+
+    Returns
+    -------
+    CrossCalibrated or None
+        None where nothing is cross-calibrated.
+    """
+    if data.scanner is None:
+        return None
+    number = target.values if target.kind == NUMBER else labels
+    return cross_calibrate(features[data.measured], scanner=data.scanner, outcome=number, fold=fold)
+
+
+def on_one_scale(
+    data: Tables, columns: pd.DataFrame, *, outcome: pd.Series, fold: pd.Series
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The columns of one model on one scale inside the folds, if the run asks for it and something was measured in bones.
+
+    Parameters
+    ----------
+    data : Tables
+        The tables that the models are made from.
+    columns : (women, columns) DataFrame of float
+        Of the model.
+    outcome, fold : Series
+        As in `cross_calibrate`, of these women.
+
+    Returns
+    -------
+    DataFrame
+        Each woman's columns, as the women of the other folds tell the scale.
+    dict of str to DataFrame
+        For each held-out fold, those of the others, as `deepqct.models.classifiers.cross_predict` takes them; empty where
+        nothing is put on a scale.
+    """
+    measured = set(data.measured)
+    of_bones = [name for name in columns if name in measured]
+    if data.scanner is None or not of_bones:
+        return columns, {}
+    found = cross_calibrate(columns[of_bones], scanner=data.scanner, outcome=outcome, fold=fold)
+    training = {held_out: columns.loc[table.index].assign(**table) for held_out, table in found.training.items()}
+    return columns.assign(**found.features), training
+
+
+def scale_of(features: pd.DataFrame, *, scanner: pd.Series, outcome: pd.Series, fold: pd.Series) -> Scale:
+    """The scale of all training women, for new ones; the test set has no say in it.
+
+    Parameters
+    ----------
+    features, scanner, outcome, fold
+        As in `cross_calibrate`.
+
+    Returns
+    -------
+    Scale
+
+    Raises
+    ------
+    ValueError
+        If the scanner tells the outcome.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from deepqct.models.scanners import scale_of
+    >>> y, scanner = pd.Series([0, 0, 1] * 8), pd.Series(["one", "two", "two", "one"] * 6, name="centre")
+    >>> seen = pd.DataFrame({"radius Tt.vBMD": 300.0 - 20 * y + 15 * (scanner == "two")})
+    >>> scale = scale_of(seen, scanner=scanner, outcome=y, fold=pd.Series("0", y.index))
+    >>> scale.by, scale.reference, round(scale.added["two"][0], 6)
+    ('centre', 'one', 15.0)
+    """
+    known = scanner.reindex(features.index).astype("string")
+    reference, rows = str(known.value_counts().index[0]), fold.index[fold != "test"]
+    added = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
+    by_scanner = {str(name): tuple(map(float, row)) for name, row in zip(added.index, added.to_numpy(), strict=True)}
+    return Scale(str(scanner.name), reference, tuple(map(str, features.columns)), by_scanner)
 
 
 def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, reference: str) -> pd.DataFrame:
@@ -115,7 +285,30 @@ def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, re
     return added
 
 
-def _without(features: pd.DataFrame, scanner: pd.Series, added: pd.DataFrame) -> pd.DataFrame:
-    """The features less what each woman's scanner adds; nothing is taken off where that is not known."""
+def without(features: pd.DataFrame, scanner: pd.Series, added: pd.DataFrame) -> pd.DataFrame:
+    """The features less what each woman's scanner adds; nothing is taken off where that is not known.
+
+    Parameters
+    ----------
+    features : (women, columns) DataFrame of float
+        As measured.
+    scanner : Series of str
+        The scanner of each woman, indexed likewise.
+    added : (scanners, columns) DataFrame
+        What each scanner adds, of at least these columns.
+
+    Returns
+    -------
+    DataFrame
+        Like `features`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.models.scanners import without
+    >>> added = pd.DataFrame({"radius Tt.vBMD": [15.0]}, index=["two"])
+    >>> without(pd.DataFrame({"radius Tt.vBMD": [300.0, 310.0]}), pd.Series(["one", "two"]), added).to_numpy().tolist()
+    [[300.0], [295.0]]
+    """
     off = added.reindex(scanner.fillna("").to_numpy()).fillna(0.0)
     return features.astype(float) - off.set_axis(features.index)[list(features.columns)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -64,12 +65,8 @@ def cross_validate(
     >>> len(scores), scores["participant_id"].nunique(), bool(scores["risk"].between(0, 1).all())
     (12, 12, True)
     """
-    splits = measured(run, bone=bone)
-    splits = splits[splits["repeat"] < repeats]
     is_control = (recipe or Recipe()).control != "none"
-    if is_control:  # a control is judged by the first protocol and repeat
-        first = splits.sort_values(["protocol", "repeat"]).iloc[0]
-        splits = splits[(splits["protocol"] == first["protocol"]) & (splits["repeat"] == first["repeat"])]
+    splits = _trained_on(run, bone=bone, repeats=repeats, control=is_control)
     folds = splits.loc[splits["fold"] != "test", "fold"].nunique()
     if stacking == "strict" and not is_control and folds < 3:
         raise ValueError(
@@ -78,12 +75,9 @@ def cross_validate(
     if not is_control:
         run.inner_scores(bone).unlink(missing_ok=True)  # they would be of other networks than those trained now
     tables = []
-    places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
-    for protocol, repeat, fold in places.itertuples(index=False):
-        if fold != "test":
-            place: dict[str, Any] = {"protocol": str(protocol), "repeat": int(repeat), "fold": str(fold)}
-            scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)
-            tables.append(scored.assign(**place))
+    for place in _places(splits):
+        scored = train_fold(run, bone=bone, recipe=recipe, workers=workers, progress=progress, **place)
+        tables.append(scored.assign(**place))
     table = pd.concat(tables, ignore_index=True)
     each = table[table["split"] == "test"]  # the scores of test patients by each fold's network
     table["fold"] = table["fold"].mask(table["split"] == "test", "test")
@@ -111,12 +105,92 @@ def _inner_scores(run: Run, splits: pd.DataFrame, *, bone: str, **settings: Any)
     For each held-out fold, the patients of every other fold are scored by a network that saw neither of the two folds.
     """
     tables = []
-    for (protocol, repeat), repeat_splits in splits.groupby(["protocol", "repeat"]):
-        fold_of = repeat_splits.set_index("participant_id")["fold"]
-        place: dict[str, Any] = {"protocol": protocol, "repeat": repeat}
-        for first, second in combinations(sorted(fold_of.unique()), 2):
-            scored = train_fold(run, bone=bone, fold=first, without=second, **place, **settings).drop(columns="split")
-            fold = scored["participant_id"].map(fold_of)
-            tables.append(scored.assign(**place, fold=fold, held_out=fold.map({first: second, second: first})))
+    for place in _pairs(splits):
+        of_repeat = splits[(splits["protocol"] == place["protocol"]) & (splits["repeat"] == place["repeat"])]
+        fold_of = of_repeat.set_index("participant_id")["fold"]
+        scored = train_fold(run, bone=bone, **place, **settings).drop(columns="split")
+        first, second = place["fold"], place["without"]
+        fold = scored["participant_id"].map(fold_of)
+        where = {name: place[name] for name in ("protocol", "repeat")}
+        tables.append(scored.assign(**where, fold=fold, held_out=fold.map({first: second, second: first})))
     columns = ["protocol", "repeat", "participant_id", "held_out", "fold", "score"]
     return pd.concat(tables, ignore_index=True)[columns]
+
+
+def train_part(
+    run: Run,
+    *,
+    bone: str,
+    protocol: str,
+    fold: str,
+    recipe: Recipe,
+    repeats: int = 1,
+    stacking: str = "standard",
+    controls: str = "none",
+) -> int:
+    """Train the networks of one protocol and fold, as `cross_validate` and `run_controls` would; no table is written.
+
+    The files of folds that it leaves are those that they look for, so that many machines share the training of a bone.
+
+    Parameters
+    ----------
+    run, bone, recipe, repeats, stacking
+        As in `cross_validate`.
+    protocol, fold : str
+        As in splits.csv; a network that is held out from two folds belongs to the first of them.
+    controls : str
+        As in `run_controls`.
+
+    Returns
+    -------
+    int
+        How many networks there are; none if splits.csv has no such fold with this bone.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from deepqct.networks.cross_validation import train_part
+    >>> recipe = dq.run.example.RECIPE
+    >>> train_part(dq.run.example_run(), bone="radius", protocol="all", fold="1", recipe=recipe)
+    radius · all · repeat 0 · fold 1: trained before, kept
+    1
+    """
+    splits = _trained_on(run, bone=bone, repeats=repeats, control=False)
+    networks = [(recipe, place) for place in _places(splits)]
+    networks += [(recipe, place) for place in _pairs(splits[splits["fold"] != "test"]) if stacking == "strict"]
+    of_controls = _trained_on(run, bone=bone, repeats=repeats, control=True)
+    for control in [name.strip() for name in controls.split(",") if name.strip() not in ("", "none")]:
+        networks += [(replace(recipe, control=control), place) for place in _places(of_controls)]
+    mine = [(how, place) for how, place in networks if (place["protocol"], place["fold"]) == (protocol, fold)]
+    for how, place in mine:
+        train_fold(run, bone=bone, recipe=how, **place)
+    return len(mine)
+
+
+def _trained_on(run: Run, *, bone: str, repeats: int, control: bool) -> pd.DataFrame:
+    """The rows of splits.csv that the networks of a bone are trained on; a control has the first protocol and repeat."""
+    splits = measured(run, bone=bone)
+    splits = splits[splits["repeat"] < repeats]
+    if not control:
+        return splits
+    first = splits.sort_values(["protocol", "repeat"]).iloc[0]
+    return splits[(splits["protocol"] == first["protocol"]) & (splits["repeat"] == first["repeat"])]
+
+
+def _places(splits: pd.DataFrame) -> list[dict[str, Any]]:
+    """Protocol, repeat and held-out fold of every network."""
+    places = splits[["protocol", "repeat", "fold"]].drop_duplicates().sort_values(["protocol", "repeat", "fold"])
+    return [
+        {"protocol": str(protocol), "repeat": int(repeat), "fold": str(fold)}
+        for protocol, repeat, fold in places.itertuples(index=False)
+        if fold != "test"
+    ]
+
+
+def _pairs(splits: pd.DataFrame) -> list[dict[str, Any]]:
+    """Protocol, repeat and both folds of every network that is held out from two of them."""
+    return [
+        {"protocol": protocol, "repeat": repeat, "fold": first, "without": second}
+        for (protocol, repeat), rows in splits.groupby(["protocol", "repeat"])
+        for first, second in combinations(sorted(rows["fold"].unique()), 2)
+    ]

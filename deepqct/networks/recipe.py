@@ -26,6 +26,7 @@ FIRST = ("published", "fine")
 TOLD = ("indices", "texture", "both")
 SMALLEST_PATCH = 16  # pixels along an edge; a ResNet halves it five times
 WEIGHTS = ("imagenet", "none")
+LEARNS = ("all", "late", "head")
 # Controls change what the images show, or which outcome is learnt; see controls.py.
 CONTROLS = ("permuted", "noise", "background", "silhouette")
 
@@ -36,7 +37,7 @@ class View:
 
     Parameters
     ----------
-    images, channels, slab_mm, projection, field, crop, background
+    images, channels, slab_mm, projection, field, crop, background, match_mm, match_slope, match_intercept
         As in `Recipe`.
     control : str
         As in `Recipe`; none for permuted outcomes, which change no image.
@@ -53,6 +54,9 @@ class View:
     background: str
     control: str
     seed: int
+    match_mm: float = 0.0
+    match_slope: float = 1.0
+    match_intercept: float = 0.0
 
     def edge(self, bone: str, *, size: int, pixel_mm: float) -> int:
         """Pixels along an edge of the square that is kept before `crop`: the same for every woman.
@@ -90,6 +94,10 @@ class Recipe:
     weights : str
         The weights that training begins with: ``imagenet``, from torch's cache or the internet; ``none``, random ones;
         or the path of a safetensors file, of a network of ours that was trained on other patients, or of a backbone.
+    learns : str
+        Which layers learn: ``all``; ``late``, the head and the later layers, as fastai splits the backbone (of a ResNet
+        its third and fourth blocks); ``head``. All but ``all`` need weights to begin with; layers that norm maps always
+        learn.
     epochs : int
         Length of the one-cycle schedule. Unless weights is none, one epoch in which only the head learns comes before.
     batch_size : int
@@ -119,6 +127,13 @@ class Recipe:
         The edges of the density window, the same for all images; densities outside are set to the nearer edge.
     background : str
         ``remove`` sets voxels outside the bone to 0 mgHA/cm³; ``keep`` leaves them.
+    match_mm : float
+        For cohorts of two scanners: edge of a voxel of the coarser one, 0.082 for the first XtremeCT. Finer scans are
+        smoothed to what it resolves before images are cut, in training and whenever scored, also from a bundle; 0 leaves
+        all as they are.
+    match_slope, match_intercept : float
+        With `match_mm`, the line that turns the coarser scanner's densities into the finer one's, as
+        `deepqct.evaluation.deming` gives it for women or a phantom scanned on both.
     augment : bool
         Whether images are turned, mirrored, shifted, scaled and made noisy in training.
     tta : int
@@ -162,6 +177,7 @@ class Recipe:
 
     arch: str = "resnet34"
     weights: str = "none"
+    learns: str = "all"
     epochs: int = 8
     batch_size: int = 16
     lr: float = 1e-3
@@ -176,6 +192,9 @@ class Recipe:
     low: float = -400.0
     high: float = 1400.0
     background: str = "remove"
+    match_mm: float = 0.0
+    match_slope: float = 1.0
+    match_intercept: float = 0.0
     augment: bool = True
     tta: int = 0
     first: str = "published"
@@ -264,7 +283,7 @@ class Recipe:
         """
         choices = {
             "background": BACKGROUNDS, "projection": PROJECTIONS, "field": FIELDS, "pooling": POOLINGS, "bag": BAGS,
-            "told": TOLD, "first": FIRST,
+            "told": TOLD, "first": FIRST, "learns": LEARNS,
             "control": ("none", *CONTROLS),
         }  # fmt: skip
         for name, known in choices.items():
@@ -275,12 +294,23 @@ class Recipe:
             raise ValueError(f"weights is {self.weights!r}; use one of {', '.join(WEIGHTS)}, or a .safetensors file.")
         if self.weights not in WEIGHTS and not resolve(self.weights).is_file():
             raise ValueError(f"weights is {self.weights!r}, which is no file; give its path.")
+        if self.learns != "all" and self.weights == "none":
+            raise ValueError(
+                f"learns is {self.learns!r} and weights none, so that most layers would stay random; give weights, or "
+                "learns=all."
+            )
         if self.arch != Recipe.arch and self.arch not in known_archs():
             raise ValueError(f"arch is {self.arch!r}, which neither torchvision nor timm has; the paper's is resnet34.")
         if min(self.epochs, self.batch_size, self.images, self.channels) < 1 or self.lr <= 0 or self.low >= self.high:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
+        if not 0 <= self.match_mm <= 1 or self.match_slope <= 0:
+            raise ValueError("match_mm is the edge of a voxel in mm, 0 to 1, and match_slope must lie above 0.")
+        if self.match_mm == 0 and (self.match_slope, self.match_intercept) != (1.0, 0.0):
+            raise ValueError(
+                "match_slope and match_intercept turn densities of the coarser scanner: give match_mm too."
+            )
         if self.ensemble < 1 or self.wd < 0 or self.patches < 0 or self.auxiliary < 0 or self.patch_mm <= 0:
             raise ValueError(
                 "ensemble must be 1 or more; wd, patches and auxiliary 0 or more; patch_mm must lie above 0."

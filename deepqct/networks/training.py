@@ -281,11 +281,7 @@ def _train_one(
         outcome=_learnt(run, items, where=where),
         progress=progress,
     )
-    if recipe.weights != "none":
-        say("one epoch of the head alone, then all layers")
-        learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
-    else:
-        learner.fit_one_cycle(recipe.epochs, recipe.lr)
+    _fit(learner, recipe)
     losses = pd.DataFrame(
         [{"epoch": i + 1, "train_loss": v[0], "valid_loss": v[1]} for i, v in enumerate(learner.recorder.values)]
     )
@@ -304,6 +300,25 @@ def _train_one(
     trained_on |= scans_seen(resolve(recipe.weights)) if given(recipe.weights) else set()
     files.write(tables, made_from=made_from, model=learner.model, trained_on=trained_on)
     return tables
+
+
+def _fit(learner: Learner, recipe: Recipe) -> None:
+    """Train as far as the recipe lets layers learn, on fastai's schedules."""
+    if recipe.weights == "none":
+        learner.fit_one_cycle(recipe.epochs, recipe.lr)
+    elif recipe.learns == "all":
+        say("one epoch of the head alone, then all layers")
+        learner.fine_tune(recipe.epochs, base_lr=recipe.lr)
+    elif recipe.learns == "head":
+        say("the head alone")
+        learner.freeze()
+        learner.fit_one_cycle(recipe.epochs, recipe.lr)
+    else:  # as fine_tune, without its last step
+        say("one epoch of the head alone, then the later layers")
+        learner.freeze()
+        learner.fit_one_cycle(1, slice(recipe.lr), pct_start=0.99)
+        learner.freeze_to(-2)
+        learner.fit_one_cycle(recipe.epochs, slice(recipe.lr / 200, recipe.lr / 2), pct_start=0.3, div=5.0)
 
 
 def _learnt(run: Run, items: pd.DataFrame, *, where: dict[str, Any]) -> Outcome:

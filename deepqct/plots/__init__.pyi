@@ -22,7 +22,7 @@ from .networks import (
     scores_by_bone,
 )
 from .planning import planned_study
-from .repeats import precision_errors
+from .repeats import change_over_visits, precision_errors
 from .scans import bland_altman, compartments, index_distributions, montage, outlined, planes_and_projection, save_slice
 from .strength import strain_energy
 from .style import BONE_COLOURS, mark_virtual, save, set_style
@@ -34,6 +34,7 @@ __all__ = [
     "bland_altman",
     "bones_compared",
     "calibration",
+    "change_over_visits",
     "cohort_map",
     "compartments",
     "consensus",

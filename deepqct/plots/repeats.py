@@ -1,17 +1,20 @@
-"""Precision of indices from women who were scanned several times."""
+"""Precision of indices from women who were scanned several times, and one woman's change over her visits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, FAINT, styled
+from deepqct.evaluation.change import change_of
+from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, FAINT, GREY, ONE, styled
 
 
 @styled
@@ -62,3 +65,84 @@ def precision_errors(table: pd.DataFrame, *, names: Sequence[str] | None = None)
     if bones:
         figure.legend(loc="outside upper right", ncols=len(bones))
     return np.array([panel])
+
+
+@styled
+def change_over_visits(
+    years: ArrayLike,
+    value: ArrayLike,
+    *,
+    sd: float = float("nan"),
+    label: str = "",
+    unit: str = "",
+    bone: str = "",
+    counted: ArrayLike | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw what was measured at the visits of one woman, with the least significant change around the first visit.
+
+    Parameters
+    ----------
+    years : (n,) float
+        When, in years from any day; several measurements may be of one visit.
+    value : (n,) float
+        The measurements.
+    sd : float
+        SD of one measurement, such as `deepqct.evaluation.precision(...).rms_sd`; NaN if it is not known, and then there is
+        no band and nothing is called a change.
+    label, unit : str
+        What was measured, for the axis and for the words.
+    bone : str
+        Whose colour and mark are used; a neutral one if empty.
+    counted : (n,) bool, optional
+        Which measurements count, such as those on the scanner of the first visit; the others are hollow. All by default.
+    title : str
+        Above the figure, such as her participant_id.
+
+    Returns
+    -------
+    Axes
+        Its words below the picture are those of `deepqct.evaluation.Change`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> axes = dq.plots.change_over_visits([0, 2], [300.0, 297.0], sd=1.5, label="Tt.vBMD of the radius", unit="mgHA/cm³")
+    >>> axes.get_ylabel(), [text.get_text().split(":")[0] for text in axes.texts]
+    ('Tt.vBMD of the radius, mgHA/cm³', ['Not a change'])
+    """
+    when, values = np.asarray(years, float), np.asarray(value, float)
+    kept = np.isfinite(values) & (np.ones(len(when), bool) if counted is None else np.asarray(counted, bool))
+    found = change_of(when[kept], values[kept], sd=sd)
+    colour, marker = BONE_COLOURS.get(bone, ONE), BONE_MARKERS.get(bone, "o")
+    _, axes = plt.subplots(figsize=(6.4, 4.2))
+    first = float(values[kept][when[kept] == when[kept].min()].mean())
+    margin = 0.06 * max(float(np.ptp(when)), 0.5)
+    ends = np.array([when.min() - margin, when.max() + margin])
+    if np.isfinite(found.lsc):
+        axes.axhspan(
+            first - found.lsc, first + found.lsc, color="#E3E3E3", linewidth=0, zorder=0,
+            label=f"first visit ± least significant change ({found.lsc:.3g})",
+        )  # fmt: skip
+    axes.axhline(first, color=GREY, linewidth=1, zorder=1)
+    if np.isfinite(found.change):
+        middle_x, middle = when[kept].mean(), values[kept].mean()
+        steps = np.linspace(when[kept].min(), when[kept].max(), 50)
+        named = "line through her scans" + (", 95 % of the noise" if np.isfinite(found.low) else "")
+        axes.plot(steps, middle + found.change * (steps - middle_x), color=colour, linewidth=1.6, label=named,
+                  linestyle="-" if found.changed else "--")  # fmt: skip
+        if np.isfinite(found.low):
+            low, high = (middle + slope * (steps - middle_x) for slope in (found.low, found.high))
+            shade = np.minimum(low, high), np.maximum(low, high)
+            axes.fill_between(steps, *shade, color=colour, alpha=0.14, linewidth=0)
+    axes.plot(when[kept], values[kept], marker, color=colour, markersize=7)
+    if (~kept & np.isfinite(values)).any():
+        axes.plot(when[~kept], values[~kept], marker, markerfacecolor="none", markeredgecolor=colour, markersize=7,
+                  label="another scanner or centre, not counted")  # fmt: skip
+    shown = ", ".join(part for part in (label, unit) if part)
+    axes.set(xlabel="years since the first visit", ylabel=shown, xlim=ends, title=title)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, fontsize=9)
+    below = -0.25 - 0.075 * len(axes.get_legend_handles_labels()[1])
+    axes.text(0.5, below, "\n".join(wrap(found.words(unit), 84)), transform=axes.transAxes, ha="center", va="top",
+              fontsize=10, fontweight="bold" if found.changed else "normal")  # fmt: skip
+    return axes

@@ -32,7 +32,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "bones": ("scores", "saliency"),
     "groups": ("umap_groups", "heatmap", "differences"),
     "one group": ("numbers", "umap_groups"),
-    "women": ("profile",),
+    "women": ("profile", "visits"),
 }
 FOLDED: dict[str, tuple[str, ...]] = {
     "cohort": ("strength",),

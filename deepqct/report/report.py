@@ -65,6 +65,8 @@ TABLES = (
     "groups_beside_preprint.csv",
     "thresholds.csv",
     "curation.csv",
+    "protocol.csv",
+    "scanners.csv",
     "precision.csv",
 )
 # Measured on simulated cohorts by `make bench-evaluation`; the report says each where it matters.
@@ -206,6 +208,8 @@ def _first_screen(
         "noise": tables.noise(
             tables.read(run.precision), scores={bone: tables.read(run.repeat_scores(bone)) for bone in bones_of(run)}
         ),
+        "protocol": tables.protocol(tables.read(run.protocol), tables.read(run.scanners), outcome=outcome),
+        "fused_noise": tables.fused_noise(tables.read(run.repeat_risks)),
         "controls": controls,
         "untested": untested,
     }

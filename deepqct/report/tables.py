@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepqct.cohort.scanners import scanner_warnings
 from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain, signed
 from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
+from deepqct.models.repeats import risk_precision
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
 from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, women_of
@@ -369,7 +371,8 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     -------
     dict or None
         ``columns`` and ``rows`` of texts: the index, its unit, and for each bone the least significant change with its 95 %
-        interval; ``words``: from how many women, and whether they are enough.
+        interval, and below it that of registered scans where they were measured (``registered``); ``words``: from how many
+        women, and whether they are enough; ``scores``: a sentence for each bone's networks.
 
     Examples
     --------
@@ -390,6 +393,13 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
         if found.n
     ]
     table = pd.concat([table, pd.DataFrame(more)], ignore_index=True) if more else table
+    if "registered_lsc" in table:
+        again = table.dropna(subset="registered_lsc")
+        mended = {
+            name: again[f"registered_{name}"] for name in ("lsc", "lsc_low", "lsc_high", "n", "degrees_of_freedom")
+        }
+        both = pd.concat([table, again.assign(symbol=again["symbol"] + ", registered", **mended)])
+        table = both.sort_values("symbol", kind="stable", key=_registered_last(table["symbol"]))
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
@@ -402,7 +412,106 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     women, degrees = int(table["n"].max()), int(table["degrees_of_freedom"].max())
     words = f"{women} {'woman' if women == 1 else 'women'} scanned more than once, {degrees} degrees of freedom at most"
     words += "." if degrees >= ISCD_DEGREES else f": fewer than the {ISCD_DEGREES} that the ISCD asks for."
-    return {"columns": ["index", "unit", *bones], "rows": rows, "words": words}
+    return {
+        "columns": ["index", "unit", *bones],
+        "rows": rows,
+        "words": words,
+        "registered": any(", registered" in row[0] for row in rows),
+        "scores": [
+            f"Score of the {bone}'s networks: two scans of one woman whose scores differ by less than "
+            f"{_least(found.row())} logits differ by noise; {_basis(found.row())}."
+            for bone, found in networks.items()
+            if found.n
+        ],
+    }
+
+
+def _registered_last(symbols: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """A key that keeps the order of the indices, each followed by itself in registered scans."""
+    place = {symbol: 2 * number for number, symbol in enumerate(dict.fromkeys(symbols))}
+    return lambda names: names.map(lambda name: place[name] if name in place else place[name.split(", ")[0]] + 1)
+
+
+def fused_noise(risks: pd.DataFrame) -> list[str]:
+    """Below which difference two risks of one woman are alike, a sentence for each model; empty without repeats.
+
+    Parameters
+    ----------
+    risks : DataFrame
+        The content of risks_repeats.csv; it may be empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.report.tables import fused_noise
+    >>> known = {"participant_id": "A", "scanner": 0.061, "centre": "", "family": "DeepQCT", "model": "mean of all"}
+    >>> print(fused_noise(pd.DataFrame({"score": [0.2, 0.4], "risk": [0.55, 0.6]}).assign(**known))[0])
+    Risk by DeepQCT (mean of all): two scans of one woman whose risks differ by less than 0.098 (95 % 0.044 to 3.1) ...
+    """
+    if risks.empty:
+        return []
+    said = []
+    for (family, model), rows in risk_precision(risks).groupby(["family", "model"], sort=False):
+        figures = rows.set_index("what").to_dict("index")
+        what, scale = ("Risk", "risk") if "risk" in figures else ("Prediction", "predicted")
+        shown, score = figures[scale], figures["score"]
+        said.append(
+            f"{what} by {family} ({model}): two scans of one woman whose {what.lower()}s differ by less than "
+            f"{_least(shown)} differ by noise; of its score {_least(score)}; {_basis(shown)}."
+        )
+    return said
+
+
+def _basis(row: Mapping[Any, Any]) -> str:
+    """On how many women a least significant change rests."""
+    women, degrees = int(row["n"]), int(row["degrees_of_freedom"])
+    few = "" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})"
+    return (
+        f"{women} {'woman' if women == 1 else 'women'}, {degrees} degree{'' if degrees == 1 else 's'} of freedom{few}"
+    )
+
+
+def _least(row: Mapping[Any, Any]) -> str:
+    """A least significant change with its interval."""
+    return f"{row['lsc']:.2g} (95 % {row['lsc_low']:.2g} to {row['lsc_high']:.2g})"
+
+
+def protocol(table: pd.DataFrame, found: pd.DataFrame, *, outcome: str) -> dict[str, Any] | None:
+    """How the scans were made, for a fold of the report; None where it was not written.
+
+    Parameters
+    ----------
+    table, found : DataFrame
+        The content of protocol.csv and of scanners.csv; they may be empty.
+    outcome : str
+        The name of the outcome, for the warnings.
+
+    Returns
+    -------
+    dict or None
+        ``rows`` of site, setting, values and whether they differ, those that do first; ``gist``, how many differ;
+        ``warnings``, where scanner or centre goes with the outcome.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.report.tables import protocol
+    >>> known = {"site": "wrist", "what": ["slices", "energy, kV"], "values": ["168 (12)", "68 (11), 60 (1)"]}
+    >>> found = protocol(pd.DataFrame(known | {"differs": [False, True]}), pd.DataFrame(), outcome="fracture")
+    >>> found["gist"], found["rows"][0][1]
+    ('1 of 2 settings differs between scans', 'energy, kV')
+    """
+    if table.empty:
+        return None
+    ordered = table.assign(differs=table["differs"].astype(bool)).sort_values("differs", ascending=False, kind="stable")
+    differing, settings = ordered.loc[ordered["differs"], "what"].nunique(), ordered["what"].nunique()
+    gist = f"{differing} of {settings} settings differ{'s' if differing == 1 else ''} between scans"
+    warned = scanner_warnings(found, outcome=outcome) if len(found) else []
+    return {
+        "rows": ordered[["site", "what", "values", "differs"]].values.tolist(),
+        "gist": gist if differing else f"none of {settings} settings differs between scans",
+        "warnings": [line.removeprefix("Warning: ") for line in warned],
+    }
 
 
 def parameters(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

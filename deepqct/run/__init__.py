@@ -10,9 +10,15 @@ inputs.py      what is read of a cohort, by the names under which the record kee
 cost.py        what a run will take, before it begins (rates.json)
 written.py     which files a run wrote, and their hashes
 record.py      run.json: what was run, on which inputs, with which parameters and versions
+watch.py       a job at work: known by a file, watched for its memory, ended with its run
+lost.py        jobs that ended without a word, and what helps
 jobs.py        one job's notebook executed and kept; the hash of the code that it imports
+shares.py      what each job is given, and what this machine has
+parts.py       parts of a job that run before its notebook: batches of scans, networks of a fold
 restore.py     stacks and weights that were removed, made anew
-workflow.py    the jobs that are out of date are run (Snakefile)
+changed.py     scans of which the file changed during a run
+clock.py       files of a run from before a clock was set back
+workflow.py    the jobs that are out of date are run (Snakefile, profiles/)
 integrity.py   whether files and cohort are still what the run wrote and read
 compare.py     two runs beside each other: by how much they differ
 repetition.py  a finished run made anew beside itself, and compared

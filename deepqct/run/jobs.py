@@ -6,9 +6,6 @@ import hashlib
 import json
 import os
 import re
-import signal
-import socket
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -20,15 +17,14 @@ import nbformat
 from deepqct.folder import FileError, Job, Run, project_root, read_json, resolve, write_json, write_text
 from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
-from deepqct.run.machine import Watched, processor
+from deepqct.run.lost import lower_what
+from deepqct.run.machine import processor
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
 from deepqct.run.stage import versions
+from deepqct.run.watch import at_work
 from deepqct.work import say
-
-STARTED_BY = "DEEPQCT_STARTED_BY"  # the environment's name for host and process of the run that a job belongs to
-_LOOK_S = 1.0  # how often a job looks whether its run is still there
 
 
 def run_job(run: Run, job: Job) -> bool:
@@ -69,11 +65,10 @@ def run_job(run: Run, job: Job) -> bool:
         os.environ[name] = str(parameters.get("threads", 1))
     run.notebook(job).parent.mkdir(parents=True, exist_ok=True)
     began, error = time.time(), None
-    _end_with_its_run()
     say(f"{job}: started")
-    memory = Watched()
+    device = parameters.get("device", "auto") if job.bone else "cpu"
     try:
-        with run.log(job).open("w", encoding="utf-8") as log, memory:
+        with run.log(job).open("w", encoding="utf-8") as log, at_work(run, job, device=device) as held:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
@@ -85,8 +80,9 @@ def run_job(run: Run, job: Job) -> bool:
         trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
         say("\n".join([f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]))
     except DeadKernelError:
+        lower = lower_what(str(job))
         error = (
-            f"MemoryError: the system ended the kernel of {job}, as it does for lack of memory; {_lower(job)}, or take a "
+            f"MemoryError: the system ended the kernel of {job}, as it does for lack of memory; {lower}, or take a "
             "machine with more memory."
         )
         say(f"{job}: failed: {error}")
@@ -99,7 +95,7 @@ def run_job(run: Run, job: Job) -> bool:
         "error": error,
         "finished": now(),
     }
-    status |= {"peak_mb": memory.peak_mb, "processor": processor(), "versions": versions()}
+    status |= {"peak_mb": held.peak_mb, "processor": processor(), "versions": versions()}
     content = read_json(run.parameters(job))
     status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)
@@ -129,37 +125,6 @@ def stage_hash(stage: str) -> str:
     """
     notebook = nbformat.read(notebook_source(stage), as_version=4)
     return code_hash("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
-
-
-def _end_with_its_run() -> None:
-    """Interrupt this job when the run that started it is gone: the next run could not begin beside it."""
-    host, _, process = os.environ.get(STARTED_BY, "").partition(" ")
-    if host != socket.gethostname() or not process.isdigit():
-        return
-
-    def look() -> None:
-        while True:
-            time.sleep(_LOOK_S)
-            try:
-                os.kill(int(process), 0)
-            except ProcessLookupError:
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-            except PermissionError:
-                return
-
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a script starts in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=look, daemon=True).start()
-
-
-def _lower(job: Job) -> str:
-    """What needs less memory in a stage."""
-    return {
-        "00_virtual_cohort": "lower workers, slices or n",
-        "01_data_curation": "lower workers or image_px",
-        "02_train_bone": "lower batch_size, images or image_px, or run fewer jobs at once (--cores)",
-    }.get(job.stage, "run fewer jobs at once (--cores), or lower draws or bootstraps")
 
 
 def _as_named(path: Path) -> str:

@@ -7,18 +7,14 @@ import platform
 import re
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
 
 from deepqct.folder import PACKAGE
-
-_LOOK_S = 1.0  # how often the memory of a job is looked at; our choice
 
 
 def machine() -> dict[str, Any]:
@@ -98,54 +94,6 @@ def git_state() -> dict[str, Any] | None:
     if not commit:
         return None
     return {"commit": commit, "changed": bool(_said(*here, "status", "--porcelain", "--", "deepqct", "notebooks"))}
-
-
-class Watched:
-    """The most memory that this process and its children held together, looked at once a second while a block runs.
-
-    What processes share is counted once where the system tells it (Linux).
-
-    Examples
-    --------
-    >>> from deepqct.run.machine import Watched
-    >>> with Watched() as memory:
-    ...     _ = [0] * 1000
-    >>> memory.peak_mb > 1
-    True
-    """
-
-    def __init__(self) -> None:
-        self.peak_mb = 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Watched:
-        """Look for the first time, and begin to look again and again."""
-        self._look()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the looking, before the process goes on."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        """Look again and again, until the block has ended."""
-        while not self._ended.wait(_LOOK_S):
-            self._look()
-
-    def _look(self) -> None:
-        """Look once at what all processes hold now."""
-        this = psutil.Process()
-        held = 0
-        for process in (this, *this.children(recursive=True)):
-            with suppress(psutil.Error):  # it ended meanwhile, or the system does not let us look
-                memory = process.memory_full_info()
-                held += getattr(memory, "pss", 0) or memory.uss
-        self.peak_mb = max(self.peak_mb, round(held / 1e6, 1))
 
 
 def _accelerator() -> str:

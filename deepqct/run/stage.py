@@ -162,14 +162,7 @@ class Stage:
 
             return move
 
-        began = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            if done == total or done * 10 // total > (done - 1) * 10 // total:
-                spent = time.monotonic() - began
-                say(f"{what}: {done}/{total}, {spent:.0f} s, about {spent / done * (total - done):.0f} s left")
-
-        return line
+        return line_progress(what)
 
     def finish(self) -> None:
         """Show what this stage wrote and how long it took.
@@ -244,7 +237,7 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
 
     declared = declared_parameters(name)
     values = {key: parameter.parse(namespace[key], stage=name) for key, parameter in declared.items()}
-    _fix_threads(values.get("threads", 1))
+    fix_threads(values.get("threads", 1))
     # fastai still scripts two activations; its user can do nothing about it.
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
@@ -267,6 +260,30 @@ def start(name: str, namespace: Mapping[str, Any], *, page: bool = False) -> Sta
         display(_plain(pd.DataFrame(columns)))
     say(" · ".join(f"{package} {number}" for package, number in versions().items()))
     return Stage(job, run, values, time.time())
+
+
+def line_progress(what: str) -> Progress:
+    """A callback that prints a line for each tenth of long work.
+
+    Parameters
+    ----------
+    what : str
+        What is counted, such as ``scans``.
+
+    Examples
+    --------
+    >>> from deepqct.run.stage import line_progress
+    >>> line_progress("scans")(10, 10)
+    scans: 10/10, 0 s, about 0 s left
+    """
+    began = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        if done == total or done * 10 // total > (done - 1) * 10 // total:
+            spent = time.monotonic() - began
+            say(f"{what}: {done}/{total}, {spent:.0f} s, about {spent / done * (total - done):.0f} s left")
+
+    return line
 
 
 def do_again(run: Run, job: Job) -> None:
@@ -313,8 +330,22 @@ def _plain(table: pd.DataFrame) -> Any:
     return table.style.hide(axis="index").set_table_styles([{"selector": "th, td", "props": [("text-align", "left")]}])
 
 
-def _fix_threads(threads: int) -> None:
-    """Set the number of threads of every numerical library, whether it is loaded already or not."""
+def fix_threads(threads: int) -> None:
+    """Set the number of threads of every numerical library, whether it is loaded already or not.
+
+    Parameters
+    ----------
+    threads : int
+        Of each of them.
+
+    Examples
+    --------
+    >>> import os
+    >>> from deepqct.run.stage import fix_threads
+    >>> fix_threads(1)
+    >>> os.environ["OMP_NUM_THREADS"]
+    '1'
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
     threadpool_limits(threads)

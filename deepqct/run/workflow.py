@@ -18,24 +18,33 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from deepqct.cohort.check import load_cohort
 from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_text
 from deepqct.report.report import write_report
+from deepqct.run.changed import changed_scans
+from deepqct.run.clock import back_to_the_present
 from deepqct.run.inputs import TABLES
-from deepqct.run.jobs import STARTED_BY, state_of, write_inputs, write_jobs
+from deepqct.run.jobs import state_of, write_inputs, write_jobs
+from deepqct.run.lost import forget_lost, lost_jobs
+from deepqct.run.parts import BATCH, Part, batches_of, carry_over, folds_of
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
 from deepqct.run.record import KEY, note_report, status_of, write_record
 from deepqct.run.restore import restore
+from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
+from deepqct.run.watch import STARTED_BY
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
+PROFILE = "SNAKEMAKE_PROFILE"  # the environment's name for the profile of a cluster
+TRAIN_BY = ("auto", "bone", "fold")
 _PATIENCE_S = 15.0  # for jobs that were told to end; our choice
 _LEFT_S = 3600.0  # age of an unfinished file that nobody writes to any more; our choice
 
@@ -59,7 +68,7 @@ class RunError(RuntimeError):
     """
 
 
-def execute(plan: Plan, *, cores: int = 2) -> Path:
+def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "auto") -> Path:
     """Run the jobs that are out of date, then write run.json and the report.
 
     Parameters
@@ -67,7 +76,12 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     plan : Plan
         From `plan_run`.
     cores : int
-        How many jobs run side by side. Each job has its own number of threads, so that results do not depend on it.
+        Processors for all jobs together. Each job has its own number of threads, so that results do not depend on it.
+    batch : int
+        Scans that one job curates; a cohort of no more has one such job, the notebook itself.
+    train_by : str
+        What one job trains: ``bone``, or ``fold``: each protocol and fold of each bone. ``auto`` is fold where
+        SNAKEMAKE_PROFILE names a cluster's profile, and bone elsewhere.
 
     Returns
     -------
@@ -83,6 +97,8 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
         a job failed: the jobs that do not depend on it went on, and the report names it.
     ParameterError
         If the cohort or the machine lacks what the parameters ask for; nothing was started then.
+    ValueError
+        If `train_by` is none of these.
 
     Examples
     --------
@@ -100,8 +116,11 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
     ...     print(str(error).partition("; ")[2])
     give another folder by --out.
     """
+    if train_by not in TRAIN_BY:
+        raise ValueError(f"train_by is {train_by!r}; use one of {', '.join(TRAIN_BY)}.")
+    by_fold = train_by == "fold" or (train_by == "auto" and bool(os.environ.get(PROFILE)))
     _check_whose(plan)
-    scans: list[Path] = []
+    scans, files = list[Path](), list[Path]()
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         asked = plan.parameters[Job("01_data_curation")]
@@ -111,11 +130,13 @@ def execute(plan: Plan, *, cores: int = 2) -> Path:
         check_cohort_for(plan.parameters, cohort)
         made = [] if cohort.contours is None else list(cohort.contours["file"].dropna())
         named = (*TABLES, *cohort.every_scan["file"], *made)
-        scans = [folder / name for name in named if (folder / name).exists()]
+        files = [folder / name for name in named if (folder / name).exists()]
+        scans = [folder / name for name in cohort.every_scan["file"]]
     check_machine(plan.parameters)
     _check_disk(plan.run.folder)
+    division = Division.of(plan, Size.of(plan, scans), cores=cores, batch=batch, by_fold=by_fold)
     with alone(plan.run) as lock:
-        return _execute(plan, scans=scans, cores=cores, lock=lock)
+        return _execute(plan, files=files, division=division, lock=lock)
 
 
 def _check_whose(plan: Plan) -> None:
@@ -148,8 +169,69 @@ def _check_disk(folder: Path) -> None:
         )
 
 
-def _execute(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> Path:
+@dataclass(frozen=True)
+class Division:
+    """How a run is divided into jobs, and what each of them is given.
+
+    Parameters
+    ----------
+    cores : int
+        Processors for all jobs together.
+    batches, folds : list of str
+        The parts of 01 and of each job of 02; none where the notebook does all of it.
+    shares : dict
+        From `shares_of`.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> from pathlib import Path
+    >>> from deepqct.run.shares import Size
+    >>> from deepqct.run.workflow import Division
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), preset="paper", overrides=["bone=radius"])
+    >>> division = Division.of(plan, Size.of(plan, []), batch=100, by_fold=True)
+    >>> len(division.batches), len(division.folds), len(division.parts(plan))
+    (5, 12, 17)
+    """
+
+    cores: int
+    batches: list[str]
+    folds: list[str]
+    shares: dict[str, dict[str, int]]
+
+    @classmethod
+    def of(cls, plan: Plan, size: Size, *, cores: int = 2, batch: int = BATCH, by_fold: bool = False) -> Self:
+        """The division of a run.
+
+        Parameters
+        ----------
+        plan : Plan
+            The parameters of every job.
+        size : Size
+            How large its cohort is.
+        cores, batch
+            As in `execute`.
+        by_fold : bool
+            True to train the networks of each protocol and fold in a job of their own.
+        """
+        shares = shares_of(plan, size, batch=batch, by_fold=by_fold)
+        return cls(cores, batches_of(size.scans, batch=batch), folds_of(plan) if by_fold else [], shares)
+
+    def parts(self, plan: Plan) -> list[Part]:
+        """Every part of every job.
+
+        Parameters
+        ----------
+        plan : Plan
+            The run that is divided.
+        """
+        trained = [Part(Job("02_train_bone", bone), what) for bone in plan.bones for what in self.folds]
+        return [Part(Job("01_data_curation"), what) for what in self.batches] + trained
+
+
+def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) -> Path:
     """Run the jobs of a plan that has passed every check."""
+    back_to_the_present(plan.run.folder)
     write_jobs(plan)
     # A failure of an earlier run must not count for this one, nor the files that it left behind as results.
     for job in plan.parameters:
@@ -157,32 +239,63 @@ def _execute(plan: Plan, *, scans: list[Path], cores: int, lock: int) -> Path:
             plan.run.status(job).unlink()
             do_again(plan.run, job)
     _sweep(plan.run.folder)
+    forget_lost(plan.run)
+    parts = division.parts(plan)
+    carry_parts(plan, parts)
     before = _stamps(plan)
     began = time.time()
-    state = state_of(scans)
-    code = restore(plan, make=partial(_snakemake, plan, scans=scans, cores=cores, lock=lock))
-    code = code or _snakemake(plan, scans=scans, cores=cores, lock=lock)
+    state = state_of(files)
+    do = partial(_snakemake, plan, files=files, division=division, lock=lock)
+    code, said = restore(plan, make=lambda wanted: do(wanted)[0]), ""
+    if not code:
+        code, said = do()
     failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
+    touched = state_of(files) != state
+    changed = changed_scans(plan) if touched else []
     if _stamps(plan) != before or not plan.run.report.exists():
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
         note_report(plan.run)
-    if state_of(scans) != state:
+    if touched:
+        which = f" ({'; '.join(changed)})" if changed else ""
         raise RunError(
-            "Files of the cohort changed while the run was at work, and its results may be of either state; let nobody "
-            "write there, and give the same command again."
+            f"Files of the cohort changed while the run was at work{which}, and its results may be of either state; let "
+            "nobody write there, and give the same command again."
         )
     if code or failed:
         _check_disk(plan.run.folder)
+    whys = [
+        f"{part} failed ({read_json(path)['error']})." for part in parts if (path := plan.run.failure(part)).exists()
+    ]
+    if code:
+        whys += lost_jobs(plan.run, said=said)
     if failed:
-        raise RunError(
+        whys.append(
             f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
-            f"{plan.run.report}, then give the same command again."
+            f"{plan.run.report}."
         )
+    if whys:
+        raise RunError(f"{' '.join(whys)} Then give the same command again: it goes on from what is done.")
     if code:
         log = plan.run.folder / ".snakemake" / "log"
         raise RunError(f"The workflow stopped (snakemake exit {code}); its log is in {log}.")
     return plan.run.report
+
+
+def carry_parts(plan: Plan, parts: list[Part]) -> None:
+    """Count the parts of jobs that are done as done, as `deepqct.run.parts.carry_over` says.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run.
+    parts : list of Part
+        Its parts as it is divided now.
+    """
+    run = plan.run
+    curated = [run.curation, run.indices, run.texture, run.splits, run.participants]
+    trained = {Job("02_train_bone", bone): [run.scores(bone), run.saliency(bone)] for bone in plan.bones}
+    carry_over(run, parts, {Job("01_data_curation"): curated, **trained})
 
 
 def _sweep(folder: Path) -> None:
@@ -193,44 +306,66 @@ def _sweep(folder: Path) -> None:
                 unfinished.unlink()
 
 
-def _snakemake(plan: Plan, wanted: Sequence[str] = (), *, scans: list[Path], cores: int, lock: int) -> int:
-    """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder; return its exit code.
+def _snakemake(
+    plan: Plan, wanted: Sequence[str] = (), *, files: list[Path], division: Division, lock: int
+) -> tuple[int, str]:
+    """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder.
+
+    Returns its exit code, and what it wrote into its log.
 
     Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
     """
+    # A cluster has memory and cards of its own, and its profile says how many jobs may run; here they are what there is.
+    there = {} if os.environ.get(PROFILE) else machine()
     config = {
         "python": sys.executable,
         "root": str(project_root()),
         "run": str(plan.run.folder),
-        "training_threads": max((p["threads"] for job, p in plan.parameters.items() if job.bone), default=1),
+        "shares": division.shares,
+        "batches": division.batches,
+        "folds": division.folds,
+        "cards": there.get("gpu", 0),
         "virtual": plan.cohort == VIRTUAL,
         "bones": plan.bones,
     }
     if plan.cohort != VIRTUAL:
-        write_inputs(plan.run, scans)
+        write_inputs(plan.run, files)
     config_path = plan.run.folder / "jobs" / "workflow.json"
     write_text(config_path, json.dumps(config, indent=2))
+    # Of a cluster's jobs `--cores` is the most that one is given.
+    cores = division.cores if there else max(share["threads"] for share in division.shares.values())
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(PACKAGE / "run" / "Snakefile"),
         "--directory", str(plan.run.folder), "--configfile", str(config_path), "--cores", str(cores),
         "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
+        *(["--resources", *(f"{name}={number}" for name, number in there.items())] if there else []),
     ]  # fmt: skip
     locks = plan.run.folder / ".snakemake" / "locks"
     if locks.exists() and any(locks.iterdir()):
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
-    environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"}
+    environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"} | _profile()
     # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
     workflow = subprocess.Popen(
         [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
     )
     try:
         with _stopped_by_signals():
-            return workflow.wait()
+            code = workflow.wait()
     except KeyboardInterrupt:
         _stop(workflow)
         raise
     finally:
         config_path.unlink(missing_ok=True)  # it holds this machine's paths
+    logs = sorted((plan.run.folder / ".snakemake" / "log").glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    return code, logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+
+
+def _profile() -> dict[str, str]:
+    """The environment's name of the profile that came with deepqct, where it is asked for and nobody made one so called."""
+    name = os.environ.get(PROFILE, "")
+    shipped = PACKAGE / "run" / "profiles" / name
+    own = (Path(name), Path("~/.config/snakemake").expanduser() / name, Path("/etc/xdg/snakemake") / name)
+    return {PROFILE: str(shipped)} if name and shipped.is_dir() and not any(map(Path.is_dir, own)) else {}
 
 
 def _stop(workflow: subprocess.Popen[bytes]) -> None:
@@ -300,7 +435,7 @@ def alone(run: Run) -> Iterator[int]:
     ...     (run.folder / "jobs" / "running.json").exists()
     True
     """
-    path = run.folder / "jobs" / "running.json"
+    path = run.running
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     while (lock := _locked(path)) is None:

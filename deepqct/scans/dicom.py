@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepqct.scans.stored import Head, ScanError, Stored, check_calibration, check_voxel, to_body_axes
+from deepqct.scans.stored import (
+    SOFTWARE,
+    Head,
+    ScanError,
+    Stored,
+    check_calibration,
+    check_voxel,
+    to_body_axes,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -135,7 +145,19 @@ def read_dicom_head(path: Path, *, unusual: bool = False) -> Head:
         raise ScanError(f"{path} has a damaged DICOM header; export it again.") from error
     if calibration is not None:
         check_calibration(calibration, path, unusual=unusual)
-    return Head(calibration=calibration, mask=bits in (1, 8))
+    return Head(calibration=calibration, mask=bits in (1, 8), protocol=_protocol(head))
+
+
+def _protocol(head: Dataset) -> dict[str, float | str]:
+    """How a series was made, as far as its first slice says; nothing that could be a date or a name."""
+    said: dict[str, float | str] = {}
+    for name, tag, factor in (("energy, kV", "KVP", 1.0), ("current, µA", "XRayTubeCurrent", 1000.0)):
+        with suppress(TypeError, ValueError):
+            if number := float(head.get(tag) or 0) * factor:
+                said[name] = number
+    stated = head.get("SoftwareVersions")
+    several = [stated] if isinstance(stated, str) or stated is None else list(stated)  # an element may have many values
+    return said | ({SOFTWARE: version} if (version := version_of(several[0] if several else None)) else {})
 
 
 def _heads(path: Path) -> dict[Path, Dataset]:

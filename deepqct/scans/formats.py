@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from deepqct.folder import file_hash
 from deepqct.scans.dicom import read_dicom, read_dicom_head
 from deepqct.scans.images import data_beside, read_image, read_image_head
 from deepqct.scans.scanco import read_aim, read_aim_head, read_gobj, read_isq, read_isq_head
@@ -77,6 +79,20 @@ def files_of(path: Path) -> list[Path]:
         return sorted(file for file in path.parent.iterdir() if file.is_file() and file.suffix == path.suffix)
     beside = data_beside(path) if path.suffix.lower() in (".mhd", ".nhdr") and path.is_file() else None
     return [path] if beside is None else [path, beside]
+
+
+def scan_hash(path: Path) -> str:
+    """SHA-256 of a scan or mask, with every file that it is made of, in hexadecimal.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_stored`.
+    """
+    files = files_of(path)
+    if files == [path]:
+        return file_hash(path)
+    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
 
 
 def _known_reader(path: Path) -> Callable[..., Stored]:

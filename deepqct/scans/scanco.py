@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deepqct.scans.packed import unpack_bits, unpack_runs, unpack_two, vax_floats
 from deepqct.scans.stored import (
     PROTOCOL,
+    SOFTWARE,
     Head,
     ScanError,
     Stored,
@@ -86,7 +87,7 @@ def read_aim_head(path: Path, *, unusual: bool = False) -> Head:
         *site_of(_whole(aim.log, "Site")),
         aim.kind in _MASKS,
         _aim_scanner(aim),
-        _aim_protocol(aim),
+        {**_aim_protocol(aim), SOFTWARE: f"AIM {aim.version:03d}"},
     )
 
 

@@ -6,6 +6,7 @@ numbers and free text are never handed on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,27 @@ PROTOCOL = (
     "reconstruction",
     "Mu_Scaling",
 )
+SOFTWARE = "software version"
+_VERSION = re.compile(r"[Vv]?\d{1,3}(\.\d{1,3}){0,3}[a-z]?")
+_DATED = re.compile(r"\d{2}\.\d{2}\.\d{2,4}")
+
+
+def version_of(text: object) -> str:
+    """The version of software that a header states; empty for whatever could be a date or a name.
+
+    Parameters
+    ----------
+    text : object
+        What the header says, perhaps nothing.
+
+    Examples
+    --------
+    >>> from deepqct.scans.stored import version_of
+    >>> [version_of(text) for text in ("V6.1", "6.6.1a", "01.02.24", "Doe 1950", None)]
+    ['V6.1', '6.6.1a', '', '', '']
+    """
+    said = str(text or "").strip()
+    return said if _VERSION.fullmatch(said) and not _DATED.fullmatch(said) else ""
 
 
 class ScanError(ValueError):
@@ -103,8 +125,9 @@ class Head:
         Whether its voxels have 8 bits or fewer, as masks do; False where only the voxels tell.
     scanner : str or None
         As in `Stored`.
-    protocol : mapping of str to float
-        How it was scanned, by the names of `PROTOCOL`; what the header does not state is absent.
+    protocol : mapping of str to float or str
+        How it was scanned, by the names of `PROTOCOL` (numbers) and `SOFTWARE` (the version of the software, or of its
+        files); what the header does not state is absent.
     """
 
     voxel_mm: tuple[float, float, float] | None = None
@@ -113,7 +136,7 @@ class Head:
     side: str | None = None
     mask: bool = False
     scanner: str | None = None
-    protocol: Mapping[str, float] = field(default_factory=dict)
+    protocol: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def check_voxel(voxel_mm: tuple[float, ...], path: Path, *, unusual: bool) -> None:

@@ -11,6 +11,7 @@ anatomy.py     a limb: bones, canals, muscles, fat and skin
 motion.py      how a limb moves during a scan
 twins.py       the same limb laid down anew, on another scanner, in another centre
 scanner.py     what a scanner makes of it
+generations.py a scan as the first XtremeCT would have made it
 cohort.py      the cohort folder
 pieces.py      pieces of virtual bones that belong to nobody, each drawn with constants of its own
 """

@@ -71,7 +71,7 @@ def scan_limb(
         raise ValueError(f"The scanner is {scanner!r}; use {', '.join(_NAMES)}.")
     seen = ndimage.gaussian_filter(density, (BLUR_MM if scanner == "xt2" else BLUR_XT1_MM) / voxel_mm)
     if scanner == "xt1":
-        seen = _coarser(seen, XCT1_MM / XCT2_MM)
+        seen = coarser(seen, XCT1_MM / XCT2_MM)
         voxel_mm *= XCT1_MM / XCT2_MM
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in seen.shape[1:])
     inside = np.clip(1 - y[:, None] ** 2 - x[None] ** 2, 0, 1)
@@ -93,8 +93,27 @@ def scan_limb(
     return Scan(native, SLOPE / MU_SCALING, INTERCEPT, (voxel_mm,) * 3, *place)
 
 
-def _coarser(density: NDArray[np.float32], ratio: float) -> NDArray[np.float32]:
-    """The densities on a grid that is coarser by a ratio, around the same middle."""
+def coarser(density: NDArray[np.float32], ratio: float) -> NDArray[np.float32]:
+    """The densities on a grid that is coarser by a ratio, around the same middle.
+
+    Parameters
+    ----------
+    density : (z, y, x) float32
+        On the finer grid.
+    ratio : float
+        Above 1.
+
+    Returns
+    -------
+    (z, y, x) float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.virtual.scanner import coarser
+    >>> coarser(np.ones((4, 8, 8), np.float32), 2.0).shape
+    (2, 4, 4)
+    """
     shape = np.floor(np.array(density.shape) / ratio).astype(int)
     offset = (np.array(density.shape) - 1) / 2 - ratio * (shape - 1) / 2
     return np.asarray(

@@ -1,4 +1,4 @@
-"""One woman of a run: her numbers, one of her bones slice by slice, her indices, and what moves her score."""
+"""One woman of a run: her numbers, a bone slice by slice, her indices, what moves her score, and her visits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import ipywidgets as widgets
 import pandas as pd
 
 from deepqct import plots
+from deepqct.curation.visits import visits_in, visits_of
 from deepqct.exploration import Reference, bone_of, summary
 from deepqct.folder import Run
 from deepqct.networks.explained import load_explained
+from deepqct.terms import STRENGTH_UNITS, UNITS
 from deepqct.widgets.live import Figure
-from deepqct.widgets.pictures import figure_bytes
+from deepqct.widgets.pictures import Faults, figure_bytes
 from deepqct.widgets.slices import SliceViewer
 
-_PARTS = ("Bone", "Indices", "Saliency")
+_PARTS = ("Bone", "Indices", "Saliency", "Visits")
 
 
 class OneWoman(widgets.VBox):
     """A widget that shows one woman; `show` shows another one in her place.
+
+    Where women came to several visits, a tab shows an index of hers over time, with the least significant change as a band
+    around the first visit.
 
     Parameters
     ----------
@@ -50,9 +55,17 @@ class OneWoman(widgets.VBox):
         self.bone_place = widgets.VBox(layout=widgets.Layout(overflow="hidden"))
         self.profile, self.saliency = Figure(), Figure()
         self.unexplained = widgets.HTML()
-        self.parts = widgets.Tab([self.bone_place, self.profile, widgets.VBox([self.unexplained, self.saliency])])
-        for number, name in enumerate(_PARTS):
-            self.parts.set_title(number, name)
+        visits, self._shown = visits_in(run), ("", "")
+        measured = [name for name in UNITS | STRENGTH_UNITS if name in visits and visits[name].notna().any()]
+        self.index = widgets.Dropdown(options=measured, description="Index", layout=widgets.Layout(width="16em"))
+        self.visits, self.change = Figure(), widgets.HTML()
+        self.index.observe(Faults(self.change).told(lambda _: self._show_visits()), names="value")
+        parts = [self.bone_place, self.profile, widgets.VBox([self.unexplained, self.saliency])]
+        if measured:
+            parts.append(widgets.VBox([self.index, self.change, self.visits]))
+        self.parts = widgets.Tab(parts)
+        for number in range(len(parts)):
+            self.parts.set_title(number, _PARTS[number])
         super().__init__([self.about, self.parts], layout=widgets.Layout(flex="1 1 0", min_width="420px"))
 
     def show(self, table: pd.DataFrame, person: str, *, bone: str) -> None:
@@ -107,3 +120,19 @@ class OneWoman(widgets.VBox):
         if explained:
             self.saliency.value = figure_bytes(plots.one_saliency(explained), virtual=self._virtual, dpi=70)
             self.saliency.alt = f"What moves the score of the {bone} of {person}"
+        self._shown = (person, bone)
+        self._show_visits()
+
+    def _show_visits(self) -> None:
+        """Show the chosen index of the shown woman and bone over her visits."""
+        person, bone = self._shown
+        if not person or self.index.value is None:
+            return
+        found = visits_of(self._run, person, bone=bone, symbol=self.index.value)
+        self.visits.value = b""
+        if found is None:
+            self.change.value = f"<p>There is one visit with a {bone} of hers: nothing to compare.</p>"
+            return
+        self.visits.value = figure_bytes(plots.change_over_visits(**found.drawn()), virtual=self._virtual, dpi=70)
+        self.visits.alt = f"{found.symbol} of the {bone} of {person} over {len(found.table)} scans. {found.words}"
+        self.change.value = f"<p>{escape(found.rests_on)}</p>"

@@ -1,13 +1,15 @@
 """Virtual women scanned twice: how far apart indices lie, and how much of that registration takes away.
 
-`python tests/bench/twins.py --n 40 --voxel 0.0607`: radius and tibia, short stacks, in memory. What differs between two
-scans is what was put in (turn, shift, noise, motion 1): no measure of a real scanner's precision.
+`python tests/bench/twins.py FOLDER --n 40 --voxel 0.0607`: radius and tibia, short stacks, scans in memory. It resumes:
+what was measured of a woman is kept in the folder. What differs between two scans is what was put in (turn, shift, noise,
+motion 1): no measure of a real scanner's precision.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from measure import table
 
 from deepqct.bones import Bone, common_region, find_bones, measure, register
 from deepqct.evaluation import precision
+from deepqct.folder import read_table, write_table
 from deepqct.terms import SITES, UNITS
 from deepqct.virtual import draw_women
 from deepqct.virtual.cohort import draw_scan
@@ -45,35 +48,42 @@ def error_voxels(first: Bone, second: Bone, found: Any, hows: list[Laid], middle
     return float(np.linalg.norm(put - true, axis=1).mean() / voxel)
 
 
-def pairs(n: int, *, voxel: float, slices: int) -> pd.DataFrame:
+def pairs(n: int, *, voxel: float, slices: int, folder: Path) -> pd.DataFrame:
     """Indices of both scans of each woman's radius and tibia, as scanned and in the region that both show."""
-    rows = []
-    for number, (_, woman) in enumerate(draw_women(n, scenario="literature", seed=SEED).iterrows()):
+    folder.mkdir(parents=True, exist_ok=True)
+    women = [woman for _, woman in draw_women(n, scenario="literature", seed=SEED).iterrows()]
+    parts = []
+    for number, woman in enumerate(women):
         for place, site in enumerate(SITES):
-            limb = (SEED, number, place)
-            hows = [lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)]
-            (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
-            found = register(first, second)
-            common = common_region(first, second, found)
-            known = {
-                "woman": number,
-                "bone": first.name,
-                "error": error_voxels(first, second, found, hows, middle, voxel),
-            }
-            for way, both in (("as scanned", (first, second)), ("registered", common)):
-                rows += [{**known, "way": way, **measure(bone).to_dict()} for bone in both]
-            print(f"  woman {number}, {site}: error {known['error']:.2f} voxels", file=sys.stderr, flush=True)
-    return pd.DataFrame(rows)
+            path = folder / f"{number:03d}_{site}_{voxel:g}_{slices}.csv"
+            if not path.exists():
+                write_table(path, both_ways(woman, number, place, voxel=voxel, slices=slices))
+            parts.append(read_table(path))
+    return pd.concat(parts, ignore_index=True)
+
+
+def both_ways(woman: Any, number: int, place: int, *, voxel: float, slices: int) -> pd.DataFrame:
+    """One bone of one woman, scanned twice."""
+    site, limb = list(SITES)[place], (SEED, number, place)
+    hows = [lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)]
+    (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
+    found = register(first, second)
+    common = common_region(first, second, found)
+    known = {"woman": number, "bone": first.name, "error": error_voxels(first, second, found, hows, middle, voxel)}
+    print(f"  woman {number}, {site}: error {known['error']:.2f} voxels", file=sys.stderr, flush=True)
+    ways = (("as scanned", (first, second)), ("registered", common))
+    return pd.DataFrame([{**known, "way": way, **measure(bone).to_dict()} for way, both in ways for bone in both])
 
 
 def main() -> None:
     """The table of precision with and without registration."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--voxel", type=float, default=0.0607)
     parser.add_argument("--slices", type=int, default=24)
     given = parser.parse_args()
-    found = pairs(given.n, voxel=given.voxel, slices=given.slices)
+    found = pairs(given.n, voxel=given.voxel, slices=given.slices, folder=given.folder)
     for bone, rows in found.groupby("bone", sort=False):
         lines = []
         for symbol in UNITS:
