@@ -187,7 +187,7 @@ class Run:
         return Run(self.folder / "sessions" / session)
 
     def registered_pair(self, participant_id: str, site: str) -> Path:
-        """What one woman's two scans of a site have in the region that both show; kept for the next run."""
+        """``sessions/registered/…``: two scans of one woman, measured in the region that both show."""
         return self.folder / "sessions" / "registered" / f"{participant_id}_{site}.json"
 
     @property

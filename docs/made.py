@@ -250,7 +250,7 @@ def run_file_table(run: Run | None) -> str:
             continue
         words = [p for p in inspect.signature(made).parameters if p != "self"]
         given = {"participant_id": "<participant_id>", "bone": "<bone>", "job": "<job>", "session": "<session>"}
-        given |= {"part": "<part>"}
+        given |= {"part": "<part>", "site": "<site>"}
         there = made(Run(Path("x")), *(given[word] for word in words))
         path = getattr(there, "folder", there).relative_to("x").as_posix()
         head, colon, text = doc.split("\n\n")[0].partition(": ")

@@ -15,7 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 _CONF = """\
 ClusterName=tried
 SlurmctldHost={host}(127.0.0.1)
@@ -85,7 +85,13 @@ class Slurm:
         user, host = os.environ.get("USER") or "root", socket.gethostname().split(".")[0]
         text = _CONF.format(host=host, folder=folder, user=user, cpus=cpus, memory=memory, ports=_free_ports())
         self.conf.write_text(text, encoding="utf-8")
-        self.environment = os.environ | {"SLURM_CONF": str(self.conf)}
+        # Snakemake takes the names of Slurm, SLURM_CONF among them, from the environment of srun.
+        srun = folder / "bin" / "srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF="{self.conf}" exec "{program("srun")}" "$@"\n', encoding="utf-8")
+        srun.chmod(0o755)
+        self.names = {"SLURM_CONF": str(self.conf), "PATH": f"{srun.parent}:{os.environ['PATH']}"}
+        self.environment = os.environ | self.names
 
     def __enter__(self) -> Slurm:
         """Start everything."""

@@ -20,7 +20,7 @@ from deepqct.folder import read_json
 pytestmark = pytest.mark.long
 KILLS, SEED = 12, 5
 HOW = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-REGISTERED_S = 3.0  # after which the workflow surely knows that a job is done
+REGISTERED_S = 10.0  # after which the workflow surely knows that a job is done
 
 
 def test_the_tables_do_not_depend_on_the_division_into_jobs(whole, tmp_path):
@@ -44,7 +44,7 @@ def end(run: subprocess.Popen[str], how: signal.Signals) -> None:
         kill_all(run)
     else:
         run.send_signal(how)
-        assert run.wait(90) == 130
+        assert run.wait(90) in (130, 0), "0 if it ended at that moment"
 
 
 @dataclass(frozen=True)

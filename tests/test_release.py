@@ -83,6 +83,8 @@ def test_a_folder_to_work_in_is_complete(place, installed, tmp_path):
         assert (folder / "notebooks" / name).read_bytes() == (ROOT / "notebooks" / name).read_bytes()
     assert (folder / "cohort" / "scans").is_dir()
     assert (folder / "reports").is_dir()
+    shipped = ROOT / "deepqct" / "run" / "profiles" / "slurm" / "config.yaml"
+    assert (folder / "profiles" / "slurm" / "config.yaml").read_bytes() == shipped.read_bytes()
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 12
     for word in ("jupyter lab", "deepqct run cohort", "deepqct check cohort", "reports/ours/index.html"):
@@ -108,7 +110,7 @@ def test_a_folder_that_lies_within_a_checkout_is_still_its_own(tmp_path, monkeyp
     assert dq.folder.project_root() == outer / "inner"
 
 
-@pytest.mark.parametrize("name", ["notebooks", "README.md", "cohort", "reports"])
+@pytest.mark.parametrize("name", ["notebooks", "README.md", "profiles", "cohort", "reports"])
 def test_init_never_overwrites(name, tmp_path):
     """What somebody wrote is hers; nothing is written beside it either."""
     (tmp_path / name).write_text("mine", encoding="utf-8")

@@ -341,6 +341,27 @@ def test_what_ended_a_job_is_one_sentence_with_what_helps(tmp_path, state, logge
     assert not lost_jobs(run)
 
 
+def test_what_a_cluster_refused_or_ended_before_it_began_is_told(tmp_path):
+    """A job may be killed while it loads its libraries; one that failed by itself has said so."""
+    run = Run(tmp_path)
+    logs = tmp_path / ".snakemake" / "slurm_logs"
+    write_text(
+        logs / "rule_train_part" / "radius_all_fold0" / "6.log",
+        "StepId=6.0 exceeded memory limit (2 > 1), being killed",
+    )
+    write_text(logs / "rule_explore" / "7.log", "its own error")
+    said = (
+        "SLURM-job '6' failed, SLURM status is: 'FAILED'.\nSLURM-job '7' failed, SLURM status is: 'FAILED'.\n"
+        "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: gpu\n  a'.\n    sbatch"
+    )
+    assert lost_jobs(run, said=said) == [
+        "The cluster did not take a job (sbatch: error: invalid partition specified: gpu a); correct account, partition or "
+        "resources in the profile.",
+        "02_train_bone_radius_all_fold0 was ended for needing more than its memory; lower batch_size, images or image_px, "
+        "or run fewer jobs at once (--cores), or give it more by set-resources in the profile (train_part: mem_mb).",
+    ]
+
+
 def test_a_job_that_was_killed_is_told_and_the_next_run_forgets_it(tmp_path, monkeypatch):
     """`snakemake exit 1` tells a clinician nothing."""
     plan = planned(out=tmp_path / "run")

@@ -61,12 +61,12 @@ def last_words(said: Path) -> str:
 
 def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, whole, tmp_path):
     """Batches and folds as jobs of Slurm; ended by memory, by time and with a node; each is told, and the rest goes on."""
-    own = {"SLURM_CONF": str(cluster.conf)}
+    own = cluster.names
     run, said = Run(tmp_path / "run"), tmp_path / "said"
-    few = profile(tmp_path / "few", "set-resources:\n  train_part: {mem_mb: 200}\n")
+    few = profile(tmp_path / "few", "set-resources:\n  train_part: {mem_mb: 600}\n")
     assert finish(run.folder, *BY_FOLD, said=said, **own, **few) == 1
     assert (
-        "02_train_bone_radius_all_fold0 was ended for needing more than its memory of 200 MB; lower batch_size"
+        "02_train_bone_radius_all_fold0 was ended for needing more than its memory of 600 MB; lower batch_size"
         in last_words(said)
     )
     jobs = {comment: state for _, state, comment in cluster.jobs()}

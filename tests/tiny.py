@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -68,7 +69,7 @@ def finish(out: Path, *more: str, said: Path, **environment: str) -> int:
 
 def tables(out: Path) -> dict[str, str]:
     """The hash of every table of a run, and of its networks."""
-    kept = [path for path in sorted(out.rglob("*")) if path.suffix in (".csv", ".npz", ".safetensors")]
+    kept = [path for path in sorted(out.rglob("[!.]*")) if path.suffix in (".csv", ".npz", ".safetensors")]
     return {str(path.relative_to(out)): file_hash(path) for path in kept if ".snakemake" not in path.parts}
 
 
@@ -81,8 +82,10 @@ def finished_pieces(out: Path) -> dict[str, int]:
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """End a run as a power cut does: with every process that it started."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in family:
-        one.kill()
-    psutil.wait_procs(family, timeout=20)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(family, timeout=20)
     process.wait()

@@ -9,6 +9,8 @@ from typing import Any
 from deepqct.folder import FileError, Run, read_json
 
 _STATE = re.compile(r"SLURM-job '(\d+)(?:_\d+)?' failed[^\n]*?status is: '([A-Z_]+)")
+_REFUSED = re.compile(r"SLURM sbatch failed\. The error message was '(.*?)'\.?\s", re.DOTALL)
+ENDED = ("OUT_OF_MEMORY", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED")  # states that say why
 # What the cluster writes into a job's own log; some say no more of its state than that it failed.
 _LOGGED = (
     ("OUT_OF_MEMORY", re.compile(r"exceeded (job )?memory limit|oom.?kill|out of memory", re.IGNORECASE)),
@@ -67,12 +69,23 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
     ['05_explore was lost with its machine (NODE_FAIL).']
     """
     states = dict(_STATE.findall(said))
-    sentences = []
+    sentences = [
+        f"The cluster did not take a job ({why}); correct account, partition or resources in the profile."
+        for why in sorted({" ".join(why.split()) for why in _REFUSED.findall(said)})
+    ]
+    known = set()
     for path in _left(run):
         where = _read(path)
         number = str(where.get("cluster_job") or "")
+        known.add(number)
         state = _logged(run, number) or states.get(number, "")
         sentences.append(_sentence(path.stem, state, given_mb=where.get("given_mb")))
+    # Some are ended before they could say that they are at work.
+    for number in sorted(set(states) - known):
+        state = _logged(run, number) or states[number]
+        for log in _logs(run, number) if state in ENDED else ():
+            job = _job_of(log)
+            sentences.append(_sentence(job, state, given_mb=None))
     return sentences
 
 
@@ -128,11 +141,25 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
+def _logs(run: Run, number: str) -> list[Path]:
+    """The logs of a cluster's job, one or none."""
+    return sorted((run.folder / ".snakemake" / "slurm_logs").rglob(f"{number}.log")) if number else []
+
+
 def _logged(run: Run, number: str) -> str:
     """The state of a cluster's job by what stands in its log; empty if nothing does."""
-    logs = (run.folder / ".snakemake" / "slurm_logs").rglob(f"{number}.log") if number else ()
-    said = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in logs)
+    said = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in _logs(run, number))
     return next((state for state, words in _LOGGED if words.search(said)), "")
+
+
+def _job_of(log: Path) -> str:
+    """The name of the job or part that a cluster's log is of, by its folders: rule_<rule>/<wildcards>/<number>.log."""
+    rule = next(part for part in log.parts if part.startswith("rule_")).removeprefix("rule_")
+    names = {other: stage for stage, other in _RULES.items()} | {
+        "train_bone": "02_train_bone", "train_part": "02_train_bone", "curate_batch": "01_data_curation",
+    }  # fmt: skip
+    wildcards = "" if log.parent.name == f"rule_{rule}" else f"_{log.parent.name}"
+    return f"{names.get(rule, rule)}{wildcards}"
 
 
 def _sentence(job: str, state: str, *, given_mb: str | None) -> str:

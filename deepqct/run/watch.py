@@ -17,6 +17,7 @@ from deepqct.folder import FileError, Run, read_json, write_json
 
 STARTED_BY = "DEEPQCT_STARTED_BY"  # the environment's name for host and process of the run that a job belongs to
 CARDS = "DEEPQCT_CARDS"  # and for the number of graphics cards that the jobs of a run share
+GIVEN = "DEEPQCT_GIVEN_MB"  # and for the memory that the workflow gives this job
 LOOK_S = 1.0  # how often a job looks whether its run is still there, and how much memory it holds
 _FAR_S = 10.0  # how often it looks on another machine
 
@@ -70,7 +71,7 @@ def at_work(run: Run, job: object, *, device: str = "cpu") -> Iterator[Held]:
     """
     end_with_its_run(run)
     where = {"host": socket.gethostname(), "process": os.getpid()}
-    of_cluster = {"cluster_job": os.environ.get("SLURM_JOB_ID"), "given_mb": os.environ.get("SLURM_MEM_PER_NODE")}
+    of_cluster = {"cluster_job": os.environ.get("SLURM_JOB_ID"), "given_mb": os.environ.get(GIVEN)}
     write_json(run.at_work(job), where | of_cluster)
     held, over = Held(), threading.Event()
     watching = threading.Thread(target=_watch, args=(held, over), daemon=True)
