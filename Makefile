@@ -15,7 +15,8 @@
 # make docs     the documentation as pages in docs/build/html, with the notebooks of RUN (made at smoke size if absent)
 # make pictures   the pictures of README and docs/ taken anew of a finished run: RUN=reports/quick
 # make lab      JupyterLab on the notebooks
-# make wheel    deepqct as one file in dist/, notebooks and all, for pip install without a checkout
+# make wheel    deepqct as one file in dist/, notebooks and all, for pip install without a checkout; with its bill of materials
+# make sbom     the bill of materials alone: every locked package, as CycloneDX
 # make app      explorer and review of the last report as pages without code
 # Each makes its own environment from the lock when there is none.
 
@@ -27,7 +28,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength unit lint docs pictures lab app env lock wheel wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength unit lint docs pictures lab app env lock wheel sbom wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -46,8 +47,8 @@ unit: env
 	$(BIN)/python -m pytest -m "not chain and not browser and not long"
 
 lint: env
-	$(BIN)/ruff format --check deepqct docs/*.py tests notebooks
-	$(BIN)/ruff check deepqct docs/*.py tests notebooks
+	$(BIN)/ruff format --check deepqct .ci/*.py docs/*.py tests notebooks
+	$(BIN)/ruff check deepqct .ci/*.py docs/*.py tests notebooks
 	$(BIN)/mypy
 
 test-long: env
@@ -110,20 +111,26 @@ env:
 	    || { $(PIP) install --quiet $(PIP_FLAGS) --no-deps --editable . \
 	    && { echo $(CURDIR); cat pyproject.toml deepqct/widgets/labextension/static/*.js; } > $(VENV)/installed.checkout; }
 
-# Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml.
+# Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml, with the hash of every file that pip may take.
 lock:
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet \
+	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet --generate-hashes \
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	rm -r .venv-lock
 
-wheel: env
+wheel: env sbom
 	$(PIP) wheel --quiet $(PIP_FLAGS) --no-deps --wheel-dir dist .
 
+# The bill of materials of a release: every locked package with its hashes and, where it is installed, its licence.
+sbom: env
+	@$(BIN)/python .ci/sbom.py dist
+
 # For machines without internet: make this folder elsewhere, on the same system and Python, and carry it over.
-# Wheels alone: a source package could not be built there. hatchling and editables install deepqct itself.
+# The files are those that the lock has hashes of, a source package among them: setuptools and wheel build it there,
+# hatchling and editables install deepqct itself.
 wheelhouse: env
-	$(PIP) wheel --wheel-dir wheelhouse -r requirements.lock hatchling editables
+	$(PIP) download --dest wheelhouse -r requirements.lock
+	$(PIP) download --dest wheelhouse setuptools wheel hatchling editables
 
 clean:
 	rm -rf $(VENV) docs/build docs/made docs/reference/api docs/tutorial/notebooks

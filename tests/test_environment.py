@@ -24,10 +24,27 @@ DECLARED = [
 ]
 
 
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+def entries() -> list[tuple[Requirement, set[str]]]:
+    """Every pinned line of the lock, with the hashes of the files that pip may take."""
+    lines = (line.strip() for line in LOCK.replace("\\\n", " ").splitlines())
+    parts = [line.split(" --hash=") for line in lines if line and not line.startswith("#")]
+    return [(Requirement(pin), {one.strip() for one in hashes}) for pin, *hashes in parts]
+
+
 def locked() -> list[Requirement]:
-    """Every pinned line of the lock."""
-    lines = (line.strip() for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines())
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    """Every pinned line of the lock, without its hashes."""
+    return [requirement for requirement, _ in entries()]
+
+
+def test_every_locked_package_has_its_hashes():
+    """Pip then takes the files that were looked at, and no others; one package without any would be an error of pip."""
+    assert len(entries()) > 300
+    for requirement, hashes in entries():
+        assert hashes, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), requirement
 
 
 def test_the_lock_pins_exact_versions_that_pyproject_admits():
@@ -69,7 +86,7 @@ def test_conda_takes_python_and_system_things_and_leaves_the_rest_to_the_lock():
     """A package from conda beside the lock could be a second, different version of it."""
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     (pip,) = (entry["pip"] for entry in dependencies if isinstance(entry, dict))
-    assert pip == ["-r requirements.lock", "-e ."]
+    assert pip == ["-r requirements.lock"], "deepqct itself has no hash: pip would refuse it beside the lock"
     conda = {
         Requirement(e.replace("=", "==", 1) if "==" not in e and ">=" not in e else e)
         for e in dependencies

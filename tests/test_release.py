@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -44,6 +49,60 @@ def python(*words: str, cwd: Path, site: Path = ROOT) -> str:
         env=os.environ | {"PYTHONPATH": str(site)}, cwd=cwd, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def sbom() -> ModuleType:
+    """The module that writes the bill of materials."""
+    spec = importlib.util.spec_from_file_location("sbom", ROOT / ".ci" / "sbom.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_bill_of_materials_is_what_the_specification_demands(sbom, tmp_path, monkeypatch):
+    """A hospital's tools read it, and look every package up: CycloneDX 1.5, the fields that it requires and their forms."""
+    monkeypatch.setattr("sys.argv", ["sbom.py", str(tmp_path)])
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    sbom.main()
+    (path,) = tmp_path.glob(f"deepqct-{dq.__version__}.cdx.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert (content["bomFormat"], content["specVersion"], content["version"]) == ("CycloneDX", "1.5", 1)
+    uuid = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    assert re.fullmatch(rf"urn:uuid:{uuid}", content["serialNumber"])
+    assert content["metadata"]["timestamp"] == "1970-01-01T00:00:00Z"
+    own = content["metadata"]["component"]
+    assert (own["type"], own["name"], own["version"]) == ("application", "deepqct", dq.__version__)
+    assert own["licenses"] == [{"license": {"id": PYPROJECT["project"]["license"]}}]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = re.findall(r"^([\w.-]+)==([^\s;]+)", lock, flags=re.MULTILINE)
+    assert [(one["name"], one["version"]) for one in content["components"]] == pinned
+    refs = [own["bom-ref"], *(one["bom-ref"] for one in content["components"])]
+    assert len(set(refs)) == len(refs)
+    hashes = 0
+    for one in content["components"]:
+        assert one["type"] == "library"
+        assert re.fullmatch(r"pkg:pypi/[a-z0-9-]+@[^\s@]+", one["purl"])
+        assert one["hashes"]
+        assert len({each["content"] for each in one["hashes"]}) == len(one["hashes"])
+        assert all(each["alg"] == "SHA-256" for each in one["hashes"])
+        assert all(re.fullmatch(r"[0-9a-f]{64}", each["content"]) for each in one["hashes"])
+        hashes += len(one["hashes"])
+        for licence in one.get("licenses", []):
+            assert set(licence) in ({"expression"}, {"license"})
+    assert hashes == lock.count("--hash=sha256:")
+    assert sum("licenses" in one for one in content["components"]) > 250
+    asked = {entry["ref"]: entry["dependsOn"] for entry in content["dependencies"]}
+    assert set(asked) == set(refs)
+    assert {ref for others in asked.values() for ref in others} <= set(refs)
+    declared = {re.split(r"[^\w.-]", text)[0].lower() for text in PYPROJECT["project"]["dependencies"]}
+    assert declared <= {ref.removeprefix("pkg:pypi/").partition("@")[0] for ref in asked[own["bom-ref"]]}
+    again = sbom.bill(lock, name="deepqct", version="0.1.0", licence="Apache-2.0", made=dt.datetime.now(dt.UTC))
+    assert again["serialNumber"] == content["serialNumber"]
+    other = sbom.bill(f"{lock}#", name="deepqct", version="0.1.0", licence="Apache-2.0", made=dt.datetime.now(dt.UTC))
+    assert other["serialNumber"] != content["serialNumber"]
 
 
 SAYS_WHERE = "from deepqct.run.parameters import notebook_source; print(notebook_source('05_explore'))"

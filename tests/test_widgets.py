@@ -13,7 +13,7 @@ import pytest
 import synthetic
 from PIL import Image
 
-from deepqct.folder import read_table
+from deepqct.folder import read_table, write_json
 from deepqct.networks import Explained, keep_explained
 from deepqct.scans import Scan
 from deepqct.widgets import Explorer, SliceViewer, link, slice_slider
@@ -240,6 +240,16 @@ def test_a_click_on_a_woman_shows_her(explorer):
     assert pixels(woman.saliency).shape[1] > 300
     assert "sub-0003" in woman.saliency.alt
     assert pixels(woman.profile).std() > 5
+
+
+def test_a_bone_that_was_tidied_away_is_said_and_her_map_stays(explorer):
+    """Who opens a run of last year must not take a removed stack for a woman without the bone."""
+    run = explorer.woman._run
+    write_json(run.tidied, {"bones/sub-0003_tibia.npy": "2026-01-05", "bones/sub-0002_tibia.npy": "2026-01-05"})
+    run.stack("sub-0003", "tibia").unlink()
+    explorer.woman.show_bone("sub-0003", bone="tibia")
+    assert "Her tibia was removed by deepqct tidy" in explorer.woman.bone_place.children[0].value
+    assert pixels(explorer.woman.saliency).shape[1] > 300
 
 
 def test_the_list_is_searched_and_she_who_is_shown_stays_in_it(explorer):

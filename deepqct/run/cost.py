@@ -197,7 +197,7 @@ def rates() -> dict[str, Any]:
 def machine_scale() -> float:
     """How many times as long as the machine of the rates this one takes, by a short piece of work that is timed.
 
-    The fastest of several goes counts, so that other work on this machine matters little.
+    The fastest of several goes counts, in seconds of the processor, so that other work on this machine matters little.
 
     Examples
     --------
@@ -209,7 +209,9 @@ def machine_scale() -> float:
 
 
 def short_measurement() -> float:
-    """The seconds of a short piece of work with one thread: products of matrices, sorting, and sums along axes.
+    """The processor's seconds of a short piece of work with one thread: products of matrices, sorting, and sums along axes.
+
+    By the clock they would be many more where other work is done on this machine, which is gone when the run begins.
 
     Examples
     --------
@@ -222,11 +224,11 @@ def short_measurement() -> float:
     took = []
     with threadpool_limits(1):
         for _ in range(8):
-            began = time.perf_counter()
+            began = time.thread_time()
             for _ in range(4):
                 _ = matrix @ matrix
             _ = np.sort(volume, axis=2), volume.cumsum(axis=0), np.sqrt(volume) * volume
-            took.append(time.perf_counter() - began)
+            took.append(time.thread_time() - began)
     return min(took)
 
 

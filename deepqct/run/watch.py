@@ -29,7 +29,7 @@ class Held:
     Parameters
     ----------
     peak_mb : int
-        In MB, seen once a second; what processes share counts in each of them.
+        In MB, seen once a second; what processes share counts once where the system tells it (Linux).
 
     Examples
     --------
@@ -96,7 +96,8 @@ def _watch(held: Held, over: threading.Event) -> None:
         total = 0
         for process in (this, *this.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", 0) or memory.uss
         held.peak_mb = max(held.peak_mb, round(total / 1e6))
         if over.wait(LOOK_S):
             return

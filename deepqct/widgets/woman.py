@@ -104,8 +104,9 @@ class OneWoman(widgets.VBox):
         if (found := bone_of(self._run, person, bone)) is None:
             stack = self._run.stack(person, bone).relative_to(self._run.folder).as_posix()
             tidied = stack in self._run.tidied_files()
-            said = "was removed by deepqct tidy; the run's own command makes it anew" if tidied else "is not there"
-            self.bone_place.children = (widgets.HTML(f"<p>Her {bone} {said}.</p>"),)
+            gone = f"Her {bone} was removed by deepqct tidy; the run's own deepqct run command makes it anew."
+            said = gone if tidied else f"There is no {bone} of her."
+            self.bone_place.children = (widgets.HTML(f"<p>{said}</p>"),)
         else:
             scan, mask = found
             if self.viewer is None:
@@ -113,7 +114,7 @@ class OneWoman(widgets.VBox):
             else:
                 self.viewer.show(scan, labels=mask)
             self.bone_place.children = (self.viewer,)
-        explained = None if found is None else load_explained(self._run, bone=bone, participant_id=person)
+        explained = load_explained(self._run, bone=bone, participant_id=person)
         self.unexplained.value = "" if explained else f"<p>No network of the {bone} has been explained on her.</p>"
         self.saliency.value = b""
         if explained:
