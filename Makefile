@@ -114,7 +114,7 @@ env:
 # Exact versions for Linux and macOS, Python 3.11 to 3.13, from pyproject.toml, with the hash of every file that pip may take.
 lock:
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet --generate-hashes \
+	.venv-lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --quiet --generate-hashes --no-strip-extras \
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	rm -r .venv-lock
 

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 SPECIFICATION = "1.5"
 _ENTRY = re.compile(
-    r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;\\]+)[ ]*(?:;[ ]*(?P<marker>[^\\\n]+?))?[ ]*\\?\n"
+    r"^(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)[ ]*(?:;[ ]*(?P<marker>[^\\\n]+?))?[ ]*\\?\n"
     r"(?P<hashes>(?:[ ]+--hash=\S+(?: \\)?\n)*)(?P<via>(?:[ ]+#[^\n]*\n)*)",
     flags=re.MULTILINE,
 )
