@@ -9,6 +9,7 @@
 # make bench-planning   a planned study beside simulated cohorts: widths and power; some minutes
 # make bench-fuzz   mutants of valid files for every reader; hours, in resumable parts: PART=isq N=500 does some of one
 # make bench-strength   micro-finite elements beside ParOSol, at full size, coarse beside full; an hour and more, PART=full
+# make bench-new-women   a bundle of 216 virtual women on new ones, and on scans of which nothing should be said; over an hour
 # make bench-groups   planted phenotypes found, one cloud left alone, public tables, time; about 20 minutes
 # make bench-scanners   networks across two virtual generations of scanners; about 50 minutes, in resumable parts: PART=twins does one
 # make bench-precision   precision of real repeat scans and phantoms of 13 sites, where they lie beside the checkout; seconds
@@ -28,7 +29,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength unit lint docs pictures lab app env lock wheel sbom wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength bench-new-women unit lint docs pictures lab app env lock wheel sbom wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -75,6 +76,9 @@ bench-groups: env
 
 bench-fuzz: env
 	$(BIN)/python tests/bench/fuzz.py reports/bench-fuzz $(if $(PART),--part $(PART)) $(if $(N),--n $(N))
+
+bench-new-women: env
+	$(BIN)/python tests/bench/new_women.py reports/bench-new-women $(if $(PART),--part $(PART))
 
 bench-strength: env peers
 	$(BIN)/python tests/bench/strength.py reports/bench-strength --peers .venv-peers/bin/python $(if $(PART),--part $(PART))

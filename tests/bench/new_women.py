@@ -44,7 +44,7 @@ Drawn = tuple[dict[str, Any], dict[str, Any]]  # a woman, and the row of one of 
 def run_of(folder: Path) -> Run:
     """The run of the 216 women, made as far as it is not there."""
     out = folder / "run"
-    given = [f"n={WOMEN}", f"voxel_mm={VOXEL}", f"slices={SLICES}", f"seed={SEED}", "epochs=5", "strength=coarse"]
+    given = [f"n={WOMEN}", f"voxel_mm={VOXEL}", f"slices={SLICES}", f"seed={SEED}", "epochs=5", "strength=none"]
     subprocess.run(
         [sys.executable, "-m", "deepqct", "run", "virtual", *given, "--preset", "quick", "--out", str(out)], check=True
     )
