@@ -159,7 +159,7 @@ def matched(
     >>> point[4, 4, 4] = 1000
     >>> found = [matched(point, view=view, voxel_mm=(mm,) * 3, scan_mm=mm).max() for mm in (0.0607, 0.082)]
     >>> [int(value) for value in found]
-    [65, 1100]
+    [67, 1100]
     """
     if scan_mm < (1 - _SAME) * view.match_mm:
         sigma = POINT_SPREAD * np.sqrt(view.match_mm**2 - scan_mm**2) / np.array(voxel_mm)

@@ -119,7 +119,7 @@ def shares_of(plan: Plan, size: Size, *, batch: int, by_fold: bool) -> dict[str,
     >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), preset="paper")
     >>> given = shares_of(plan, Size.of(plan, []), batch=200, by_fold=True)
     >>> given["curate_batch"]
-    {'threads': 2, 'mem_mb': 13500, 'runtime': 330, 'gpu': 0}
+    {'threads': 2, 'mem_mb': 15500, 'runtime': 630, 'gpu': 0}
     >>> given["train_part"]["gpu"], given["explore"]["gpu"]
     (1, 0)
     """
