@@ -87,5 +87,5 @@ def kill_all(process: subprocess.Popen[str]) -> None:
         for one in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        psutil.wait_procs(family, timeout=20)
+        psutil.wait_procs(family[1:], timeout=20)  # who waits for the first would take away how it ended
     process.wait()
