@@ -1,6 +1,6 @@
 """A bundle of 216 virtual women on new ones: what it says, when it says nothing, and how far it travels.
 
-In resumable parts: the run and its bundle; 40 new women of the same scenario; scans of which nothing should be said;
+In resumable parts: the run and its bundle; four times 40 new women of the same scenario, by forties and together; scans of which nothing should be said;
 other cohorts. What was drawn and predicted lies in a folder and is not done again.
 
     python tests/bench/new_women.py reports/bench-new-women --part new
@@ -35,7 +35,7 @@ from deepqct.virtual.twins import Laid
 from deepqct.work import say, side_by_side
 
 SCENARIO, VOXEL, SLICES, WOMEN, SEED = "deepqct-like", 0.12, 16, 216, 22
-NEW, FAULTY, ELSEWHERE = 40, 20, 60
+NEW, FORTIES, FAULTY, ELSEWHERE = 40, 4, 20, 60
 NEW_SEED, FAULTY_SEED, ELSEWHERE_SEED = 23, 24, 25
 NOISIER, OLDER_YEARS = 1.5, 10.0
 Drawn = tuple[dict[str, Any], dict[str, Any]]  # a woman, and the row of one of her scans
@@ -216,22 +216,45 @@ def of_reported(found: Validation) -> dict[str, str]:
     }
 
 
+def of_these(predictions: Predictions, people: set[str]) -> Predictions:
+    """What is said of some of the women."""
+    by_model = predictions.by_model
+    return replace(
+        predictions,
+        women=tuple(woman for woman in predictions.women if woman.participant_id in people),
+        by_model=by_model[by_model["participant_id"].isin(people)],
+    )
+
+
 def new(folder: Path, workers: int) -> None:
-    """40 new women, as often moving as real ones, and the same 40 lying still."""
+    """New women lying still, by forties and together, and the first 40 moving as often as real ones."""
     bundle = bundle_of(folder)
-    women = draw_women(NEW, scenario=SCENARIO, seed=NEW_SEED)
+    women = draw_women(FORTIES * NEW, scenario=SCENARIO, seed=NEW_SEED)
+    first = women.head(NEW)
+    cohort = cohort_of(
+        folder / "new, still", women, rows_of(women, seed=NEW_SEED, motion=[1]), as_they_are, seed=NEW_SEED,
+        workers=workers,
+    )  # fmt: skip
+    still = said(bundle, cohort, workers)
     moving = np.repeat([1, 2, 3, 4, 5], [30, 30, 25, 10, 5])  # about as real scans
+    cohort = cohort_of(
+        folder / "new, moving", first, rows_of(first, seed=NEW_SEED, motion=moving), as_they_are, seed=NEW_SEED,
+        workers=workers,
+    )  # fmt: skip
+    groups = [(f"{NEW} still, number {n + 1}", women.iloc[n * NEW : (n + 1) * NEW], still) for n in range(FORTIES)]
+    groups += [("all of them", women, still), (f"{NEW} moving", first, said(bundle, cohort, workers))]
     rows = []
-    for name, motion in (("new", moving), ("new, still", [1])):
-        drawn = rows_of(women, seed=NEW_SEED, motion=motion)
-        cohort = cohort_of(folder / name, women, drawn, as_they_are, seed=NEW_SEED, workers=workers)
-        found = said(bundle, cohort, workers)
-        got = of_reported(judged_by_outcome(found, women))
-        rows.append([name, f"{(found.table['status'] != 'predicted').sum()} of {NEW}", *got.values()])
+    for name, those, predictions in groups:
+        found = judged_by_outcome(of_these(predictions, set(those["participant_id"])), those)
+        given = found.predictions.table
+        drawn = those.set_index("participant_id")["latent_risk"].reindex(given["participant_id"]).to_numpy()
+        rank = given["risk"].corr(pd.Series(drawn), method="spearman")
+        rows.append([name, f"{(given['status'] != 'predicted').sum()} of {len(given)}", *of_reported(found).values(),
+                     f"{rank:.2f}"])  # fmt: skip
     inside = internal_auc(bundle.card, bundle.content)
-    rows.append(["internal, out of fold", "", str(inside)])
-    table("New women of the same scenario.", ["", "abstained", "AUC", "in the large", "slope", "n/events"],
-          [row + [""] * (6 - len(row)) for row in rows])  # fmt: skip
+    rows.append(["internal, out of fold", "", str(inside), "", "", "", ""])
+    header = ["", "abstained", "AUC", "in the large", "slope", "n/events", "rank correlation with the drawn risk"]
+    table("New women of the same scenario.", header, rows)
 
 
 def abstain(folder: Path, workers: int) -> None:
