@@ -20,6 +20,7 @@ from deepqct.bundles.scoring import Read, her_images, read_women
 from deepqct.curation.stacks import of_bone
 from deepqct.folder import Run, read_json
 from deepqct.models.frozen import new_features, new_levelled
+from deepqct.models.inputs import as_names
 from deepqct.networks.images import bone_images, seen_mask
 from deepqct.networks.saliency import Usual, grad_cam
 from deepqct.run_tables import wide_indices
@@ -210,7 +211,7 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     as_measured = features  # the groups of 04 are of indices as they were measured
     if content.scale is not None:
         stated = known[content.scale.by] if content.scale.by in known else pd.Series(None, women, dtype=object)
-        scanner = stated.astype("string")
+        scanner = as_names(stated)
         features = content.scale.applied(features, scanner)
         for person in women:
             if said := content.scale.said(None if pd.isna(scanner[person]) else str(scanner[person])):
