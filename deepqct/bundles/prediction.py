@@ -181,10 +181,25 @@ def predict(
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     given, people = scans_given(scans, participants)
+    _check_factors(opened, people)
     with tempfile.TemporaryDirectory(prefix="deepqct-new-") as scratch:
         run = Run(Path(scratch))
         curated = curate_new(opened, given, run, workers=workers, progress=progress)
         return _predicted(opened, curated, people, run)
+
+
+def _check_factors(bundle: Bundle, people: pd.DataFrame) -> None:
+    """Refuse a table of participants that has words where the bundle takes numbers."""
+    groups = bundle.content.groups
+    wanted = [*bundle.content.predictors, *(groups.adjusted_for if groups is not None else ())]
+    for name in (name for name in wanted if name in people):
+        numbers = pd.to_numeric(people[name], errors="coerce")
+        wrong = people.index[people[name].notna() & ~np.isfinite(numbers.astype(float))]
+        if len(wrong):
+            raise ValueError(
+                f"The table of participants: {name} of {wrong[0]} is {people[name][wrong[0]]}, no number; correct it or "
+                "leave it empty."
+            )
 
 
 def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame, run: Run) -> Predictions:
@@ -194,7 +209,8 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     reasons = {person: list[str]() for person in women}
     notes = {person: list[str]() for person in women}
     for one in curated:
-        reasons[one.scan.participant_id] += one.reasons
+        hers = reasons[one.scan.participant_id]
+        hers += [reason for reason in one.reasons if reason not in hers]
         notes[one.scan.participant_id] += one.notes
     there = {
         bone: [
