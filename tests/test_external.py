@@ -52,6 +52,10 @@ def test_too_few_events_give_no_figure():
     assert groups["estimate"].isna().all()
     with pytest.raises(ValueError, match="must be 0 or 1"):
         recalibration([0, 1, 2], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="outside of 0 and 1"):
+        recalibration([0, 1] * 9, np.linspace(-1, 2, 18))
+    same = recalibration([0, 1, 1] * 9, [0.3] * 27).set_index("method")
+    assert same.loc["intercept", "estimate"] > 0 and same.loc["intercept and slope", ["slope", "estimate"]].isna().all()
 
 
 @pytest.mark.parametrize(("apart", "told"), [(0.0, 0.5), (1.0, 0.76)])
