@@ -147,11 +147,6 @@ for command in (commands.plan, commands.verify, commands.reproduce, commands.tid
     app.command()(command)
 
 
-def _bytes(path: Path) -> int:
-    """The size in bytes of a scan, which is a file or a folder of slices."""
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-
-
 @app.command()
 def check(
     cohort: Annotated[Path, typer.Argument(help="The cohort folder.")],
@@ -168,6 +163,7 @@ def check(
     from deepqct.cohort.tsv import like_dates
     from deepqct.run.plan import PRESETS, ParameterError, plan_run
     from deepqct.run.preflight import check_cohort_for
+    from deepqct.scans.formats import size_of
     from deepqct.terms import LEFT_OUT, ROLES, YES_NO, barred_words, columns_by_role
 
     checked, faults = check_cohort(cohort, outcome=outcome, outside="allow" if outside else "refuse")
@@ -188,7 +184,7 @@ def check(
     if barred := barred_words(checked.dictionary):
         table.add_row("no predictors", barred)
     for site, rows in scans.groupby("site"):
-        size = sum(_bytes(cohort / file) for file in rows["file"])
+        size = sum(size_of(cohort / file) for file in rows["file"])
         table.add_row(f"{site} scans", f"{len(rows)} ({size / 1e6:.0f} MB)")
     if checked.repeats is not None:
         women = checked.repeats["participant_id"].nunique()

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import deepqct as dq
 from deepqct.bundles import BundleError
 from deepqct.bundles.grouping import grouping_of
+from deepqct.bundles.make import _known
 from deepqct.bundles.new_scans import scans_given
 from deepqct.bundles.prediction import Predictions
 from deepqct.bundles.reference import LEVELS, axes_distance, axes_of, cloud_of, far_limit, reference_of
@@ -100,6 +101,38 @@ def test_frozen_models_give_the_numbers_of_the_runs_own_test_set(tested, frozen)
         compared += len(predicted)
     assert compared > 80
     assert len({one.model.family for one in frozen}) == 5
+
+
+def test_a_test_woman_without_any_bone_is_no_sign_that_networks_agree(tested):
+    """In a fusion by ridge medians stand for her scores; the noise of the others, and their risks, are as in the run."""
+    gone = tested.splits.query("fold == 'test'")["participant_id"].iloc[0]
+    scores, networks = (
+        {bone: rows[rows["participant_id"] != gone] for bone, rows in tables.items()}
+        for tables in (tested.scores, tested.networks)
+    )
+    data = replace(tested, scores=scores, networks=networks)
+    models = frozen_models(data, protocol="p")
+    fused = [one for one in models if one.model.fitted and one.model.family == "DeepQCT"]
+    ours = dq.models.predict_all(data).query("split == 'test' and family == 'DeepQCT'").set_index("participant_id")
+    features, networks = of_test(data, models)
+    for one in fused:
+        told = one.predict(features, networks).dropna(subset="score")
+        expected = ours.loc[ours["model"] == one.model.name, "risk"]
+        np.testing.assert_allclose(told["risk"], expected[told.index], rtol=1e-9)
+    assert "radius + tibia" in {one.model.name for one in fused}
+
+
+def test_whether_networks_know_anything_is_that_of_their_own_protocol(tmp_path):
+    """The other protocol's networks are others."""
+    run = dq.run.example_run()
+    copy = dq.Run(tmp_path)
+    shutil.copy(run.models_table, copy.models_table)
+    table = dq.folder.read_table(run.performance).query("protocol == 'all'")
+    low = table["low"].where(~((table["family"] == "DeepQCT") & (table["measure"] == "AUC")), 0.4)
+    both = [table.assign(low=low), table.assign(low=low + 0.3, protocol="as-published")]
+    dq.folder.write_table(copy.performance, pd.concat(both))
+    known = [_known(copy, bone="radius", protocol=protocol) for protocol in ("all", "as-published", "none")]
+    assert known == [False, True, False]
 
 
 def test_a_risk_does_not_depend_on_who_else_is_scored(tested, frozen):
@@ -248,6 +281,9 @@ def test_another_scanner_generation_is_refused(bundle, tmp_path):
     at_one_resolution = replace(bundle, content=replace(bundle.content, networks=networks))
     row = dq.predict(at_one_resolution, [drawn(tmp_path, voxel_mm=0.4)]).table.iloc[0]
     assert "has voxels" not in row["reasons"] and "networks see all at one resolution" in row["notes"]
+    networks["radius"] = bundle.content.networks["radius"]
+    only_tibia = replace(bundle, content=replace(bundle.content, networks=networks))
+    assert "has voxels of 0.4 mm" in only(dq.predict(only_tibia, [drawn(tmp_path, voxel_mm=0.4)]))
 
 
 @pytest.mark.parametrize(
@@ -321,6 +357,25 @@ def test_a_scan_without_site_or_side_is_refused(bundle, tmp_path):
     dense = Scan(scan.density.round().astype(np.int16), 1.0, 0.0, scan.voxel_mm)
     image = write_image(tmp_path / "new_wrist_left.mha", dense)
     assert "no density calibration" in only(dq.predict(bundle, [image]))
+
+
+def test_two_scans_of_one_site_are_refused_also_where_only_the_header_tells_it(bundle, tmp_path):
+    """By their names they are two of one woman; which bone is hers, nobody says."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    scans = [drawn(tmp_path / name, name="P1.AIM") for name in "ab"]
+    found = dq.predict(bundle, scans)
+    assert only(found) == "2 scans of her wrist are given; give one of them."
+
+
+def test_words_in_place_of_numbers_are_one_sentence(bundle, tmp_path):
+    """Of factors of the cohort's own, too, and before anything is curated."""
+    factors = {**bundle.content.predictors, "vitamin_d": "clinical"}
+    other = replace(bundle, content=replace(bundle.content, predictors=factors))
+    for value in ("high", "inf"):
+        people = pd.DataFrame({"participant_id": ["new"], "vitamin_d": [value]})
+        with pytest.raises(ValueError, match=f"vitamin_d of new is {value}, no number; correct it or leave it empty"):
+            dq.predict(other, [tmp_path / "new_wrist.AIM"], participants=people)
 
 
 @pytest.fixture(scope="module")
@@ -403,6 +458,11 @@ def test_sheets_say_what_they_must(predictions):
     assert "It leaves out other cohorts" in pages["sub-0001"]
     assert "No risk is given" in pages["noise"]
     assert not re.search(r"class=\"risk\"|percentile", pages["noise"])
+    assert "of her age" in pages["sub-0001"]
+    content = predictions.bundle.content
+    ageless = replace(content, reference=replace(content.reference, age_low=np.nan, age_high=np.nan))
+    page = woman_page(replace(predictions.bundle, content=ageless), predictions.women[1])
+    assert "of her age" not in page and "of all ages" in page
     hostile = replace(predictions.women[1], participant_id="<script>alert(1)</script>")
     assert "<script" not in woman_page(predictions.bundle, hostile)
 

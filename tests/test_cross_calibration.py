@@ -16,7 +16,7 @@ from deepqct.models import comparison, optimism
 from deepqct.models.classifiers import cross_predict
 from deepqct.models.families import Model
 from deepqct.models.frozen import Levelled, frozen_models, frozen_scale
-from deepqct.models.inputs import Tables
+from deepqct.models.inputs import Tables, as_names
 from deepqct.models.predict import predict_all, prepared
 from deepqct.models.scanners import Scale, _added, cross_calibrate, scale_of
 from deepqct.terms import BONES
@@ -78,6 +78,37 @@ def test_a_scanner_that_tells_the_outcome_is_refused_and_a_rare_one_left_alone()
     pd.testing.assert_frame_equal(
         cross_calibrate(biased, scanner=rare, outcome=y, fold=fold).features, biased.astype(float)
     )
+
+
+def test_a_feature_that_few_women_of_a_scanner_have_is_left_as_it_is():
+    """One woman's value, or a level with nothing to compare it with, is not what a scanner adds."""
+    y, scanner = pd.Series([0, 1] * 30), pd.Series(np.repeat(["one", "two", "three"], [30, 15, 15]))
+    fold = pd.Series("0", y.index)
+    x = pd.DataFrame({"all": 300.0 - 20 * y + 15 * (scanner == "two")})
+    x["none of the largest"], x["one of two"] = x["all"].where(scanner != "one"), x["all"].where(scanner != "two")
+    x.loc[35, "one of two"] = 400.0
+    scale = scale_of(x, scanner=scanner, outcome=y, fold=fold)
+    np.testing.assert_allclose(scale.added["two"], [15.0, 0.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(scale.added["three"], 0.0, atol=1e-9)
+
+
+def test_the_test_set_does_not_choose_whose_scale_it_is():
+    """Most women lie on scanner three, but all of them in the test set: the scale is that of the largest other one."""
+    y, scanner = pd.Series([0, 1] * 30), pd.Series(np.repeat(["one", "two", "three"], [16, 14, 30]), name="centre")
+    fold = pd.Series(np.where(scanner == "three", "test", np.arange(60) % 4 // 2), y.index)
+    x = pd.DataFrame({"radius Tt.vBMD": 300.0 - 20 * y + 15 * (scanner == "two")})
+    assert scale_of(x, scanner=scanner, outcome=y, fold=fold).reference == "one"
+    mended = cross_calibrate(x, scanner=scanner, outcome=y, fold=fold).features["radius Tt.vBMD"]
+    np.testing.assert_allclose(mended, 300.0 - 20 * y, atol=1e-9)
+    with pytest.raises(ValueError, match="centre is empty for every woman outside of the test set"):
+        cross_calibrate(x, scanner=scanner.where(scanner == "three"), outcome=y, fold=fold)
+
+
+def test_numbers_of_centres_are_the_same_names_in_every_table():
+    """A run's table with an empty cell has 1.0 where a new woman's has 1."""
+    for column in (pd.Series([1.0, 2.0, None]), pd.Series(["1", "2", None], dtype=object)):
+        assert as_names(column).tolist() == ["1", "2", pd.NA]
+    assert as_names(pd.Series([1.5, 2.0])).tolist() == ["1.5", "2.0"]
 
 
 def test_only_models_of_measured_bone_take_it_and_only_when_asked():

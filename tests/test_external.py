@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,10 @@ def test_too_few_events_give_no_figure():
     assert groups["estimate"].isna().all()
     with pytest.raises(ValueError, match="must be 0 or 1"):
         recalibration([0, 1, 2], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="outside of 0 and 1"):
+        recalibration([0, 1] * 9, np.linspace(-1, 2, 18))
+    same = recalibration([0, 1, 1] * 9, [0.3] * 27).set_index("method")
+    assert same.loc["intercept", "estimate"] > 0 and same.loc["intercept and slope", ["slope", "estimate"]].isna().all()
 
 
 @pytest.mark.parametrize(("apart", "told"), [(0.0, 0.5), (1.0, 0.76)])
@@ -71,7 +76,7 @@ def test_membership_is_half_for_the_same_women_and_as_far_as_they_are_apart(apar
     assert np.median(estimates) == pytest.approx(told, abs=0.05)
 
 
-def test_a_bundle_is_judged_in_those_who_have_a_risk():
+def test_a_bundle_is_judged_in_those_who_have_a_risk(tmp_path):
     """A woman without a risk is in no figure, and how many these are is said."""
     bundle, run = dq.bundles.example_bundle(), dq.run.example_run()
     outcome = dq.run_tables.run_outcome(run)
@@ -102,6 +107,12 @@ def test_a_bundle_is_judged_in_those_who_have_a_risk():
         judged(made, outcome=outcome, people=people)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no column 'centre'"):
         dq.bundles.validate(bundle, run.virtual / "cohort", by=["centre"])
+    cohort = tmp_path / "cohort"
+    shutil.copytree(run.virtual / "cohort", cohort)
+    rows = pd.read_csv(cohort / "participants.tsv", sep="\t").iloc[1:]
+    rows.to_csv(cohort / "participants.tsv", sep="\t", index=False)
+    with pytest.raises(ValueError, match=r"participants\.tsv has no row for sub-0001, whose scans are listed"):
+        dq.bundles.validate(bundle, cohort)
     other = replace(bundle, content=replace(bundle.content, made=replace(bundle.content.made, outcome="fall")))
     with pytest.raises(ValueError, match="no column 'fall'"):
         dq.bundles.validate(other, run.virtual / "cohort")

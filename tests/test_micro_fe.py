@@ -221,6 +221,7 @@ def test_what_does_not_join_both_ends_is_left_out_and_counted():
         ({"moduli_mpa": np.ones((4, 4))}, "finite numbers"),
         ({"moduli_mpa": np.ones((4, 1, 1)) * np.array([1, 1, 0, 1])[:, None, None]}, "No part of the model joins"),
         ({"moduli_mpa": np.broadcast_to(np.float32(1), (1000, 1000, 1000))}, "holds 1,000,000,000 voxels"),
+        ({"moduli_mpa": np.broadcast_to(np.float32(1), (1, 2, 40000))}, "40,000 voxels long along one axis"),
         ({"load": "tension"}, "load is 'tension'"),
         ({"ends": "glued"}, "ends is 'glued'"),
         ({"load": "torsion", "ends": "free"}, "needs ends that do not slide"),
@@ -292,6 +293,11 @@ def block(**changes) -> Bone:
     return Bone("radius", voxel_mm=(0.061,) * 3, **parts)
 
 
+def of_slices(*densities: float) -> np.ndarray:
+    """Six slices of one density each."""
+    return np.broadcast_to(np.array(densities, np.float32)[:, None, None], (6, 12, 10)).copy()
+
+
 def test_a_bone_of_cortex_alone_is_a_block_of_its_modulus():
     """The cortex carries all; held by its ends, the block lies between a free and a confined one."""
     for mode in ("full", "coarse"):
@@ -308,6 +314,8 @@ def test_a_bone_of_cortex_alone_is_a_block_of_its_modulus():
         (block(density=np.zeros((6, 12, 10), np.float32)), {}, "The model has no material"),
         (block(density=np.broadcast_to(np.float32(0), (1000, 1000, 1000))), {}, "The stack has 1,000,000,000 voxels"),
         (block(density=np.full((1, 12, 10), 1200, np.float32)), {}, "The stack has one slice"),
+        (block(density=of_slices(0, 1200, 1200, 1200, 1200, 1200)), {}, "The first or the last slice .* has no bone"),
+        (block(density=of_slices(1200, 1200, 1200, 1200, 0, 0)), {"mode": "coarse"}, "The first or the last slice"),
         (block(), {"modulus_mpa": 0.0}, "modulus_mpa is 0"),
         (block(), {"modulus_mpa": -8748.0}, "modulus_mpa is -8748"),
         (block(), {"modulus_mpa": np.nan}, "modulus_mpa is nan"),

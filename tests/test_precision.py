@@ -128,8 +128,15 @@ def test_enough_people_keep_the_interval_as_narrow_as_promised():
     for n, enough in ((people, True), (people - 4, False)):
         upper = np.sqrt(rng.chisquare(n, 40_000) / n) * np.sqrt(n / stats.chi2.ppf(0.025, n))
         assert bool((upper <= 1.4).mean() >= 0.8 - 0.005) == enough
+    for within, power, repeats in ((0.05, 0.5, 2), (0.4, 0.9, 3), (6.0, 0.5, 2), (30.0, 0.5, 2)):
+        people = people_for_precision(within=within, power=power, repeats=repeats)
+        degrees = (repeats - 1) * np.array([max(people - 1, 0), people])
+        reached = stats.chi2.cdf((1 + within) ** 2 * stats.chi2.ppf(0.025, degrees), degrees)
+        assert reached[1] >= power and not reached[0] >= power
     with pytest.raises(ValueError, match="at least 2"):
         people_for_precision(repeats=1)
+    with pytest.raises(ValueError, match="more than a million people"):
+        people_for_precision(within=1e-5)
 
 
 def test_icc_is_that_of_shrout_and_fleiss():
@@ -140,6 +147,8 @@ def test_icc_is_that_of_shrout_and_fleiss():
     assert [round(found[name], 2) for name in ("estimate", "low", "high")] == [0.29, 0.02, 0.76]
     # A missing session leaves that person out, and no other.
     partial = icc(person.ravel()[1:], judge.ravel()[1:], ratings.ravel()[1:])
+    opposite = icc([1, 1, 2, 2, 3, 3], [1, 2] * 3, [1.0, 3, 2, 2, 3, 1])
+    assert opposite["estimate"] == pytest.approx(-3) and np.isnan(opposite["low"])
     assert partial["n"] == 5 and np.isnan(icc([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2, 3, 4])["estimate"])
 
 
@@ -156,6 +165,8 @@ def test_noise_that_is_added_is_what_comes_off_again():
     nothing = auc_lost_to_noise([0, 1] * 50, rng.normal(0, 1, 100), sd=1.0, draws=5)
     assert np.isnan(nothing["lost"]) and nothing["n"] == 100
     assert np.isnan(auc_lost_to_noise([0] * 9 + [1], range(10), sd=1.0)["auc"])
+    with pytest.raises(ValueError, match="sd is -1"):
+        auc_lost_to_noise([0, 1] * 9, range(18), sd=-1)
 
 
 def test_deming_is_that_of_the_textbook_and_of_total_least_squares():

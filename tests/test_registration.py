@@ -71,6 +71,8 @@ def test_what_cannot_be_the_same_region_is_refused(still):
     ):
         with pytest.raises(BoneError, match=says):
             register(first, other)
+    with pytest.raises(BoneError, match="without voxels"):
+        register(first, replace(first, total=np.zeros_like(first.total)))
     with pytest.raises(BoneError, match="one thickness only"):
         area_match(first, replace(first, voxel_mm=(0.3, 0.25, 0.25)))
     found = register(first, first)

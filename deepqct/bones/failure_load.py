@@ -218,6 +218,8 @@ def _pressed(bone: Bone, *, mode: str, modulus_mpa: float | None, device: str, t
     if mode == "coarse":
         tissue, in_cortex = _halved(tissue), _halved(in_cortex)
         edges = (2 * edges[0], 2 * edges[1], 2 * edges[2])
+    if tissue.any() and not (tissue[0].any() and tissue[-1].any()):  # `solve` would load a shorter bone
+        raise ValueError("The first or the last slice of the stack has no bone to be loaded; leave such slices out.")
     found = solve(
         tissue * np.float32(modulus), voxel_mm=edges, poisson=POISSON, strain=STRAIN, tolerance=TOLERANCES[mode],
         device=device, threads=threads,

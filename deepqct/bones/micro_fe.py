@@ -19,6 +19,7 @@ LOADS = ("compression", "shear_x", "shear_y", "torsion", "bending_x", "bending_y
 ENDS = ("fixed", "free")
 _FREE = ("compression", "bending_x", "bending_y")  # loads that need no friction at the ends
 MOST_VOXELS = 2**29  # several times the largest scan of a tibia
+MOST_EDGE = 2**14  # voxels along an edge; places are kept as 16-bit numbers
 TOLERANCE, MOST = 1e-6, 2000
 
 
@@ -152,6 +153,10 @@ def solve(
         raise ValueError(
             f"moduli_mpa holds {moduli.size:,} voxels, more than {MOST_VOXELS:,}; cut it to the bone, or join its voxels "
             "two by two."
+        )
+    if max(moduli.shape, default=0) > MOST_EDGE:
+        raise ValueError(
+            f"moduli_mpa is {max(moduli.shape):,} voxels long along one axis, more than {MOST_EDGE:,}; cut it to the bone."
         )
     if moduli.ndim != 3 or not np.isfinite(moduli).all() or (moduli < 0).any():
         raise ValueError(

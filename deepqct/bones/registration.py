@@ -255,11 +255,10 @@ def _image(values: NDArray[np.float32], voxel_mm: tuple[float, float, float], *,
 
 def _centre(bone: Bone) -> NDArray[np.float64]:
     """The middle of a bone within its box, (z, y, x) in mm; along z that of the box."""
-    y, x = (np.flatnonzero(bone.total.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if not bone.total.any():
+        raise BoneError("A bone without voxels cannot be registered; look at its scan.")
     weights = [bone.total.sum(axis=axes) for axes in ((0, 2), (0, 1))]
     middle = [np.average(np.arange(len(weight)), weights=weight) for weight in weights]
-    if not len(y) or not len(x):
-        raise BoneError("A bone without voxels cannot be registered; look at its scan.")
     return np.array([(len(bone.total) - 1) / 2, *middle]) * np.array(bone.voxel_mm)
 
 

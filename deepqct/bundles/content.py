@@ -43,7 +43,7 @@ class Made:
     n, events : int
         Women whom the models were fitted on, and those of them with the outcome.
     test : int
-        Women of the run's own test set, whom nothing was fitted on.
+        Women of the run's own test set, whom no model, range or limit was fitted on; patient groups are found among all.
     stacking : str
         standard or strict.
     """
@@ -140,7 +140,7 @@ class BoneNetworks:
     feature_limit : float
         The mean distance over networks from which a woman counts as outside.
     above_chance : bool
-        Whether the whole interval of their AUC lay above 0.5.
+        Whether the whole interval of their AUC, out of fold in the bundle's protocol, lay above 0.5.
     """
 
     recipe: Recipe

@@ -297,11 +297,17 @@ def _networks(
         shape = tuple(tensors["0.usual"].shape) if "0.usual" in tensors else ()
         axes, features = tuple(tensors["0.axes"].shape) if "0.axes" in tensors else (0, 0)
         made.append(FoldNetwork(str(number), tuple(names), summary, shape, features, axes, float(level[str(number)])))
-    performance = read_table(run.performance) if run.performance.exists() else pd.DataFrame()
-    models = read_models(run) if run.models_table.exists() else pd.DataFrame()
-    known = above_chance(network_auc(performance, models=models, bone=bone))
-    targets = len(record["targets"])
+    known, targets = _known(run, bone=bone, protocol=protocol), len(record["targets"])
     return BoneNetworks(_recipe(record), float(record["pixel_mm"]), targets, tuple(made), far_limit(out), known)
+
+
+def _known(run: Run, *, bone: str, protocol: str) -> bool:
+    """Whether the networks of one bone and protocol were shown to know anything."""
+    if not run.performance.exists() or not run.models_table.exists():
+        return False
+    performance = read_table(run.performance)
+    own = performance[performance["protocol"] == protocol]
+    return above_chance(network_auc(own, models=read_models(run), bone=bone))
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,8 +220,18 @@ def curate_new(
         One a scan, in their order.
     """
     curated = bundle.content.curated
-    match_mm = max(networks.recipe.match_mm for networks in bundle.content.networks.values())
+    networks = bundle.content.networks
+    match_mm = {
+        site: min((networks[bone].recipe.match_mm for bone in bones if bone in networks), default=0.0)
+        for site, bones in SITES.items()
+    }
     known = [_with_head(scan, curated, match_mm=match_mm) for scan in scans]
+    times = Counter((scan.participant_id, scan.site) for scan, reasons in known if not reasons)
+    known = [
+        (scan, reasons if times[scan.participant_id, scan.site] < 2 or reasons else
+         [f"{times[scan.participant_id, scan.site]} scans of her {scan.site} are given; give one of them."])
+        for scan, reasons in known
+    ]  # fmt: skip
     code = scan_code()
     tasks = {
         (scan.participant_id, scan.site): Task(
@@ -244,10 +255,10 @@ def curate_new(
     return found
 
 
-def _with_head(scan: NewScan, curated: Curated, *, match_mm: float) -> tuple[NewScan, list[str]]:
+def _with_head(scan: NewScan, curated: Curated, *, match_mm: dict[str, float]) -> tuple[NewScan, list[str]]:
     """A scan with what its header says of itself, and what already speaks against it.
 
-    Networks that see every scan at the resolution of voxels of `match_mm` take scans up to those.
+    Where all networks of a site see every scan at the resolution of voxels of `match_mm`, they take scans up to those.
     """
     where = f"the {scan.site} scan" if scan.site else "a scan"
     try:
@@ -270,7 +281,8 @@ def _with_head(scan: NewScan, curated: Curated, *, match_mm: float) -> tuple[New
     if complete.side not in SIDES:
         return complete, [f"{where} does not say its side; name the file <id>_{complete.site}_left, or list it."]
     low_z, high_z, low, high = curated.voxel_mm[complete.site]
-    high_z, high = max(high_z, match_mm), max(high, match_mm)
+    matched = match_mm[complete.site]
+    high_z, high = max(high_z, matched), max(high, matched)
     edges = ((voxel[0], low_z, high_z), (voxel[1], low, high), (voxel[2], low, high))
     if any(not (1 - VOXEL_TOLERANCE) * a <= edge <= (1 + VOXEL_TOLERANCE) * b for edge, a, b in edges):
         return complete, [

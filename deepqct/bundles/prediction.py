@@ -20,6 +20,7 @@ from deepqct.bundles.scoring import Read, her_images, read_women
 from deepqct.curation.stacks import of_bone
 from deepqct.folder import Run, read_json
 from deepqct.models.frozen import new_features, new_levelled
+from deepqct.models.inputs import as_names
 from deepqct.networks.images import bone_images, seen_mask
 from deepqct.networks.saliency import Usual, grad_cam
 from deepqct.run_tables import wide_indices
@@ -180,10 +181,25 @@ def predict(
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     given, people = scans_given(scans, participants)
+    _check_factors(opened, people)
     with tempfile.TemporaryDirectory(prefix="deepqct-new-") as scratch:
         run = Run(Path(scratch))
         curated = curate_new(opened, given, run, workers=workers, progress=progress)
         return _predicted(opened, curated, people, run)
+
+
+def _check_factors(bundle: Bundle, people: pd.DataFrame) -> None:
+    """Refuse a table of participants that has words where the bundle takes numbers."""
+    groups = bundle.content.groups
+    wanted = [*bundle.content.predictors, *(groups.adjusted_for if groups is not None else ())]
+    for name in (name for name in wanted if name in people):
+        numbers = pd.to_numeric(people[name], errors="coerce")
+        wrong = people.index[people[name].notna() & ~np.isfinite(numbers.astype(float))]
+        if len(wrong):
+            raise ValueError(
+                f"The table of participants: {name} of {wrong[0]} is {people[name][wrong[0]]}, no number; correct it or "
+                "leave it empty."
+            )
 
 
 def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame, run: Run) -> Predictions:
@@ -193,7 +209,8 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     reasons = {person: list[str]() for person in women}
     notes = {person: list[str]() for person in women}
     for one in curated:
-        reasons[one.scan.participant_id] += one.reasons
+        hers = reasons[one.scan.participant_id]
+        hers += [reason for reason in one.reasons if reason not in hers]
         notes[one.scan.participant_id] += one.notes
     there = {
         bone: [
@@ -210,7 +227,7 @@ def _predicted(bundle: Bundle, curated: Sequence[Curation], people: pd.DataFrame
     as_measured = features  # the groups of 04 are of indices as they were measured
     if content.scale is not None:
         stated = known[content.scale.by] if content.scale.by in known else pd.Series(None, women, dtype=object)
-        scanner = stated.astype("string")
+        scanner = as_names(stated)
         features = content.scale.applied(features, scanner)
         for person in women:
             if said := content.scale.said(None if pd.isna(scanner[person]) else str(scanner[person])):

@@ -53,7 +53,8 @@ def woman_page(bundle: Bundle, woman: Woman) -> str:
     weak = [bone for bone, networks in content.networks.items() if not networks.above_chance]
     if auc is not None and not auc.low > 0.5:
         weak = [f"{primary.model.family}, {primary.model.name} (the interval of its internal AUC includes 0.5)", *weak]
-    aged = "of her age" if not any("her age is not known" in note for note in woman.notes) else "of all ages"
+    by_age = np.isfinite(content.reference.age_low) and not any("her age is not known" in note for note in woman.notes)
+    aged = "of her age" if by_age else "of all ages"
     heated = any(seen.heat is not None for seen in woman.looked.values())
     title = "Where the networks looked" if heated else "What was scanned" if woman.reasons else "What the networks saw"
     words: dict[str, Any] = {

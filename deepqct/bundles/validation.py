@@ -106,7 +106,7 @@ def validate(
     Raises
     ------
     ValueError
-        If the cohort has no such outcome or column, or none of its women has a risk.
+        If the cohort has no such outcome or column, or no row for a woman with scans; if none of its women has a risk.
 
     Examples
     --------
@@ -116,11 +116,16 @@ def validate(
     >>> found.performance["measure"].unique().tolist()
     ['AUC', 'intercept', 'slope', 'Brier', 'scaled Brier']
     """
-    _, people = scans_given([cohort], None)
+    scans, people = scans_given([cohort], None)
     name = bundle.content.made.outcome
     for column in (name, *by):
         if column not in people:
             raise ValueError(f"participants.tsv has no column {column!r}; a bundle is judged where it is known.")
+    absent = sorted({scan.participant_id for scan in scans} - set(people.index))
+    if absent:
+        raise ValueError(
+            f"participants.tsv has no row for {absent[0]}, whose scans are listed; add it, or leave those scans out."
+        )
     outcome = pd.to_numeric(people[name], errors="coerce")
     if not outcome.isin([0, 1]).all():
         raise ValueError(f"participants.tsv: {name} must be 0 or 1 for every woman; leave out those not known.")
@@ -195,8 +200,10 @@ def _membership(predictions: Predictions, women: Sequence[str]) -> pd.DataFrame:
         z = (values.to_numpy(float) - np.array(cloud.means)) / np.array(cloud.scales)
         if not len(z):
             continue
-        told = membership(z, precision=cloud.precision, known=content.reference.n)
-        shift = pd.Series(np.nanmean(np.nan_to_num(z), axis=0), list(cloud.columns))
+        usual = (content.reference.indices.get(column) for column in cloud.columns)
+        known = max((one.n for one in usual if one is not None), default=content.reference.n)  # who have this bone
+        told = membership(z, precision=cloud.precision, known=known)
+        shift = pd.DataFrame(z, columns=list(cloud.columns)).mean()
         most = str(shift.abs().idxmax())
         rows.append({"bone": bone, **told, "most": most, "shift": float(shift[most])})
     return pd.DataFrame(rows, columns=["bone", "estimate", "low", "high", "n", "most", "shift"])

@@ -11,6 +11,7 @@ from deepqct.evaluation.calibration import calibration_measures
 from deepqct.evaluation.discrimination import FEWEST, auc
 
 METHODS = ("as it is", "intercept", "intercept and slope")
+_FIGURES = ("intercept", "slope", "log_loss", "estimate", "low", "high")
 _EDGE, _Z = 1e-6, float(stats.norm.ppf(0.975))
 
 
@@ -33,12 +34,12 @@ def recalibration(y: ArrayLike, risk: ArrayLike, *, folds: int = 10, seed: int =
     DataFrame
         method (as it is, intercept, intercept and slope), intercept, slope (fitted on all women; of the logit of the risk),
         log_loss (of women left out), estimate (by how much less it is than as it is: the gain), low, high (95 %), n,
-        events. NaN with fewer than 5 events or non-events.
+        events. NaN with fewer than 5 events or non-events, and a slope where everybody has the same risk.
 
     Raises
     ------
     ValueError
-        If the outcome holds anything but 0 and 1.
+        If the outcome holds anything but 0 and 1, or a risk lies outside of 0 and 1.
 
     References
     ----------
@@ -58,12 +59,15 @@ def recalibration(y: ArrayLike, risk: ArrayLike, *, folds: int = 10, seed: int =
     label, logit = _known(y, risk)
     n, events = len(label), int(label.sum())
     if min(events, n - events) < FEWEST:
-        empty = dict.fromkeys(("intercept", "slope", "log_loss", "estimate", "low", "high"), np.nan)
+        empty = dict.fromkeys(_FIGURES, np.nan)
         return pd.DataFrame([{"method": method, **empty, "n": n, "events": events} for method in METHODS])
     # Not stratified: parts with the same share of events would tell each other how many there are in all.
     part = np.random.default_rng(seed).permutation(n) % min(folds, n)
     rows, before = [], _loss(label, logit)
     for method in METHODS:
+        if method == METHODS[2] and np.ptp(logit) == 0:
+            rows.append({"method": method, **dict.fromkeys(_FIGURES, np.nan), "n": n, "events": events})
+            continue
         held_out = np.empty(n)
         for number in np.unique(part):
             intercept, slope = _fit(label[part != number], logit[part != number], method=method)
@@ -198,6 +202,8 @@ def _known(y: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.floating], NDArray
     if label.shape != r.shape or not np.isin(label, (0, 1)).all():
         raise ValueError("The outcome must be 0 or 1 for every risk; leave out women whose outcome is not known.")
     there = np.isfinite(r)
+    if (r[there] < 0).any() or (r[there] > 1).any():
+        raise ValueError("A risk lies outside of 0 and 1; give probabilities, not scores.")
     return label[there], special.logit(np.clip(r[there], _EDGE, 1 - _EDGE))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ ISCD_DEGREES = 30  # degrees of freedom that the ISCD asks of a precision study:
 # Two measurements differ by more than this many SDs of one in 5 of 100 pairs between which nothing changed.
 LSC_SDS = float(stats.norm.ppf(0.975) * np.sqrt(2))
 _ADDED = (0.5, 1.0, 1.5, 2.0)  # shares of the noise's variance that are added to see what noise does
+_MOST_PEOPLE = 2**20  # of a precision study
 _LEAST_Z = 0.1  # of the probit of an AUC (0.54), below which nothing is left that noise could have hidden
 
 
@@ -186,7 +188,7 @@ def people_for_precision(*, within: float = 0.3, repeats: int = 2, power: float 
     Raises
     ------
     ValueError
-        If `within` or `power` is no such share, or nobody is measured twice.
+        If `within` or `power` is no such share, or nobody is measured twice; if more than a million people are needed.
 
     Examples
     --------
@@ -200,13 +202,17 @@ def people_for_precision(*, within: float = 0.3, repeats: int = 2, power: float 
         raise ValueError(
             f"within={within}, power={power}, repeats={repeats}: use a share above 0, one between 0 and 1, and at least 2."
         )
-    people = 1
-    while True:
+
+    def reached(people: int) -> bool:  # once it is, more people reach it too
         degrees = people * (repeats - 1)
-        reached = 1 - special.chdtrc(degrees, (1 + within) ** 2 * special.chdtri(degrees, 0.975))
-        if reached >= power:
-            return people
-        people += 1
+        return bool(1 - special.chdtrc(degrees, (1 + within) ** 2 * special.chdtri(degrees, 0.975)) >= power)
+
+    most = 1
+    while not reached(most):
+        most *= 2
+        if most > _MOST_PEOPLE:
+            raise ValueError(f"within={within}: that takes more than a million people; allow for more.")
+    return most // 2 + 1 + bisect_left(range(most // 2 + 1, most), True, key=reached)
 
 
 def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, float]:
@@ -223,7 +229,8 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
     Returns
     -------
     dict
-        estimate, low, high (95 %), n (people), sessions. NaN with fewer than 3 people or 2 sessions.
+        estimate, low, high (95 %; NaN where the estimate is too far below 0 to have one), n (people), sessions. NaN with
+        fewer than 3 people or 2 sessions.
 
     Notes
     -----
@@ -259,7 +266,8 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
     if estimate < 1:
         a = k * estimate / (n * (1 - estimate))
         b = 1 + k * estimate * (n - 1) / (n * (1 - estimate))
-        degrees = (a * shift + b * rest) ** 2 / ((a * shift) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1)))
+        with np.errstate(invalid="ignore"):  # below 0 there may be no interval
+            degrees = (a * shift + b * rest) ** 2 / ((a * shift) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1)))
         f_low, f_high = stats.f.ppf(0.975, n - 1, degrees), stats.f.ppf(0.975, degrees, n - 1)
         noise = k * shift + (k * n - k - n) * rest
         low = n * (between - f_low * rest) / (f_low * noise + n * between)
@@ -293,6 +301,11 @@ def auc_lost_to_noise(
         auc (as measured), without_noise, lost (the difference) with its 95 % interval low, high (of the women; the SD is
         taken as known), n, events. NaN with fewer than 5 events or non-events, or where the AUC is too close to 0.5.
 
+    Raises
+    ------
+    ValueError
+        If `sd` lies below 0.
+
     Notes
     -----
     SIMEX. For two normal groups, the inverse square of the probit of the AUC is a straight line in the variance of the
@@ -313,6 +326,8 @@ def auc_lost_to_noise(
     >>> round(dq.evaluation.auc(fracture, truth).estimate, 2), round(found["auc"], 2), round(found["without_noise"], 2)
     (0.79, 0.75, 0.79)
     """
+    if sd < 0:
+        raise ValueError(f"sd is {sd}; give the SD of one measurement, 0 or above.")
     label, x = np.asarray(y, float), np.asarray(value, float)
     there = np.isfinite(x)
     label, x = label[there], x[there]

@@ -376,9 +376,10 @@ def _frozen(model: Model, given: Prepared, *, patients: pd.Series, sensitivity: 
         threshold = threshold_for(labels[training], score[training], sensitivity=sensitivity)
     networks = fold[training].nunique() if set(model.columns) & set(given.networks.scores) else 0
     one = Frozen(model, how, threshold, variance, float(labels[train].mean()), float("nan"), networks)
-    test = fold.index[fold == "test"]
-    each = one.each(given.features.loc[test], given.networks)
-    return replace(one, noise=noise_of(each)) if each.shape[1] else one
+    test = columns.loc[fold == "test"]
+    each = one.each(given.features.loc[test.index], given.networks)
+    # A patient without any value has no logits; medians in their place are the same for all networks, and no noise.
+    return replace(one, noise=noise_of(each[test.notna().any(axis=1)])) if each.shape[1] else one
 
 
 def _mean(model: Model, given: Prepared) -> tuple[Mean, pd.Series]:

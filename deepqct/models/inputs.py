@@ -170,7 +170,7 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
         strength=tuple(strong.columns),
         scanner=None
         if cross_calibrate in ("none", "")
-        else participants.set_index("participant_id")[cross_calibrate].astype("string"),
+        else as_names(participants.set_index("participant_id")[cross_calibrate]),
         scores=scores,
         networks={bone: table for bone in scored if (table := _by_network(run, scores[bone], bone=bone)) is not None},
         inner=inner,
@@ -180,6 +180,25 @@ def tables(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none
         target=target,
         patients=patients_of(run),
     )
+
+
+def as_names(column: pd.Series) -> pd.Series:
+    """A column of scanners or centres as text: centre 1 is "1" whether or not some woman has none.
+
+    Parameters
+    ----------
+    column : Series
+        As a table has it; a table with an empty cell has its whole numbers with a decimal point.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.models.inputs import as_names
+    >>> as_names(pd.Series([1.0, None, 2.0])).tolist()
+    ['1', <NA>, '2']
+    """
+    whole = pd.api.types.is_float_dtype(column) and not (column.dropna() % 1).any()
+    return (column.astype("Int64") if whole else column).astype("string")
 
 
 def strength_of(measured: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepqct.models.inputs import Tables
 from deepqct.terms import NUMBER, Outcome
@@ -130,13 +131,14 @@ def cross_calibrate(
     ------
     ValueError
         If in the training women of some fold the scanner tells the outcome, so that nobody can tell what the scanner adds
-        from what the fracture takes.
+        from what the fracture takes; if the scanner of no woman is known.
 
     Notes
     -----
     What a scanner adds is its coefficient in a linear model of each feature on scanner and outcome: the difference between
     women with and without a fracture is kept, whatever scanner they lay on. The scale is that of the scanner with most
-    women; one with fewer than 5 women in training is left as it is. A multiplicative difference is taken off on average.
+    women outside of the test set. Where fewer than 5 training women of a scanner, or of the one whose scale it is, have a
+    feature, that feature is left as it is. A multiplicative difference is taken off on average.
 
     Examples
     --------
@@ -153,7 +155,7 @@ def cross_calibrate(
     [16, 0]
     """
     known = scanner.reindex(features.index).astype("string")
-    reference = str(known.value_counts().index[0])
+    reference = _reference(known, fold)
     corrected, training, added = features.astype(float).copy(), {}, {}
     for held_out in fold.unique():
         rows = fold.index[(fold != held_out) & (fold != "test")]
@@ -240,7 +242,7 @@ def scale_of(features: pd.DataFrame, *, scanner: pd.Series, outcome: pd.Series, 
     Raises
     ------
     ValueError
-        If the scanner tells the outcome.
+        As `cross_calibrate`.
 
     Examples
     --------
@@ -254,10 +256,21 @@ def scale_of(features: pd.DataFrame, *, scanner: pd.Series, outcome: pd.Series, 
     ('centre', 'one', 15.0)
     """
     known = scanner.reindex(features.index).astype("string")
-    reference, rows = str(known.value_counts().index[0]), fold.index[fold != "test"]
+    reference, rows = _reference(known, fold), fold.index[fold != "test"]
     added = _added(features.loc[rows], known[rows], outcome[rows], reference=reference)
     by_scanner = {str(name): tuple(map(float, row)) for name, row in zip(added.index, added.to_numpy(), strict=True)}
     return Scale(str(scanner.name), reference, tuple(map(str, features.columns)), by_scanner)
+
+
+def _reference(scanner: pd.Series, fold: pd.Series) -> str:
+    """The scanner with most women; those of the test set have no say."""
+    counts = scanner[fold.index[fold != "test"]].value_counts()
+    if counts.empty:
+        raise ValueError(
+            f"{scanner.name} is empty for every woman outside of the test set, so that there is nothing to cross-calibrate "
+            "by; fill it in, or set cross_calibrate=none."
+        )
+    return str(counts.index[0])
 
 
 def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, reference: str) -> pd.DataFrame:
@@ -265,24 +278,36 @@ def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, re
     counts = scanner.value_counts()
     others = [str(name) for name in counts.index if name != reference and counts[name] >= FEWEST]
     added = pd.DataFrame(0.0, index=others, columns=features.columns)
-    if not others:
+    if not others or counts.get(reference, 0) < FEWEST:
         return added
-    used = scanner.isin([reference, *others]).to_numpy()
-    design = np.column_stack(
-        [np.ones(len(scanner)), outcome.to_numpy(float), *((scanner == name).to_numpy(float) for name in others)]
-    )
-    if np.linalg.matrix_rank(design[used]) < design.shape[1]:
+    rows = scanner.isin([reference, *others]).to_numpy()
+    if not _told(_design(scanner[rows], outcome[rows], others)):
         raise ValueError(
             "The scanner tells the outcome in some training women, so that nobody can tell what it adds from what a "
             "fracture takes; scan women with and without the outcome on each, or leave cross_calibrate out."
         )
     for column in features:
-        value = features[column].to_numpy(float)
-        there = used & np.isfinite(value)
-        if there.sum() > design.shape[1]:
-            fitted = np.linalg.lstsq(design[there], value[there], rcond=None)[0]
-            added[column] = fitted[2:]
+        have = scanner[features[column].notna()].value_counts()
+        if have.get(reference, 0) < FEWEST:
+            continue
+        known = [name for name in others if have.get(name, 0) >= FEWEST]
+        there = scanner.isin([reference, *known]) & features[column].notna()
+        design = _design(scanner[there], outcome[there], known)
+        if known and _told(design):
+            value = features.loc[there, column].to_numpy(float)
+            added.loc[known, column] = np.linalg.lstsq(design, value, rcond=None)[0][2:]
     return added
+
+
+def _design(scanner: pd.Series, outcome: pd.Series, others: list[str]) -> NDArray[np.float64]:
+    """The columns of the linear model: one, the outcome, and each other scanner."""
+    of_scanner = [(scanner == name).to_numpy(float) for name in others]
+    return np.column_stack([np.ones(len(scanner)), outcome.to_numpy(float), *of_scanner])
+
+
+def _told(design: NDArray[np.float64]) -> bool:
+    """Whether there are women enough, and their outcomes and scanners tell one column from the others."""
+    return len(design) > design.shape[1] and bool(np.linalg.matrix_rank(design) == design.shape[1])
 
 
 def without(features: pd.DataFrame, scanner: pd.Series, added: pd.DataFrame) -> pd.DataFrame:

@@ -37,7 +37,9 @@ def back_to_the_present(folder: Path) -> int:
     """
     now = time.time_ns()
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
-    ahead = sorted((at, path) for path, at in times.items() if at > now + _SLACK_NS)
-    for number, (_, path) in enumerate(reversed(ahead), start=1):
-        os.utime(path, ns=(now, now - number * _STEP_NS))
+    ahead = {path: at for path, at in times.items() if at > now + _SLACK_NS}
+    # Files of the same time keep one: of an input and what was made from it, none is newer.
+    number = {at: place for place, at in enumerate(sorted(set(ahead.values()), reverse=True), start=1)}
+    for path, at in ahead.items():
+        os.utime(path, ns=(now, now - number[at] * _STEP_NS))
     return len(ahead)

@@ -70,7 +70,7 @@ def verify(
     from deepqct.run.integrity import FAULTS
     from deepqct.run.integrity import verify as compared
 
-    found = compared(Run(resolve(run_folder)), cohort=cohort)
+    found = compared(Run(resolve(run_folder)), cohort=None if cohort is None else cohort.expanduser().resolve())
     same, faults = found["state"] == "same", found["state"].isin(FAULTS)
     for _, rows in found[~same].groupby(["state", "kind"], sort=False):
         if rows["state"].iloc[0] == "tidied" and len(rows) > 1:
@@ -104,7 +104,10 @@ def reproduce(
     from deepqct.run.repetition import run_again
 
     run = Run(resolve(run_folder))
-    again = run_again(run, out=None if out is None else resolve(out), cohort=cohort, cores=cores)
+    place = (
+        None if cohort is None else cohort.expanduser().resolve()
+    )  # as deepqct run takes it: from the working directory
+    again = run_again(run, out=None if out is None else resolve(out), cohort=place, cores=cores)
     allowed = Tolerance.of(read_json(run.record), read_json(again.record), tolerance)
     found = compare_runs(run, again, tolerance=allowed)
     _say(allowed.why)

@@ -240,7 +240,12 @@ def _flat(content: Any, name: str = "") -> dict[str, Any]:
 
 def _together(bone: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """One row for all stacks of a bone."""
-    worst = max(parts, key=lambda row: (row["where"] == "missing", row["differing"] > 0, np.nan_to_num(row["largest"])))
+    worst = max(
+        parts,
+        key=lambda row: (
+            row["where"] == "missing", row["differing"] > 0, np.nan_to_num(row["largest"]), row["where"] == "new",
+        ),
+    )  # fmt: skip
     row = {"what": f"bones: {bone}", "kind": "stack", "tolerance": worst["tolerance"], "largest": worst["largest"]}
     row |= {key: sum(part[key] for part in parts) for key in ("values", "differing")}
     where = worst["where"] if worst["where"] in ("missing", "new") else worst["what"] if worst["differing"] else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, resolve
 from deepqct.networks.recipe import Recipe
 from deepqct.run.inputs import scan_files
 from deepqct.run.plan import VIRTUAL, Plan
-from deepqct.scans.formats import files_of, read_head
+from deepqct.scans.formats import read_head, size_of
 from deepqct.terms import BONES, SITES
 
 SLICES = 168  # of a scan whose header does not say it: the default of the XtremeCT II
@@ -79,7 +80,7 @@ class Workload:
             resolve(plan.cohort), outcome=asked["outcome"], horizon=asked["horizon"], outside=asked["outside"]
         )
         files = [cohort.folder / file for file in cohort.every_scan["file"]]
-        voxels = sum(map(_bytes, files)) / 2e6 / max(len(files), 1)  # files of scanners hold 2 bytes a voxel
+        voxels = sum(map(size_of, files)) / 2e6 / max(len(files), 1)  # files of scanners hold 2 bytes a voxel
         slices = read_head(files[0]).protocol.get("slices", SLICES) if files else SLICES
         return cls(len(cohort.participants), len(files), round(voxels, 2), int(slices))
 
@@ -97,7 +98,7 @@ class Workload:
 
     @classmethod
     def of_run(cls, run: Run, *, cohort: Path, key: str = "") -> Workload:
-        """The workload of a curated run.
+        """The workload of a curated run; of a cohort whose tables can no longer be read, no scan is known.
 
         Parameters
         ----------
@@ -108,10 +109,16 @@ class Workload:
         key : str
             The key file, where the run has pseudonyms in place of ids.
         """
-        files = {path for paths in scan_files(cohort, key=key).values() for path in paths if path.exists()}
-        voxels = sum(map(_bytes, files)) / 2e6 / max(len(files), 1)
-        stack = next(run.bones.glob("*_radius.npy"), None) or next(run.bones.glob("*_tibia.npy"), None)
-        slices = SLICES if stack is None else int(np.load(stack, mmap_mode="r").shape[0])
+        try:
+            named = scan_files(cohort, key=key)
+        except (OSError, ValueError, KeyError, TypeError):  # a table that somebody spoilt since the run read it
+            named = {}
+        files = {path for paths in named.values() for path in paths if path.exists()}
+        voxels = sum(map(size_of, files)) / 2e6 / max(len(files), 1)
+        slices = SLICES
+        if stack := next(run.bones.glob("*_radius.npy"), None) or next(run.bones.glob("*_tibia.npy"), None):
+            with suppress(OSError, ValueError, EOFError):  # a crash of the machine may leave it empty
+                slices = int(np.load(stack, mmap_mode="r").shape[0])
         women = len(read_table(run.participants)) if run.participants.exists() else 0
         return cls(women, len(files), round(voxels, 2), slices)
 
@@ -345,8 +352,3 @@ def _learned(like: Run) -> dict[str, dict[str, float]]:
             ratios[key] = sum(took for took, _ in pairs) / sum(told for _, told in pairs) if pairs else 1.0
         learned[stage] = ratios
     return learned
-
-
-def _bytes(path: Path) -> int:
-    """The size of a scan, with every file that it is made of."""
-    return sum(file.stat().st_size for file in files_of(path))

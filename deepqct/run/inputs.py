@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from deepqct.cohort import scanner_tables
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import Run, file_hash, read_table, resolve
-from deepqct.scans.formats import files_of
+from deepqct.scans.formats import scan_hash
 
 # The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
 TABLES = (
@@ -105,7 +104,7 @@ def contour_files(folder: Path, *, key: str = "") -> dict[str, list[Path]]:
 
 
 def input_hash(path: Path) -> str:
-    """The SHA-256 of a table, scan or contour as the curation takes it: of several files, that of their names and hashes.
+    """The SHA-256 of a table, or of a scan or contour with every file that it is made of, as the curation takes it.
 
     Parameters
     ----------
@@ -120,10 +119,7 @@ def input_hash(path: Path) -> str:
     >>> input_hash(path) == dq.folder.file_hash(path)
     True
     """
-    files = [path] if path.suffix in (".tsv", ".csv", ".json") else files_of(path)
-    if files == [path]:
-        return file_hash(path)
-    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
+    return file_hash(path) if path.suffix in (".tsv", ".csv", ".json") else scan_hash(path)
 
 
 def _rows(path: Path, *, key: str) -> list[dict[str, Any]]:

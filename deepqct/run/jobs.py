@@ -21,9 +21,10 @@ from deepqct.run.lost import lower_what
 from deepqct.run.machine import processor
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
-from deepqct.run.record import FOLDERS, KEY, named_only, now, scenario_of, without_folders
-from deepqct.run.stage import versions
+from deepqct.run.record import FOLDERS, KEY, bare_name, named_only, now, scenario_of, without_folders
+from deepqct.run.stage import fix_threads, versions
 from deepqct.run.watch import at_work
+from deepqct.scans.formats import files_of
 from deepqct.work import say
 
 
@@ -60,9 +61,9 @@ def run_job(run: Run, job: Job) -> bool:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    parameters = read_json(run.parameters(job))["parameters"]
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = str(parameters.get("threads", 1))
+    content = read_json(run.parameters(job))  # as they are now: somebody may ask for the job again while it is at work
+    parameters = content["parameters"]
+    fix_threads(parameters.get("threads", 1))
     run.notebook(job).parent.mkdir(parents=True, exist_ok=True)
     began, error = time.time(), None
     say(f"{job}: started")
@@ -96,7 +97,6 @@ def run_job(run: Run, job: Job) -> bool:
         "finished": now(),
     }
     status |= {"peak_mb": held.peak_mb, "processor": processor(), "versions": versions()}
-    content = read_json(run.parameters(job))
     status |= content | {"parameters": named_only(content["parameters"])}
     write_json(run.status(job), status)
     if error is None:
@@ -138,11 +138,18 @@ def _forget_paths(notebook: Path, parameters: Mapping[str, Any]) -> None:
     noted = content["metadata"]["papermill"]
     noted |= {key: Path(noted[key]).name for key in ("input_path", "output_path")}
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    for name in (*FOLDERS, KEY):
-        value = str(parameters.get(name) or "")
-        for folder in {value, str(resolve(value)), str(resolve(value).resolve())} if Path(value).name != value else ():
-            for spelling in {folder, escape(folder)}:
-                text = text.replace(json.dumps(spelling, ensure_ascii=False)[1:-1], json.dumps(Path(value).name)[1:-1])
+    spellings: dict[str, str] = {}
+    for value in (str(parameters[name]) for name in (*FOLDERS, KEY) if parameters.get(name)):
+        whole = resolve(value)
+        told = os.sep in value and Path(value).name != os.pardir  # ".", ".." and a bare name tell no place
+        for folder in (*([value] if told else []), str(whole), os.path.normpath(whole), str(whole.resolve())):
+            spellings |= dict.fromkeys((folder, escape(folder)), bare_name(value))
+    # The longest first, since one may be a part of another.
+    for spelling, name in sorted(spellings.items(), key=lambda pair: -len(pair[0])):
+        if spelling != name:
+            text = text.replace(
+                json.dumps(spelling, ensure_ascii=False)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]
+            )
     write_text(notebook, text + "\n")
 
 
@@ -181,7 +188,7 @@ def write_jobs(plan: Plan) -> None:
         if kept is not None:
             os.utime(path, ns=(kept, kept))
     outcome = plan.parameters[Job("01_data_curation")]["outcome"]
-    settings = {"cohort": Path(plan.cohort).name, "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
+    settings = {"cohort": bare_name(plan.cohort), "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
     settings["cohort_at"] = plan.cohort_at
     if _written(plan.run.settings) != settings:
         write_json(plan.run.settings, settings)
@@ -197,7 +204,7 @@ def write_inputs(run: Run, files: Iterable[Path]) -> Path:
     run : Run
         The run folder.
     files : iterable of Path
-        The cohort's tables and scans; of a folder of slices, each of its files counts.
+        The cohort's tables and scans, as in `state_of`.
 
     Returns
     -------
@@ -223,12 +230,13 @@ def write_inputs(run: Run, files: Iterable[Path]) -> Path:
 
 
 def state_of(files: Iterable[Path]) -> dict[str, Any]:
-    """How many files there are, and a hash of their names, sizes and times; of a folder, each of its files counts.
+    """How many files there are, and a hash of their names, sizes and times.
 
     Parameters
     ----------
     files : iterable of Path
-        Files and folders; one that is gone counts as gone.
+        Files and folders; one that is gone counts as gone. Of a folder each file counts, and of a scan those that it is
+        made of: the slices of its series, or the voxels beside its header.
 
     Examples
     --------
@@ -237,9 +245,17 @@ def state_of(files: Iterable[Path]) -> dict[str, Any]:
     >>> state_of([dq.run.example_run().splits])["files"]
     1
     """
-    each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else _made_of(path))]
     state = [f"{file.parent.name}/{file.name} {_size_and_time(file)}" for file in each]
     return {"files": len(each), "state": hashlib.sha256("\n".join(state).encode()).hexdigest()}
+
+
+def _made_of(path: Path) -> list[Path]:
+    """The files of a scan; the one alone where it is none, or does not say any more which others belong to it."""
+    try:
+        return files_of(path)
+    except (OSError, ValueError):
+        return [path]
 
 
 def _size_and_time(file: Path) -> str:

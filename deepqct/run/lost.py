@@ -75,7 +75,10 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
     ]
     known = set()
     for path in _left(run):
-        where = _read(path)
+        try:
+            where = _read(path)
+        except FileNotFoundError:  # it has just ended, and not without a word
+            continue
         number = str(where.get("cluster_job") or "")
         known.add(number)
         state = _logged(run, number) or states.get(number, "")
@@ -84,7 +87,7 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
     for number in sorted(set(states) - known):
         state = _logged(run, number) or states[number]
         for log in _logs(run, number) if state in ENDED else ():
-            job = _job_of(log)
+            job = _job_of(log.relative_to(_cluster_logs(run)))
             sentences.append(_sentence(job, state, given_mb=None))
     return sentences
 
@@ -141,9 +144,14 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
+def _cluster_logs(run: Run) -> Path:
+    """The folder of the logs of a cluster's jobs."""
+    return run.folder / ".snakemake" / "slurm_logs"
+
+
 def _logs(run: Run, number: str) -> list[Path]:
     """The logs of a cluster's job, one or none."""
-    return sorted((run.folder / ".snakemake" / "slurm_logs").rglob(f"{number}.log")) if number else []
+    return sorted(_cluster_logs(run).rglob(f"{number}.log")) if number else []
 
 
 def _logged(run: Run, number: str) -> str:
@@ -154,12 +162,11 @@ def _logged(run: Run, number: str) -> str:
 
 def _job_of(log: Path) -> str:
     """The name of the job or part that a cluster's log is of, by its folders: rule_<rule>/<wildcards>/<number>.log."""
-    rule = next(part for part in log.parts if part.startswith("rule_")).removeprefix("rule_")
+    rule = log.parts[0].removeprefix("rule_")
     names = {other: stage for stage, other in _RULES.items()} | {
         "train_bone": "02_train_bone", "train_part": "02_train_bone", "curate_batch": "01_data_curation",
     }  # fmt: skip
-    wildcards = "" if log.parent.name == f"rule_{rule}" else f"_{log.parent.name}"
-    return f"{names.get(rule, rule)}{wildcards}"
+    return "_".join([names.get(rule, rule), *log.parts[1:-1]])
 
 
 def _sentence(job: str, state: str, *, given_mb: str | None) -> str:

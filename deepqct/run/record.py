@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from deepqct.run.written import hashes, job_of, sealed
 
 FOLDERS: tuple[str, ...] = ("run_dir", "cohort_dir")  # the parameters that name folders
 KEY = "pseudonyms"  # the parameter that names the key file
+_TOLD = ("status", "finished", "error", "parameters")  # of a job, what record and report must say as it is
 Jobs = Mapping[Job, dict[str, Any]]
 
 
@@ -116,7 +118,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
         sealed({
             "deepqct": __version__,
             "preset": preset,
-            "cohort": Path(cohort).name,
+            "cohort": bare_name(cohort),
             "virtual": scenario is not None,
             "scenario": scenario,
             "started": dt.datetime.fromtimestamp(began).astimezone().isoformat(timespec="seconds"),
@@ -135,6 +137,43 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
             "files": files,
         }),
     )  # fmt: skip
+
+
+def is_recorded(run: Run, parameters: Jobs) -> bool:
+    """Whether record and report are of what the jobs of a run left, and not of a run before one that was killed.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    parameters : mapping
+        The parameters of each job as planned.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepqct.run.jobs import write_jobs
+    >>> from deepqct.run.record import is_recorded
+    >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()))
+    >>> write_jobs(plan)
+    >>> is_recorded(plan.run, plan.parameters)
+    False
+    """
+    last = _last(run)
+    if not run.report.exists() or not last:
+        return False
+    if "files" in last and run.report.name not in last["files"]:
+        return False
+    told = [
+        {
+            name: without_folders({"parameters": {}} | {key: stage[key] for key in _TOLD if key in stage})
+            for name, stage in stages.items()
+        }
+        for stages in (last.get("stages", {}), _stages(run, parameters))
+    ]
+    return told[0] == told[1]
 
 
 def note_report(run: Run) -> None:
@@ -235,7 +274,7 @@ def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named_only(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters with the bare names of folders: a report is passed on and must name no place on the machine.
+    """The parameters with the bare names of folders and key file: a report is passed on and must name no place.
 
     Parameters
     ----------
@@ -248,7 +287,26 @@ def named_only(parameters: dict[str, Any]) -> dict[str, Any]:
     >>> named_only({"cohort_dir": "../archive/ours", "seed": 7})
     {'cohort_dir': 'ours', 'seed': 7}
     """
-    return parameters | {name: Path(parameters[name]).name for name in (*FOLDERS, KEY) if name in parameters}
+    return parameters | {name: bare_name(parameters[name]) for name in (*FOLDERS, KEY) if parameters.get(name)}
+
+
+def bare_name(path: str) -> str:
+    """The name of a folder or file without the folders above it, also of the working directory as ``.``.
+
+    Parameters
+    ----------
+    path : str
+        As a parameter spells it; a relative one starts at the project root.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.record import bare_name
+    >>> bare_name("../archive/ours"), bare_name(".") == dq.folder.project_root().name
+    ('ours', True)
+    """
+    return Path(os.path.normpath(resolve(path))).name
 
 
 def now() -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Job, Run, file_hash, read_json, resolve
+from deepqct.folder import Job, Run, file_hash, read_json, resolve, write_whole
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.integrity import cohort_folder, input_rows
 from deepqct.run.jobs import run_job, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan, plan_run
 from deepqct.run.record import FOLDERS, KEY
-from deepqct.run.workflow import RunError, execute
+from deepqct.run.workflow import RunError, alone, check_whose, execute
 
 _SET = (*FOLDERS, "interactive", "bone")  # parameters that are not taken from the record as they are
 _CURATION = Job("01_data_curation")
@@ -113,10 +113,11 @@ def run_again(run: Run, *, out: Path | None = None, cohort: Path | None = None, 
     plan = plan_again(run, record, out=new.folder, cohort=cohort)
     if new.folder.exists() and any(new.folder.iterdir()) and not new.parameters(_CURATION).exists():
         raise RunError(f"{new.folder} holds something else; give another folder by --out.")
+    check_whose(plan)
     if plan.cohort == VIRTUAL and REVIEWS in record.get("inputs", {}):
         _take_review(run, plan, record["inputs"][REVIEWS])
     if plan.cohort != VIRTUAL:
-        _check_inputs(run, record, cohort)
+        _check_inputs(run, record, resolve(plan.cohort))
     execute(plan, cores=cores)
     return new
 
@@ -173,13 +174,13 @@ def plan_again(run: Run, record: dict[str, Any], *, out: Path, cohort: Path | No
             values[KEY] = read_json(run.parameters(_CURATION))["parameters"][KEY]
         asked += [f"{stage['stage']}.{name}={value}" for name, value in values.items()]
     virtual = run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]
-    place = VIRTUAL if virtual else str(cohort or cohort_folder(run))
+    place = VIRTUAL if virtual else str(cohort_folder(run) if cohort is None else resolve(cohort))
     # The record has every parameter, so that the preset from which it begins is of no matter.
     plan = plan_run(place, out=out, preset="quick", overrides=[*dict.fromkeys(asked), f"bone={','.join(bones)}"])
     return replace(plan, preset=record["preset"])
 
 
-def _check_inputs(run: Run, record: dict[str, Any], cohort: Path | None) -> None:
+def _check_inputs(run: Run, record: dict[str, Any], cohort: Path) -> None:
     """Raise an error if the cohort is not what the run read of it."""
     for row in input_rows(run, record, cohort=cohort):
         if row["state"] != "same":
@@ -193,7 +194,9 @@ def _take_review(run: Run, plan: Plan, known: str) -> None:
     if not old.exists() or file_hash(old) != known:
         raise RunError(f"{old} is not what the run read, and a run is repeated on the same inputs alone.")
     if not review.exists():
-        write_jobs(plan)
-        if not run_job(plan.run, Job("00_virtual_cohort")):
-            raise RunError(f"The virtual women could not be drawn; see {plan.run.notebook('00_virtual_cohort')}.")
-        shutil.copyfile(old, review)
+        with alone(plan.run):
+            write_jobs(plan)
+            if not run_job(plan.run, Job("00_virtual_cohort")):
+                raise RunError(f"The virtual women could not be drawn; see {plan.run.notebook('00_virtual_cohort')}.")
+            with write_whole(review) as unfinished:
+                shutil.copyfile(old, unfinished)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepqct.folder import Job, Run, file_hash, write_text
+from deepqct.folder import Job, Run, file_hash, read_json, write_json, write_text
 from deepqct.run.plan import Plan
 from deepqct.run.record import status_of
 from deepqct.run.stage import do_again
@@ -38,6 +38,39 @@ class _Kept:
         """Give the file its old time, if its content is what it was: then nothing that was made from it is out of date."""
         if self.path.exists() and file_hash(self.path) == self.hash:
             os.utime(self.path, ns=(self.time, self.time))
+
+
+def _ask_no_more(run: Run, job: Job) -> None:
+    """Let the status of a job name the parameters that it now has: else it would pass for done with other ones."""
+    status, asked = status_of(run, job), read_json(run.parameters(job))
+    if "again" in status and status.get("again") != asked.get("again"):
+        kept = {name: value for name, value in status.items() if name != "again"}
+        write_json(run.status(job), kept | {name: asked[name] for name in ("again",) if name in asked})
+
+
+def forget_restored(run: Run) -> None:
+    """Strike from the notes of `deepqct tidy` what is there again: were it lost later, nobody would have removed it.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.restore import forget_restored
+    >>> run = dq.Run(Path(tempfile.mkdtemp()))
+    >>> _ = dq.folder.write_json(run.tidied, {"bones/P1_radius.npy": "2026-01-05", "bones/P2_radius.npy": "2026-01-05"})
+    >>> _ = dq.folder.write_text(run.stack("P1", "radius"), "voxels")
+    >>> forget_restored(run)
+    >>> list(dq.folder.read_json(run.tidied))
+    ['bones/P2_radius.npy']
+    """
+    if run.tidied.exists() and (left := run.tidied_files()) != read_json(run.tidied):
+        write_json(run.tidied, left)
 
 
 def restore(plan: Plan, *, make: Callable[[Sequence[str]], int]) -> int:
@@ -88,6 +121,7 @@ def restore(plan: Plan, *, make: Callable[[Sequence[str]], int]) -> int:
         for job, (text, stat) in asked.items():
             write_text(run.parameters(job), text)
             os.utime(run.parameters(job), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            _ask_no_more(run, job)
         if code:
             return code
         for one in kept:

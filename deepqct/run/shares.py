@@ -13,7 +13,7 @@ from typing import Any
 
 from deepqct.folder import Job
 from deepqct.run.plan import VIRTUAL, Plan
-from deepqct.scans.formats import files_of
+from deepqct.scans.formats import size_of
 
 DAY = 1440  # minutes
 _SCAN_MINUTES = {"none": 3, "coarse": 6, "full": 60}  # for one scan, by the parameter strength
@@ -75,7 +75,7 @@ class Size:
     scan_mb: float
 
     @classmethod
-    def of(cls, plan: Plan, scans: list[Path]) -> Size:
+    def of(cls, plan: Plan, scans: list[Path], *, women: int = 0) -> Size:
         """The size of a run's cohort.
 
         Parameters
@@ -84,12 +84,14 @@ class Size:
             The run; of virtual women, it says how many are made.
         scans : list of Path
             The scans of a cohort folder, files or folders of slices.
+        women : int
+            The women of that folder.
         """
         if plan.cohort == VIRTUAL:
             made = plan.parameters[Job("00_virtual_cohort")]
             edge = 120.0 / made["voxel_mm"]  # of the widest field, in voxels
             return cls(made["n"], 2 * made["n"], 2 * edge * edge * made["slices"] / 1e6)
-        return cls(len(scans), len(scans), max(map(_mb, scans), default=0.0))
+        return cls(women, len(scans), max(map(size_of, scans), default=0) / 1e6)
 
 
 def shares_of(plan: Plan, size: Size, *, batch: int, by_fold: bool) -> dict[str, dict[str, int]]:
@@ -202,11 +204,3 @@ def _training_mb(values: dict[str, Any], curation: dict[str, Any], size: Size) -
     images = 2 * size.women * values["images"] * values["channels"] * pixels / 1e6
     layers = values["batch_size"] * 120 * pixels / 224**2 * (4 if values["first"] == "fine" else 1)
     return round(_TORCH_MB + 2 * images + layers)
-
-
-def _mb(scan: Path) -> float:
-    """The size of a scan in MB, with every file that it is made of; 0 where that cannot be told."""
-    try:
-        return sum(file.stat().st_size for file in files_of(scan)) / 1e6
-    except (OSError, ValueError):
-        return 0.0

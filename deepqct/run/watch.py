@@ -204,10 +204,7 @@ def end_with_its_run(run: Run) -> None:
     def look() -> None:
         while True:
             time.sleep(LOOK_S if here else _FAR_S)
-            try:
-                gone = not _lives(int(process)) if here else not _has(run, host, int(process))
-            except OSError:
-                return
+            gone = not _lives(int(process)) if here else not _has(run, host, int(process))
             if gone:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
@@ -223,6 +220,8 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
+    except PermissionError:  # of somebody else
+        return True
     return True
 
 
@@ -233,5 +232,5 @@ def _has(run: Run, host: str, process: int) -> bool:
         return bool(named["host"] == host and named["process"] == process)
     except FileNotFoundError:  # the run ended, or was stopped
         return False
-    except (FileError, KeyError, TypeError):  # being written
+    except (OSError, FileError, KeyError, TypeError):  # a file server that does not answer now, or it is being written
         return True

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,8 +35,8 @@ from deepqct.run.lost import forget_lost, lost_jobs
 from deepqct.run.parts import BATCH, Part, batches_of, carry_over, folds_of
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
-from deepqct.run.record import KEY, note_report, status_of, write_record
-from deepqct.run.restore import restore
+from deepqct.run.record import KEY, is_recorded, note_report, status_of, write_record
+from deepqct.run.restore import forget_restored, restore
 from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
 from deepqct.run.watch import STARTED_BY
@@ -119,8 +118,14 @@ def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "
     if train_by not in TRAIN_BY:
         raise ValueError(f"train_by is {train_by!r}; use one of {', '.join(TRAIN_BY)}.")
     by_fold = train_by == "fold" or (train_by == "auto" and bool(os.environ.get(PROFILE)))
-    _check_whose(plan)
-    scans, files = list[Path](), list[Path]()
+    with _stopped_by_signals():
+        return _checked(plan, cores=cores, batch=batch, by_fold=by_fold)
+
+
+def _checked(plan: Plan, *, cores: int, batch: int, by_fold: bool) -> Path:
+    """Check a plan, and run its jobs if nothing is wrong."""
+    check_whose(plan)
+    scans, files, women = list[Path](), list[Path](), 0
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         asked = plan.parameters[Job("01_data_curation")]
@@ -132,15 +137,35 @@ def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "
         named = (*TABLES, *cohort.every_scan["file"], *made)
         files = [folder / name for name in named if (folder / name).exists()]
         scans = [folder / name for name in cohort.every_scan["file"]]
+        women = len(cohort.participants)
     check_machine(plan.parameters)
     _check_disk(plan.run.folder)
-    division = Division.of(plan, Size.of(plan, scans), cores=cores, batch=batch, by_fold=by_fold)
+    division = Division.of(plan, Size.of(plan, scans, women=women), cores=cores, batch=batch, by_fold=by_fold)
     with alone(plan.run) as lock:
         return _execute(plan, files=files, division=division, lock=lock)
 
 
-def _check_whose(plan: Plan) -> None:
-    """Raise an error if the run folder is a run of another cohort."""
+def check_whose(plan: Plan) -> None:
+    """Raise an error if the run folder is a run of another cohort.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run that is about to begin.
+
+    Raises
+    ------
+    RunError
+        If it is, or if one of the two has pseudonyms and the other ids.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.workflow import check_whose
+    >>> check_whose(dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp())))  # an empty folder is nobody's
+    """
     curation = plan.run.parameters(Job("01_data_curation"))
     if not curation.exists():
         return
@@ -236,23 +261,27 @@ def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) ->
     # A failure of an earlier run must not count for this one, nor the files that it left behind as results.
     for job in plan.parameters:
         if status_of(plan.run, job).get("status") in ("failed", "unreadable"):
+            do_again(plan.run, job)  # first: whoever is killed in between does it again
             plan.run.status(job).unlink()
-            do_again(plan.run, job)
     _sweep(plan.run.folder)
     forget_lost(plan.run)
     parts = division.parts(plan)
     carry_parts(plan, parts)
-    before = _stamps(plan)
     began = time.time()
     state = state_of(files)
-    do = partial(_snakemake, plan, files=files, division=division, lock=lock)
-    code, said = restore(plan, make=lambda wanted: do(wanted)[0]), ""
-    if not code:
-        code, said = do()
+    heard: list[str] = []
+
+    def do(wanted: Sequence[str] = ()) -> int:
+        code, said = _snakemake(plan, wanted=wanted, files=files, division=division, lock=lock)
+        heard.append(said)
+        return code
+
+    code = restore(plan, make=do) or do()
+    forget_restored(plan.run)
     failed = [job for job in plan.parameters if status_of(plan.run, job).get("status") == "failed"]
     touched = state_of(files) != state
     changed = changed_scans(plan) if touched else []
-    if _stamps(plan) != before or not plan.run.report.exists():
+    if not is_recorded(plan.run, plan.parameters):
         write_record(plan.run, parameters=plan.parameters, preset=plan.preset, cohort=plan.cohort, began=began)
         write_report(plan.run)
         note_report(plan.run)
@@ -268,7 +297,7 @@ def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) ->
         f"{part} failed ({read_json(path)['error']})." for part in parts if (path := plan.run.failure(part)).exists()
     ]
     if code:
-        whys += lost_jobs(plan.run, said=said)
+        whys += lost_jobs(plan.run, said="\n".join(heard))
     if failed:
         whys.append(
             f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
@@ -307,11 +336,11 @@ def _sweep(folder: Path) -> None:
 
 
 def _snakemake(
-    plan: Plan, wanted: Sequence[str] = (), *, files: list[Path], division: Division, lock: int
+    plan: Plan, *, files: list[Path], division: Division, lock: int, wanted: Sequence[str] = ()
 ) -> tuple[int, str]:
     """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder.
 
-    Returns its exit code, and what it wrote into its log.
+    Returns its exit code, and what it wrote into its log; nothing if it ended before it had one.
 
     Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
     """
@@ -340,7 +369,8 @@ def _snakemake(
         "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nocolor", "--quiet", "all",
         *(["--resources", *(f"{name}={number}" for name, number in there.items())] if there else []),
     ]  # fmt: skip
-    locks = plan.run.folder / ".snakemake" / "locks"
+    own = plan.run.folder / ".snakemake"
+    locks, before = own / "locks", set((own / "log").glob("*.log"))
     if locks.exists() and any(locks.iterdir()):
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
     environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"} | _profile()
@@ -349,15 +379,14 @@ def _snakemake(
         [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
     )
     try:
-        with _stopped_by_signals():
-            code = workflow.wait()
+        code = workflow.wait()
     except KeyboardInterrupt:
         _stop(workflow)
         raise
     finally:
         config_path.unlink(missing_ok=True)  # it holds this machine's paths
-    logs = sorted((plan.run.folder / ".snakemake" / "log").glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
-    return code, logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+    logs = sorted(set((own / "log").glob("*.log")) - before)
+    return code, "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in logs)
 
 
 def _profile() -> dict[str, str]:
@@ -397,11 +426,6 @@ def _stopped_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stamps(plan: Plan) -> dict[Job, str]:
-    """When each job ended, to see whether anything ran."""
-    return {job: str(status_of(plan.run, job).get("finished")) for job in plan.parameters}
-
-
 @contextlib.contextmanager
 def alone(run: Run) -> Iterator[int]:
     """Keep the run folder for this process alone: two at once would write the same files.
@@ -423,6 +447,8 @@ def alone(run: Run) -> Iterator[int]:
     ------
     RunError
         If another process holds it.
+    OSError
+        If the run folder cannot be written.
 
     Examples
     --------
@@ -436,7 +462,6 @@ def alone(run: Run) -> Iterator[int]:
     True
     """
     path = run.running
-    path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     while (lock := _locked(path)) is None:
         holder = _holder(path)
@@ -465,9 +490,16 @@ def _taken(run: Run, holder: dict[str, Any], path: Path) -> RunError:
 
 
 def _locked(path: Path) -> int | None:
-    """The handle of a file, locked for this process; None if another holds the lock."""
+    """The handle of the file that is a run folder's lock, locked for this process; None if another holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OSError(
+                f"{path.parent.parent} cannot be written ({error.strerror or error}); take another folder, which you may "
+                "write to."
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

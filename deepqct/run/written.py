@@ -161,12 +161,12 @@ def _tables(run: Run) -> dict[Path, str]:
     of_stage: dict[str, tuple[Path, ...]] = {
         _OF_RUN: (run.settings, run.report),
         _CURATION: (
-            run.participants, run.dictionary, run.table_one, run.curation, run.indices, run.texture, run.scanner_indices,
-            run.agreement, run.repeats, run.precision, run.splits,
+            run.participants, run.dictionary, run.table_one, run.protocol, run.scanners, run.curation, run.indices,
+            run.texture, run.scanner_indices, run.agreement, run.repeats, run.precision, run.splits,
         ),
         "03_fusion_and_baselines": (
             run.models_table, run.predictions, run.performance, run.comparisons, run.curves, run.reclassification,
-            run.subgroups, run.optimism, run.sample_size, run.classifiers,
+            run.subgroups, run.optimism, run.sample_size, run.classifiers, run.repeat_risks,
         ),
         "04_clustering": (
             run.phenotypes, run.phenotypes_record, run.groups_beside_preprint, run.group_comparison,

@@ -81,6 +81,20 @@ def files_of(path: Path) -> list[Path]:
     return [path] if beside is None else [path, beside]
 
 
+def size_of(path: Path) -> int:
+    """The size of a scan or mask in bytes, with every file that it is made of; 0 where that cannot be told.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_stored`.
+    """
+    try:
+        return sum(file.stat().st_size for file in files_of(path))
+    except (OSError, ValueError):
+        return 0
+
+
 def scan_hash(path: Path) -> str:
     """SHA-256 of a scan or mask, with every file that it is made of, in hexadecimal.
 

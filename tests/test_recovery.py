@@ -1,0 +1,349 @@
+"""What a run folder says after a kill, a review or a loss: record, report, notes and hashes are true."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT
+from tiny import kill_all
+
+from deepqct.folder import Job, Run, read_json, write_json, write_text
+from deepqct.run import RunError, execute, plan_run, verify, workflow
+from deepqct.run.compare import Tolerance, compare_runs
+from deepqct.run.jobs import _forget_paths, state_of, write_jobs
+from deepqct.run.lost import lost_jobs
+from deepqct.run.plan import Plan
+from deepqct.run.record import named_only, status_of, write_record
+from deepqct.run.repetition import run_again
+from deepqct.run.restore import restore
+from deepqct.run.watch import _has, _lives
+from deepqct.run.written import job_of, sealed
+
+
+@pytest.fixture(autouse=True)
+def one_code(monkeypatch):
+    """Take the code of every stage as the same: to hash it all takes seconds."""
+    monkeypatch.setattr("deepqct.run.jobs.stage_hash", lambda _: "c" * 64)
+    monkeypatch.setattr(workflow, "check_machine", lambda _: None)
+
+
+def planned(out: Path, *overrides: str) -> Plan:
+    """A run of virtual women with one network, of which the parameters are written."""
+    plan = plan_run("virtual", out=out, preset="smoke", overrides=["bone=radius", *overrides])
+    write_jobs(plan)
+    return plan
+
+
+def end(plan: Plan, when: str) -> None:
+    """Say of all jobs that they ended."""
+    for job in plan.parameters:
+        write_json(plan.run.status(job), {"status": "done", "finished": when} | read_json(plan.run.parameters(job)))
+
+
+# A run that was killed between its last job and its record
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[str]:
+    """What `execute` writes last, without the work of it."""
+    done: list[str] = []
+
+    def write(run: Run) -> Path:
+        done.append("report")
+        return write_text(run.report, "a page")
+
+    monkeypatch.setattr(workflow, "write_report", write)
+    monkeypatch.setattr(workflow, "_snakemake", lambda *_, **__: (0, ""))
+    return done
+
+
+def test_results_of_a_run_that_was_killed_before_its_record_are_recorded_by_the_next(tmp_path, told):
+    """Nothing is left to do then, and yet record and report are those of the run before."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    execute(plan)
+    execute(plan)
+    assert told == ["report"], "where nothing changed, nothing is written"
+    end(plan, "second")  # by a run that was killed before it wrote its record
+    execute(plan)
+    assert told == ["report"] * 2
+    assert {stage["finished"] for stage in read_json(plan.run.record)["stages"].values()} == {"second"}
+
+
+def test_a_report_that_a_killed_run_did_not_write_is_written_by_the_next(tmp_path, told):
+    """The record of that run is there, and the page is still of the run before."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    execute(plan)
+    end(plan, "second")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort="virtual", began=0.0)
+    execute(plan)
+    assert told == ["report"] * 2
+    execute(plan)
+    assert told == ["report"] * 2
+
+
+# Files that belong to a run
+
+
+def test_every_file_that_a_run_folder_holds_has_a_job_or_a_reason(tmp_path):
+    """A table of no job has no hash in the record, and nobody notices when it is changed."""
+    run = Run(tmp_path)
+    # By hand; the record itself; other notebooks (06, 07, 08), which no run executes.
+    of_no_job = {"selection", "record", "study"}
+    for name, member in vars(Run).items():
+        path = member.fget(run) if isinstance(member, property) else None
+        if path is not None and path.parent == run.folder and path.suffix:
+            assert bool(job_of(run, path)) is (name not in of_no_job), name
+
+
+# A cohort whose scans are replaced
+
+
+def test_other_voxels_beside_the_same_header_are_another_state(tmp_path):
+    """The header of a scan names a file of voxels, which no table names."""
+    header, voxels = tmp_path / "P1_wrist.mhd", tmp_path / "P1_wrist.raw"
+    write_text(header, "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\n"
+                       "ElementDataFile = P1_wrist.raw\n")  # fmt: skip
+    voxels.write_bytes(bytes(16))
+    before = state_of([header])
+    assert state_of([header]) == before
+    voxels.write_bytes(bytes(15) + b"x")
+    os.utime(voxels, (1e9, 1e9))
+    assert state_of([header]) != before
+    write_text(header, "no header any more")
+    assert state_of([header]) != before
+
+
+# Tidied runs
+
+
+def test_a_job_that_is_restored_is_no_other_job_than_before(tmp_path):
+    """One that once failed, or was done by hand, has a mark in its parameters, and its status must have the same."""
+    plan = planned(tmp_path / "run")
+    run, job = plan.run, Job("02_train_bone", "radius")
+    write_json(run.parameters(job), read_json(run.parameters(job)) | {"again": 1})
+    end(plan, "first")
+    write_text(run.scores("radius"), "score")
+    write_json(run.record, {"files": {"models/radius/all/repeat0/fold0.safetensors": "a"}})
+
+    def make(_) -> int:
+        weights = run.models("radius") / "all" / "repeat0" / "fold0.safetensors"
+        write_text(weights, "weights")
+        write_json(run.status(job), {"status": "done", "finished": "second"} | read_json(run.parameters(job)))
+        return 0
+
+    assert restore(plan, make=make) == 0
+    assert read_json(run.parameters(job))["again"] == 1
+    assert status_of(run, job)["again"] == 1
+    write_record(run, parameters=plan.parameters, preset="smoke", cohort="virtual", began=0.0)
+    assert {stage["status"] for stage in read_json(run.record)["stages"].values()} == {"done"}
+
+
+def test_what_was_tidied_and_made_anew_can_be_lost_again(tmp_path, told):
+    """A note of long ago must not hide a loss."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    stack = plan.run.stack("P1", "radius")
+    write_text(stack, "voxels")
+    execute(plan)
+    write_json(plan.run.tidied, {"bones/P1_radius.npy": "2026-01-05", "bones/P2_radius.npy": "2026-01-05"})
+    execute(plan)
+    assert list(read_json(plan.run.tidied)) == ["bones/P2_radius.npy"]
+    stack.unlink()
+    assert verify(plan.run).set_index("file").loc["bones/P1_radius.npy", "state"] == "missing"
+
+
+def test_what_a_cluster_said_of_jobs_that_restore_is_told(tmp_path, monkeypatch):
+    """A node may fail while stacks are made anew."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    write_text(plan.run.report, "a page")
+    write_json(plan.run.record, {"files": {"bones/P1_radius.npy": "a"}})
+
+    def killed(plan, wanted=(), **_):
+        assert wanted
+        write_json(plan.run.at_work("01_data_curation"), {"host": "n1", "process": 5, "cluster_job": "12"})
+        return 1, "SLURM-job '12' failed, SLURM status is: 'NODE_FAIL'."
+
+    monkeypatch.setattr(workflow, "_snakemake", killed)
+    with pytest.raises(RunError, match=r"01_data_curation was lost with its machine \(NODE_FAIL\)"):
+        execute(plan)
+
+
+# A run made anew beside another
+
+
+def test_a_run_is_not_repeated_into_the_folder_of_another(tmp_path, make_cohort):
+    """Its parameters would be gone before anybody saw what it is."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    write_text(plan.run.virtual / "cohort" / "review.csv", "reviewer,participant_id,site,decision\n")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort="virtual", began=0.0)
+    other = plan_run(str(make_cohort()), out=tmp_path / "other", preset="smoke")
+    write_jobs(other)
+    before = {path: path.read_bytes() for path in other.run.folder.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"is a run of the cohort .*give another folder by --out"):
+        run_again(plan.run, out=other.run.folder)
+    assert {path: path.read_bytes() for path in other.run.folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_cohort_that_is_looked_at_is_the_one_that_is_run(tmp_path, make_cohort, monkeypatch):
+    """From a folder within the project, both are named from there or neither is."""
+    folder = make_cohort()
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
+    write_jobs(plan)
+    end(plan, "first")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+    seen: list[Plan] = []
+    monkeypatch.setattr("deepqct.run.repetition.execute", lambda plan, **_: seen.append(plan))
+    monkeypatch.chdir(tmp_path / "notebooks")
+    run_again(plan.run, cohort=Path("cohort"))
+    assert seen[0].cohort == plan.cohort
+
+
+# What is kept in a notebook
+
+
+@pytest.mark.parametrize("name", ["cohort", "../data/cohort", "data/cohort", ".", ".."])
+def test_an_executed_notebook_names_no_folder_however_the_cohort_was_named(tmp_path, monkeypatch, name):
+    """In a folder of `deepqct init` the cohort is called by its bare name, and an error by its whole path."""
+    (tmp_path / "hip study").mkdir()
+    monkeypatch.chdir(tmp_path / "hip study")
+    whole = os.path.normpath(tmp_path / "hip study" / name)
+    spelled = tmp_path / "hip study" / name
+    noted = {"metadata": {"papermill": {"input_path": "/a/b.ipynb", "output_path": "/a/c.ipynb"}},
+             "cells": [f"{whole}/scans/a.AIM is no scan", f"{spelled}/x", "0.25 ± 0.1.. "]}  # fmt: skip
+    path = write_json(tmp_path / "out.ipynb", noted)
+    _forget_paths(path, {"cohort_dir": name})
+    bare = Path(whole).name
+    assert read_json(path)["cells"] == [f"{bare}/scans/a.AIM is no scan", f"{bare}/x", "0.25 ± 0.1.. "]
+    assert named_only({"cohort_dir": name, "pseudonyms": ""}) == {"cohort_dir": bare, "pseudonyms": ""}
+
+
+# A folder that cannot be written, and what is gone while it is looked at
+
+
+def test_a_run_folder_that_is_a_file_or_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    plan = plan_run("virtual", out=write_text(tmp_path / "run", "no folder"), preset="smoke")
+    with pytest.raises(OSError, match=r"run cannot be written \(.*\); take another folder, which you may write to"):
+        execute(plan)
+    monkeypatch.setattr(workflow.os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with (
+        pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); take another folder"),
+        workflow.alone(Run(tmp_path / "other")),
+    ):
+        pass
+
+
+def test_a_job_that_ends_while_lost_ones_are_looked_for_is_not_lost(tmp_path, monkeypatch):
+    """On another machine one may still be about to end."""
+    gone = tmp_path / "jobs" / "at_work" / "05_explore.json"
+    monkeypatch.setattr("deepqct.run.lost._left", lambda _: [gone])
+    assert lost_jobs(Run(tmp_path)) == []
+
+
+def test_the_folders_above_a_run_say_nothing_of_its_jobs(tmp_path):
+    """A project may be called rule_of_thumb."""
+    run = Run(tmp_path / "rule_of_thumb" / "run")
+    log = run.folder / ".snakemake" / "slurm_logs" / "rule_train_part" / "radius_all_fold0" / "6.log"
+    write_text(log, "StepId=6.0 exceeded memory limit")
+    (sentence,) = lost_jobs(run, said="SLURM-job '6' failed, SLURM status is: 'FAILED'.")
+    assert sentence.startswith("02_train_bone_radius_all_fold0 was ended for needing more than its memory; lower")
+
+
+def test_a_job_goes_on_where_its_run_cannot_be_asked_for(tmp_path, monkeypatch):
+    """A file server that does not answer once, and a process of somebody else, are no end of the run."""
+    run = Run(tmp_path)
+    assert not _has(run, "head", 7)
+    monkeypatch.setattr(
+        "deepqct.run.watch.read_json", lambda _: (_ for _ in ()).throw(OSError(116, "Stale file handle"))
+    )
+    assert _has(run, "head", 7)
+    monkeypatch.setattr("deepqct.run.watch.os.kill", lambda *_: (_ for _ in ()).throw(PermissionError))
+    assert _lives(7)
+
+
+def test_a_workflow_that_never_began_says_nothing_of_the_last_one(tmp_path, monkeypatch):
+    """A profile with a fault ends it before it has a log."""
+    plan = planned(tmp_path / "run")
+    log = plan.run.folder / ".snakemake" / "log" / "2026.snakemake.log"
+    write_text(log, "SLURM-job '12' failed, SLURM status is: 'NODE_FAIL'.")
+    begin = subprocess.Popen
+    division = workflow.Division(1, [], [], {"all": {"threads": 1}})
+
+    def run(program: str) -> tuple[int, str]:
+        monkeypatch.setattr(
+            workflow.subprocess, "Popen", lambda _, env, **how: begin([sys.executable, "-c", program, str(log)], **how)
+        )
+        with workflow.alone(plan.run) as lock:
+            return workflow._snakemake(plan, files=[], division=division, lock=lock)
+
+    assert run("raise SystemExit(2)") == (2, "")
+    assert run("import pathlib, sys; pathlib.Path(sys.argv[1]).with_name('2027.log').write_text('new')") == (0, "new")
+
+
+def test_a_signal_to_end_is_heeded_from_the_beginning(tmp_path, monkeypatch):
+    """A batch system may end a run while it still reads the cohort, or already writes the report."""
+    unheeded: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: unheeded.append(number))
+    monkeypatch.setattr(workflow, "check_machine", lambda _: signal.raise_signal(signal.SIGTERM))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            execute(plan_run("virtual", out=tmp_path / "run", preset="smoke"))
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert unheeded == [signal.SIGTERM], "what was there before the run is there again"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_power_cut_in_a_test_leaves_nobody_at_work(tmp_path):
+    """A process that is started while others are ended would print into the words of the next run."""
+    program = (
+        "import subprocess, sys, time\nwhile True:\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)', sys.argv[1]])\n    time.sleep(0.02)"
+    )
+    run = subprocess.Popen([sys.executable, "-S", "-c", program, str(tmp_path)])
+    time.sleep(0.5)
+    kill_all(run)
+    assert run.returncode == -signal.SIGKILL
+    left = [one for one in psutil.process_iter(["cmdline", "status"]) if str(tmp_path) in (one.info["cmdline"] or ())]
+    assert not left
+    kill_all(run)  # nothing is left to end
+
+
+# Two runs beside each other
+
+
+def test_a_new_stack_is_said_where_all_others_are_the_same(tmp_path):
+    one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
+    for run, stacks in ((one, ["P1"]), (two, ["P1", "P2"])):
+        run.bones.mkdir(parents=True)
+        for person in stacks:
+            np.save(run.stack(person, "radius"), np.zeros((2, 2, 2), np.int16))
+        files = {f"bones/{person}_radius.npy": person for person in stacks}
+        write_json(run.record, sealed({"inputs": {}, "stages": {}, "files": files}))
+    assert compare_runs(one, two, tolerance=Tolerance(0.0, 0.0, ""))["verdict"].tolist() == ["new"]
+
+
+def test_a_record_is_written_where_somebody_spoilt_the_tables_of_the_cohort(make_cohort, tmp_path):
+    """Then the run says that they changed, which no other error may forestall."""
+    folder = make_cohort()
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
+    write_jobs(plan)
+    for content in ("participant_id\nsub-0000\n", "participant_id\tsite\tfile\nsub-0000\twrist\t\n", "", "\xff\tsite"):
+        (folder / "scans.tsv").write_text(content, encoding="latin-1")
+        write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+    assert read_json(plan.run.record)["workload"]["scans"] == 0
