@@ -7,6 +7,7 @@ changed but its programs; no service is started.
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -82,7 +83,7 @@ class Slurm:
         for name in ("munge", "state", "spool"):
             (folder / name).mkdir(parents=True)
             (folder / name).chmod(0o700)
-        user, host = os.environ.get("USER") or "root", socket.gethostname().split(".")[0]
+        user, host = pwd.getpwuid(os.getuid()).pw_name, socket.gethostname().split(".")[0]
         text = _CONF.format(host=host, folder=folder, user=user, cpus=cpus, memory=memory, ports=_free_ports())
         self.conf.write_text(text, encoding="utf-8")
         # Snakemake takes the names of Slurm, SLURM_CONF among them, from the environment of srun.
@@ -116,19 +117,23 @@ class Slurm:
 
     def __exit__(self, *_: object) -> None:
         """End every job and every daemon."""
-        for job in self.say("squeue", "--noheader", "--format=%i").split():
-            self.say("scancel", job)
-        until = time.monotonic() + 60
-        while self.say("squeue", "--noheader", "--format=%i").split() and time.monotonic() < until:
-            time.sleep(0.5)
-        for daemon in reversed(self._daemons.values()):
-            if daemon.poll() is None:
-                daemon.terminate()
-                try:
-                    daemon.wait(15)
-                except subprocess.TimeoutExpired:
-                    daemon.kill()
-                    daemon.wait()
+        try:
+            for job in self.say("squeue", "--noheader", "--format=%i").split():
+                self.say("scancel", job)
+            until = time.monotonic() + 60
+            while self.say("squeue", "--noheader", "--format=%i").split() and time.monotonic() < until:
+                time.sleep(0.5)
+        except subprocess.TimeoutExpired:  # a controller that does not answer is ended with the others
+            pass
+        finally:
+            for daemon in reversed(self._daemons.values()):
+                if daemon.poll() is None:
+                    daemon.terminate()
+                    try:
+                        daemon.wait(15)
+                    except subprocess.TimeoutExpired:
+                        daemon.kill()
+                        daemon.wait()
 
     def begin_node(self) -> None:
         """Start the daemon of the node, and wait until it takes jobs."""

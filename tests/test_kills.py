@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from tiny import BY_FOLD, begin, ended, finish, finished_pieces, kill_all, tables
+from tiny import BY_FOLD, begin, ended, finish, finished_pieces, kill_all, tables, words
 
 from deepqct.folder import read_json
 
@@ -30,7 +30,7 @@ def test_the_tables_do_not_depend_on_the_division_into_jobs(whole, tmp_path):
     assert finish(tmp_path / "run", "--cores", "1", "01_data_curation.workers=2", said=said) == 0
     assert tables(tmp_path / "run") == expected
     assert len(expected) > 25
-    assert {job.rpartition("_")[2] for job in set(jobs) - set(ended(said.read_text(encoding="utf-8")))} == {
+    assert {job.rpartition("_")[2] for job in set(jobs) - set(ended(words(said)))} == {
         "0001-0008", "0009-0016", "0017-0024", "fold0", "fold1",
     }  # fmt: skip
     peaks = [read_json(path)["peak_mb"] for path in (tmp_path / "run" / "jobs").glob("*_status.json")]
@@ -44,7 +44,7 @@ def end(run: subprocess.Popen[str], how: signal.Signals) -> None:
         kill_all(run)
     else:
         run.send_signal(how)
-        assert run.wait(90) in (130, 0), "0 if it ended at that moment"
+        run.wait(90)
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,27 @@ class Attempt:
 
 def attempt(out: Path, said: Path, how: signal.Signals, when: Callable[[str], bool]) -> Attempt:
     """Let a run go on until it is over, or until a moment at which it is killed; no finished piece may be made again."""
-    before, count, done_at = finished_pieces(out), len(said.read_text(encoding="utf-8")), dict[str, float]()
-    run, words = begin(out, *BY_FOLD, said=said), ""
-    while run.poll() is None:
-        words = said.read_text(encoding="utf-8")[count:]
-        done_at = dict.fromkeys(ended(words), time.monotonic()) | done_at
-        if when(words):
-            end(run, how)
-        time.sleep(0.05)
-    now, words = time.monotonic(), said.read_text(encoding="utf-8")[count:]
+    before, count, done_at = finished_pieces(out), len(words(said)), dict[str, float]()
+    run = begin(out, *BY_FOLD, said=said)
+    try:
+        while run.poll() is None:
+            now, new = time.monotonic(), words(said)[count:]
+            done_at = dict.fromkeys(ended(new), now) | done_at
+            if when(new):
+                end(run, how)  # which may take a while, in which the workflow learns nothing any more
+            else:
+                time.sleep(0.05)
+    finally:
+        kill_all(run)
+    new = words(said)[count:]
     over = run.returncode == 0
-    assert over or run.returncode in (130, -signal.SIGKILL), words
+    # 0 also if it was over at that moment; the signal's own number before and after the run's work, where nobody heeds it.
+    assert over or run.returncode in (130, -how), new
     after = finished_pieces(out)
     again = [piece for piece, at in before.items() if after.get(piece) != at]
     assert not again, f"finished before the kill, and made again: {again}"
-    known = {job for job, at in done_at.items() if over or now - at > REGISTERED_S}
-    return Attempt(over, re.findall(r"^(\S+): started", words, flags=re.MULTILINE), known)
+    known = {job for job in ended(new) if over or now - done_at.get(job, now) > REGISTERED_S}
+    return Attempt(over, re.findall(r"^(\S+): started", new, flags=re.MULTILINE), known)
 
 
 def test_killed_at_random_moments_it_ends_as_if_nobody_had(whole, tmp_path):
@@ -102,10 +107,10 @@ def test_killed_whenever_a_job_is_done_it_ends_as_if_nobody_had(whole, tmp_path)
     out, said, seen, over, kills = tmp_path / "run", tmp_path / "said", set[str](), False, 0
     said.touch()
 
-    def one_more(words: str) -> bool:
-        new = set(ended(words)) - seen
-        seen.update(new)
-        return bool(new)
+    def one_more(new: str) -> bool:
+        before = len(seen)
+        seen.update(ended(new))
+        return len(seen) > before
 
     while not over:
         over = attempt(out, said, HOW[kills % 3], one_more).over
@@ -113,4 +118,4 @@ def test_killed_whenever_a_job_is_done_it_ends_as_if_nobody_had(whole, tmp_path)
         assert kills <= len(jobs)
     print(f"{kills} kills at the ends of {len(jobs)} jobs")  # noqa: T201
     assert tables(out) == expected
-    assert seen == set(jobs)
+    assert set(ended(words(said))) == set(jobs)

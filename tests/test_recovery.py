@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import ROOT
+from tiny import kill_all
 
 from deepqct.folder import Job, Run, read_json, write_json, write_text
 from deepqct.run import RunError, execute, plan_run, verify, workflow
@@ -304,6 +307,21 @@ def test_a_signal_to_end_is_heeded_from_the_beginning(tmp_path, monkeypatch):
         signal.signal(signal.SIGTERM, before)
     assert unheeded == [signal.SIGTERM], "what was there before the run is there again"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_power_cut_in_a_test_leaves_nobody_at_work():
+    """A process that is started while others are ended would print into the words of the next run."""
+    program = (
+        "import subprocess, sys, time\nwhile True:\n"
+        "    subprocess.Popen(['sleep', '5.' + sys.argv[1]])\n    time.sleep(0.002)"
+    )
+    mark = str(time.time_ns())
+    run = subprocess.Popen([sys.executable, "-S", "-c", program, mark])
+    time.sleep(0.3)
+    kill_all(run)
+    assert run.returncode == -signal.SIGKILL
+    assert not [one for one in psutil.process_iter(["cmdline"]) if f"5.{mark}" in (one.info["cmdline"] or ())]
+    kill_all(run)  # nothing is left to end
 
 
 # Two runs beside each other

@@ -39,8 +39,13 @@ class Whole:
     def made(cls, folder: Path) -> Whole:
         """Such a run, in batches and by fold, in a new folder."""
         out, said, began = folder / "run", folder / "said", time.monotonic()
-        assert finish(out, *BY_FOLD, said=said) == 0, said.read_text(encoding="utf-8")
-        return cls(tables(out), time.monotonic() - began, ended(said.read_text(encoding="utf-8")))
+        assert finish(out, *BY_FOLD, said=said) == 0, words(said)
+        return cls(tables(out), time.monotonic() - began, ended(words(said)))
+
+
+def words(said: Path) -> str:
+    """What runs said; somebody may be in the middle of a letter."""
+    return said.read_text(encoding="utf-8", errors="replace")
 
 
 def ended(said: str) -> list[str]:
@@ -64,7 +69,15 @@ def begin(out: Path, *more: str, said: Path, **environment: str) -> subprocess.P
 
 def finish(out: Path, *more: str, said: Path, **environment: str) -> int:
     """Such a run to its end."""
-    return begin(out, *more, said=said, **environment).wait(1500)
+    return wait(begin(out, *more, said=said, **environment), 1500)
+
+
+def wait(run: subprocess.Popen[str], seconds: float) -> int:
+    """The exit code of a run; one that takes longer is no longer at work when the test fails."""
+    try:
+        return run.wait(seconds)
+    finally:
+        kill_all(run)
 
 
 def tables(out: Path) -> dict[str, str]:
@@ -81,11 +94,27 @@ def finished_pieces(out: Path) -> dict[str, int]:
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:
-    """End a run as a power cut does: with every process that it started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for one in family:
+    """End a run as a power cut does: with every process that it started, and none that is started meanwhile."""
+    if process.poll() is not None:
+        return
+    head, family = psutil.Process(process.pid), set[psutil.Process]()
+    while new := {head, *head.children(recursive=True)} - family:
+        family |= new
+        for one in new:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        psutil.wait_procs(family[1:], timeout=20)  # who waits for the first would take away how it ended
+                one.suspend()  # whoever stands still starts nobody
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait()
+    until = time.monotonic() + 20
+    while any(map(_lives, family)) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process is at work; one that is dead may be listed until somebody asks how it ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
