@@ -18,6 +18,7 @@ from tiny import kill_all
 
 from deepqct.folder import Job, Run, read_json, write_json, write_text
 from deepqct.run import RunError, execute, plan_run, verify, workflow
+from deepqct.run.alone import alone
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.jobs import _forget_paths, state_of, write_jobs
 from deepqct.run.lost import lost_jobs
@@ -239,10 +240,12 @@ def test_a_run_folder_that_is_a_file_or_cannot_be_written_is_one_sentence(tmp_pa
     plan = plan_run("virtual", out=write_text(tmp_path / "run", "no folder"), preset="smoke")
     with pytest.raises(OSError, match=r"run cannot be written \(.*\); take another folder, which you may write to"):
         execute(plan)
-    monkeypatch.setattr(workflow.os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        "deepqct.run.alone.os.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     with (
         pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); take another folder"),
-        workflow.alone(Run(tmp_path / "other")),
+        alone(Run(tmp_path / "other")),
     ):
         pass
 
@@ -287,7 +290,7 @@ def test_a_workflow_that_never_began_says_nothing_of_the_last_one(tmp_path, monk
         monkeypatch.setattr(
             workflow.subprocess, "Popen", lambda _, env, **how: begin([sys.executable, "-c", program, str(log)], **how)
         )
-        with workflow.alone(plan.run) as lock:
+        with alone(plan.run) as lock:
             return workflow._snakemake(plan, files=[], division=division, lock=lock)
 
     assert run("raise SystemExit(2)") == (2, "")

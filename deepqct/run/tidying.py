@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepqct.folder import Run, read_json, write_json
-from deepqct.run.workflow import alone
+from deepqct.run.alone import alone
 
 # What may go, and what is lost by it.
 PARTS = {
