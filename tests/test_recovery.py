@@ -20,12 +20,13 @@ from deepqct.folder import Job, Run, read_json, write_json, write_text
 from deepqct.run import RunError, execute, plan_run, verify, workflow
 from deepqct.run.alone import alone
 from deepqct.run.compare import Tolerance, compare_runs
-from deepqct.run.jobs import _forget_paths, state_of, write_jobs
+from deepqct.run.jobs import _forget_paths, run_job, state_of, write_jobs
 from deepqct.run.lost import lost_jobs
 from deepqct.run.plan import Plan
 from deepqct.run.record import named_only, status_of, write_record
 from deepqct.run.repetition import run_again
 from deepqct.run.restore import restore
+from deepqct.run.stage import do_again
 from deepqct.run.watch import _has, _lives
 from deepqct.run.written import job_of, sealed
 
@@ -231,6 +232,37 @@ def test_an_executed_notebook_names_no_folder_however_the_cohort_was_named(tmp_p
     bare = Path(whole).name
     assert read_json(path)["cells"] == [f"{bare}/scans/a.AIM is no scan", f"{bare}/x", "0.25 ± 0.1.. "]
     assert named_only({"cohort_dir": name, "pseudonyms": ""}) == {"cohort_dir": bare, "pseudonyms": ""}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_kernel_that_does_not_begin_is_a_failure_with_its_reason(tmp_path, monkeypatch, before):
+    """Else the run says no more than that its workflow stopped."""
+
+    def broken(*_, **__):
+        if before:
+            write_json(
+                run.notebook(job), {"metadata": {"papermill": {"input_path": "a", "output_path": "b"}}, "cells": []}
+            )
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr("papermill.execute_notebook", broken)
+    monkeypatch.setattr("deepqct.run.jobs.notebook_page", lambda *_, **__: None)
+    run, job = Run(tmp_path), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {}, "code": "c"})
+    assert not run_job(run, job)
+    status = read_json(run.status(job))
+    assert (status["status"], status["error"]) == ("failed", "RuntimeError: Kernel died before replying to kernel_info")
+    assert run.notebook(job).exists() == before
+
+
+def test_a_job_is_recorded_with_the_parameters_with_which_it_began(tmp_path, monkeypatch):
+    """Whoever asks for it again while it is at work gets it again."""
+    run, job = Run(tmp_path), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {}, "code": "c"})
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: do_again(run, job))
+    assert run_job(run, job)
+    assert "again" in read_json(run.parameters(job))
+    assert "again" not in read_json(run.status(job))
 
 
 # A folder that cannot be written, and what is gone while it is looked at

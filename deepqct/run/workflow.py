@@ -279,9 +279,9 @@ def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) ->
     if code:
         whys += lost_jobs(plan.run, said="\n".join(heard))
     if failed:
+        places = [path for path in (plan.run.notebook(failed[0]), plan.run.report) if path.exists()]
         whys.append(
-            f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
-            f"{plan.run.report}."
+            f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {' and '.join(map(str, places))}."
         )
     if whys:
         raise RunError(f"{' '.join(whys)} Then give the same command again: it goes on from what is done.")
@@ -374,7 +374,8 @@ def _profile() -> dict[str, str]:
     name = os.environ.get(PROFILE, "")
     shipped = PACKAGE / "run" / "profiles" / name
     own = (Path(name), Path("~/.config/snakemake").expanduser() / name, Path("/etc/xdg/snakemake") / name)
-    return {PROFILE: str(shipped)} if name and shipped.is_dir() and not any(map(Path.is_dir, own)) else {}
+    made = any(path.suffix == ".yaml" for folder in own if folder.is_dir() for path in folder.iterdir())
+    return {PROFILE: str(shipped)} if name and shipped.is_dir() and not made else {}
 
 
 def _stop(workflow: subprocess.Popen[bytes]) -> None:
