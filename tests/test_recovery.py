@@ -94,6 +94,30 @@ def test_a_report_that_a_killed_run_did_not_write_is_written_by_the_next(tmp_pat
     assert told == ["report"] * 2
 
 
+# A run that was moved
+
+
+@pytest.mark.parametrize("moved", ["alone", "with its cohort", "not at all"])
+def test_the_cohort_of_a_run_is_found_wherever_both_are(tmp_path, monkeypatch, make_cohort, moved):
+    """A project that is copied to another machine, and a run that is put away, are verified as before."""
+    folder, project, elsewhere = make_cohort(), tmp_path / "project", tmp_path / "elsewhere"
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    elsewhere.mkdir()
+    shutil.move(folder, project / "cohort")
+    monkeypatch.chdir(project)
+    plan = plan_run("cohort", out=Path("reports/ours"), preset="smoke")
+    write_jobs(plan)
+    end(plan, "first")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+    run = plan.run
+    if moved == "alone":
+        run = Run(Path(shutil.move(run.folder, elsewhere / "put away")))
+    elif moved == "with its cohort":
+        run = Run(Path(shutil.move(project, elsewhere)) / "reports" / "ours")
+        monkeypatch.chdir(tmp_path)
+    assert set(verify(run)["state"]) == {"same"}
+
+
 # Files that belong to a run
 
 

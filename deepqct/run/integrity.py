@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
-from deepqct.run.inputs import TABLES, contour_files, input_hash, scan_files
-from deepqct.run.plan import VIRTUAL
+from deepqct.folder import Job, Run, file_hash, read_json, resolve
+from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, scan_files
 from deepqct.run.record import status_of
 from deepqct.run.written import SEAL, job_of, sealed
 
@@ -71,35 +69,6 @@ def verify(run: Run, *, cohort: Path | None = None) -> pd.DataFrame:
     if run.selection.exists():
         rows.append(_row(run.selection.name, "table", "by hand", "was saved by hand, and belongs to no job."))
     return pd.DataFrame(rows, columns=["file", "kind", "state", "says"])
-
-
-def cohort_folder(run: Run) -> Path:
-    """Where the cohort of a run lay when the run was made.
-
-    Parameters
-    ----------
-    run : Run
-        A run folder with the parameters of its jobs.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import deepqct as dq
-    >>> from deepqct.run.jobs import write_jobs
-    >>> from deepqct.run.integrity import cohort_folder
-    >>> plan = dq.run.plan_run("data/ours", out=Path(tempfile.mkdtemp()))
-    >>> write_jobs(plan)
-    >>> cohort_folder(plan.run).name
-    'ours'
-    """
-    with suppress(
-        FileError, AttributeError
-    ):  # settings that cannot be read are a changed file, and no end of the search
-        if run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]:
-            return run.virtual / "cohort"  # also where the run folder was moved
-    path = run.parameters(Job("01_data_curation"))
-    return resolve(read_json(run.require(path, written_by="deepqct run"))["parameters"]["cohort_dir"])
 
 
 def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) -> list[dict[str, str]]:
