@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from conftest import ROOT
 from tiny import kill_all
 
 from deepqct.folder import Job, Run, read_json, write_json, write_text
-from deepqct.run import RunError, execute, plan_run, verify, workflow
+from deepqct.run import RunError, execute, plan_run, tidy, verify, workflow
 from deepqct.run.alone import alone
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.jobs import _forget_paths, run_job, state_of, write_jobs
@@ -187,6 +189,25 @@ def test_what_was_tidied_and_made_anew_can_be_lost_again(tmp_path, told):
     assert list(read_json(plan.run.tidied)) == ["bones/P2_radius.npy"]
     stack.unlink()
     assert verify(plan.run).set_index("file").loc["bones/P1_radius.npy", "state"] == "missing"
+
+
+def test_what_tidy_deletes_is_what_is_there_when_no_run_is_at_work(tmp_path, monkeypatch):
+    """Of a list made before, a run that ends in between would have left other files."""
+    run = Run(tmp_path)
+    write_json(run.record, {"files": {"bones/P1_radius.npy": "a", "bones/P2_radius.npy": "b"}})
+    write_text(run.stack("P1", "radius"), "voxels")
+
+    @contextlib.contextmanager
+    def waited(_: Run) -> Iterator[int]:
+        write_text(run.stack("P2", "radius"), "voxels")  # by the run that was at work
+        yield 1
+
+    monkeypatch.setattr("deepqct.run.tidying.alone", waited)
+    assert tidy(run, delete=True).set_index("part").loc["stacks", "files"] == 2
+    assert list(read_json(run.tidied)) == ["bones/P1_radius.npy", "bones/P2_radius.npy"]
+    assert not list(run.bones.iterdir())
+    monkeypatch.setattr("deepqct.run.tidying._files", lambda *_, **__: [tmp_path / "gone by now"])
+    assert tidy(run)["mb"].tolist() == [0.0] * 3
 
 
 def test_what_a_cluster_said_of_jobs_that_restore_is_told(tmp_path, monkeypatch):
