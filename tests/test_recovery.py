@@ -389,6 +389,29 @@ def test_a_signal_to_end_is_heeded_from_the_beginning(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_workflow_of_a_run_in_the_background_heeds_its_end(tmp_path, monkeypatch):
+    """A script's background ignores Ctrl+C; a run that is told to end there would wait, and then end its jobs by force."""
+    plan, begin = planned(tmp_path / "run"), subprocess.Popen
+    program = (
+        "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).write_text(signal.getsignal(signal.SIGINT).__name__)"
+    )
+    said = tmp_path / "said"
+
+    def start(_, env, **how):
+        return begin([sys.executable, "-S", "-c", program, str(said)], **how)
+
+    monkeypatch.setattr(workflow.subprocess, "Popen", start)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with alone(plan.run) as lock:
+            division = workflow.Division(1, [], [], {"all": {"threads": 1}})
+            assert workflow._snakemake(plan, files=[], division=division, lock=lock)[0] == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said.read_text(encoding="utf-8") == "default_int_handler"
+
+
 def test_a_power_cut_in_a_test_leaves_nobody_at_work():
     """A process that is started while others are ended would print into the words of the next run."""
     program = (

@@ -178,6 +178,35 @@ def one_at_a_time(run: Run, what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a program that is started here heed the signal of Ctrl+C, also where this process does not.
+
+    A script's shell lets what it starts in the background ignore that signal, and so does whatever that starts in turn.
+
+    Examples
+    --------
+    >>> import subprocess
+    >>> import sys
+    >>> from deepqct.run.watch import interruptible
+    >>> with interruptible():
+    ...     program = subprocess.Popen([sys.executable, "-c", ""])
+    >>> program.wait()
+    0
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)  # which another program does not inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def end_with_its_run(run: Run) -> None:
     """Interrupt this job when the run that started it is gone: the next run could not begin beside it.
 

@@ -39,7 +39,7 @@ from deepqct.run.record import KEY, is_recorded, note_report, status_of, write_r
 from deepqct.run.restore import forget_restored, restore
 from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
-from deepqct.run.watch import STARTED_BY
+from deepqct.run.watch import STARTED_BY, interruptible
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
 PROFILE = "SNAKEMAKE_PROFILE"  # the environment's name for the profile of a cluster
@@ -355,9 +355,9 @@ def _snakemake(
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
     environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"} | _profile()
     # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
-    workflow = subprocess.Popen(
-        [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
-    )
+    called = [*command, "--", *wanted] if wanted else command
+    with interruptible():
+        workflow = subprocess.Popen(called, env=environment, pass_fds=[lock], start_new_session=True)
     try:
         code = workflow.wait()
     except KeyboardInterrupt:
