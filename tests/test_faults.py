@@ -31,7 +31,7 @@ from deepqct.run.clock import back_to_the_present
 from deepqct.run.jobs import run_job, write_inputs
 from deepqct.run.plan import plan_run
 from deepqct.run.stage import do_again
-from deepqct.run.watch import STARTED_BY
+from deepqct.run.watch import STARTED_BY, interruptible
 
 HERE = socket.gethostname()
 
@@ -168,7 +168,7 @@ def test_a_kernel_that_the_system_ended_is_said_so_with_what_to_lower(tmp_path, 
 def test_a_stopped_run_is_one_sentence_and_leaves_nobody_at_work(tmp_path, sent):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(out)]
-    with (tmp_path / "said").open("w", encoding="utf-8") as said:
+    with (tmp_path / "said").open("w", encoding="utf-8") as said, interruptible():
         run = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT, start_new_session=True)
     while "started" not in (tmp_path / "said").read_text(encoding="utf-8"):
         assert run.poll() is None

@@ -18,9 +18,10 @@ import pytest
 from conftest import ROOT
 from tiny import kill_all
 
-from deepqct.folder import Job, Run, read_json, write_json, write_text
+from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table, write_text
 from deepqct.run import RunError, execute, plan_run, tidy, verify, workflow
 from deepqct.run.alone import alone
+from deepqct.run.changed import changed_scans
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.jobs import _forget_paths, run_job, state_of, write_jobs
 from deepqct.run.lost import lost_jobs
@@ -31,6 +32,8 @@ from deepqct.run.restore import restore
 from deepqct.run.stage import do_again
 from deepqct.run.watch import _has, _lives
 from deepqct.run.written import job_of, sealed
+
+CURATION = Job("01_data_curation")
 
 
 @pytest.fixture(autouse=True)
@@ -446,7 +449,25 @@ def test_a_record_is_written_where_somebody_spoilt_the_tables_of_the_cohort(make
     folder = make_cohort()
     plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
     write_jobs(plan)
+    parameters = plan.parameters | {CURATION: plan.parameters[CURATION] | {"contours": "scanner"}}
     for content in ("participant_id\nsub-0000\n", "participant_id\tsite\tfile\nsub-0000\twrist\t\n", "", "\xff\tsite"):
-        (folder / "scans.tsv").write_text(content, encoding="latin-1")
-        write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+        for table in ("scans.tsv", "contours.tsv"):
+            (folder / table).write_text(content, encoding="latin-1")
+        write_record(plan.run, parameters=parameters, preset="smoke", cohort=plan.cohort, began=0.0)
     assert read_json(plan.run.record)["workload"]["scans"] == 0
+
+
+def test_a_scan_that_goes_while_it_is_looked_at_has_changed(make_cohort, tmp_path, monkeypatch):
+    """Somebody who copies scans does not wait for a run."""
+    folder = make_cohort()
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
+    scans = read_table(folder / "scans.tsv")
+    write_table(plan.run.curation, scans.assign(sha256="a", status="curated", notes=""))
+
+    def gone(path: Path) -> str:
+        if path.name == "sub-0001_wrist.AIM":
+            raise FileNotFoundError(path)
+        return "a"
+
+    monkeypatch.setattr("deepqct.run.changed.scan_hash", gone)
+    assert changed_scans(plan) == ["sub-0001 wrist"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,10 @@ def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
             rows = scans[["participant_id", "site", "sha256"]].itertuples(index=False)
             found |= {f"{person}_{site}{session}": value for person, site, value in rows}
     if parameters.get("contours", "ours") != "ours":
-        contours = contour_files(folder, key=parameters.get("pseudonyms", ""))
-        found |= {name: input_hash(path) for name, (path,) in contours.items() if path.exists()}
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a table that somebody spoilt since the run read it
+            for name, (path,) in contour_files(folder, key=parameters.get("pseudonyms", "")).items():
+                with suppress(OSError, ValueError):  # a file that is gone, or no contour any more
+                    found[name] = input_hash(path)
     return found
 
 
