@@ -506,8 +506,8 @@ def _not_written(path: Path, error: OSError) -> OSError:
     )
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write `text` to `path` as UTF-8, whole or not at all, and return `path`.
+def write_text(path: Path, text: str, *, time_ns: int | None = None) -> Path:
+    """Write `text` to `path` as UTF-8, whole or not at all, and return `path`; `time_ns` is the file's time if not now.
 
     Examples
     --------
@@ -519,11 +519,13 @@ def write_text(path: Path, text: str) -> Path:
     """
     with write_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+        if time_ns is not None:
+            os.utime(unfinished, ns=(time_ns, time_ns))
     return path
 
 
-def write_json(path: Path, content: Any) -> Path:
-    """Write `content` to `path` as indented JSON, and return `path`.
+def write_json(path: Path, content: Any, *, time_ns: int | None = None) -> Path:
+    """Write `content` to `path` as indented JSON, and return `path`; `time_ns` as in `write_text`.
 
     Examples
     --------
@@ -533,7 +535,7 @@ def write_json(path: Path, content: Any) -> Path:
     >>> dq.folder.write_json(path, {"age": 62}).read_text().split()
     ['{', '"age":', '62', '}']
     """
-    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", time_ns=time_ns)
 
 
 def read_json(path: Path) -> Any:

@@ -25,6 +25,7 @@ from deepqct.run.changed import changed_scans
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.jobs import _forget_paths, run_job, state_of, write_jobs
 from deepqct.run.lost import lost_jobs
+from deepqct.run.parts import Part, carry_over
 from deepqct.run.plan import Plan
 from deepqct.run.record import named_only, status_of, write_record
 from deepqct.run.repetition import run_again
@@ -97,6 +98,26 @@ def test_a_report_that_a_killed_run_did_not_write_is_written_by_the_next(tmp_pat
     assert told == ["report"] * 2
     execute(plan)
     assert told == ["report"] * 2
+
+
+def test_a_kill_leaves_no_file_that_is_newer_than_what_was_made_from_it(tmp_path, monkeypatch):
+    """A part that is counted, or a path that is spelled anew, would make a job of a night out of date."""
+    run, path = Run(tmp_path / "run"), tmp_path / "asked.json"
+    write_json(path, {"cohort_dir": "a"}, time_ns=1_000_000_000)
+    assert path.stat().st_mtime_ns == 1_000_000_000
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    write_text(run.indices, "x")
+    monkeypatch.setattr(os, "utime", killed)
+    part = Part(CURATION, "0001-0002")
+    with pytest.raises(KeyboardInterrupt):
+        carry_over(run, [part], {CURATION: [run.indices]})
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"cohort_dir": "b"}, time_ns=1_000_000_000)
+    assert not run.part(part).exists()
+    assert read_json(path) == {"cohort_dir": "a"}
 
 
 # A run that was moved
@@ -228,6 +249,25 @@ def test_what_a_cluster_said_of_jobs_that_restore_is_told(tmp_path, monkeypatch)
     monkeypatch.setattr(workflow, "_snakemake", killed)
     with pytest.raises(RunError, match=r"01_data_curation was lost with its machine \(NODE_FAIL\)"):
         execute(plan)
+
+
+# A folder that is not the run's
+
+
+@pytest.mark.parametrize(("out", "what"), [
+    ("cohort", "is or holds the cohort"), (".", "is or holds the cohort"), ("link", "is or holds the cohort"),
+    ("project", "holds the notebooks"),
+])  # fmt: skip
+def test_a_run_writes_neither_over_a_cohort_nor_over_its_notebooks(tmp_path, make_cohort, monkeypatch, out, what):
+    """Both folders hold files of the names that a run writes: participants.json, and notebooks."""
+    folder = make_cohort()
+    (tmp_path / "link").symlink_to(folder)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "project" / "notebooks")
+    monkeypatch.chdir(tmp_path / "project")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(RunError, match=rf"{what}.*, which no run writes to; give another folder by --out\.$"):
+        execute(plan_run(str(folder), out=tmp_path / out, preset="smoke"))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 # A run made anew beside another

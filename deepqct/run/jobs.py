@@ -192,9 +192,7 @@ def write_jobs(plan: Plan) -> None:
         if written == content:
             continue
         kept = path.stat().st_mtime_ns if written and without_folders(written) == without_folders(content) else None
-        write_json(path, content)
-        if kept is not None:
-            os.utime(path, ns=(kept, kept))
+        write_json(path, content, time_ns=kept)
     outcome = plan.parameters[Job("01_data_curation")]["outcome"]
     settings = {"cohort": bare_name(plan.cohort), "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
     settings["cohort_at"] = plan.cohort_at

@@ -32,6 +32,7 @@ from deepqct.run.clock import back_to_the_present
 from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import state_of, write_inputs, write_jobs
 from deepqct.run.lost import forget_lost, lost_jobs
+from deepqct.run.parameters import notebook_source
 from deepqct.run.parts import BATCH, Part, batches_of, carry_over, folds_of
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
@@ -72,8 +73,8 @@ def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "
     CohortError
         If the cohort folder has faults; nothing was started then.
     RunError
-        If the run folder belongs to another cohort, or another run is at work in it; nothing was started then. Also if
-        a job failed: the jobs that do not depend on it went on, and the report names it.
+        If the run folder belongs to another cohort, holds cohort or notebooks, or another run is at work in it; nothing
+        was started then. Also if a job failed: the jobs that do not depend on it went on, and the report names it.
     ParameterError
         If the cohort or the machine lacks what the parameters ask for; nothing was started then.
     ValueError
@@ -126,7 +127,7 @@ def _checked(plan: Plan, *, cores: int, batch: int, by_fold: bool) -> Path:
 
 
 def check_whose(plan: Plan) -> None:
-    """Raise an error if the run folder is a run of another cohort.
+    """Raise an error if the run folder belongs to something else: a cohort, the notebooks, or the run of another cohort.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def check_whose(plan: Plan) -> None:
     Raises
     ------
     RunError
-        If it is, or if one of the two has pseudonyms and the other ids.
+        If it does, or if one of the two runs has pseudonyms and the other ids.
 
     Examples
     --------
@@ -146,6 +147,11 @@ def check_whose(plan: Plan) -> None:
     >>> from deepqct.run.workflow import check_whose
     >>> check_whose(dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp())))  # an empty folder is nobody's
     """
+    folder = plan.run.folder.resolve()
+    if plan.cohort != VIRTUAL and resolve(plan.cohort).resolve().is_relative_to(folder):
+        raise RunError(f"{folder} is or holds the cohort folder, which no run writes to; give another folder by --out.")
+    if notebook_source("01_data_curation").resolve().is_relative_to(folder):
+        raise RunError(f"{folder} holds the notebooks, which no run writes to; give another folder by --out.")
     curation = plan.run.parameters(Job("01_data_curation"))
     if not curation.exists():
         return
