@@ -386,6 +386,24 @@ def test_the_folders_above_a_run_say_nothing_of_its_jobs(tmp_path):
     assert sentence.startswith("02_train_bone_radius_all_fold0 was ended for needing more than its memory; lower")
 
 
+def test_a_job_that_was_tried_twice_is_told_once_and_not_if_it_said_how_it_ended(tmp_path):
+    """A profile may try a job again with more memory; one that failed by itself may have spoken of a card's memory."""
+    run, names = Run(tmp_path), ("lost", "done", "failed")
+    logs = run.folder / ".snakemake" / "slurm_logs" / "rule_train_part"
+    for number, name in enumerate(names * 2, start=8):
+        words = "CUDA out of memory" if name == "failed" else "StepId=1.0 exceeded memory limit"
+        os.utime(write_text(logs / f"ulna_{name}_fold0" / f"{number}.log", words), (1e9, 1e9))
+    write_json(run.part("02_train_bone_ulna_done_fold0"), {})
+    write_json(run.failure("02_train_bone_ulna_failed_fold0"), {"error": "CUDA out of memory"})
+    said = "\n".join(f"SLURM-job '{number}' failed, SLURM status is: 'FAILED'." for number in range(8, 14))
+    (sentence,) = lost_jobs(run, said=said)
+    assert sentence.startswith("02_train_bone_ulna_lost_fold0 was ended for needing more than its memory; lower")
+    where = {"host": "n1", "cluster_job": "11", "given_mb": "5000"}
+    write_json(run.at_work("02_train_bone_ulna_lost_fold0"), where)
+    (sentence,) = lost_jobs(run, said=said)
+    assert "more than its memory of 5000 MB" in sentence
+
+
 def test_a_job_goes_on_where_its_run_cannot_be_asked_for(tmp_path, monkeypatch):
     """A file server that does not answer once, and a process of somebody else, are no end of the run."""
     run = Run(tmp_path)

@@ -284,6 +284,10 @@ def test_two_jobs_never_have_one_card(tmp_path, monkeypatch):
             seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["4", "6"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-a/1/0,MIG-GPU-a/2/0")
+    with own_card(run, "cuda"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-a/1/0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     for device, cards in (("cpu", "2"), ("cuda", "1"), ("auto", "0")):
         monkeypatch.setenv(CARDS, cards)
         with own_card(run, device):

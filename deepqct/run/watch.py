@@ -132,7 +132,7 @@ def own_card(run: Run, device: str) -> Iterator[None]:
         map(str, range(cards))
     )
     for card in seen:
-        path = run.at_work(f"card{card}").with_suffix(".lock")
+        path = run.at_work(f"card{card.replace('/', '-')}").with_suffix(".lock")  # of a part of a card: MIG-GPU-…/1/0
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="ascii") as lock:
             try:
