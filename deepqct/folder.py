@@ -481,7 +481,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     os.close(handle)
     unfinished = Path(name)
     try:
@@ -492,14 +492,22 @@ def write_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         ours = {error.filename, error.filename2} & {name, unfinished}
         if ours or error.errno in _FULL:
-            raise _not_written(path, error) from error
+            raise not_written(path, error) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> OSError:
-    """The error of a file that cannot be written, in one sentence."""
+def not_written(path: Path, error: OSError) -> OSError:
+    """The error of a file or folder that cannot be written, in one sentence.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> print(dq.folder.not_written(Path("reports/ours"), OSError(30, "Read-only file system")))
+    reports/ours cannot be written (Read-only file system); free space on its disk, or take a folder that you may ...
+    """
     return OSError(
         f"{path} cannot be written ({error.strerror or error}); free space on its disk, or take a folder that you may "
         "write to."

@@ -358,13 +358,13 @@ def test_a_job_is_recorded_with_the_parameters_with_which_it_began(tmp_path, mon
 
 def test_a_run_folder_that_is_a_file_or_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     plan = plan_run("virtual", out=write_text(tmp_path / "run", "no folder"), preset="smoke")
-    with pytest.raises(OSError, match=r"run cannot be written \(.*\); take another folder, which you may write to"):
+    with pytest.raises(OSError, match=r"run cannot be written \(.*\); free space on its disk, or take a folder"):
         execute(plan)
     monkeypatch.setattr(
         "deepqct.run.alone.os.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
     )
     with (
-        pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); take another folder"),
+        pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); free space on its disk, or take"),
         alone(Run(tmp_path / "other")),
     ):
         pass

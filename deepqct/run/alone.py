@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepqct.folder import Run, read_json
+from deepqct.folder import Run, not_written, read_json
 
 PATIENCE_S = 15.0  # for jobs of a run that was killed, or that were told to end; our choice
 
@@ -106,10 +106,7 @@ def _locked(path: Path) -> int | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise OSError(
-                f"{path.parent.parent} cannot be written ({error.strerror or error}); take another folder, which you may "
-                "write to."
-            ) from error
+            raise not_written(path.parent.parent, error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
