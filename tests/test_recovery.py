@@ -144,6 +144,20 @@ def test_the_cohort_of_a_run_is_found_wherever_both_are(tmp_path, monkeypatch, m
     assert set(verify(run)["state"]) == {"same"}
 
 
+def test_a_run_with_an_empty_file_of_parameters_is_verified(tmp_path):
+    """A machine that crashed may leave one; the files of the run are what they were."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    write_text(plan.run.splits, "fold")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort="virtual", began=0.0)
+    content = read_json(plan.run.record)
+    write_json(plan.run.record, sealed(content | {"inputs": {"scans.tsv": "a"}}))
+    for job in (CURATION, Job("04_clustering")):
+        write_text(plan.run.parameters(job), "")
+    states = verify(plan.run).set_index("file")["state"].to_dict()
+    assert states == {"run.json": "same", "settings.json": "same", "splits.csv": "same", "cohort": "not checked"}
+
+
 # Files that belong to a run
 
 

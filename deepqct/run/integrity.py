@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Job, Run, file_hash, read_json, resolve
+from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
 from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, scan_files
 from deepqct.run.record import status_of
 from deepqct.run.written import SEAL, job_of, sealed
@@ -93,10 +94,11 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
     {'same'}
     """
     known: dict[str, str] = record.get("inputs", {})
-    path = run.parameters(Job("01_data_curation"))
-    asked = read_json(path)["parameters"] if path.exists() else {}
-    folder = cohort_folder(run) if cohort is None and known else resolve(cohort or ".")
-    if known and not (folder / "scans.tsv").exists():
+    asked = _asked(run, "01_data_curation").get("parameters", {})
+    folder = None
+    with suppress(FileError, FileNotFoundError):  # nobody knows any more where it was
+        folder = cohort_folder(run) if cohort is None and known else resolve(cohort or ".")
+    if folder is None or (known and not (folder / "scans.tsv").exists()):
         why = "is not where it was, so that its files were not looked at; name its folder by --cohort."
         return [_row("cohort", "input", "not checked", why)]
     key = str(asked.get("pseudonyms") or "")
@@ -163,8 +165,17 @@ def _file_rows(run: Run, files: dict[str, str]) -> list[dict[str, str]]:
 def _by_hand(run: Run) -> set[str]:
     """The jobs that somebody did by hand with other parameters since the run."""
     paths = [path for path in (run.folder / "jobs").glob("0*.json") if not path.stem.endswith("_status")]
-    asked = {path.stem: read_json(path).get("again") for path in paths}
+    asked = {path.stem: _asked(run, path.stem).get("again") for path in paths}
     return {job for job, again in asked.items() if again and status_of(run, Job(job)).get("again") != again}
+
+
+def _asked(run: Run, job: str) -> dict[str, Any]:
+    """What the file of a job's parameters says; nothing where it is not there or cannot be read."""
+    path = run.parameters(job)
+    try:
+        return dict(read_json(path)) if path.exists() else {}
+    except FileError:
+        return {}
 
 
 def _reviewed() -> dict[str, str]:
