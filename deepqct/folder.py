@@ -481,7 +481,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     os.close(handle)
     unfinished = Path(name)
     try:
@@ -492,22 +492,30 @@ def write_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         ours = {error.filename, error.filename2} & {name, unfinished}
         if ours or error.errno in _FULL:
-            raise _not_written(path, error) from error
+            raise not_written(path, error) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> OSError:
-    """The error of a file that cannot be written, in one sentence."""
+def not_written(path: Path, error: OSError) -> OSError:
+    """The error of a file or folder that cannot be written, in one sentence.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> print(dq.folder.not_written(Path("reports/ours"), OSError(30, "Read-only file system")))
+    reports/ours cannot be written (Read-only file system); free space on its disk, or take a folder that you may ...
+    """
     return OSError(
         f"{path} cannot be written ({error.strerror or error}); free space on its disk, or take a folder that you may "
         "write to."
     )
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write `text` to `path` as UTF-8, whole or not at all, and return `path`.
+def write_text(path: Path, text: str, *, time_ns: int | None = None) -> Path:
+    """Write `text` to `path` as UTF-8, whole or not at all, and return `path`; `time_ns` is the file's time if not now.
 
     Examples
     --------
@@ -519,11 +527,13 @@ def write_text(path: Path, text: str) -> Path:
     """
     with write_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+        if time_ns is not None:
+            os.utime(unfinished, ns=(time_ns, time_ns))
     return path
 
 
-def write_json(path: Path, content: Any) -> Path:
-    """Write `content` to `path` as indented JSON, and return `path`.
+def write_json(path: Path, content: Any, *, time_ns: int | None = None) -> Path:
+    """Write `content` to `path` as indented JSON, and return `path`; `time_ns` as in `write_text`.
 
     Examples
     --------
@@ -533,7 +543,7 @@ def write_json(path: Path, content: Any) -> Path:
     >>> dq.folder.write_json(path, {"age": 62}).read_text().split()
     ['{', '"age":', '62', '}']
     """
-    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", time_ns=time_ns)
 
 
 def read_json(path: Path) -> Any:

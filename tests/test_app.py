@@ -11,7 +11,8 @@ import synthetic
 import deepqct as dq
 from deepqct.cohort import decide
 from deepqct.folder import Run, write_json
-from deepqct.run.app import app_notebooks, cohort_of, overview
+from deepqct.run.app import app_notebooks, overview
+from deepqct.run.inputs import cohort_folder
 
 CURATION = {"parameters": {"cohort_dir": "data/ours", "outcome": "hip"}}
 
@@ -106,9 +107,9 @@ def test_the_cohort_is_found_from_every_working_directory(tmp_path, monkeypatch,
     write_json(run.parameters("01_data_curation"), {"parameters": given})
     (tmp_path / where).mkdir()
     monkeypatch.chdir(tmp_path / where)
-    assert cohort_of(run) == (tmp_path / "study" / "data" / "ours").resolve()
+    assert cohort_folder(run) == (tmp_path / "study" / "data" / "ours").resolve()
     write_json(run.parameters("01_data_curation"), {"parameters": given | {"cohort_dir": str(tmp_path / "far")}})
-    assert cohort_of(run) == tmp_path / "far"
+    assert cohort_folder(run) == tmp_path / "far"
 
 
 def test_the_start_page_counts_what_stands(tmp_path):

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+import deepqct.run.alone as one_run
 from deepqct.cohort import load_cohort
 from deepqct.curation import one_scan
 from deepqct.curation.one_scan import Task, curate_scan
@@ -30,7 +31,7 @@ from deepqct.run.clock import back_to_the_present
 from deepqct.run.jobs import run_job, write_inputs
 from deepqct.run.plan import plan_run
 from deepqct.run.stage import do_again
-from deepqct.run.watch import STARTED_BY
+from deepqct.run.watch import STARTED_BY, interruptible
 
 HERE = socket.gethostname()
 
@@ -45,7 +46,7 @@ def one_of_two(
     for _ in range(rounds):
         barrier.wait()
         try:
-            with workflow.alone(Run(folder)):
+            with one_run.alone(Run(folder)):
                 got.put("began")
                 barrier.wait()
         except RunError:
@@ -66,7 +67,7 @@ def test_of_two_runs_that_begin_at_once_one_is_refused(tmp_path):
 
 
 def began(process: int) -> int | None:
-    return workflow._began(process)
+    return one_run._began(process)
 
 
 @pytest.mark.parametrize(("holder", "taken"), [
@@ -83,12 +84,12 @@ def test_a_lock_counts_while_its_process_lives_or_may_live_elsewhere(tmp_path, h
     if taken:
         with (
             pytest.raises(RunError, match=r"Another run is at work in .*running.json if it is gone"),
-            workflow.alone(Run(tmp_path)),
+            one_run.alone(Run(tmp_path)),
         ):
             pass
         assert path.exists()
     else:
-        with workflow.alone(Run(tmp_path)):
+        with one_run.alone(Run(tmp_path)):
             assert read_json(path)["process"] == os.getpid()
         assert not path.exists()
 
@@ -97,18 +98,18 @@ def test_the_jobs_of_a_killed_run_are_waited_for_and_not_joined(tmp_path, monkey
     """Its workflow holds the lock on, and may write for some seconds."""
     path = tmp_path / "jobs" / "running.json"
     write_json(path, {"host": HERE, "process": 2**22 + 1})
-    lock = workflow._locked(path)
+    lock = one_run._locked(path)
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock])
     os.close(lock)
     start = time.monotonic()
-    with workflow.alone(Run(tmp_path)):
+    with one_run.alone(Run(tmp_path)):
         assert orphan.poll() is not None or time.monotonic() - start > 0.5
     orphan.wait()
-    monkeypatch.setattr(workflow, "_PATIENCE_S", 0.3)
-    lock = workflow._locked(path)
+    monkeypatch.setattr(one_run, "PATIENCE_S", 0.3)
+    lock = one_run._locked(path)
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], pass_fds=[lock])
     os.close(lock)
-    with pytest.raises(RunError, match="Another run is at work"), workflow.alone(Run(tmp_path)):
+    with pytest.raises(RunError, match="Another run is at work"), one_run.alone(Run(tmp_path)):
         pass
     orphan.kill()
     orphan.wait()
@@ -167,7 +168,7 @@ def test_a_kernel_that_the_system_ended_is_said_so_with_what_to_lower(tmp_path, 
 def test_a_stopped_run_is_one_sentence_and_leaves_nobody_at_work(tmp_path, sent):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "deepqct", "run", "virtual", "--preset", "smoke", "--out", str(out)]
-    with (tmp_path / "said").open("w", encoding="utf-8") as said:
+    with (tmp_path / "said").open("w", encoding="utf-8") as said, interruptible():
         run = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT, start_new_session=True)
     while "started" not in (tmp_path / "said").read_text(encoding="utf-8"):
         assert run.poll() is None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +18,23 @@ import pytest
 from conftest import ROOT
 from tiny import kill_all
 
-from deepqct.folder import Job, Run, read_json, write_json, write_text
-from deepqct.run import RunError, execute, plan_run, verify, workflow
+from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table, write_text
+from deepqct.run import RunError, execute, plan_run, tidy, verify, workflow
+from deepqct.run.alone import alone
+from deepqct.run.changed import changed_scans
 from deepqct.run.compare import Tolerance, compare_runs
-from deepqct.run.jobs import _forget_paths, state_of, write_jobs
+from deepqct.run.jobs import _forget_paths, run_job, state_of, write_jobs
 from deepqct.run.lost import lost_jobs
+from deepqct.run.parts import Part, carry_over
 from deepqct.run.plan import Plan
 from deepqct.run.record import named_only, status_of, write_record
 from deepqct.run.repetition import run_again
 from deepqct.run.restore import restore
+from deepqct.run.stage import do_again
 from deepqct.run.watch import _has, _lives
 from deepqct.run.written import job_of, sealed
+
+CURATION = Job("01_data_curation")
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +98,64 @@ def test_a_report_that_a_killed_run_did_not_write_is_written_by_the_next(tmp_pat
     assert told == ["report"] * 2
     execute(plan)
     assert told == ["report"] * 2
+
+
+def test_a_kill_leaves_no_file_that_is_newer_than_what_was_made_from_it(tmp_path, monkeypatch):
+    """A part that is counted, or a path that is spelled anew, would make a job of a night out of date."""
+    run, path = Run(tmp_path / "run"), tmp_path / "asked.json"
+    write_json(path, {"cohort_dir": "a"}, time_ns=1_000_000_000)
+    assert path.stat().st_mtime_ns == 1_000_000_000
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    write_text(run.indices, "x")
+    monkeypatch.setattr(os, "utime", killed)
+    part = Part(CURATION, "0001-0002")
+    with pytest.raises(KeyboardInterrupt):
+        carry_over(run, [part], {CURATION: [run.indices]})
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"cohort_dir": "b"}, time_ns=1_000_000_000)
+    assert not run.part(part).exists()
+    assert read_json(path) == {"cohort_dir": "a"}
+
+
+# A run that was moved
+
+
+@pytest.mark.parametrize("moved", ["alone", "with its cohort", "not at all"])
+def test_the_cohort_of_a_run_is_found_wherever_both_are(tmp_path, monkeypatch, make_cohort, moved):
+    """A project that is copied to another machine, and a run that is put away, are verified as before."""
+    folder, project, elsewhere = make_cohort(), tmp_path / "project", tmp_path / "elsewhere"
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    elsewhere.mkdir()
+    shutil.move(folder, project / "cohort")
+    monkeypatch.chdir(project)
+    plan = plan_run("cohort", out=Path("reports/ours"), preset="smoke")
+    write_jobs(plan)
+    end(plan, "first")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+    run = plan.run
+    if moved == "alone":
+        run = Run(Path(shutil.move(run.folder, elsewhere / "put away")))
+    elif moved == "with its cohort":
+        run = Run(Path(shutil.move(project, elsewhere)) / "reports" / "ours")
+        monkeypatch.chdir(tmp_path)
+    assert set(verify(run)["state"]) == {"same"}
+
+
+def test_a_run_with_an_empty_file_of_parameters_is_verified(tmp_path):
+    """A machine that crashed may leave one; the files of the run are what they were."""
+    plan = planned(tmp_path / "run")
+    end(plan, "first")
+    write_text(plan.run.splits, "fold")
+    write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort="virtual", began=0.0)
+    content = read_json(plan.run.record)
+    write_json(plan.run.record, sealed(content | {"inputs": {"scans.tsv": "a"}}))
+    for job in (CURATION, Job("04_clustering")):
+        write_text(plan.run.parameters(job), "")
+    states = verify(plan.run).set_index("file")["state"].to_dict()
+    assert states == {"run.json": "same", "settings.json": "same", "splits.csv": "same", "cohort": "not checked"}
 
 
 # Files that belong to a run
@@ -163,6 +229,25 @@ def test_what_was_tidied_and_made_anew_can_be_lost_again(tmp_path, told):
     assert verify(plan.run).set_index("file").loc["bones/P1_radius.npy", "state"] == "missing"
 
 
+def test_what_tidy_deletes_is_what_is_there_when_no_run_is_at_work(tmp_path, monkeypatch):
+    """Of a list made before, a run that ends in between would have left other files."""
+    run = Run(tmp_path)
+    write_json(run.record, {"files": {"bones/P1_radius.npy": "a", "bones/P2_radius.npy": "b"}})
+    write_text(run.stack("P1", "radius"), "voxels")
+
+    @contextlib.contextmanager
+    def waited(_: Run) -> Iterator[int]:
+        write_text(run.stack("P2", "radius"), "voxels")  # by the run that was at work
+        yield 1
+
+    monkeypatch.setattr("deepqct.run.tidying.alone", waited)
+    assert tidy(run, delete=True).set_index("part").loc["stacks", "files"] == 2
+    assert list(read_json(run.tidied)) == ["bones/P1_radius.npy", "bones/P2_radius.npy"]
+    assert not list(run.bones.iterdir())
+    monkeypatch.setattr("deepqct.run.tidying._files", lambda *_, **__: [tmp_path / "gone by now"])
+    assert tidy(run)["mb"].tolist() == [0.0] * 3
+
+
 def test_what_a_cluster_said_of_jobs_that_restore_is_told(tmp_path, monkeypatch):
     """A node may fail while stacks are made anew."""
     plan = planned(tmp_path / "run")
@@ -178,6 +263,25 @@ def test_what_a_cluster_said_of_jobs_that_restore_is_told(tmp_path, monkeypatch)
     monkeypatch.setattr(workflow, "_snakemake", killed)
     with pytest.raises(RunError, match=r"01_data_curation was lost with its machine \(NODE_FAIL\)"):
         execute(plan)
+
+
+# A folder that is not the run's
+
+
+@pytest.mark.parametrize(("out", "what"), [
+    ("cohort", "is or holds the cohort"), (".", "is or holds the cohort"), ("link", "is or holds the cohort"),
+    ("project", "holds the notebooks"),
+])  # fmt: skip
+def test_a_run_writes_neither_over_a_cohort_nor_over_its_notebooks(tmp_path, make_cohort, monkeypatch, out, what):
+    """Both folders hold files of the names that a run writes: participants.json, and notebooks."""
+    folder = make_cohort()
+    (tmp_path / "link").symlink_to(folder)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "project" / "notebooks")
+    monkeypatch.chdir(tmp_path / "project")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(RunError, match=rf"{what}.*, which no run writes to; give another folder by --out\.$"):
+        execute(plan_run(str(folder), out=tmp_path / out, preset="smoke"))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 # A run made anew beside another
@@ -232,17 +336,50 @@ def test_an_executed_notebook_names_no_folder_however_the_cohort_was_named(tmp_p
     assert named_only({"cohort_dir": name, "pseudonyms": ""}) == {"cohort_dir": bare, "pseudonyms": ""}
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_kernel_that_does_not_begin_is_a_failure_with_its_reason(tmp_path, monkeypatch, before):
+    """Else the run says no more than that its workflow stopped."""
+
+    def broken(*_, **__):
+        if before:
+            write_json(
+                run.notebook(job), {"metadata": {"papermill": {"input_path": "a", "output_path": "b"}}, "cells": []}
+            )
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr("papermill.execute_notebook", broken)
+    monkeypatch.setattr("deepqct.run.jobs.notebook_page", lambda *_, **__: None)
+    run, job = Run(tmp_path), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {}, "code": "c"})
+    assert not run_job(run, job)
+    status = read_json(run.status(job))
+    assert (status["status"], status["error"]) == ("failed", "RuntimeError: Kernel died before replying to kernel_info")
+    assert run.notebook(job).exists() == before
+
+
+def test_a_job_is_recorded_with_the_parameters_with_which_it_began(tmp_path, monkeypatch):
+    """Whoever asks for it again while it is at work gets it again."""
+    run, job = Run(tmp_path), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {}, "code": "c"})
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: do_again(run, job))
+    assert run_job(run, job)
+    assert "again" in read_json(run.parameters(job))
+    assert "again" not in read_json(run.status(job))
+
+
 # A folder that cannot be written, and what is gone while it is looked at
 
 
 def test_a_run_folder_that_is_a_file_or_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     plan = plan_run("virtual", out=write_text(tmp_path / "run", "no folder"), preset="smoke")
-    with pytest.raises(OSError, match=r"run cannot be written \(.*\); take another folder, which you may write to"):
+    with pytest.raises(OSError, match=r"run cannot be written \(.*\); free space on its disk, or take a folder"):
         execute(plan)
-    monkeypatch.setattr(workflow.os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        "deepqct.run.alone.os.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     with (
-        pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); take another folder"),
-        workflow.alone(Run(tmp_path / "other")),
+        pytest.raises(OSError, match=r"other cannot be written \(Permission denied\); free space on its disk, or take"),
+        alone(Run(tmp_path / "other")),
     ):
         pass
 
@@ -261,6 +398,24 @@ def test_the_folders_above_a_run_say_nothing_of_its_jobs(tmp_path):
     write_text(log, "StepId=6.0 exceeded memory limit")
     (sentence,) = lost_jobs(run, said="SLURM-job '6' failed, SLURM status is: 'FAILED'.")
     assert sentence.startswith("02_train_bone_radius_all_fold0 was ended for needing more than its memory; lower")
+
+
+def test_a_job_that_was_tried_twice_is_told_once_and_not_if_it_said_how_it_ended(tmp_path):
+    """A profile may try a job again with more memory; one that failed by itself may have spoken of a card's memory."""
+    run, names = Run(tmp_path), ("lost", "done", "failed")
+    logs = run.folder / ".snakemake" / "slurm_logs" / "rule_train_part"
+    for number, name in enumerate(names * 2, start=8):
+        words = "CUDA out of memory" if name == "failed" else "StepId=1.0 exceeded memory limit"
+        os.utime(write_text(logs / f"ulna_{name}_fold0" / f"{number}.log", words), (1e9, 1e9))
+    write_json(run.part("02_train_bone_ulna_done_fold0"), {})
+    write_json(run.failure("02_train_bone_ulna_failed_fold0"), {"error": "CUDA out of memory"})
+    said = "\n".join(f"SLURM-job '{number}' failed, SLURM status is: 'FAILED'." for number in range(8, 14))
+    (sentence,) = lost_jobs(run, said=said)
+    assert sentence.startswith("02_train_bone_ulna_lost_fold0 was ended for needing more than its memory; lower")
+    where = {"host": "n1", "cluster_job": "11", "given_mb": "5000"}
+    write_json(run.at_work("02_train_bone_ulna_lost_fold0"), where)
+    (sentence,) = lost_jobs(run, said=said)
+    assert "more than its memory of 5000 MB" in sentence
 
 
 def test_a_job_goes_on_where_its_run_cannot_be_asked_for(tmp_path, monkeypatch):
@@ -287,7 +442,7 @@ def test_a_workflow_that_never_began_says_nothing_of_the_last_one(tmp_path, monk
         monkeypatch.setattr(
             workflow.subprocess, "Popen", lambda _, env, **how: begin([sys.executable, "-c", program, str(log)], **how)
         )
-        with workflow.alone(plan.run) as lock:
+        with alone(plan.run) as lock:
             return workflow._snakemake(plan, files=[], division=division, lock=lock)
 
     assert run("raise SystemExit(2)") == (2, "")
@@ -309,18 +464,41 @@ def test_a_signal_to_end_is_heeded_from_the_beginning(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_power_cut_in_a_test_leaves_nobody_at_work(tmp_path):
+def test_the_workflow_of_a_run_in_the_background_heeds_its_end(tmp_path, monkeypatch):
+    """A script's background ignores Ctrl+C; a run that is told to end there would wait, and then end its jobs by force."""
+    plan, begin = planned(tmp_path / "run"), subprocess.Popen
+    program = (
+        "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).write_text(signal.getsignal(signal.SIGINT).__name__)"
+    )
+    said = tmp_path / "said"
+
+    def start(_, env, **how):
+        return begin([sys.executable, "-S", "-c", program, str(said)], **how)
+
+    monkeypatch.setattr(workflow.subprocess, "Popen", start)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with alone(plan.run) as lock:
+            division = workflow.Division(1, [], [], {"all": {"threads": 1}})
+            assert workflow._snakemake(plan, files=[], division=division, lock=lock)[0] == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said.read_text(encoding="utf-8") == "default_int_handler"
+
+
+def test_a_power_cut_in_a_test_leaves_nobody_at_work():
     """A process that is started while others are ended would print into the words of the next run."""
     program = (
         "import subprocess, sys, time\nwhile True:\n"
-        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)', sys.argv[1]])\n    time.sleep(0.02)"
+        "    subprocess.Popen(['sleep', '5.' + sys.argv[1]])\n    time.sleep(0.002)"
     )
-    run = subprocess.Popen([sys.executable, "-S", "-c", program, str(tmp_path)])
-    time.sleep(0.5)
+    mark = str(time.time_ns())
+    run = subprocess.Popen([sys.executable, "-S", "-c", program, mark])
+    time.sleep(0.3)
     kill_all(run)
     assert run.returncode == -signal.SIGKILL
-    left = [one for one in psutil.process_iter(["cmdline", "status"]) if str(tmp_path) in (one.info["cmdline"] or ())]
-    assert not left
+    assert not [one for one in psutil.process_iter(["cmdline"]) if f"5.{mark}" in (one.info["cmdline"] or ())]
     kill_all(run)  # nothing is left to end
 
 
@@ -343,7 +521,25 @@ def test_a_record_is_written_where_somebody_spoilt_the_tables_of_the_cohort(make
     folder = make_cohort()
     plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
     write_jobs(plan)
+    parameters = plan.parameters | {CURATION: plan.parameters[CURATION] | {"contours": "scanner"}}
     for content in ("participant_id\nsub-0000\n", "participant_id\tsite\tfile\nsub-0000\twrist\t\n", "", "\xff\tsite"):
-        (folder / "scans.tsv").write_text(content, encoding="latin-1")
-        write_record(plan.run, parameters=plan.parameters, preset="smoke", cohort=plan.cohort, began=0.0)
+        for table in ("scans.tsv", "contours.tsv"):
+            (folder / table).write_text(content, encoding="latin-1")
+        write_record(plan.run, parameters=parameters, preset="smoke", cohort=plan.cohort, began=0.0)
     assert read_json(plan.run.record)["workload"]["scans"] == 0
+
+
+def test_a_scan_that_goes_while_it_is_looked_at_has_changed(make_cohort, tmp_path, monkeypatch):
+    """Somebody who copies scans does not wait for a run."""
+    folder = make_cohort()
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
+    scans = read_table(folder / "scans.tsv")
+    write_table(plan.run.curation, scans.assign(sha256="a", status="curated", notes=""))
+
+    def gone(path: Path) -> str:
+        if path.name == "sub-0001_wrist.AIM":
+            raise FileNotFoundError(path)
+        return "a"
+
+    monkeypatch.setattr("deepqct.run.changed.scan_hash", gone)
+    assert changed_scans(plan) == ["sub-0001 wrist"]

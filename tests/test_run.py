@@ -312,6 +312,9 @@ def test_a_preset_that_is_no_yaml_is_one_sentence(tmp_path):
     file.write_text("3: 4\n", encoding="utf-8")
     with pytest.raises(ParameterError, match="3 is no parameter's name"):
         plan(preset=str(file))
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(ParameterError, match=r"There is no preset .*folder.yaml'; use"):
+        plan(preset=str(tmp_path / "folder.yaml"))
 
 
 def as_left(made: Plan) -> None:

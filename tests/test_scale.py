@@ -284,6 +284,10 @@ def test_two_jobs_never_have_one_card(tmp_path, monkeypatch):
             seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["4", "6"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-a/1/0,MIG-GPU-a/2/0")
+    with own_card(run, "cuda"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-a/1/0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     for device, cards in (("cpu", "2"), ("cuda", "1"), ("auto", "0")):
         monkeypatch.setenv(CARDS, cards)
         with own_card(run, device):
@@ -438,7 +442,14 @@ def test_the_shipped_profile_is_one_and_names_the_rules(tmp_path, monkeypatch):
     for name, found in (("", {}), ("slurm", {workflow.PROFILE: str(path.parent)}), ("lsf", {})):
         monkeypatch.setenv(workflow.PROFILE, name)
         assert workflow._profile() == found
-    (tmp_path / ".config" / "snakemake" / "slurm").mkdir(parents=True)
     monkeypatch.setenv(workflow.PROFILE, "slurm")
-    assert workflow._profile() == {}
-    shutil.rmtree(tmp_path / ".config")
+    (tmp_path / "slurm").mkdir()
+    write_text(tmp_path / "slurm" / "12.log", "of another program")
+    assert workflow._profile() == {workflow.PROFILE: str(path.parent)}, "a folder of that name is no profile"
+    for own, name in (
+        (tmp_path / ".config" / "snakemake" / "slurm", "config.yaml"),
+        (tmp_path / "slurm", "profile.v9+.yaml"),
+    ):
+        write_text(own / name, "jobs: 1")
+        assert workflow._profile() == {}
+        shutil.rmtree(own)

@@ -15,6 +15,7 @@ import psutil
 from conftest import ROOT
 
 from deepqct.folder import Run, file_hash
+from deepqct.run.watch import interruptible
 
 # Ten women are the fewest for patient groups.
 SETTINGS = (
@@ -60,7 +61,7 @@ def command(out: Path, *more: str) -> list[str]:
 
 def begin(out: Path, *more: str, said: Path, **environment: str) -> subprocess.Popen[str]:
     """Start such a run in a session of its own; what it says goes to a file."""
-    with said.open("a", encoding="utf-8") as file:
+    with said.open("a", encoding="utf-8") as file, interruptible():
         return subprocess.Popen(
             command(out, *more), stdout=file, stderr=file, encoding="utf-8", cwd=ROOT, start_new_session=True,
             env=os.environ | environment,

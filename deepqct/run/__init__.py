@@ -18,6 +18,7 @@ parts.py       parts of a job that run before its notebook: batches of scans, ne
 restore.py     stacks and weights that were removed, made anew
 changed.py     scans of which the file changed during a run
 clock.py       files of a run from before a clock was set back
+alone.py       a run folder for one process at a time
 workflow.py    the jobs that are out of date are run (Snakefile, profiles/)
 integrity.py   whether files and cohort are still what the run wrote and read
 compare.py     two runs beside each other: by how much they differ

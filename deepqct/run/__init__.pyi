@@ -1,3 +1,4 @@
+from .alone import RunError
 from .cost import estimate
 from .example import example_run
 from .init import init_folder
@@ -8,7 +9,7 @@ from .plan import Plan, load_preset, plan_run
 from .repetition import reproduce
 from .stage import Stage, start
 from .tidying import tidy
-from .workflow import RunError, execute
+from .workflow import execute
 
 __all__ = [
     "STAGES",

@@ -23,6 +23,7 @@ import nbformat
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS, read_reviews, reviewed, standing
 from deepqct.folder import PACKAGE, Run, read_json, read_table, resolve, write_json, write_text
+from deepqct.run.inputs import cohort_folder
 from deepqct.run.parameters import Parameter, declared_parameters, notebook_source
 from deepqct.run_tables import virtual_of
 from deepqct.work import say
@@ -80,7 +81,7 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
     curation = read_json(run.parameters("01_data_curation"))["parameters"]
     known = {
         "run_dir": str(run.folder.resolve()),
-        "cohort_dir": str(cohort_of(run)),
+        "cohort_dir": str(cohort_folder(run)),
         "outcome": curation["outcome"],
         "outside": curation.get("outside", "refuse"),
         "pseudonyms": str(resolve(curation["pseudonyms"])) if curation.get("pseudonyms") else "",
@@ -89,41 +90,6 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
     explored = run.phenotypes.exists() and run.predictions.exists()
     pages = {page: name for page, name in PAGES.items() if name != "05_explore" or explored}
     return [_page(run, name, folder / f"{page}.ipynb", known=known) for page, name in pages.items()]
-
-
-def cohort_of(run: Run) -> Path:
-    """Return the cohort folder of a run, from wherever it is asked and wherever the run was moved with its cohort.
-
-    A run keeps both its own place and that of its cohort as they were given; where both are relative, the way from the
-    one to the other is what counts, and not the working directory.
-
-    Parameters
-    ----------
-    run : Run
-        A curated run.
-
-    Returns
-    -------
-    Path
-        Absolute.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from deepqct.run.app import cohort_of
-    >>> run = dq.Run(Path(tempfile.mkdtemp(), "reports", "ours"))
-    >>> given = {"parameters": {"run_dir": "reports/ours", "cohort_dir": "data/ours"}}
-    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), given)
-    >>> cohort_of(run).relative_to(run.folder.parent.parent.resolve()).as_posix()
-    'data/ours'
-    """
-    given = read_json(run.parameters("01_data_curation"))["parameters"]
-    cohort, of_run = Path(given["cohort_dir"]).expanduser(), Path(given.get("run_dir", "")).expanduser()
-    if cohort.is_absolute() or of_run.is_absolute() or of_run == Path():
-        return resolve(cohort)
-    return Path(os.path.normpath(run.folder.resolve() / os.path.relpath(cohort, of_run)))
 
 
 def overview(run: Run) -> dict[str, Any]:
@@ -153,7 +119,7 @@ def overview(run: Run) -> dict[str, Any]:
     >>> {name: overview(run)[name] for name in ("cohort", "judged", "readers")}
     {'cohort': 'Virtual women', 'judged': 0, 'readers': []}
     """
-    scans, folder, virtual = read_table(run.curation), cohort_of(run), virtual_of(run)
+    scans, folder, virtual = read_table(run.curation), cohort_folder(run), virtual_of(run)
     said: dict[str, Any] = {
         "cohort": folder.name if not virtual else "Virtual women",
         "virtual": str(virtual.get("scenario")) if virtual else "",
@@ -298,7 +264,7 @@ def _copy_report(run: Run, shown: Path) -> None:
 
 def _keep_start(run: Run, shown: Path, running: subprocess.Popen[bytes]) -> None:
     """Write what the start page says, and again whenever somebody judged a scan, until the server ends."""
-    decisions, before = cohort_of(run) / REVIEWS, -1.0
+    decisions, before = cohort_folder(run) / REVIEWS, -1.0
     while running.poll() is None:
         now = decisions.stat().st_mtime if decisions.exists() else 0.0
         if now != before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from deepqct.cohort.check import load_cohort
 from deepqct.cohort.cohort import CohortError
@@ -37,8 +38,7 @@ def changed_scans(plan: Plan) -> list[str]:
     good = table.loc[table["status"] == "curated", ["participant_id", "site", "sha256"]]
     changed = []
     for place, person, site, known in good.itertuples(name=None):
-        path = files.get((person, site))
-        if path is None or not path.exists() or scan_hash(path) != known:
+        if (person, site) not in files or not _is(files[person, site], known):
             changed.append(place)
     if changed:
         notes = table["notes"].fillna("").astype(str)
@@ -48,3 +48,11 @@ def changed_scans(plan: Plan) -> list[str]:
         write_table(run.curation, table.assign(notes=notes))
         os.utime(run.curation, ns=(time, time))
     return table.loc[changed, ["participant_id", "site"]].agg(" ".join, axis=1).tolist()
+
+
+def _is(path: Path, known: str) -> bool:
+    """Whether a scan has this hash; not where it is gone, or no longer what a scan can be."""
+    try:
+        return scan_hash(path) == known
+    except (OSError, ValueError):
+        return False

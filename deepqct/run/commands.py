@@ -92,7 +92,7 @@ def reproduce(
     cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 2,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="How far numbers may differ; 0 on the same processor and versions if not given."),
+        typer.Option(min=0, help="How far numbers may differ; 0 on the same processor and versions if not given."),
     ] = None,
 ) -> None:
     """Run the same thing anew beside a run, and say table by table, network by network, what differs; exit code 1 if any.

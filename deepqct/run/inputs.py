@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deepqct.cohort import scanner_tables
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS
-from deepqct.folder import Run, file_hash, read_table, resolve
+from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve
 from deepqct.scans.formats import scan_hash
 
 # The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
@@ -21,6 +23,43 @@ TABLES = (
     scanner_tables.CONTOURS,
     scanner_tables.INDICES,
 )
+
+
+def cohort_folder(run: Run) -> Path:
+    """The cohort folder of a run, from wherever it is asked, and wherever the run was moved, alone or with its cohort.
+
+    A run keeps its own place and that of its cohort as they were given. Where both are relative, the way from the one to
+    the other counts first; then the place itself, as seen from the project root.
+
+    Parameters
+    ----------
+    run : Run
+        A run folder with the parameters of its jobs.
+
+    Returns
+    -------
+    Path
+        Absolute. Where there is no cohort any more, where it would lie if both had been moved.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import cohort_folder
+    >>> run = dq.Run(Path(tempfile.mkdtemp(), "reports", "ours"))
+    >>> given = {"parameters": {"run_dir": "reports/ours", "cohort_dir": "data/ours"}}
+    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), given)
+    >>> cohort_folder(run).relative_to(run.folder.parent.parent.resolve()).as_posix()
+    'data/ours'
+    """
+    path = run.require(run.parameters(Job("01_data_curation")), written_by="deepqct run")
+    given = read_json(path)["parameters"]
+    cohort, of_run = Path(given["cohort_dir"]).expanduser(), Path(given.get("run_dir", "")).expanduser()
+    if cohort.is_absolute() or of_run.is_absolute() or of_run == Path():
+        return resolve(cohort)
+    beside = Path(os.path.normpath(run.folder.resolve() / os.path.relpath(cohort, of_run)))
+    return next((folder for folder in (beside, resolve(cohort)) if (folder / "scans.tsv").exists()), beside)
 
 
 def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -50,8 +89,10 @@ def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
             rows = scans[["participant_id", "site", "sha256"]].itertuples(index=False)
             found |= {f"{person}_{site}{session}": value for person, site, value in rows}
     if parameters.get("contours", "ours") != "ours":
-        contours = contour_files(folder, key=parameters.get("pseudonyms", ""))
-        found |= {name: input_hash(path) for name, (path,) in contours.items() if path.exists()}
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a table that somebody spoilt since the run read it
+            for name, (path,) in contour_files(folder, key=parameters.get("pseudonyms", "")).items():
+                with suppress(OSError, ValueError):  # a file that is gone, or no contour any more
+                    found[name] = input_hash(path)
     return found
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
-from deepqct.run.inputs import TABLES, contour_files, input_hash, scan_files
-from deepqct.run.plan import VIRTUAL
+from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, scan_files
 from deepqct.run.record import status_of
 from deepqct.run.written import SEAL, job_of, sealed
 
@@ -73,35 +72,6 @@ def verify(run: Run, *, cohort: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "kind", "state", "says"])
 
 
-def cohort_folder(run: Run) -> Path:
-    """Where the cohort of a run lay when the run was made.
-
-    Parameters
-    ----------
-    run : Run
-        A run folder with the parameters of its jobs.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import deepqct as dq
-    >>> from deepqct.run.jobs import write_jobs
-    >>> from deepqct.run.integrity import cohort_folder
-    >>> plan = dq.run.plan_run("data/ours", out=Path(tempfile.mkdtemp()))
-    >>> write_jobs(plan)
-    >>> cohort_folder(plan.run).name
-    'ours'
-    """
-    with suppress(
-        FileError, AttributeError
-    ):  # settings that cannot be read are a changed file, and no end of the search
-        if run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]:
-            return run.virtual / "cohort"  # also where the run folder was moved
-    path = run.parameters(Job("01_data_curation"))
-    return resolve(read_json(run.require(path, written_by="deepqct run"))["parameters"]["cohort_dir"])
-
-
 def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) -> list[dict[str, str]]:
     """The rows of `verify` about the cohort: its tables, scans and contours beside what the run read.
 
@@ -124,10 +94,11 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
     {'same'}
     """
     known: dict[str, str] = record.get("inputs", {})
-    path = run.parameters(Job("01_data_curation"))
-    asked = read_json(path)["parameters"] if path.exists() else {}
-    folder = cohort_folder(run) if cohort is None and known else resolve(cohort or ".")
-    if known and not (folder / "scans.tsv").exists():
+    asked = _asked(run, "01_data_curation").get("parameters", {})
+    folder = None
+    with suppress(FileError, FileNotFoundError):  # nobody knows any more where it was
+        folder = cohort_folder(run) if cohort is None and known else resolve(cohort or ".")
+    if folder is None or (known and not (folder / "scans.tsv").exists()):
         why = "is not where it was, so that its files were not looked at; name its folder by --cohort."
         return [_row("cohort", "input", "not checked", why)]
     key = str(asked.get("pseudonyms") or "")
@@ -194,8 +165,17 @@ def _file_rows(run: Run, files: dict[str, str]) -> list[dict[str, str]]:
 def _by_hand(run: Run) -> set[str]:
     """The jobs that somebody did by hand with other parameters since the run."""
     paths = [path for path in (run.folder / "jobs").glob("0*.json") if not path.stem.endswith("_status")]
-    asked = {path.stem: read_json(path).get("again") for path in paths}
+    asked = {path.stem: _asked(run, path.stem).get("again") for path in paths}
     return {job for job, again in asked.items() if again and status_of(run, Job(job)).get("again") != again}
+
+
+def _asked(run: Run, job: str) -> dict[str, Any]:
+    """What the file of a job's parameters says; nothing where it is not there or cannot be read."""
+    path = run.parameters(job)
+    try:
+        return dict(read_json(path)) if path.exists() else {}
+    except FileError:
+        return {}
 
 
 def _reviewed() -> dict[str, str]:

@@ -41,7 +41,7 @@ def run_job(run: Run, job: Job) -> bool:
     Returns
     -------
     bool
-        False if a cell failed; the last lines of its traceback were printed then.
+        False if a cell failed, or its kernel; the last lines of a traceback or a sentence were printed then.
 
     Examples
     --------
@@ -68,28 +68,36 @@ def run_job(run: Run, job: Job) -> bool:
     began, error = time.time(), None
     say(f"{job}: started")
     device = parameters.get("device", "auto") if job.bone else "cpu"
-    try:
-        with run.log(job).open("w", encoding="utf-8") as log, at_work(run, job, device=device) as held:
+    with run.log(job).open("w", encoding="utf-8") as log, at_work(run, job, device=device) as held:
+        try:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,
                 kernel_name="python3", cwd=_as_named(project_root()), progress_bar=False, stdout_file=log, stderr_file=log,
                 # A kernel warns of its own ports and of being ended, and keeps what it ran in the home folder.
                 extra_arguments=["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"],
             )  # fmt: skip
-    except PapermillExecutionError as failure:
-        error = f"{failure.ename}: {failure.evalue}"
-        trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
-        say("\n".join([f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]))
-    except DeadKernelError:
-        lower = lower_what(str(job))
-        error = (
-            f"MemoryError: the system ended the kernel of {job}, as it does for lack of memory; {lower}, or take a "
-            "machine with more memory."
-        )
-        say(f"{job}: failed: {error}")
+        except PapermillExecutionError as failure:
+            error = f"{failure.ename}: {failure.evalue}"
+            trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
+            say(
+                "\n".join(
+                    [f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]
+                )
+            )
+        except DeadKernelError:
+            lower = lower_what(str(job))
+            error = (
+                f"MemoryError: the system ended the kernel of {job}, as it does for lack of memory; {lower}, or take a "
+                "machine with more memory."
+            )
+            say(f"{job}: failed: {error}")
+        except Exception as failure:  # such as a kernel that does not begin
+            error = f"{type(failure).__name__}: {failure}"
+            say(f"{job}: failed: {error}")
     seconds = round(time.time() - began, 1)
-    _forget_paths(run.notebook(job), parameters)
-    notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
+    if run.notebook(job).exists():
+        _forget_paths(run.notebook(job), parameters)
+        notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
     status: dict[str, Any] = {
         "status": "failed" if error else "done",
         "seconds": seconds,
@@ -184,9 +192,7 @@ def write_jobs(plan: Plan) -> None:
         if written == content:
             continue
         kept = path.stat().st_mtime_ns if written and without_folders(written) == without_folders(content) else None
-        write_json(path, content)
-        if kept is not None:
-            os.utime(path, ns=(kept, kept))
+        write_json(path, content, time_ns=kept)
     outcome = plan.parameters[Job("01_data_curation")]["outcome"]
     settings = {"cohort": bare_name(plan.cohort), "preset": plan.preset, "outcome": outcome, "bones": plan.bones}
     settings["cohort_at"] = plan.cohort_at

@@ -73,7 +73,7 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
         f"The cluster did not take a job ({why}); correct account, partition or resources in the profile."
         for why in sorted({" ".join(why.split()) for why in _REFUSED.findall(said)})
     ]
-    known = set()
+    known, told = set(), dict[str, str]()
     for path in _left(run):
         try:
             where = _read(path)
@@ -82,14 +82,24 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
         number = str(where.get("cluster_job") or "")
         known.add(number)
         state = _logged(run, number) or states.get(number, "")
-        sentences.append(_sentence(path.stem, state, given_mb=where.get("given_mb")))
-    # Some are ended before they could say that they are at work.
-    for number in sorted(set(states) - known):
+        told[path.stem] = _sentence(path.stem, state, given_mb=where.get("given_mb"))
+    # Some are ended before they could say that they are at work, and may have been tried again since.
+    for number in sorted(set(states) - known, key=int, reverse=True):
         state = _logged(run, number) or states[number]
         for log in _logs(run, number) if state in ENDED else ():
             job = _job_of(log.relative_to(_cluster_logs(run)))
-            sentences.append(_sentence(job, state, given_mb=None))
-    return sentences
+            if job not in told and not _has_spoken(run, job, log):
+                told[job] = _sentence(job, state, given_mb=None)
+    return sentences + [told[job] for job in sorted(told)]
+
+
+def _has_spoken(run: Run, job: str, log: Path) -> bool:
+    """Whether a job or part said itself how it ended: that it failed, or later than this log that it is done."""
+    status = _read(run.status(job)) if run.status(job).exists() else {}
+    if run.failure(job).exists() or status.get("status") == "failed":
+        return True
+    ends = [path.stat().st_mtime_ns for path in (run.part(job), run.status(job)) if path.exists()]
+    return max(ends, default=0) > log.stat().st_mtime_ns
 
 
 def forget_lost(run: Run) -> None:

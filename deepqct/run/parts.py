@@ -6,7 +6,6 @@ does by hand, without any part, the same.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -209,5 +208,4 @@ def carry_over(run: Run, parts: Iterable[Part], results: dict[Job, list[Path]]) 
         if run.part(part).exists() or not all(path.exists() for path in files):
             continue
         oldest = min(path.stat().st_mtime_ns for path in files)
-        write_json(run.part(part), {"carried_over": True})
-        os.utime(run.part(part), ns=(oldest, oldest))
+        write_json(run.part(part), {"carried_over": True}, time_ns=oldest)

@@ -94,7 +94,7 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     if name in PRESETS:
         text = (PACKAGE / "run" / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    elif Path(name).suffix in (".yaml", ".yml") and Path(name).exists():
+    elif Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
         try:
             text = Path(name).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:

@@ -11,12 +11,14 @@ import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import Job, Run, file_hash, read_json, resolve, write_whole
+from deepqct.run.alone import RunError, alone
 from deepqct.run.compare import Tolerance, compare_runs
-from deepqct.run.integrity import cohort_folder, input_rows
+from deepqct.run.inputs import cohort_folder
+from deepqct.run.integrity import input_rows
 from deepqct.run.jobs import run_job, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan, plan_run
 from deepqct.run.record import FOLDERS, KEY
-from deepqct.run.workflow import RunError, alone, check_whose, execute
+from deepqct.run.workflow import check_whose, execute
 
 _SET = (*FOLDERS, "interactive", "bone")  # parameters that are not taken from the record as they are
 _CURATION = Job("01_data_curation")

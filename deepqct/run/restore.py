@@ -114,13 +114,13 @@ def restore(plan: Plan, *, make: Callable[[Sequence[str]], int]) -> int:
             own = [path for path in run.folder.iterdir() if path.is_file() and job_of(run, path) == str(job)]
             if own and min(path.stat().st_mtime_ns for path in own) > run.parameters(job).stat().st_mtime_ns:
                 kept += [_Kept.of(path) for path in own]
-        asked = {job: (run.parameters(job).read_text(encoding="utf-8"), run.parameters(job).stat()) for job in jobs}
+        paths = {job: run.parameters(job) for job in jobs}
+        asked = {job: (path.read_text(encoding="utf-8"), path.stat().st_mtime_ns) for job, path in paths.items()}
         for job in jobs:
             do_again(run, job)
         code = make([table(run, job).relative_to(run.folder).as_posix() for job in jobs])
-        for job, (text, stat) in asked.items():
-            write_text(run.parameters(job), text)
-            os.utime(run.parameters(job), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        for job, (text, time) in asked.items():
+            write_text(run.parameters(job), text, time_ns=time)
             _ask_no_more(run, job)
         if code:
             return code

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
 from deepqct.folder import Run, read_json, write_json
-from deepqct.run.workflow import alone
+from deepqct.run.alone import alone
 
 # What may go, and what is lost by it.
 PARTS = {
@@ -69,20 +70,23 @@ def tidy(run: Run, *, parts: Sequence[str] = tuple(PARTS), delete: bool = False)
         raise ValueError(
             f"{run.record} lists no files, since an older deepqct wrote it; nothing of such a run would be made anew."
         )
-    found = {name: _files(run, name, listed=record["files"]) for name in PARTS if name in parts}
-    rows = [
-        {
-            "part": name,
-            "files": len(files),
-            "mb": round(sum(path.stat().st_size for path in files) / 1e6, 3),
-            "lost": PARTS[name],
-        }
-        for name, files in found.items()
-    ]
-    if delete:
-        with alone(run):
+    with alone(run) if delete else nullcontext():
+        found = {name: _files(run, name, listed=record["files"]) for name in PARTS if name in parts}
+        rows = [
+            {"part": name, "files": len(files), "mb": round(sum(map(_bytes, files)) / 1e6, 3), "lost": PARTS[name]}
+            for name, files in found.items()
+        ]
+        if delete:
             _delete(run, found)
     return pd.DataFrame(rows, columns=["part", "files", "mb", "lost"])
+
+
+def _bytes(path: Path) -> int:
+    """The size of a file; 0 if it is gone, since a run may be at work where nothing is deleted."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _files(run: Run, part: str, *, listed: Iterable[str]) -> list[Path]:

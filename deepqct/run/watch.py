@@ -132,7 +132,7 @@ def own_card(run: Run, device: str) -> Iterator[None]:
         map(str, range(cards))
     )
     for card in seen:
-        path = run.at_work(f"card{card}").with_suffix(".lock")
+        path = run.at_work(f"card{card.replace('/', '-')}").with_suffix(".lock")  # of a part of a card: MIG-GPU-…/1/0
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="ascii") as lock:
             try:
@@ -176,6 +176,35 @@ def one_at_a_time(run: Run, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a program that is started here heed the signal of Ctrl+C, also where this process does not.
+
+    A script's shell lets what it starts in the background ignore that signal, and so does whatever that starts in turn.
+
+    Examples
+    --------
+    >>> import subprocess
+    >>> import sys
+    >>> from deepqct.run.watch import interruptible
+    >>> with interruptible():
+    ...     program = subprocess.Popen([sys.executable, "-c", ""])
+    >>> program.wait()
+    0
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)  # which another program does not inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_with_its_run(run: Run) -> None:

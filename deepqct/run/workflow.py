@@ -7,7 +7,6 @@ package code that it imports or its input files have changed; snakemake decides,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,18 +19,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from deepqct.cohort.check import load_cohort
 from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.scan_files import one_scan_twice
-from deepqct.folder import PACKAGE, Job, Run, project_root, read_json, resolve, write_text
+from deepqct.folder import PACKAGE, Job, project_root, read_json, resolve, write_text
 from deepqct.report.report import write_report
+from deepqct.run.alone import PATIENCE_S, RunError, alone
 from deepqct.run.changed import changed_scans
 from deepqct.run.clock import back_to_the_present
 from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import state_of, write_inputs, write_jobs
 from deepqct.run.lost import forget_lost, lost_jobs
+from deepqct.run.parameters import notebook_source
 from deepqct.run.parts import BATCH, Part, batches_of, carry_over, folds_of
 from deepqct.run.plan import VIRTUAL, Plan
 from deepqct.run.preflight import check_cohort_for, check_machine
@@ -39,32 +40,12 @@ from deepqct.run.record import KEY, is_recorded, note_report, status_of, write_r
 from deepqct.run.restore import forget_restored, restore
 from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
-from deepqct.run.watch import STARTED_BY
+from deepqct.run.watch import STARTED_BY, interruptible
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
 PROFILE = "SNAKEMAKE_PROFILE"  # the environment's name for the profile of a cluster
 TRAIN_BY = ("auto", "bone", "fold")
-_PATIENCE_S = 15.0  # for jobs that were told to end; our choice
 _LEFT_S = 3600.0  # age of an unfinished file that nobody writes to any more; our choice
-
-
-class RunError(RuntimeError):
-    """The error of a run in which a job failed, or that may not start in the folder that it was given.
-
-    Examples
-    --------
-    >>> import deepqct as dq
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> plan = dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp()), preset="smoke")
-    >>> at_work = {"host": "elsewhere", "process": 1}
-    >>> _ = dq.folder.write_json(plan.run.folder / "jobs" / "running.json", at_work)
-    >>> try:
-    ...     dq.run.execute(plan)
-    ... except dq.run.RunError as error:
-    ...     print(str(error).partition(" in ")[0])
-    Another run is at work
-    """
 
 
 def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "auto") -> Path:
@@ -92,8 +73,8 @@ def execute(plan: Plan, *, cores: int = 2, batch: int = BATCH, train_by: str = "
     CohortError
         If the cohort folder has faults; nothing was started then.
     RunError
-        If the run folder belongs to another cohort, or another run is at work in it; nothing was started then. Also if
-        a job failed: the jobs that do not depend on it went on, and the report names it.
+        If the run folder belongs to another cohort, holds cohort or notebooks, or another run is at work in it; nothing
+        was started then. Also if a job failed: the jobs that do not depend on it went on, and the report names it.
     ParameterError
         If the cohort or the machine lacks what the parameters ask for; nothing was started then.
     ValueError
@@ -146,7 +127,7 @@ def _checked(plan: Plan, *, cores: int, batch: int, by_fold: bool) -> Path:
 
 
 def check_whose(plan: Plan) -> None:
-    """Raise an error if the run folder is a run of another cohort.
+    """Raise an error if the run folder belongs to something else: a cohort, the notebooks, or the run of another cohort.
 
     Parameters
     ----------
@@ -156,7 +137,7 @@ def check_whose(plan: Plan) -> None:
     Raises
     ------
     RunError
-        If it is, or if one of the two has pseudonyms and the other ids.
+        If it does, or if one of the two runs has pseudonyms and the other ids.
 
     Examples
     --------
@@ -166,6 +147,11 @@ def check_whose(plan: Plan) -> None:
     >>> from deepqct.run.workflow import check_whose
     >>> check_whose(dq.run.plan_run("virtual", out=Path(tempfile.mkdtemp())))  # an empty folder is nobody's
     """
+    folder = plan.run.folder.resolve()
+    if plan.cohort != VIRTUAL and resolve(plan.cohort).resolve().is_relative_to(folder):
+        raise RunError(f"{folder} is or holds the cohort folder, which no run writes to; give another folder by --out.")
+    if notebook_source("01_data_curation").resolve().is_relative_to(folder):
+        raise RunError(f"{folder} holds the notebooks, which no run writes to; give another folder by --out.")
     curation = plan.run.parameters(Job("01_data_curation"))
     if not curation.exists():
         return
@@ -299,9 +285,9 @@ def _execute(plan: Plan, *, files: list[Path], division: Division, lock: int) ->
     if code:
         whys += lost_jobs(plan.run, said="\n".join(heard))
     if failed:
+        places = [path for path in (plan.run.notebook(failed[0]), plan.run.report) if path.exists()]
         whys.append(
-            f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {plan.run.notebook(failed[0])} and "
-            f"{plan.run.report}."
+            f"{', '.join(map(str, failed))} failed and stopped what depends on it; see {' and '.join(map(str, places))}."
         )
     if whys:
         raise RunError(f"{' '.join(whys)} Then give the same command again: it goes on from what is done.")
@@ -375,9 +361,9 @@ def _snakemake(
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
     environment = os.environ | {STARTED_BY: f"{socket.gethostname()} {os.getpid()}"} | _profile()
     # Snakemake has a group of its own, so that Ctrl+C reaches it once, and from here.
-    workflow = subprocess.Popen(
-        [*command, "--", *wanted] if wanted else command, env=environment, pass_fds=[lock], start_new_session=True
-    )
+    called = [*command, "--", *wanted] if wanted else command
+    with interruptible():
+        workflow = subprocess.Popen(called, env=environment, pass_fds=[lock], start_new_session=True)
     try:
         code = workflow.wait()
     except KeyboardInterrupt:
@@ -394,12 +380,13 @@ def _profile() -> dict[str, str]:
     name = os.environ.get(PROFILE, "")
     shipped = PACKAGE / "run" / "profiles" / name
     own = (Path(name), Path("~/.config/snakemake").expanduser() / name, Path("/etc/xdg/snakemake") / name)
-    return {PROFILE: str(shipped)} if name and shipped.is_dir() and not any(map(Path.is_dir, own)) else {}
+    made = any(path.suffix == ".yaml" for folder in own if folder.is_dir() for path in folder.iterdir())
+    return {PROFILE: str(shipped)} if name and shipped.is_dir() and not made else {}
 
 
 def _stop(workflow: subprocess.Popen[bytes]) -> None:
     """End the workflow with all its jobs: by the signal of Ctrl+C, and by force if that takes too long."""
-    for sent, patience in ((signal.SIGINT, _PATIENCE_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
+    for sent, patience in ((signal.SIGINT, PATIENCE_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(workflow.pid, sent)
         try:
@@ -424,130 +411,3 @@ def _stopped_by_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def alone(run: Run) -> Iterator[int]:
-    """Keep the run folder for this process alone: two at once would write the same files.
-
-    The lock is one of the file system, which frees it when the last process that holds it ends, and beside it the file
-    names host and process, for file systems without locks and for people.
-
-    Parameters
-    ----------
-    run : Run
-        The run folder.
-
-    Yields
-    ------
-    int
-        The lock's handle.
-
-    Raises
-    ------
-    RunError
-        If another process holds it.
-    OSError
-        If the run folder cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import deepqct as dq
-    >>> from deepqct.run.workflow import alone
-    >>> run = dq.Run(Path(tempfile.mkdtemp()))
-    >>> with alone(run):
-    ...     (run.folder / "jobs" / "running.json").exists()
-    True
-    """
-    path = run.running
-    began = time.monotonic()
-    while (lock := _locked(path)) is None:
-        holder = _holder(path)
-        # A run that was killed leaves jobs that notice it within seconds.
-        if _at_work(holder) or time.monotonic() - began > _PATIENCE_S:
-            raise _taken(run, holder, path)
-        time.sleep(0.2)
-    try:
-        if _at_work(holder := _holder(path)):
-            raise _taken(run, holder, path)
-        ours = {"host": socket.gethostname(), "process": os.getpid(), "began": _began(os.getpid())}
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(ours).encode(), 0)
-        try:
-            yield lock
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        os.close(lock)
-
-
-def _taken(run: Run, holder: dict[str, Any], path: Path) -> RunError:
-    """The error of a run folder in which another run is at work."""
-    who = f"process {holder['process']} on {holder['host']}" if holder else "it does not say which"
-    return RunError(f"Another run is at work in {run.folder} ({who}); wait for it, or remove {path} if it is gone.")
-
-
-def _locked(path: Path) -> int | None:
-    """The handle of the file that is a run folder's lock, locked for this process; None if another holds it."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OSError(
-                f"{path.parent.parent} cannot be written ({error.strerror or error}); take another folder, which you may "
-                "write to."
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError:  # a file system without locks: what the file says is the next best
-            return handle
-        try:
-            if os.fstat(handle).st_ino == path.stat().st_ino:
-                return handle
-        except FileNotFoundError:  # another run ended, and removed it, in between
-            pass
-        os.close(handle)
-
-
-def _holder(path: Path) -> dict[str, Any]:
-    """Which process a lock names; empty if it names none."""
-    try:
-        holder = read_json(path)
-        return {"host": str(holder["host"]), "process": int(holder["process"]), "began": holder.get("began")}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
-
-
-def _at_work(holder: dict[str, Any]) -> bool:
-    """True if the process that a lock names lives, or may live on another machine."""
-    if not holder:
-        return False
-    if holder["host"] != socket.gethostname():
-        return True
-    process = holder["process"]
-    if process == os.getpid() or not 0 < process < 2**31:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    # Numbers of processes come again: the same one began at the same time.
-    return holder["began"] is None or holder["began"] == _began(process)
-
-
-def _began(process: int) -> int | None:
-    """When a process of this machine began, in ticks since it was started; None where the system does not say."""
-    try:
-        return int(
-            Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-        )
-    except (OSError, IndexError, ValueError):
-        return None
