@@ -418,6 +418,18 @@ def test_whose_scans_they_are(tmp_path, make_cohort):
     found, people = scans_given([folder], None)
     assert len(found) == 8
     assert people.loc["sub-0001", "age"] == 61.0
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    with pytest.raises(ValueError, match="are both the wrist of one woman"):
+        scans_given([folder, other], None)
+    for table in ("scans.tsv", "participants.tsv"):
+        rows = (other / table).read_text(encoding="utf-8").replace("sub-", "new-")
+        (other / table).write_text(rows, encoding="utf-8")
+    found, people = scans_given([folder, other, other / "scans" / "x_wrist.AIM"], None)
+    assert len(found) == 17 and people["age"][["sub-0001", "new-0001"]].tolist() == [61.0, 61.0]
+    shutil.copy(folder / "participants.tsv", other / "participants.tsv")
+    with pytest.raises(ValueError, match=r"sub-0000 has a row in the participants\.tsv of two folders"):
+        scans_given([folder, other], None)
     with pytest.raises(ValueError, match="are both the wrist of one woman"):
         scans_given([tmp_path / "a_wrist.AIM", tmp_path / "a_wrist_left.AIM"], None)
     with pytest.raises(ValueError, match="No scan is given"):

@@ -102,16 +102,16 @@ def scans_given(
     Raises
     ------
     ValueError
-        If a table cannot be read, nothing was given, or a woman has two scans of one site.
+        If a table cannot be read, nothing was given, or a woman has two scans of one site, or rows in two tables.
     """
     found: list[NewScan] = []
-    table: Path | pd.DataFrame | None = Path(participants) if isinstance(participants, str) else participants
+    known = [] if participants is None else [Path(participants) if isinstance(participants, str) else participants]
     for given in map(Path, scans):
         listed = given if given.name == "scans.tsv" else given / "scans.tsv"
         if listed.is_file():
             found += _listed(listed)
             beside = listed.parent / "participants.tsv"
-            table = beside if table is None and beside.is_file() else table
+            known += [beside] if participants is None and beside.is_file() and beside not in known else []
         else:
             found.append(_by_name(given))
     if not found:
@@ -124,7 +124,13 @@ def scans_given(
                 f"{scan.path.name} and {first.path.name} are both the {scan.site} of one woman; give one of them."
             )
     order = sorted(found, key=lambda scan: (scan.participant_id, scan.site))
-    return order, pd.DataFrame() if table is None else _people(table)
+    people = pd.concat(map(_people, known)) if known else pd.DataFrame()
+    if people.index.has_duplicates:
+        twice = people.index[people.index.duplicated()][0]
+        raise ValueError(
+            f"{twice} has a row in the participants.tsv of two folders; keep one, or give one table for all."
+        )
+    return order, people
 
 
 def _listed(path: Path) -> list[NewScan]:
