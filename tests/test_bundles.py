@@ -13,9 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import deepqct as dq
-from deepqct.bundles import BundleError
+from deepqct.bundles import BundleError, make
 from deepqct.bundles.grouping import grouping_of
-from deepqct.bundles.make import _known
 from deepqct.bundles.new_scans import scans_given
 from deepqct.bundles.prediction import Predictions
 from deepqct.bundles.reference import LEVELS, axes_distance, axes_of, cloud_of, far_limit, reference_of
@@ -131,7 +130,7 @@ def test_whether_networks_know_anything_is_that_of_their_own_protocol(tmp_path):
     low = table["low"].where(~((table["family"] == "DeepQCT") & (table["measure"] == "AUC")), 0.4)
     both = [table.assign(low=low), table.assign(low=low + 0.3, protocol="as-published")]
     dq.folder.write_table(copy.performance, pd.concat(both))
-    known = [_known(copy, bone="radius", protocol=protocol) for protocol in ("all", "as-published", "none")]
+    known = [make._known(copy, bone="radius", protocol=protocol) for protocol in ("all", "as-published", "none")]
     assert known == [False, True, False]
 
 
@@ -514,6 +513,15 @@ def test_the_command_line_predicts_and_says_why_not(bundle, tmp_path):
     assert isinstance(done.exception, BundleError)
     done = CliRunner().invoke(app, ["bundle", str(dq.run.example_run().folder), "--out", str(bundle.source.path)])
     assert "is there already" in str(done.exception)
+
+
+def test_a_run_with_one_outcome_has_nothing_to_carry(tmp_path, monkeypatch):
+    """No model was fitted on it, and none would be the one whose risk is told."""
+    whole = make.tables
+    monkeypatch.setattr(make, "tables", lambda *a, **how: replace(data := whole(*a, **how), outcome=0 * data.outcome))
+    with pytest.raises(BundleError, match="All training women have the same fracture"):
+        dq.bundle(dq.run.example_run(), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_scans_of_an_older_curation_are_curated_again_first(tmp_path):
