@@ -417,6 +417,13 @@ def test_whose_scans_they_are(tmp_path, make_cohort):
     found, people = scans_given([folder], None)
     assert len(found) == 8
     assert people.loc["sub-0001", "age"] == 61.0
+    rows = pd.read_csv(folder / "scans.tsv", sep="\t")
+    moved = rows.assign(session=1, motion_grade=5, file=rows["file"].str.replace("scans/", "scans/moved_"))
+    twice = pd.concat([moved, rows.assign(session=2, motion_grade=1)])
+    (tmp_path / "sessions").mkdir()
+    twice.to_csv(tmp_path / "sessions" / "scans.tsv", sep="\t", index=False)
+    again, _ = scans_given([tmp_path / "sessions"], None)
+    assert [scan.path.name for scan in again] == [scan.path.name for scan in found]
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     with pytest.raises(ValueError, match="are both the wrist of one woman"):
