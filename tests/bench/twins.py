@@ -71,7 +71,7 @@ def both_ways(woman: Any, number: int, place: int, *, voxel: float, slices: int)
         (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
         found = register(first, second)
         common = common_region(first, second, found)
-    except (BoneError, RuntimeError) as error:  # the others go on
+    except BoneError as error:  # the others go on
         print(f"  woman {number}, {site}: {error}", file=sys.stderr, flush=True)
         return pd.DataFrame([{**known, "error": np.nan, "way": "lost"}])
     known |= {"error": error_voxels(first, second, found, hows, middle, voxel)}
