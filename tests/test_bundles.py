@@ -16,7 +16,7 @@ import deepqct as dq
 from deepqct.bundles import BundleError, make
 from deepqct.bundles.grouping import grouping_of
 from deepqct.bundles.new_scans import scans_given
-from deepqct.bundles.prediction import Predictions
+from deepqct.bundles.prediction import Predictions, _row
 from deepqct.bundles.reference import LEVELS, axes_distance, axes_of, cloud_of, far_limit, reference_of
 from deepqct.bundles.scoring import read_women
 from deepqct.bundles.sheet import woman_page
@@ -481,6 +481,12 @@ def test_sheets_say_what_they_must(predictions):
     ageless = replace(content, reference=replace(content.reference, age_low=np.nan, age_high=np.nan))
     page = woman_page(replace(predictions.bundle, content=ageless), predictions.women[1])
     assert "of her age" not in page and "of all ages" in page
+    assert "the run's threshold" in pages["sub-0001"].replace("&#39;", "'")
+    known = {"risk": 0.3, "low": 0.2, "high": 0.4, "score": -1.0, "threshold": np.nan}
+    row = _row(predictions.bundle, "sub-0001", known, [], [])
+    assert row["status"] == "predicted" and row["above_threshold"] is None
+    page = woman_page(predictions.bundle, replace(predictions.women[1], row=predictions.women[1].row | row))
+    assert "the run has no threshold" in page
     hostile = replace(predictions.women[1], participant_id="<script>alert(1)</script>")
     assert "<script" not in woman_page(predictions.bundle, hostile)
 
