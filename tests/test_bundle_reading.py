@@ -338,6 +338,9 @@ def test_a_manifest_that_is_none(tmp_path, content, says):
         (lambda c: c["models"][0]["how"].update(intercept=None), "not finite"),
         (lambda c: c["models"][0]["how"]["scales"].__setitem__(0, 0.0), "divides by 0"),
         (lambda c: c["clouds"]["radius"]["precision"].pop(), "does not fit together"),
+        (lambda c: c["clouds"]["radius"].update(limit=None), "a range of indices has no limit"),
+        (lambda c: c["networks"]["radius"].update(feature_limit=None), "no limit of what they know"),
+        (lambda c: c["curated"].update(motion_limit=None), "no limit of motion"),
         (lambda c: c["groups"]["order"].reverse() or c["groups"]["order"].append(0), "have no order"),
     ],
 )

@@ -13,11 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import deepqct as dq
-from deepqct.bundles import BundleError
+from deepqct.bundles import BundleError, make
 from deepqct.bundles.grouping import grouping_of
-from deepqct.bundles.make import _known
 from deepqct.bundles.new_scans import scans_given
-from deepqct.bundles.prediction import Predictions
+from deepqct.bundles.prediction import Predictions, _row
 from deepqct.bundles.reference import LEVELS, axes_distance, axes_of, cloud_of, far_limit, reference_of
 from deepqct.bundles.scoring import read_women
 from deepqct.bundles.sheet import woman_page
@@ -131,7 +130,7 @@ def test_whether_networks_know_anything_is_that_of_their_own_protocol(tmp_path):
     low = table["low"].where(~((table["family"] == "DeepQCT") & (table["measure"] == "AUC")), 0.4)
     both = [table.assign(low=low), table.assign(low=low + 0.3, protocol="as-published")]
     dq.folder.write_table(copy.performance, pd.concat(both))
-    known = [_known(copy, bone="radius", protocol=protocol) for protocol in ("all", "as-published", "none")]
+    known = [make._known(copy, bone="radius", protocol=protocol) for protocol in ("all", "as-published", "none")]
     assert known == [False, True, False]
 
 
@@ -418,6 +417,25 @@ def test_whose_scans_they_are(tmp_path, make_cohort):
     found, people = scans_given([folder], None)
     assert len(found) == 8
     assert people.loc["sub-0001", "age"] == 61.0
+    rows = pd.read_csv(folder / "scans.tsv", sep="\t")
+    moved = rows.assign(session=1, motion_grade=5, file=rows["file"].str.replace("scans/", "scans/moved_"))
+    twice = pd.concat([moved, rows.assign(session=2, motion_grade=1)])
+    (tmp_path / "sessions").mkdir()
+    twice.to_csv(tmp_path / "sessions" / "scans.tsv", sep="\t", index=False)
+    again, _ = scans_given([tmp_path / "sessions"], None)
+    assert [scan.path.name for scan in again] == [scan.path.name for scan in found]
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    with pytest.raises(ValueError, match="are both the wrist of one woman"):
+        scans_given([folder, other], None)
+    for table in ("scans.tsv", "participants.tsv"):
+        rows = (other / table).read_text(encoding="utf-8").replace("sub-", "new-")
+        (other / table).write_text(rows, encoding="utf-8")
+    found, people = scans_given([folder, other, other / "scans" / "x_wrist.AIM"], None)
+    assert len(found) == 17 and people["age"][["sub-0001", "new-0001"]].tolist() == [61.0, 61.0]
+    shutil.copy(folder / "participants.tsv", other / "participants.tsv")
+    with pytest.raises(ValueError, match=r"sub-0000 has a row in the participants\.tsv of two folders"):
+        scans_given([folder, other], None)
     with pytest.raises(ValueError, match="are both the wrist of one woman"):
         scans_given([tmp_path / "a_wrist.AIM", tmp_path / "a_wrist_left.AIM"], None)
     with pytest.raises(ValueError, match="No scan is given"):
@@ -463,6 +481,12 @@ def test_sheets_say_what_they_must(predictions):
     ageless = replace(content, reference=replace(content.reference, age_low=np.nan, age_high=np.nan))
     page = woman_page(replace(predictions.bundle, content=ageless), predictions.women[1])
     assert "of her age" not in page and "of all ages" in page
+    assert "the run's threshold" in pages["sub-0001"].replace("&#39;", "'")
+    known = {"risk": 0.3, "low": 0.2, "high": 0.4, "score": -1.0, "threshold": np.nan}
+    row = _row(predictions.bundle, "sub-0001", known, [], [])
+    assert row["status"] == "predicted" and row["above_threshold"] is None
+    page = woman_page(predictions.bundle, replace(predictions.women[1], row=predictions.women[1].row | row))
+    assert "the run has no threshold" in page
     hostile = replace(predictions.women[1], participant_id="<script>alert(1)</script>")
     assert "<script" not in woman_page(predictions.bundle, hostile)
 
@@ -502,6 +526,15 @@ def test_the_command_line_predicts_and_says_why_not(bundle, tmp_path):
     assert isinstance(done.exception, BundleError)
     done = CliRunner().invoke(app, ["bundle", str(dq.run.example_run().folder), "--out", str(bundle.source.path)])
     assert "is there already" in str(done.exception)
+
+
+def test_a_run_with_one_outcome_has_nothing_to_carry(tmp_path, monkeypatch):
+    """No model was fitted on it, and none would be the one whose risk is told."""
+    whole = make.tables
+    monkeypatch.setattr(make, "tables", lambda *a, **how: replace(data := whole(*a, **how), outcome=0 * data.outcome))
+    with pytest.raises(BundleError, match="All training women have the same fracture"):
+        dq.bundle(dq.run.example_run(), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_scans_of_an_older_curation_are_curated_again_first(tmp_path):

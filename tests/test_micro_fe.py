@@ -189,8 +189,9 @@ def test_a_card_would_find_the_same(load, ends):
 
 def test_a_device_that_is_not_there_is_refused():
     """By the name that was given, with those that are there."""
-    with pytest.raises(ValueError, match="device is 'abacus'; this machine has cpu"):
-        solve(porous(), voxel_mm=EDGES, device="abacus")
+    for name in ("abacus", "torch:1", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device is '{name}'; this machine has cpu"):
+            solve(porous(), voxel_mm=EDGES, device=name)
 
 
 def test_a_bone_that_the_field_cuts_is_solved_as_it_stands():

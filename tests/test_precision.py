@@ -204,6 +204,15 @@ def test_passing_bablok_is_that_of_the_textbook_and_of_its_definition():
     assert found.slope_low < found.slope < found.slope_high
 
 
+def test_what_has_no_line_is_not_a_number_and_a_falling_one_is_written_as_such():
+    """One value alone, or two that fall together, say nothing of scanners; and a minus is a minus."""
+    x = np.arange(1.0, 8.0)
+    for line in (deming(x, 0 * x), deming(0 * x, x), passing_bablok(x, -2 * x), passing_bablok(x, -x)):
+        assert np.isnan(line.slope) and str(line).startswith("not estimable (n 7")
+    assert np.isnan(deming(x, np.array([1.0] * 6 + [2])).slope_low)  # the same without the last pair
+    assert "+ −2.000 (−2.000 to −2.000) x" in str(deming(x, -2 * x))
+
+
 @pytest.mark.parametrize("method", [deming, passing_bablok])
 def test_lines_between_scanners_hold_the_true_one_19_times_of_20(method):
     """Coverage of slope and intercept in 400 simulated studies of 40 people scanned on both."""

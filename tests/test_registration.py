@@ -71,6 +71,12 @@ def test_what_cannot_be_the_same_region_is_refused(still):
     ):
         with pytest.raises(BoneError, match=says):
             register(first, other)
+    three = {part: getattr(first, part)[:3] for part in ("density", "total", "cortical", "trabecular")}
+    with pytest.raises(BoneError, match="fewer than 4 voxels along one axis"):
+        register(first, replace(first, **three))
+    with pytest.raises(BoneError, match="no finite numbers"):
+        register(first, replace(first, density=np.full_like(first.density, np.nan)))
+    assert np.isnan(register(first, replace(first, density=np.zeros_like(first.density))).alike)
     with pytest.raises(BoneError, match="without voxels"):
         register(first, replace(first, total=np.zeros_like(first.total)))
     with pytest.raises(BoneError, match="one thickness only"):

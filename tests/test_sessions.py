@@ -26,11 +26,12 @@ from deepqct.cohort.scanners import scanner_warnings
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.curation import curate, curate_repeats, precision_table
 from deepqct.curation.registered import registered_indices
-from deepqct.curation.repeats import repeated_indices
+from deepqct.curation.repeats import _registered_precision, repeated_indices
 from deepqct.evaluation import precision
 from deepqct.folder import Run, read_json, read_table, write_json
 from deepqct.report.tables import noise
 from deepqct.scans import read_scan
+from deepqct.terms import UNITS
 from deepqct.virtual import draw_women, new_cohort
 from deepqct.virtual.cohort import draw_scan
 from deepqct.virtual.twins import Laid
@@ -91,6 +92,21 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
 
 
 @pytest.mark.long
+def test_what_registration_takes_away_is_of_the_same_women():
+    """An index that one common region is too small for: her scans as they were are not compared with nothing."""
+    rows = [
+        {"participant_id": person, "bone": "radius", "way": way, **dict.fromkeys(UNITS, value)}
+        for person, way, values in (
+            ("A", "as scanned", (1.0, 3.0)), ("A", "registered", (1.5, 2.5)),
+            ("B", "as scanned", (1.0, 9.0)), ("B", "registered", (np.nan, 5.0)),
+        )
+        for value in values
+    ]  # fmt: skip
+    table = _registered_precision(pd.DataFrame(rows))
+    assert len(table) == len(UNITS) and (table["registered_n"] == 1).all()
+    np.testing.assert_allclose(table["gone"], 0.75)
+
+
 def test_registered_scans_stand_beside_those_as_scanned(tmp_path):
     """What the shift of a scan does to an area goes; a pair that was measured is not measured again."""
     folder = new_cohort(tmp_path / "cohort", n=4, voxel_mm=0.3, slices=9, seed=6, sessions=2, motion=False)

@@ -95,6 +95,11 @@ def test_the_figure_has_the_band_around_the_first_visit_and_says_what_it_shows()
     axes.get_figure().clear()
     axes = plots.change_over_visits([0, 2], [300.0, 280.0])
     assert not axes.patches and axes.texts[0].get_text().startswith("Nothing is called a change")
+    axes.get_figure().clear()
+    axes = plots.change_over_visits([0, 2, np.nan], [300.0, 280.0, 250.0], sd=1.5)
+    assert np.isfinite(axes.get_xlim()).all() and "n 2" in axes.texts[0].get_text()
+    with pytest.raises(ValueError, match="No measurement with a year counts"):
+        plots.change_over_visits([0, np.nan], [np.nan, 280.0], sd=1.5)
 
 
 def test_the_explorer_shows_visits_where_there_are_any(tmp_path):

@@ -68,7 +68,9 @@ def torch_device(name: str) -> torch.device:
         If this machine does not have the device.
     """
     there = {"torch": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name.split(":")[0], False):
+    kind, colon, number = name.partition(":")
+    cards = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, 0)
+    if not there.get(kind, False) or (colon and not (number.isdecimal() and int(number) < cards)):
         raise ValueError(f"device is {name!r}; this machine has cpu, {', '.join(d for d, ok in there.items() if ok)}.")
     return torch.device("cpu" if name == "torch" else name)
 

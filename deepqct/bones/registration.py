@@ -20,6 +20,7 @@ SAMPLED = 30_000  # voxels that are compared at a time
 WHOLE = 0.95  # share of a slice that must be common for it to count
 MOST_SLICES = 5  # of a match by area
 SEED = 7
+_FEWEST = 4  # voxels along an axis, which smoothing needs
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Registration:
     shift_mm : (z, y, x)
         By how much the middle of the first bone moves.
     alike : float
-        Correlation of the grey values where both have bone; below .5 or so, do not trust it.
+        Correlation of the grey values where both have bone; below .5 or so, or NaN, do not trust it.
 
     Examples
     --------
@@ -79,7 +80,8 @@ def register(first: Bone, second: Bone) -> Registration:
     Raises
     ------
     BoneError
-        If they are two bones, or one of them is mirrored and the other not: limbs of two sides.
+        If they are two bones, or one of them is mirrored and the other not: limbs of two sides; if a box has fewer than 4
+        slices, no bone, or densities that are no numbers; if no movement can be found.
 
     Examples
     --------
@@ -100,6 +102,13 @@ def register(first: Bone, second: Bone) -> Registration:
             f"A {first.name} and a {second.name}{' of the other side' if first.mirrored != second.mirrored else ''} cannot "
             "be registered; give two scans of one bone."
         )
+    for bone in (first, second):
+        if min(bone.density.shape) < _FEWEST:
+            raise BoneError(
+                f"A box of fewer than {_FEWEST} voxels along one axis cannot be registered; give more slices."
+            )
+        if not np.isfinite(bone.density).all():
+            raise BoneError("Some densities are no finite numbers; mend the scan before it is registered.")
     outlines = [
         _image(bone.total.astype(np.float32), bone.voxel_mm, smooth_mm=4 * SMOOTHING_MM) for bone in (first, second)
     ]
@@ -113,8 +122,11 @@ def register(first: Bone, second: Bone) -> Registration:
     around = SimpleITK.GetImageFromArray(_grown(first.total).astype(np.uint8))
     around.SetSpacing(first.voxel_mm[::-1])
     share = min(1.0, SAMPLED / max(int(first.total.sum()), 1))
-    move = _step(outlines, move, around, share=share, shrink=(4, 2), by="squares")
-    move = _step(greys, move, around, share=share, shrink=(2, 1), by="correlation")
+    try:
+        move = _step(outlines, move, around, share=share, shrink=(4, 2), by="squares")
+        move = _step(greys, move, around, share=share, shrink=(2, 1), by="correlation")
+    except RuntimeError as error:
+        raise BoneError("The two scans could not be laid upon each other; look at both.") from error
     move = SimpleITK.Euler3DTransform(move)
     matrix = np.array(move.GetMatrix()).reshape(3, 3)[::-1, ::-1]
     middle, shift = np.array(move.GetCenter())[::-1], np.array(move.GetTranslation())[::-1]
@@ -303,6 +315,7 @@ def _alike(greys: list[Any], move: Any, first: Bone, found: Registration, second
 
     laid = SimpleITK.GetArrayFromImage(SimpleITK.Resample(greys[1], greys[0], move, SimpleITK.sitkLinear, -1e6))
     seen = first.total & (laid > -1e5) & _seen_by(first, second, found.to_second)
-    if seen.sum() < 100:
+    values = SimpleITK.GetArrayViewFromImage(greys[0])[seen], laid[seen]
+    if seen.sum() < 100 or any(np.ptp(part) == 0 for part in values):
         return float("nan")
-    return float(np.corrcoef(SimpleITK.GetArrayViewFromImage(greys[0])[seen], laid[seen])[0, 1])
+    return float(np.corrcoef(*values)[0, 1])

@@ -320,6 +320,7 @@ def _check(content: Content) -> None:
     made, curated = content.made, content.curated
     _need(0 <= content.primary < len(content.models), "primary is the number of no model")
     _need(_PIXELS[0] <= curated.image_px <= _PIXELS[1], f"image_px is {curated.image_px}")
+    _need(curated.motion_limit > 0, "there is no limit of motion")
     _need(set(curated.voxel_mm) <= set(SITES) and set(curated.voxel_mm) == set(curated.length_mm), "a site is unknown")
     _need(1 < len(made.folds) <= 1000 and len(set(made.folds)) == len(made.folds), "the folds are not those of a run")
     _need(len(content.networks) > 0 and set(content.networks) <= set(BONES), "a bone is unknown")
@@ -330,6 +331,7 @@ def _check(content: Content) -> None:
         _need(recipe.weights == "none" and recipe.control == "none", f"the recipe of the {bone} is no bundle's")
         _need(0.01 < networks.pixel_mm < 10 and 0 <= networks.targets <= 256, f"the pixels of the {bone} cannot be")
         _need([one.fold for one in networks.folds] == list(made.folds), f"the {bone} lacks networks of a fold")
+        _need(networks.feature_limit > 0, f"the networks of the {bone} have no limit of what they know")
         for one in networks.folds:
             _need(len(one.weights) == recipe.ensemble, f"the {bone} lacks networks of its ensemble")
             sizes = (one.features, one.axes, *one.usual)
@@ -342,6 +344,8 @@ def _check(content: Content) -> None:
     for cloud in content.clouds.values():
         _check_square(cloud.precision, len(cloud.columns), "a range of indices")
         _need(len(cloud.means) == len(cloud.scales) == len(cloud.columns), "a range of indices does not fit together")
+        _need(all(math.isfinite(mean) for mean in cloud.means), "a range of indices has numbers that are not finite")
+        _need(cloud.limit > 0 and all(scale > 0 for scale in cloud.scales), "a range of indices has no limit")
     if content.groups is not None:
         _check_groups(content.groups)
     if (scale := content.scale) is not None:

@@ -146,6 +146,11 @@ def _content(run: Run, folder: Path, *, protocol: str, repeat: int, fingerprints
     bones = [bone for bone, table in data.scores.items() if len(rows_of(table, protocol, repeat))]
     if not bones:
         raise BundleError(f"The run has no trained networks of protocol {protocol!r}; run 02_train_bone first.")
+    if data.outcome[women].nunique() < 2:
+        raise BundleError(
+            f"All training women have the same {data.outcome.name}, so that no model was fitted; a bundle needs women with "
+            "and without it."
+        )
     networks = {
         bone: _networks(run, folder, data, bone=bone, protocol=protocol, repeat=repeat, fold=fold) for bone in bones
     }

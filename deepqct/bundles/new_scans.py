@@ -15,6 +15,7 @@ import pandas as pd
 from deepqct.bundles.content import Bundle, Curated
 from deepqct.cohort.check import ID
 from deepqct.cohort.hints import leads_outside, leaves_folder
+from deepqct.cohort.sessions import SESSION, analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.curation.curation import LIMIT_S
 from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
@@ -88,7 +89,8 @@ def scans_given(
     ----------
     scans : sequence of str or Path
         Scans; a ``scans.tsv``; or a folder that holds one, with ``participants.tsv`` beside it. A scan by itself belongs to
-        the woman whom its name begins with: ``P0042_wrist_left.AIM`` is the left wrist of P0042.
+        the woman whom its name begins with: ``P0042_wrist_left.AIM`` is the left wrist of P0042. Of several sessions in a
+        ``scans.tsv`` the one that a run analyses is taken.
     participants : str, Path or DataFrame, optional
         Their clinical factors and bone densities, one row a woman, as in participants.tsv.
 
@@ -102,16 +104,16 @@ def scans_given(
     Raises
     ------
     ValueError
-        If a table cannot be read, nothing was given, or a woman has two scans of one site.
+        If a table cannot be read, nothing was given, or a woman has two scans of one site, or rows in two tables.
     """
     found: list[NewScan] = []
-    table: Path | pd.DataFrame | None = Path(participants) if isinstance(participants, str) else participants
+    known = [] if participants is None else [Path(participants) if isinstance(participants, str) else participants]
     for given in map(Path, scans):
         listed = given if given.name == "scans.tsv" else given / "scans.tsv"
         if listed.is_file():
             found += _listed(listed)
             beside = listed.parent / "participants.tsv"
-            table = beside if table is None and beside.is_file() else table
+            known += [beside] if participants is None and beside.is_file() and beside not in known else []
         else:
             found.append(_by_name(given))
     if not found:
@@ -124,11 +126,17 @@ def scans_given(
                 f"{scan.path.name} and {first.path.name} are both the {scan.site} of one woman; give one of them."
             )
     order = sorted(found, key=lambda scan: (scan.participant_id, scan.site))
-    return order, pd.DataFrame() if table is None else _people(table)
+    people = pd.concat(map(_people, known)) if known else pd.DataFrame()
+    if people.index.has_duplicates:
+        twice = people.index[people.index.duplicated()][0]
+        raise ValueError(
+            f"{twice} has a row in the participants.tsv of two folders; keep one, or give one table for all."
+        )
+    return order, people
 
 
 def _listed(path: Path) -> list[NewScan]:
-    """The scans that a scans.tsv lists."""
+    """The scans that a scans.tsv lists; of several sessions the one that a run analyses."""
     faults: list[str] = []
     table = read_tsv(path, ("participant_id", "site", "side", "file"), faults)
     if table is None or faults:
@@ -140,7 +148,10 @@ def _listed(path: Path) -> list[NewScan]:
                 f"{path.name}, row {wrong.index[0] + 2}: {name} is {wrong[name].iloc[0]!r}, not one of {', '.join(known)}; "
                 "correct it."
             )
-    for row, (person, file) in enumerate(zip(table["participant_id"], table["file"], strict=True), start=2):
+    if SESSION in table:
+        grade = pd.to_numeric(table.get("motion_grade", pd.Series(np.nan, table.index)), errors="coerce")
+        table, _ = analysed_and_others(table.assign(motion_grade=grade))
+    for row, person, file in zip(table.index + 2, table["participant_id"], table["file"], strict=True):
         if not isinstance(person, str) or not re.fullmatch(ID, person):
             raise ValueError(f"{path.name}, row {row}: an id is letters, digits and hyphens; correct {person!r}.")
         if not isinstance(file, str) or leaves_folder(file) or leads_outside(path.parent / file, path.parent):

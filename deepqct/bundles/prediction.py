@@ -313,8 +313,9 @@ def _row(
     row: dict[str, Any] = {"participant_id": person, "status": "predicted" if predicted is not None else "abstained"}
     names = ("risk", "low", "high", "score", "threshold")
     row |= {name: float(predicted[name]) if predicted is not None else np.nan for name in names}
-    above = predicted is not None and bool(predicted["score"] >= predicted["threshold"])
-    row |= {"above_threshold": above if predicted is not None else None, "reasons": " ".join(map(_sentence, reasons))}
+    there = predicted is not None and np.isfinite(predicted["threshold"])
+    above = bool(row["score"] >= row["threshold"]) if there else None
+    row |= {"above_threshold": above, "reasons": " ".join(map(_sentence, reasons))}
     row |= {"notes": "; ".join(dict.fromkeys(notes)), "family": model.family, "model": model.name}
     made = bundle.content.made
     return row | {"outcome": made.outcome, "virtual": made.virtual, "bundle": bundle.source.fingerprint[:16]}

@@ -71,7 +71,7 @@ def woman_page(bundle: Bundle, woman: Woman) -> str:
         words |= {
             "risk": _percent(row["risk"]),
             "interval": f"{_percent(row['low'])} to {_percent(row['high'])}",
-            "above": ("at or above" if row["above_threshold"] else "below") + " the run's threshold",
+            "above": _beside(row["above_threshold"]),
             "prior": _percent(primary.prior), "strip": _strip(woman, prior=primary.prior), "bars": _bars(woman.shares),
             "group": _group(woman, bundle),
         }  # fmt: skip
@@ -150,6 +150,13 @@ def show_sheet(predictions: Predictions, participant_id: str = "") -> Any:
     page = woman_page(predictions.bundle, women.get(participant_id, first))
     how = 'sandbox title="sheet" style="width: 100%; height: 62em; border: 1px solid"'
     return HTML(f'<div><iframe {how} srcdoc="{escape(page)}"></iframe></div>')
+
+
+def _beside(above: bool | None) -> str:
+    """Where a score lies beside the threshold, in words."""
+    if above is None:
+        return "the run has no threshold"
+    return ("at or above" if above else "below") + " the run's threshold"
 
 
 def _percent(share: float) -> str:

@@ -154,7 +154,7 @@ def _both_ways(pair: Pair, first: Bone, second: Bone) -> list[dict[str, Any]]:
         if not found.alike >= ALIKE:
             return []
         common = common_region(first, second, found)
-    except (BoneError, RuntimeError):  # SimpleITK finds no overlap
+    except BoneError:
         return []
     known = {"participant_id": pair.participant_id, "bone": first.name, "alike": found.alike}
     return [

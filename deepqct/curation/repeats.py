@@ -162,7 +162,8 @@ def precision_table(
     Returns
     -------
     DataFrame
-        bone, symbol, unit, mean, and the figures of `deepqct.evaluation.precision`: a difference below lsc is noise. With
+        bone, symbol, unit, mean (of all scans, of women scanned once, too), and the figures of
+        `deepqct.evaluation.precision`: a difference below lsc is noise. With
         `registered`, the same figures of the registered pairs, such as registered_lsc, and gone, the share of the variance
         of the same scans that registration takes away. Empty where no woman was scanned twice on one scanner.
 
@@ -211,8 +212,10 @@ def _registered_precision(pairs: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     names = [field.name for field in fields(Precision)]
     for bone, of_bone in pairs.groupby("bone", sort=False):
-        ways = [of_bone[of_bone["way"] == way] for way in ("as scanned", "registered")]
         for symbol in UNITS:
+            # The share that goes is of the same women: an index may be missing in a small common region.
+            whole = of_bone.groupby("participant_id")[symbol].transform("count") == 4
+            ways = [of_bone[whole & (of_bone["way"] == way)] for way in ("as scanned", "registered")]
             plain, mended = (precision(part["participant_id"], part[symbol].astype(float)) for part in ways)
             if mended.n:
                 gone = 1 - (mended.rms_sd / plain.rms_sd) ** 2 if plain.rms_sd > 0 else float("nan")

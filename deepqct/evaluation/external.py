@@ -168,7 +168,7 @@ def by_group(y: ArrayLike, risk: ArrayLike, groups: pd.Series) -> pd.DataFrame:
     y, risk
         As in `recalibration`.
     groups : Series
-        The group of each woman, in the same order; named after what it divides by.
+        The group of each woman, in the same order, NaN for those who belong to none; named after what it divides by.
 
     Returns
     -------

@@ -74,8 +74,8 @@ class Line:
         if not np.isfinite(self.slope):
             return f"not estimable (n {self.n}, {self.method})"
         ends = " to ".join(f"{end:+.3f}".replace("-", "−") for end in (self.intercept_low, self.intercept_high))
-        line = f"y = {self.intercept:.3f} (95 % {ends}) + {self.slope:.3f}".replace("= -", "= −")
-        return f"{line} ({self.slope_low:.3f} to {self.slope_high:.3f}) x; n {self.n}, {self.method}"
+        slope = f"{self.slope:.3f} ({self.slope_low:.3f} to {self.slope_high:.3f})".replace("-", "−")
+        return f"y = {self.intercept:.3f} (95 % {ends}) + {slope} x; n {self.n}, {self.method}".replace("= -", "= −")
 
     def row(self) -> dict[str, Any]:
         """The figures as columns of a table, by their names."""
@@ -95,7 +95,7 @@ def deming(first: ArrayLike, second: ArrayLike, *, error_ratio: float = 1.0) -> 
     Returns
     -------
     Line
-        Its intervals are those of the jackknife, with Student's t.
+        Its intervals are those of the jackknife, with Student's t. NaN where one of them is the same in all pairs.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def deming(first: ArrayLike, second: ArrayLike, *, error_ratio: float = 1.0) -> 
     if error_ratio <= 0:
         raise ValueError(f"error_ratio is {error_ratio}; give the ratio of two variances, above 0.")
     x, y = _pairs(first, second)
-    if (n := len(x)) < FEWEST_PAIRS:
+    if (n := len(x)) < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return _none(n, "deming")
     # Around the means, so that sums of squares keep their digits; without each pair in turn, from the sums with it.
     mx, my = x.mean(), y.mean()
@@ -128,7 +128,8 @@ def deming(first: ArrayLike, second: ArrayLike, *, error_ratio: float = 1.0) -> 
     terms = np.array([u, v, u * u, u * v, v * v])
     (slope,), (moved,) = _from_sums(terms.sum(axis=1, keepdims=True), n, error_ratio)
     slopes, all_moved = _from_sums(terms.sum(axis=1, keepdims=True) - terms, n - 1, error_ratio)
-    intercept, intercepts = moved + my - slope * mx, all_moved + my - slopes * mx
+    with np.errstate(invalid="ignore"):
+        intercept, intercepts = moved + my - slope * mx, all_moved + my - slopes * mx
     t = stats.t.ppf(0.975, n - 2)
     figures = []
     for whole, without in ((slope, slopes), (intercept, intercepts)):
@@ -149,7 +150,8 @@ def passing_bablok(first: ArrayLike, second: ArrayLike) -> Line:
     Returns
     -------
     Line
-        The shifted median of the slopes between all pairs of points, and the median of what is left.
+        The shifted median of the slopes between all pairs of points, and the median of what is left; NaN where they do not
+        rise together.
 
     Raises
     ------
@@ -178,6 +180,8 @@ def passing_bablok(first: ArrayLike, second: ArrayLike) -> Line:
         slopes = np.where(dx == 0, np.where(dy > 0, np.inf, -np.inf), dy / np.where(dx == 0, 1, dx))
     slopes = np.sort(slopes[slopes != -1])
     many, shift = len(slopes), int((slopes < -1).sum())
+    if shift + many // 2 >= many:  # the shifted median lies beyond the last slope
+        return _none(n, "passing-bablok")
     slope = (slopes[shift + (many - 1) // 2] + slopes[shift + many // 2]) / 2
     reach = float(stats.norm.ppf(0.975)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first_kept = round((many - reach) / 2)
@@ -249,8 +253,9 @@ def _from_sums(sums: NDArray[np.floating], n: int, ratio: float) -> tuple[NDArra
     """Slopes and intercepts of Deming regressions from Σx, Σy, Σx², Σxy, Σy², one column each."""
     sx, sy, xx, xy, yy = sums
     u, q, p = xx - sx**2 / n, yy - sy**2 / n, xy - sx * sy / n
-    slope = (q - ratio * u + np.sqrt((q - ratio * u) ** 2 + 4 * ratio * p**2)) / (2 * p)
-    return slope, sy / n - slope * sx / n
+    with np.errstate(divide="ignore", invalid="ignore"):  # without one pair, the others may all be the same
+        slope = (q - ratio * u + np.sqrt((q - ratio * u) ** 2 + 4 * ratio * p**2)) / (2 * p)
+        return slope, sy / n - slope * sx / n
 
 
 def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -294,7 +294,7 @@ def _added(features: pd.DataFrame, scanner: pd.Series, outcome: pd.Series, *, re
         there = scanner.isin([reference, *known]) & features[column].notna()
         design = _design(scanner[there], outcome[there], known)
         if known and _told(design):
-            value = features.loc[there, column].to_numpy(float)
+            value = features[column][there].to_numpy(float)
             added.loc[known, column] = np.linalg.lstsq(design, value, rcond=None)[0][2:]
     return added
 

@@ -102,7 +102,12 @@ def change_over_visits(
     Returns
     -------
     Axes
-        Its words below the picture are those of `deepqct.evaluation.Change`.
+        A measurement without a year is not drawn. Its words below the picture are those of `deepqct.evaluation.Change`.
+
+    Raises
+    ------
+    ValueError
+        If no measurement counts.
 
     Examples
     --------
@@ -112,13 +117,16 @@ def change_over_visits(
     ('Tt.vBMD of the radius, mgHA/cm³', ['Not a change'])
     """
     when, values = np.asarray(years, float), np.asarray(value, float)
-    kept = np.isfinite(values) & (np.ones(len(when), bool) if counted is None else np.asarray(counted, bool))
+    there = np.isfinite(when) & np.isfinite(values)
+    kept = there & (np.ones(len(when), bool) if counted is None else np.asarray(counted, bool))
+    if not kept.any():
+        raise ValueError("No measurement with a year counts, so that nothing can be drawn; give at least one.")
     found = change_of(when[kept], values[kept], sd=sd)
     colour, marker = BONE_COLOURS.get(bone, ONE), BONE_MARKERS.get(bone, "o")
     _, axes = plt.subplots(figsize=(6.4, 4.2))
     first = float(values[kept][when[kept] == when[kept].min()].mean())
-    margin = 0.06 * max(float(np.ptp(when)), 0.5)
-    ends = np.array([when.min() - margin, when.max() + margin])
+    margin = 0.06 * max(float(np.ptp(when[there])), 0.5)
+    ends = np.array([when[there].min() - margin, when[there].max() + margin])
     if np.isfinite(found.lsc):
         axes.axhspan(
             first - found.lsc, first + found.lsc, color="#E3E3E3", linewidth=0, zorder=0,
@@ -136,7 +144,7 @@ def change_over_visits(
             shade = np.minimum(low, high), np.maximum(low, high)
             axes.fill_between(steps, *shade, color=colour, alpha=0.14, linewidth=0)
     axes.plot(when[kept], values[kept], marker, color=colour, markersize=7)
-    if (~kept & np.isfinite(values)).any():
+    if (~kept & there).any():
         axes.plot(when[~kept], values[~kept], marker, markerfacecolor="none", markeredgecolor=colour, markersize=7,
                   label="another scanner or centre, not counted")  # fmt: skip
     shown = ", ".join(part for part in (label, unit) if part)

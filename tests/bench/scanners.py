@@ -21,7 +21,7 @@ from measure import table
 
 from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
 from deepqct.curation import curate, curate_repeats, precision_table
-from deepqct.evaluation import Estimate, auc, cramers_v, outcome_by_group
+from deepqct.evaluation import Estimate, auc, cramers_v, levels, outcome_by_group
 from deepqct.folder import Run, read_table, write_table
 from deepqct.networks import Recipe, cross_validate, use_device
 from deepqct.networks.folds import batch_of, held_out_folds
@@ -98,9 +98,14 @@ def scores_of(trained: Run, seen: Run, *, recipe: Recipe) -> pd.Series:
     return pd.concat(parts)
 
 
+def folds_of(run: Run, score: pd.Series) -> pd.Series:
+    """The fold of each woman who has a score."""
+    return read_table(run.splits).set_index("participant_id")["fold"].reindex(score.index)
+
+
 def judged(score: pd.Series, run: Run) -> Estimate:
     """The AUC of scores that are taken less the mean of their fold, whose networks have a level of their own."""
-    fold = read_table(run.splits).set_index("participant_id")["fold"].reindex(score.index)
+    fold = folds_of(run, score)
     return auc(run_outcome(run).reindex(score.index), score - score.groupby(fold).transform("mean"))
 
 
@@ -118,12 +123,13 @@ def twins(folder: Path) -> None:
         cross_validate(own, bone=BONE, recipe=recipe)
         fine, coarse = (scores_of(own, source, recipe=recipe) for source in (run, run.session("2")))
         both = fine.index.intersection(coarse.index)
-        shift, size = (coarse[both] - fine[both]), float(fine.std())
+        level = levels(fine, folds_of(run, fine))
+        alike = [part[both] - folds_of(run, part[both]).map(level).astype(float) for part in (fine, coarse)]
+        shift, size = alike[1] - alike[0], float(alike[0].std())
         error = 1.96 * shift.std() / np.sqrt(len(both)) / size
         moved = f"{shift.mean() / size:+.2f} (± {error:.2f})"
-        alike = float(np.corrcoef(fine[both], coarse[both])[0, 1])
-        rows.append([name, judged(fine, run), judged(coarse, run), moved, f"{alike:.2f}"])
-    head = ["scans", "AUC on XtremeCT II", "on its twins", "mean shift of the score, SDs", "correlation"]
+        rows.append([name, judged(fine, run), judged(coarse, run), moved, f"{np.corrcoef(*alike)[0, 1]:.2f}"])
+    head = ["scans", "AUC on XtremeCT II", "on its twins", "mean shift of the score, SDs (95 %, women)", "correlation"]
     table(
         f"Networks of the {BONE} trained on XtremeCT II ({len(on_both(run))} virtual women, one training)", head, rows
     )

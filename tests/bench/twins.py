@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from measure import table
 
-from deepqct.bones import Bone, common_region, find_bones, measure, register
+from deepqct.bones import Bone, BoneError, common_region, find_bones, measure, register
 from deepqct.evaluation import precision
 from deepqct.folder import read_table, write_table
 from deepqct.terms import SITES, UNITS
@@ -66,10 +66,15 @@ def both_ways(woman: Any, number: int, place: int, *, voxel: float, slices: int)
     """One bone of one woman, scanned twice."""
     site, limb = list(SITES)[place], (SEED, number, place)
     hows = [lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)]
-    (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
-    found = register(first, second)
-    common = common_region(first, second, found)
-    known = {"woman": number, "bone": first.name, "error": error_voxels(first, second, found, hows, middle, voxel)}
+    known: dict[str, Any] = {"woman": number, "bone": SITES[site][0]}
+    try:
+        (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
+        found = register(first, second)
+        common = common_region(first, second, found)
+    except BoneError as error:  # the others go on
+        print(f"  woman {number}, {site}: {error}", file=sys.stderr, flush=True)
+        return pd.DataFrame([{**known, "error": np.nan, "way": "lost"}])
+    known |= {"error": error_voxels(first, second, found, hows, middle, voxel)}
     print(f"  woman {number}, {site}: error {known['error']:.2f} voxels", file=sys.stderr, flush=True)
     ways = (("as scanned", (first, second)), ("registered", common))
     return pd.DataFrame([{**known, "way": way, **measure(bone).to_dict()} for way, both in ways for bone in both])
@@ -86,9 +91,12 @@ def main() -> None:
     found = pairs(given.n, voxel=given.voxel, slices=given.slices, folder=given.folder)
     for bone, rows in found.groupby("bone", sort=False):
         lines = []
-        for symbol in UNITS:
-            of_way = {way: precision(part["woman"], part[symbol]) for way, part in rows.groupby("way")}
-            plain, mended = of_way["as scanned"], of_way["registered"]
+        for symbol in (symbol for symbol in UNITS if symbol in rows):
+            whole = rows.groupby("woman")[symbol].transform("count") == 4  # the same women in both ways
+            plain, mended = (
+                precision(part["woman"], part[symbol])
+                for part in (rows[whole & (rows["way"] == way)] for way in ("as scanned", "registered"))
+            )
             if plain.n and plain.rms_sd > 0:
                 gone = 1 - (mended.rms_sd / plain.rms_sd) ** 2
                 cells = [
@@ -96,9 +104,10 @@ def main() -> None:
                     for one in (plain, mended)
                 ]
                 lines.append([symbol, *cells, f"{100 * gone:.0f}", plain.degrees_of_freedom])
-        head = ["", "RMS-CV %, as scanned", "registered", "% of variance gone", "df"]
+        head = ["", "RMS-CV %, as scanned", "registered", "% of SD² gone", "df"]
         errors = rows.drop_duplicates("woman")["error"]
-        table(f"{bone}: registration error {errors.mean():.2f} voxels, at most {errors.max():.2f}.", head, lines)
+        title = f"{bone} of {errors.notna().sum()} of {given.n} virtual women at {1000 * given.voxel:.1f} µm: "
+        table(f"{title}registration error {errors.mean():.2f} voxels, at most {errors.max():.2f}.", head, lines)
 
 
 if __name__ == "__main__":
