@@ -1,7 +1,7 @@
 """A bundle of 216 virtual women on new ones: what it says, when it says nothing, and how far it travels.
 
-In resumable parts: the run and its bundle; four times 40 new women of the same scenario, by forties and together; scans of which nothing should be said;
-other cohorts. What was drawn and predicted lies in a folder and is not done again.
+In resumable parts: the run and its bundle; four times 40 new women of the same scenario, by forties and together; scans of
+which nothing should be said; other cohorts. What was drawn and predicted lies in a folder and is not done again.
 
     python tests/bench/new_women.py reports/bench-new-women --part new
 """
