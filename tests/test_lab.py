@@ -70,6 +70,16 @@ mask = np.select([far < 16, far < 22], [1, 2], 0).astype(np.uint8)
 bone_view(np.select([mask == 1, mask == 2], [250, 1000], -100), mask, voxel_mm=(0.4, 0.4, 0.4), virtual=True)
 """
 
+LOADED = """
+from deepqct.bones import find_bones, strain_energy
+from deepqct.virtual import draw_scan, draw_women
+from deepqct.widgets import bone_view
+
+woman = next(draw_women(1, seed=3).iterrows())[1]
+bone = find_bones(draw_scan(woman, site="wrist", side="left", voxel_mm=0.24, slices=20, seed=3))["radius"]
+bone_view(bone.density, bone.total.astype("uint8"), voxel_mm=bone.voxel_mm, energy=strain_energy(bone), virtual=True)
+"""
+
 
 SLICES = """
 import numpy as np
@@ -384,6 +394,30 @@ def test_a_bone_is_turned_and_zoomed_by_mouse_and_its_compartments_coloured(run_
     page.get_by_label("Compartments").click()
     assert np.ptp(until(lambda now: np.ptp(now, axis=2).mean() > 2 * grey + 5), axis=2).mean() > 2 * grey + 5
     expect(page.locator(".dq-figure")).to_be_visible()
+    assert wrong == []
+
+
+@pytest.mark.long
+def test_the_strain_energy_of_a_bone_is_coloured(run_all, tmp_path):
+    """Four classes; the highest 2 % must be there to be seen."""
+    page, wrong = run_all("loaded", LOADED, width=900)
+    prompt_done(page)
+    canvas = page.locator(".jp-OutputArea canvas").first
+    canvas.wait_for(timeout=150_000)
+
+    def colour() -> float:
+        picture = np.asarray(Image.open(BytesIO(canvas.screenshot())).convert("RGB"), int)
+        return float(np.ptp(picture, axis=2).mean())
+
+    page.wait_for_timeout(5000)
+    grey = colour()
+    page.get_by_label("Strain energy").click()
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        if colour() > 2 * grey + 5:
+            break
+    page.screenshot(path=tmp_path / "loaded.png")
+    assert colour() > 2 * grey + 5
     assert wrong == []
 
 

@@ -543,3 +543,24 @@ def test_a_scan_that_goes_while_it_is_looked_at_has_changed(make_cohort, tmp_pat
 
     monkeypatch.setattr("deepqct.run.changed.scan_hash", gone)
     assert changed_scans(plan) == ["sub-0001 wrist"]
+
+
+def test_a_job_leaves_the_threads_of_its_caller_alone(tmp_path, monkeypatch):
+    """A notebook in which numba has begun with all threads, and that repeats a run, could compile nothing more."""
+    seen = []
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: seen.append(os.environ["NUMBA_NUM_THREADS"]))
+    run, job = Run(tmp_path), Job("05_explore")
+    write_json(run.parameters(job), {"parameters": {"threads": 3}, "code": "c"})
+    assert run_job(run, job)
+    assert seen == ["3"] and "NUMBA_NUM_THREADS" not in os.environ
+
+
+def test_more_threads_in_the_same_notebook_do_not_stop_what_is_compiled():
+    """Somebody sets threads anew and runs the cells again; numba would end every function that is compiled later."""
+    code = (
+        "import numba; from deepqct.run.stage import fix_threads; one = numba.njit(lambda x: x + 1); fix_threads(1); "
+        "numba.set_num_threads(1); one(1); fix_threads(2); print(numba.njit(parallel=True)(lambda x: x + 1)(1.0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout == "2.0\n", done.stderr

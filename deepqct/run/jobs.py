@@ -22,7 +22,7 @@ from deepqct.run.machine import processor
 from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import FOLDERS, KEY, bare_name, named_only, now, scenario_of, without_folders
-from deepqct.run.stage import fix_threads, versions
+from deepqct.run.stage import children_with_threads, versions
 from deepqct.run.watch import at_work
 from deepqct.scans.formats import files_of
 from deepqct.work import say
@@ -63,12 +63,12 @@ def run_job(run: Run, job: Job) -> bool:
 
     content = read_json(run.parameters(job))  # as they are now: somebody may ask for the job again while it is at work
     parameters = content["parameters"]
-    fix_threads(parameters.get("threads", 1))
+    threads = children_with_threads(parameters.get("threads", 1))
     run.notebook(job).parent.mkdir(parents=True, exist_ok=True)
     began, error = time.time(), None
     say(f"{job}: started")
     device = parameters.get("device", "auto") if job.bone else "cpu"
-    with run.log(job).open("w", encoding="utf-8") as log, at_work(run, job, device=device) as held:
+    with run.log(job).open("w", encoding="utf-8") as log, at_work(run, job, device=device) as held, threads:
         try:
             papermill.execute_notebook(
                 _as_named(notebook_source(job.stage)), _as_named(run.notebook(job)), parameters=parameters,

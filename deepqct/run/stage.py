@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -25,6 +27,7 @@ from deepqct.work import Progress, say
 
 # What a person may set in a notebook without changing its results.
 _BY_HAND = ("interactive", "run_dir", "threads", "device")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # numba is last
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "fastai", "umap-learn", "papermill", "aimio-py")
 
 
@@ -333,6 +336,8 @@ def _plain(table: pd.DataFrame) -> Any:
 def fix_threads(threads: int) -> None:
     """Set the number of threads of every numerical library, whether it is loaded already or not.
 
+    Numba keeps the most that it was loaded with, and refuses to compile once its name in the environment says another.
+
     Parameters
     ----------
     threads : int
@@ -346,6 +351,39 @@ def fix_threads(threads: int) -> None:
     >>> os.environ["OMP_NUM_THREADS"]
     '1'
     """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    os.environ.update(dict.fromkeys(THREADS if numba is None else THREADS[:-1], str(threads)))
     threadpool_limits(threads)
+
+
+@contextmanager
+def children_with_threads(threads: int) -> Iterator[None]:
+    """Give processes that begin meanwhile a number of threads; this process keeps its own.
+
+    Numba refuses another number in a process in which it has begun to work.
+
+    Parameters
+    ----------
+    threads : int
+        Of every numerical library.
+
+    Examples
+    --------
+    >>> import subprocess, sys
+    >>> from deepqct.run.stage import children_with_threads
+    >>> with children_with_threads(3):
+    ...     int(subprocess.check_output([sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]))
+    3
+    """
+    own = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in own.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
