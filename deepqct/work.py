@@ -33,6 +33,7 @@ Progress = Callable[[int, int], None]
 
 # The number of threads of a call that does not name one; 0 is one thread a processor.
 _DEFAULT = 0
+RANGES = 8  # a thread's, of which some may take longer than others
 
 
 def compiled(*, fastmath: bool = False) -> Callable[[Step], Step]:
@@ -136,8 +137,10 @@ def workers(threads: int | None = None) -> int:
     return threads or _DEFAULT or os.cpu_count() or 1
 
 
-def share(step: Callable[..., None], n: int, *arrays: object, threads: int | None = None) -> None:
+def share(step: Callable[..., None], n: int, *arrays: object, threads: int | None = None, ranges: int = RANGES) -> None:
     """Run a compiled step over the numbers 0 to n, split into ranges that several threads take in turn.
+
+    The threads wait for the next call: to start them anew takes longer than many a step. A step must not call this itself.
 
     Parameters
     ----------
@@ -150,6 +153,8 @@ def share(step: Callable[..., None], n: int, *arrays: object, threads: int | Non
         Handed to every call.
     threads : int, optional
         The number of threads; without it as `set_threads` says.
+    ranges : int
+        How many ranges a thread gets: more where some take longer, fewer where a step is short.
 
     Examples
     --------
@@ -163,13 +168,22 @@ def share(step: Callable[..., None], n: int, *arrays: object, threads: int | Non
     [0, 1, 4, 9, 16]
     """
     several = workers(threads)
-    ends = np.linspace(0, n, min(n, 8 * several) + 1).astype(int)
-    if several == 1:  # a thread takes longer to start than many a step
+    ends = np.linspace(0, n, min(n, ranges * several) + 1).astype(int)
+    if several == 1:
         for first, last in pairwise(ends):
             step(first, last, *arrays)
         return
-    with ThreadPoolExecutor(several) as pool:
-        list(pool.map(lambda first, last: step(first, last, *arrays), ends[:-1], ends[1:]))
+    list(_threads(several).map(lambda first, last: step(first, last, *arrays), ends[:-1], ends[1:]))
+
+
+@cache
+def _threads(several: int) -> ThreadPoolExecutor:
+    """Threads that wait for work until the process ends."""
+    return ThreadPoolExecutor(several, thread_name_prefix="share")
+
+
+if hasattr(os, "register_at_fork"):  # a child that is forked has none of them
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def each_slice(step: Callable[[Any], Result], slices: Iterable[Any], *, threads: int | None = None) -> list[Result]:

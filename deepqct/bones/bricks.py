@@ -8,6 +8,7 @@ its corners, which behave alike under these mirrorings, the 24 by 24 stiffness m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ Vectors = NDArray[np.floating]  # (nodes, 3): along z, y and x
 
 _BATCH = 16  # elements whose forces are computed side by side
 _GAUSS = 1 / np.sqrt(3)
+
+# A step of the solver is short, and its ranges take alike: few are handed out.
+solve_step = partial(share, ranges=2)
 
 
 def brick_stiffness(*, edges_mm: tuple[float, float, float], poisson: float) -> NDArray[np.float64]:
@@ -253,7 +257,7 @@ def add_forces(
     for parity in (0, 1):
         pairs = (bricks.shape[0] - parity + 1) // 2
         if pairs:
-            share(
+            solve_step(
                 _add_forces, pairs, parity, bricks.layers, bricks.corners, bricks.modulus, blocks,
                 displaced.dtype.type(sign), displaced, out, threads=threads,
             )  # fmt: skip

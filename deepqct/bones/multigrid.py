@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
-from deepqct.bones.bricks import Bricks, Vectors, add_forces, coarser, mirror_blocks
-from deepqct.work import compiled, share
+from deepqct.bones.bricks import Bricks, Vectors, add_forces, coarser, mirror_blocks, solve_step
+from deepqct.work import compiled
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ _INNER = 1e-4  # what single precision is asked for at a time
 _PIECE = 1 << 14  # nodes whose sum is taken in one go
 _LIFT = 1e-6  # of the coarsest level's diagonal, added to it, since parts of it may float
 _ENOUGH = 0.25  # share of the forces on a coarser level that one step may leave, so that there is no second
-_ALONE = 5000  # nodes of a level up to which starting threads takes longer than they save
+_ALONE = 20_000  # nodes of a level up to which starting threads takes longer than they save
 
 
 Array = TypeVar("Array", Vectors, "torch.Tensor")
@@ -226,12 +226,12 @@ def _conjugate(grids: Hierarchy, r: Vectors, *, wanted: float, most: int, thread
         z = _cycle(grids, 0, r, threads) if len(grids.levels) > 1 else _solved(grids, 0, r, threads)
         turned = -alpha * _dot(finest, z, q, threads) / rho
         rho = _dot(finest, r, z, threads)
-        share(_turn, len(r), np.float32(turned), z, p, threads=threads)
+        solve_step(_turn, len(r), np.float32(turned), z, p, threads=threads)
         del z
         q[:] = 0
         add_forces(finest.bricks, p, blocks=finest.blocks, out=q, sign=1, threads=threads)
         alpha = rho / _dot(finest, p, q, threads)
-        share(_step, len(r), np.float32(alpha), p, q, x, r, threads=threads)
+        solve_step(_step, len(r), np.float32(alpha), p, q, x, r, threads=threads)
         count += 1
         if _dot(finest, r, r, threads) ** 0.5 <= wanted or count >= most:
             return x, count
@@ -313,11 +313,11 @@ def _cycle(grids: Hierarchy, number: int, forced: Vectors, threads: int | None) 
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
     gathered = np.zeros((rough.nodes, 3), np.float32)
     way = (fine.planes, fine.node, level.home, rough.corners, rough.node, level.inverse)
-    share(_restrict, rough.shape[0] + 1, *way, left, gathered, threads=threads)
+    solve_step(_restrict, rough.shape[0] + 1, *way, left, gathered, threads=threads)
     gathered[below.inverse == 0] = 0
     moved = _solved(grids, number + 1, gathered, threads)
-    share(_prolong, fine.shape[0] + 1, *way, moved, step, threads=threads)
-    share(_add, len(x), step, x, threads=threads)
+    solve_step(_prolong, fine.shape[0] + 1, *way, moved, step, threads=threads)
+    solve_step(_add, len(x), step, x, threads=threads)
     add_forces(fine, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
     _smooth(level, x, left, step, threads)
     return x
@@ -328,11 +328,11 @@ def _smooth(level: Level, x: Vectors, left: Vectors, step: Vectors, threads: int
     low = level.largest / SMOOTHED
     middle, half = (level.largest + low) / 2, (level.largest - low) / 2
     rho = half / middle
-    share(_chebyshev, len(x), np.float32(0), np.float32(1 / middle), level.inverse, left, step, x, threads=threads)
+    solve_step(_chebyshev, len(x), np.float32(0), np.float32(1 / middle), level.inverse, left, step, x, threads=threads)
     for _ in range(DEGREE - 1):
         add_forces(level.bricks, step, blocks=level.blocks, out=left, sign=-1, threads=threads)
         then = 1 / (2 * middle / half - rho)
-        share(
+        solve_step(
             _chebyshev, len(x), np.float32(then * rho), np.float32(2 * then / half), level.inverse, left, step, x,
             threads=threads,
         )  # fmt: skip
@@ -342,7 +342,7 @@ def _smooth(level: Level, x: Vectors, left: Vectors, step: Vectors, threads: int
 def _dot(level: Level, a: Vectors, b: Vectors, threads: int | None) -> float:
     """The scalar product over free displacements; its order of summing is fixed."""
     sums = np.zeros(-(-len(a) // _PIECE))
-    share(_products, len(sums), level.inverse, a, b, sums, threads=threads)
+    solve_step(_products, len(sums), level.inverse, a, b, sums, threads=threads)
     return float(sums.sum())
 
 
