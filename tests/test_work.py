@@ -12,7 +12,7 @@ def test_the_threads_of_share_are_there_after_a_fork():
         "out = np.zeros(100, int)\n"
         "dq.work.share(step, 100, out, threads=2)\n"
         "if child := os.fork(): code = os.waitpid(child, 0)[1]\n"
-        "else: dq.work.share(step, 100, out, threads=2); os._exit(out.sum() != 200)\n"
+        "else: dq.work.share(step, 100, out, threads=2); os._exit(int(out.sum() != 200))\n"
         "print(code, out.sum())"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
