@@ -309,9 +309,16 @@ def test_a_preset_that_is_no_yaml_is_one_sentence(tmp_path):
         with pytest.raises(ParameterError, match=words) as error:
             plan(preset=str(file))
         assert "\n" not in str(error.value)
-    file.write_text("3: 4\n", encoding="utf-8")
-    with pytest.raises(ParameterError, match="3 is no parameter's name"):
-        plan(preset=str(file))
+    for content, key in (
+        ("3: 4", "3"),
+        ("04_clustering:\n  3: 4", "3"),
+        ("04_clustering: {2026-01-01: 4}", "date"),
+        ("? null\n: 4", "None"),
+        (f"02_train_bone:\n  ? 0x{'f' * 5000}\n  : 4", "a number of thousands of digits"),
+    ):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(ParameterError, match=f"^{key} is no parameter's name"):
+            plan(preset=str(file))
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(ParameterError, match=r"There is no preset .*folder.yaml'; use"):
         plan(preset=str(tmp_path / "folder.yaml"))

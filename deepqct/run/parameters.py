@@ -90,7 +90,7 @@ class Parameter:
         except (ValueError, SyntaxError, OverflowError, RecursionError, MemoryError):
             fits = False
         if not fits:
-            raise ParameterError(f"{self.name} of {stage} is {_shown(given)}, not {_article(self.kind)}; correct it.")
+            raise ParameterError(f"{self.name} of {stage} is {shown(given)}, not {_article(self.kind)}; correct it.")
         listed = re.search(r"\b(one|some) of ([\w, .-]+)", self.note)
         if listed:
             choices = [choice.strip() for choice in listed.group(2).split(",")]
@@ -205,8 +205,20 @@ def unknown(name: str, known: Mapping[str, Any], *, where: str) -> ParameterErro
     return ParameterError(f"Unknown parameter {name!r} for {where}; {hint}")
 
 
-def _shown(value: object) -> str:
-    """A value in a sentence; what is no single short value is named only, since writing it out may take for ever."""
+def shown(value: object) -> str:
+    """A value in a sentence; what is no single short value is named only, since writing it out may take for ever.
+
+    Parameters
+    ----------
+    value : object
+        What a preset or a person gave.
+
+    Examples
+    --------
+    >>> from deepqct.run.parameters import shown
+    >>> shown(3), shown([1, 2])
+    ('3', 'list')
+    """
     try:
         text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
     except ValueError:  # a whole number of more digits than Python writes

@@ -15,7 +15,7 @@ import yaml
 
 from deepqct.cohort.pseudonyms import check_key
 from deepqct.folder import PACKAGE, Job, Run, project_root, read_table, resolve
-from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, unknown
+from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, shown, unknown
 from deepqct.run.preflight import check_values
 from deepqct.terms import BONES, SITES
 
@@ -243,8 +243,9 @@ def _flatten(content: Mapping[str, Any], *, split: bool) -> list[tuple[tuple[str
     """
     entries: list[tuple[tuple[str, str], Any]] = []
     for key, value in content.items():
-        if not isinstance(key, str):
-            raise ParameterError(f"{key!r} is no parameter's name; see deepqct/run/presets/quick.yaml.")
+        for given in (key, *(value if isinstance(value, Mapping) else ())):
+            if not isinstance(given, str):
+                raise ParameterError(f"{shown(given)} is no parameter's name; see deepqct/run/presets/quick.yaml.")
         stage, dot, name = key.partition(".") if split else (key, "", "")
         if dot and stage in STAGES:
             entries.append(((stage, name), value))
