@@ -8,7 +8,7 @@ import pytest
 import synthetic
 from sklearn.metrics import adjusted_rand_score
 
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.groups import METHODS, beside_preprint, embedding, find, find_groups, keep_comparison, space, z_means
 from deepqct.groups.comparison import compare_groups
 from deepqct.groups.methods import number_by_gap, partition
@@ -293,6 +293,37 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
     assert not turned.loc["radius Tt.vBMD (made the groups)", "as_there"]
     assert beside_preprint(run, people.assign(group=1), features).empty
     assert read_table(run.groups_beside_preprint).empty
+
+
+@pytest.mark.parametrize("role", ["outcome", "clinical"])
+def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_path, role):
+    """Outcomes and columns of a cohort have any name, also one that a table gives to what it works out."""
+    run = synthetic.finished_run(tmp_path / "run", figures=())
+    people = read_table(run.participants)
+    own = people["fracture"] if role == "outcome" else people["fracture"] * 0
+    people = people.drop(columns="fracture") if role == "outcome" else people
+    write_table(run.participants, people.assign(osteoporosis=own, t_total_hip=-3.0))
+    dictionary = {name: told for name, told in read_json(run.dictionary).items() if name in people}
+    write_json(run.dictionary, dictionary | {"osteoporosis": {"Role": role, "Description": "by DXA"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    features = pd.DataFrame({"radius Tt.vBMD": np.arange(len(women)) * 1.0}, index=women)
+    table = keep_comparison(run, groups, features).set_index("variable")
+    assert table.index.is_unique
+    known = own.groupby(np.arange(len(women)) % 2 + 1).sum()
+    assert [int(table.loc["osteoporosis", f"group {k}"].split("/")[0]) for k in (1, 2)] == known.tolist()
+    assert beside_preprint(run, groups, features)["finding"].is_unique
+
+
+def test_a_number_is_not_set_beside_the_preprint_s_risk(tmp_path):
+    """The group of the highest predicted density is that of the lowest risk."""
+    run = synthetic.finished_run(tmp_path / "run", figures=())
+    people = read_table(run.participants)
+    write_table(run.participants, people.assign(strides=np.arange(len(people)) * 1.0).drop(columns="fracture"))
+    write_json(run.dictionary, {"strides": {"Role": "outcome", "Kind": "number"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    assert beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": 1.0}, index=women)).empty
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from deepqct.folder import Run, read_json, read_table, write_spreadsheet
-from deepqct.run_tables import headlines, main_rows, osteoporosis_of, read_models, run_outcome
-from deepqct.terms import columns_by_role
+from deepqct.run_tables import headlines, main_rows, osteoporosis_of, outcome_of, read_models, run_outcome
+from deepqct.terms import NUMBER, columns_by_role
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     """Compare the group of highest DeepQCT risk with what the preprint says of its high-risk group.
 
     The table is written to groups_beside_preprint.csv. If the run has no DeepQCT risk, the last group is taken, which
-    has the lowest density. Tt.vBMD and Tb.BV/TV stand for the indices of each bone. They took part in the grouping, so
+    has the lowest density. Where the outcome is a number there is no risk to set beside that of the preprint. Tt.vBMD and Tb.BV/TV stand for the indices of each bone. They took part in the grouping, so
     that their intervals describe the groups but test nothing.
 
     Parameters
@@ -121,7 +121,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     DataFrame
         finding, group, preprint (what it says of its group: higher, more or lower), kind, estimate, low, high (95 %),
         n, as_there (True if the whole interval lies on the preprint's side; None if there is no interval). It is empty
-        if there is only one group.
+        if there is only one group, or if the outcome is a number.
 
     References
     ----------
@@ -140,12 +140,12 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     columns = ["finding", "group", "preprint", "kind", "estimate", "low", "high", "n", "as_there"]
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     rows: list[dict[str, Any]] = []
-    if labels.nunique() > 1:
+    if labels.nunique() > 1 and outcome_of(run).kind != NUMBER:
         table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
-        risk = next((name for name in table if str(name).startswith(("DeepQCT risk", "DeepQCT prediction"))), None)
+        risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
-        for name, side in [(risk, "higher"), ("osteoporosis", "more"), (outcome, "more"), *densities]:
+        for name, side in {risk: "higher", "osteoporosis": "more", outcome: "more", **dict(densities)}.items():
             if name not in table:
                 continue
             a, b = (table[name][rows_of].dropna() for rows_of in (labels == chosen, labels != chosen))
@@ -168,17 +168,18 @@ def _variables(run: Run) -> pd.DataFrame:
     roles = [*columns_by_role(dictionary, "clinical"), *columns_by_role(dictionary, "bmd")]
     people = read_table(run.participants).set_index("participant_id")
     table = people[roles].astype(float)
+    name = str(outcome.name)
     osteoporosis = osteoporosis_of(people)
-    if osteoporosis.notna().any():
+    if osteoporosis.notna().any() and "osteoporosis" not in (name, *roles):
         table.insert(0, "osteoporosis", osteoporosis)
-    table.insert(0, str(outcome.name), outcome.astype(float))
+    table.insert(0, name, outcome.astype(float))
     predictions = read_table(run.require(run.predictions, written_by="03_fusion_and_baselines"))
     # The risk from images alone: clinical factors are compared by themselves, and indices made the groups.
     images = headlines(predictions[predictions["family"] == "DeepQCT"], read_models(run))
     if len(rows := main_rows(images)):
-        name = "predicted" if "predicted" in rows else "risk"
-        value = "DeepQCT risk" if name == "risk" else "DeepQCT prediction"
-        table.insert(1, f"{value}, {rows['model'].iloc[0]}", rows.groupby("participant_id")[name].mean())
+        column = "predicted" if "predicted" in rows else "risk"
+        value = "DeepQCT risk" if column == "risk" else "DeepQCT prediction"
+        table.insert(1, f"{value}, {rows['model'].iloc[0]}", rows.groupby("participant_id")[column].mean())
     return table
 
 
