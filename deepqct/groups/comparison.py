@@ -104,8 +104,9 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     """Compare the group of highest DeepQCT risk with what the preprint says of its high-risk group.
 
     The table is written to groups_beside_preprint.csv. If the run has no DeepQCT risk, the last group is taken, which
-    has the lowest density. Where the outcome is a number there is no risk to set beside that of the preprint. Tt.vBMD and Tb.BV/TV stand for the indices of each bone. They took part in the grouping, so
-    that their intervals describe the groups but test nothing.
+    has the lowest density. Where the outcome is a number there is no risk to set beside that of the preprint.
+    Tt.vBMD and Tb.BV/TV stand for the indices of each bone. They took part in the grouping, so that their intervals
+    describe the groups but test nothing.
 
     Parameters
     ----------
