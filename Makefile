@@ -29,7 +29,7 @@ RUN ?= reports/smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scanners bench-strength bench-new-women unit lint docs pictures lab app env lock wheel sbom wheelhouse clean
+.PHONY: report example test test-long peers bench bench-networks bench-evaluation bench-groups bench-planning bench-fuzz bench-precision bench-scale bench-scanners bench-strength bench-new-women unit lint docs pictures lab app env lock wheel sbom wheelhouse clean
 
 report: env
 	@$(BIN)/deepqct run virtual --preset $(PRESET) --out reports/$(PRESET)
@@ -85,6 +85,9 @@ bench-strength: env peers
 
 bench-scanners: env
 	$(BIN)/python tests/bench/scanners.py reports/bench-scanners $(if $(PART),--part $(PART))
+
+bench-scale: env
+	$(BIN)/python tests/bench/scale.py reports/bench-scale $(if $(PART),--part $(PART))
 
 bench-precision: env
 	$(BIN)/python tests/bench/precision.py $(if $(PART),--part $(PART))

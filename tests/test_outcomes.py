@@ -11,6 +11,7 @@ import pytest
 import test_fusion
 import torch
 from files import edit
+from tiny import finish, words
 
 import deepqct as dq
 from deepqct.bundles.source import BundleError
@@ -378,3 +379,15 @@ def test_with_the_drawn_structure_models_reach_what_is_attainable_and_are_calibr
     assert measures.loc["slope", "low"] < 1 < measures.loc["slope", "high"]
     centre = ("mean difference", 0) if name == "age" else ("observed / predicted", 1)
     assert measures.loc[centre[0], "low"] < centre[1] < measures.loc[centre[0], "high"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["osteoporosis", "phenotype", "age", "bmd_total_hip", PAIR])
+def test_each_outcome_of_virtual_women_goes_from_scans_to_report_by_one_parameter(tmp_path, name):
+    """Every stage has texts and tables of the outcome; one that only fractures ever reached breaks here."""
+    out, said = tmp_path / "run", tmp_path / "said"
+    done = finish(out, "n=36", "--cores", "2", f"outcome={name}", "00_virtual_cohort.workers=2", said=said)
+    assert done == 0, words(said)[-3000:]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert {"number": "R²", "time": "C-index"}.get(outcome_of(Run(out)).kind, "AUC") in page
+    assert read_table(Run(out).group_comparison)["variable"].is_unique
