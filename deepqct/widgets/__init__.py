@@ -5,6 +5,7 @@ live.py               pictures that are zoomed, measured and pointed at in the b
 pictures.py           pictures as bytes for the browser
 slices.py             a scan slice by slice in three planes
 slider.py             a slider of slices that needs no kernel
+bone_key.py           what the colours of a bone in 3D say
 bone.py               a bone in 3D
 flags.py              what the program thinks of each scan, and small pictures of the flagged ones
 review.py             scans judged one after the other, by button or key

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from deepqct import plots
 from deepqct.curation.stacks import of_bone
+from deepqct.widgets.bone_key import COMPARTMENTS, Key, energy_classes, energy_key, energy_limits
 from deepqct.widgets.live import Figure
 from deepqct.widgets.pictures import figure_bytes
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
-_BLEND = 0.35  # how strongly compartments, or energies, colour the bone
-# Where the classes of strain energy end, as shares of the bone: the failure load rests on the highest 2 %.
-_CLASSES = (0.5, 0.8, 0.98)
+_BLEND = 0.6  # how strongly compartments, or energies, colour the bone
 
 
 def thinned(
@@ -63,34 +68,6 @@ def thinned(
     return small, np.ascontiguousarray(mask[middles]), (z, y, x)
 
 
-def energy_classes(energy: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Sort the voxels of a bone by their strain energy: 1 the lower half, 2 to 80 %, 3 to 98 %, 4 the highest 2 %.
-
-    Parameters
-    ----------
-    energy : (z, y, x), MPa
-        Strain energy density; 0 where there is no bone.
-
-    Returns
-    -------
-    (z, y, x) uint8
-        0 where there is no bone.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from deepqct.widgets.bone import energy_classes
-    >>> np.bincount(energy_classes(np.arange(101.0).reshape(1, 1, 101)).ravel()).tolist()
-    [1, 50, 30, 18, 2]
-    """
-    classes = np.zeros(energy.shape, np.uint8)
-    inside = energy > 0
-    if inside.any():
-        ends = np.quantile(energy[inside], _CLASSES)
-        classes[inside] = 1 + np.searchsorted(ends, energy[inside])
-    return classes
-
-
 def bone_view(
     density: NDArray[np.number],
     mask: NDArray[np.uint8],
@@ -112,8 +89,8 @@ def bone_view(
     voxel_mm : (z, y, x) mm
         Edge lengths of a voxel.
     energy : (z, y, x), MPa, optional
-        Strain energy density, as `deepqct.bones.strain_energy` gives it; its classes are coloured in place of the
-        compartments.
+        Strain energy density, as `deepqct.bones.strain_energy` gives it; four classes of it are coloured in place
+        of the compartments.
     window : (low, high), mgHA/cm³
         Densities shown as fully transparent and as fully opaque.
     longest : int
@@ -124,8 +101,8 @@ def bone_view(
     Returns
     -------
     ipywidgets.VBox
-        The 3D view in grey, a checkbox that colours the compartments or the strain energy, and the static picture
-        `plots.planes_and_projection`.
+        The 3D view in grey, a checkbox that colours the compartments or the strain energy, with it a key that says
+        what each colour is, and the static picture `plots.planes_and_projection`, in the same colours.
 
     Examples
     --------
@@ -150,20 +127,103 @@ def bone_view(
         for at in np.nonzero(compartments)
     )
     small, labels, edges = thinned(alone[box], compartments[box], voxel_mm=voxel_mm, longest=longest)
+    key = COMPARTMENTS
     if energy is not None:
-        coarse, _, _ = thinned(energy[box], compartments[box], voxel_mm=voxel_mm, longest=longest)
-        labels = energy_classes(coarse)
-    images = [itk.image_from_array(np.ascontiguousarray(array)) for array in (small, labels)]
+        means = _means(energy[box], voxel_mm=voxel_mm, longest=longest)
+        limits = energy_limits(means)
+        labels = energy_classes(means, limits=limits)
+        key = energy_key(limits, blocks_mm=None if np.allclose(edges, voxel_mm) else edges)
+    images = [itk.image_from_array(np.ascontiguousarray(array)) for array in (small, one_further(labels))]
     for image in images:
         image.SetSpacing(edges[::-1])
     viewer = itkwidgets.view(
         image=images[0], label_image=images[1], label_image_blend=0.0, cmap="Grayscale", gradient_opacity=0.2,
-        units="mm", ui_collapsed=True,
+        units="mm", ui_collapsed=True, lut=key.lut, label_image_names=list(enumerate(key.names, start=1)),
     )  # fmt: skip
-    coloured = "Compartments" if energy is None else "Strain energy: half of the bone, to 80 %, to 98 %, highest 2 %"
-    shown = widgets.Checkbox(value=False, description=coloured, indent=False, layout={"width": "auto"})
-    shown.observe(lambda change: setattr(viewer, "label_image_blend", _BLEND * change["new"]), names="value")
-    picture = Figure(alt="The bone in three planes, and alone, summed along y")
-    planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
-    picture.value = figure_bytes(planes, virtual=virtual)
-    return widgets.VBox([viewer, shown, picture])
+    # The viewer lets one choose a list of colours, beside which the key would be wrong.
+    viewer.observe(lambda _: setattr(viewer, "lut", key.lut), names="lut")
+
+    @cache
+    def drawn(*, coloured: bool) -> bytes:
+        planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
+        if coloured:
+            whole = compartments if energy is None else _at_full_size(labels, edges, voxel_mm, box, mask.shape)
+            _paint(planes, whole, mask, key, alpha=_BLEND if energy is None else 1.0)
+        return figure_bytes(planes, virtual=virtual)
+
+    what = "Compartments" if energy is None else "Strain energy"
+    picture = Figure()
+    legend = widgets.HTML(key.html({int(label) for label in np.unique(labels)}))
+    shown = widgets.Checkbox(value=False, description=what, indent=False, layout={"width": "auto"})
+
+    def show(_: Any = None) -> None:
+        viewer.label_image_blend = _BLEND * shown.value
+        legend.layout.display = None if shown.value else "none"
+        picture.value = drawn(coloured=shown.value)
+        in_colour = f", with its {what.lower()} in colour" if shown.value else ""
+        picture.alt = f"The bone in three planes{in_colour}, and alone, summed along y"
+
+    shown.observe(show, names="value")
+    show()
+    return widgets.VBox([viewer, shown, legend, picture])
+
+
+def one_further(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return labels that reach one voxel further: the viewer blends neighbours, and 4 beside 0 would show 1, 2 and 3.
+
+    Parameters
+    ----------
+    labels : (z, y, x) uint8
+        The label of each voxel; 0 for none.
+
+    Returns
+    -------
+    (z, y, x) uint8
+        A voxel without a label that touches one has the label of the nearest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepqct.widgets.bone import one_further
+    >>> one_further(np.array([[[0, 0, 4, 1, 0, 0]]], np.uint8)).tolist()
+    [[[0, 4, 4, 1, 1, 0]]]
+    """
+    if not labels.any():
+        return labels
+    away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    return np.where(away < 2, labels[tuple(nearest)], 0).astype(np.uint8)
+
+
+def _means(energy: NDArray[np.floating], *, voxel_mm: tuple[float, float, float], longest: int) -> NDArray[np.float32]:
+    """The mean energy of each block's bone in MPa; marrow beside it does not lower it."""
+    loaded = (energy > 0).astype(np.uint8)
+    total, _, _ = thinned(energy, loaded, voxel_mm=voxel_mm, longest=longest)
+    share, _, _ = thinned(loaded, loaded, voxel_mm=voxel_mm, longest=longest)
+    return np.divide(total, share, out=np.zeros_like(total), where=share > 0)
+
+
+def _at_full_size(
+    labels: NDArray[np.uint8],
+    edges: tuple[float, float, float],
+    voxel_mm: tuple[float, float, float],
+    box: tuple[slice, ...],
+    shape: tuple[int, ...],
+) -> NDArray[np.uint8]:
+    """The labels of blocks as labels of the voxels in them, in their place in the stack."""
+    for axis, (edge, voxel) in enumerate(zip(edges, voxel_mm, strict=True)):
+        labels = labels.repeat(round(edge / voxel), axis=axis)
+    whole = np.zeros(shape, np.uint8)
+    whole[tuple(slice(at.start or 0, (at.start or 0) + n) for at, n in zip(box, labels.shape, strict=True))] = labels
+    return whole
+
+
+def _paint(planes: NDArray[Any], labels: NDArray[np.uint8], mask: NDArray[np.uint8], key: Key, *, alpha: float) -> None:
+    """Colour the three planes of a drawn bone by its labels."""
+    same = plots.planes_and_projection(labels, mask, voxel_mm=(1.0, 1.0, 1.0))  # cuts the labels where the bone is cut
+    for axes, of_labels in zip(planes[:3], same[:3], strict=True):
+        plane = of_labels.get_images()[0].get_array()
+        axes.imshow(
+            np.ma.masked_equal(plane, 0), cmap=ListedColormap(key.colours), vmin=0.5, vmax=len(key.colours) + 0.5,
+            alpha=alpha, extent=axes.get_images()[0].get_extent(), interpolation="nearest",
+        )  # fmt: skip
+    plt.close(same[0].figure)

@@ -86,6 +86,25 @@
     module.ViewerView.prototype.channels_changed = function () {
       return this.model.get("channels") ? follow.call(this) : undefined;
     };
+    // Colours of one's own for labels, which the bundle leaves to do: "Custom #009e73 #e69f00" of the labels 1, 2, ...
+    const listed = module.ViewerView.prototype.lut_changed;
+    module.ViewerView.prototype.lut_changed = function () {
+      const [kind, ...colours] = String(this.model.get("lut")).split(" ");
+      if (kind !== "Custom" || !this.model.itkVtkViewer) {
+        return listed.call(this);
+      }
+      const view = this.model.itkVtkViewer.getViewProxy();
+      const painted = view.getRepresentations()[0].getVolumes()[0].getProperty();
+      const colourOf = painted.getRGBTransferFunction(1); // 0 is that of the image
+      colourOf.removeAllPoints();
+      ["#000000", ...colours].forEach((colour, label) => {
+        const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
+        colourOf.addRGBPointLong(label, red, green, blue, 0.5, 1); // in steps, half-way between two labels
+      });
+      colourOf.setMappingRange(0, colours.length);
+      view.renderLater();
+      return undefined;
+    };
     const point = module.ViewerModel.serializers.clicked_slice_point; // nor can it send a point beside the bone
     const serialize = point.serialize;
     point.serialize = (value, manager) => (value && value.value ? serialize(value, manager) : null);
