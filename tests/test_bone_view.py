@@ -6,6 +6,7 @@ import re
 import sys
 from html import unescape
 from io import BytesIO
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,7 +56,10 @@ def tube() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.select([mask == 1, mask == 2], [250, 1000], -100), mask, energy
 
 
-@pytest.mark.parametrize("key", [COMPARTMENTS, ENERGY], ids=["compartments", "energy"])
+KEYS = pytest.mark.parametrize("key", [COMPARTMENTS, ENERGY], ids=["compartments", "energy"])
+
+
+@KEYS
 def test_the_key_names_the_colours_that_the_viewer_is_sent(key: Key):
     """A key that says green where the bone is orange is worse than none."""
     labels = range(1, len(key.colours) + 1)
@@ -67,6 +71,14 @@ def test_the_key_names_the_colours_that_the_viewer_is_sent(key: Key):
     assert list(told) == list(key.colours[:: -1 if key.rising else 1])
     assert key.title in key.html(labels)
     assert list(rows(key.html([2]))) == [key.colours[1]], "a label that is nowhere has no row"
+
+
+@KEYS
+@pytest.mark.parametrize("cones", SEEN)
+def test_the_colours_of_a_bone_are_told_apart(key: Key, cones: str):
+    """As the bones' own: 10 in L*a*b* are two colours at a glance, and these lie mixed with grey."""
+    for one, other in combinations(key.colours, 2):
+        assert np.linalg.norm(lab(SEEN[cones] @ linear(one)) - lab(SEEN[cones] @ linear(other))) >= 25, (one, other)
 
 
 def test_compartments_have_the_colours_of_their_outlines_in_the_slices():
@@ -145,7 +157,7 @@ def test_the_viewer_takes_colours_as_words_and_leaves_them_to_us():
 class Viewer(widgets.DOMWidget):
     """Stands for the viewer of itkwidgets, which takes seconds to import and no warnings as errors."""
 
-    lut, label_image_blend = traitlets.Unicode(), traitlets.Float()
+    lut, label_image_blend, opacity_gaussians = traitlets.Unicode(), traitlets.Float(), traitlets.List()
 
 
 @pytest.fixture
@@ -181,12 +193,12 @@ def test_the_tick_colours_view_picture_and_key_at_once(sent, what):
     assert (legend.layout.display, viewer.label_image_blend) == ("none", 0)
     grey = picture_of(picture)
     shown.value = True
-    assert (legend.layout.display, viewer.label_image_blend) == (None, _BLEND)
+    assert (legend.layout.display, viewer.label_image_blend) == (None, _BLEND[what])
     colours = list(rows(legend.value))
     assert viewer.lut.split(" ")[1:] == (colours[::-1] if extra else colours)
     coloured = picture_of(picture)
     changed = np.unique(coloured[(coloured != grey).any(axis=2)], axis=0)
-    blend = 1 if extra else _BLEND
+    blend = 1 if extra else _BLEND[what]
     for colour in colours:  # mixed with the density, which in this bone has two values: black to white by the window
         mixed = [blend * np.array(to_rgb(colour)) * 255 + (1 - blend) * 255 * (value + 400) / 1800 for value in
                  (250, 1000)]  # fmt: skip
@@ -194,7 +206,9 @@ def test_the_tick_colours_view_picture_and_key_at_once(sent, what):
     assert what.lower() in picture.alt
     viewer.lut = "glasbey"  # as the viewer's own panel does
     assert viewer.lut.split(" ")[1:] == (colours[::-1] if extra else colours)
+    firm = viewer.opacity_gaussians
     shown.value = False
+    assert firm == [] or firm != viewer.opacity_gaussians, "the opacity of grey is the viewer's own again"
     assert np.array_equal(picture_of(picture), grey)
 
 

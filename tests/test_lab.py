@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import synthetic
 from conftest import FLAGS
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from nbformat import NotebookNode
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -391,34 +392,70 @@ def test_a_bone_is_turned_and_zoomed_by_mouse_and_its_compartments_coloured(run_
     larger = until(lambda now: np.abs(now - turned).mean() > 2)
     assert np.abs(larger - turned).mean() > 2
     page.screenshot(path=tmp_path / "bone.png")
+    expect(page.locator(".dq-key")).to_be_hidden()
+    picture = page.locator(".dq-figure").get_attribute("src")
     page.get_by_label("Compartments").click()
-    assert np.ptp(until(lambda now: np.ptp(now, axis=2).mean() > 2 * grey + 5), axis=2).mean() > 2 * grey + 5
+    coloured = until(lambda now: np.ptp(now, axis=2).mean() > 2 * grey + 5)
+    assert np.ptp(coloured, axis=2).mean() > 2 * grey + 5
+    page.screenshot(path=tmp_path / "compartments.png")
+    assert key_of(page) == {"trabecular": "#009e73", "cortical": "#e69f00"}
+    found = hues(coloured)
+    assert all(near(found, colour).sum() > 50 for colour in key_of(page).values())
+    assert ((found > 25) & (found < 180)).mean() > 0.98, "from orange to green, and none of red, blue or purple"
     expect(page.locator(".dq-figure")).to_be_visible()
+    assert page.locator(".dq-figure").get_attribute("src") != picture
     assert wrong == []
 
 
 @pytest.mark.long
 def test_the_strain_energy_of_a_bone_is_coloured(run_all, tmp_path):
-    """Four classes; the highest 2 % must be there to be seen."""
+    """Four classes, in the colours of the key; the highest 2 % must be there to be seen."""
     page, wrong = run_all("loaded", LOADED, width=900)
     prompt_done(page)
     canvas = page.locator(".jp-OutputArea canvas").first
     canvas.wait_for(timeout=150_000)
 
-    def colour() -> float:
-        picture = np.asarray(Image.open(BytesIO(canvas.screenshot())).convert("RGB"), int)
-        return float(np.ptp(picture, axis=2).mean())
+    def seen() -> np.ndarray:
+        return np.asarray(Image.open(BytesIO(canvas.screenshot())).convert("RGB"), int)
 
     page.wait_for_timeout(5000)
-    grey = colour()
+    grey = np.ptp(seen(), axis=2).mean()
     page.get_by_label("Strain energy").click()
     for _ in range(60):
         page.wait_for_timeout(500)
-        if colour() > 2 * grey + 5:
+        if np.ptp(coloured := seen(), axis=2).mean() > 2 * grey + 5:
             break
     page.screenshot(path=tmp_path / "loaded.png")
-    assert colour() > 2 * grey + 5
+    assert np.ptp(coloured, axis=2).mean() > 2 * grey + 5
+    key = key_of(page)
+    assert list(key.values()) == ["#f4ed27", "#f2844b", "#ab2494", "#2a0593"]
+    assert all(re.fullmatch(r"(up to )?[\d.]+( to [\d.]+)? MPa", words) for words in key)
+    found = hues(coloured)
+    assert all(near(found, colour).sum() > 20 for colour in key.values())
+    assert ((found > 80) & (found < 220)).mean() < 0.02, "from blue over red to yellow, and no green"
     assert wrong == []
+
+
+def key_of(page: Page) -> dict[str, str]:
+    """The words of the key and the colour that the browser shows beside them."""
+    expect(page.locator(".dq-key")).to_be_visible()
+    shown = {}
+    for row in page.locator(".dq-key tr").all():
+        colour = row.locator("span").evaluate("part => getComputedStyle(part).backgroundColor")
+        red, green, blue = (int(number) for number in re.findall(r"\d+", colour))
+        shown[row.locator("td").nth(1).inner_text()] = f"#{red:02x}{green:02x}{blue:02x}"
+    return shown
+
+
+def hues(picture: np.ndarray) -> np.ndarray:
+    """The hues in degrees of all pixels that have one; mixed with any grey a colour keeps its own."""
+    pixels = picture.reshape(-1, 3)
+    return 360 * rgb_to_hsv(pixels[np.ptp(pixels, axis=1) > 40] / 255)[:, 0]
+
+
+def near(found: np.ndarray, colour: str) -> np.ndarray:
+    """Which of some hues are within 12 degrees of a colour's."""
+    return np.abs((found - 360 * rgb_to_hsv(to_rgb(colour))[0] + 180) % 360 - 180) < 12
 
 
 def test_without_webgl_the_picture_stays_and_says_why(run_all, browser, chromium, tmp_path):
@@ -430,6 +467,10 @@ def test_without_webgl_the_picture_stays_and_says_why(run_all, browser, chromium
         prompt_done(page)
         expect(page.get_by_text("This browser has no WebGL")).to_be_visible(timeout=60_000)
         expect(page.locator(".dq-figure")).to_be_visible()
+        picture = page.locator(".dq-figure").get_attribute("src")
+        page.get_by_label("Compartments").click()
+        expect(page.locator(".dq-figure")).not_to_have_attribute("src", picture, timeout=20_000)
+        assert len(key_of(page)) == 2, "the picture has the key's colours too"
         page.screenshot(path=tmp_path / "flat.png")
     finally:
         without.close()

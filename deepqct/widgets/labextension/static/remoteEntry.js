@@ -101,7 +101,6 @@
         const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
         colourOf.addRGBPointLong(label, red, green, blue, 0.5, 1); // in steps, half-way between two labels
       });
-      colourOf.setMappingRange(0, colours.length);
       view.renderLater();
       return undefined;
     };
