@@ -193,12 +193,12 @@ def test_the_tick_colours_view_picture_and_key_at_once(sent, what):
     assert (legend.layout.display, viewer.label_image_blend) == ("none", 0)
     grey = picture_of(picture)
     shown.value = True
-    assert (legend.layout.display, viewer.label_image_blend) == (None, _BLEND[what])
+    assert (legend.layout.display, viewer.label_image_blend) == (None, _BLEND)
     colours = list(rows(legend.value))
     assert viewer.lut.split(" ")[1:] == (colours[::-1] if extra else colours)
     coloured = picture_of(picture)
     changed = np.unique(coloured[(coloured != grey).any(axis=2)], axis=0)
-    blend = 1 if extra else _BLEND[what]
+    blend = 1 if extra else _BLEND
     for colour in colours:  # mixed with the density, which in this bone has two values: black to white by the window
         mixed = [blend * np.array(to_rgb(colour)) * 255 + (1 - blend) * 255 * (value + 400) / 1800 for value in
                  (250, 1000)]  # fmt: skip

@@ -19,9 +19,11 @@ from deepqct.widgets.live import Figure
 from deepqct.widgets.pictures import figure_bytes
 
 LONGEST = 96  # voxels along the longest edge; our choice: a browser without a graphics card still turns it
-# How strongly each colours the bone, and how soon the bone is opaque: colours that shine through others are not the key's.
-_BLEND = {"Compartments": 0.6, "Strain energy": 0.7}
-_SOFT, _FIRM = 0.4, 1.6  # the viewer's own opacity rises softly with density
+_BLEND = 0.6  # how strongly compartments, or energies, colour the bone
+# How opacity rises with density, in the viewer's words: softly, its own way; and firmly, from 0.3 of the window on, so
+# that no energy shines through another: mixed colours are not in the key.
+_SOFT = [[{"position": 0.5, "height": 1.0, "width": 0.5, "xBias": 0.51, "yBias": 0.4}]]
+_FIRM = [[{"position": 0.7, "height": 1.0, "width": 0.4, "xBias": 0.0, "yBias": 2.0}]]
 
 
 def thinned(
@@ -152,7 +154,7 @@ def bone_view(
         planes = plots.planes_and_projection(density, mask, voxel_mm=voxel_mm, window=window)
         if coloured:
             whole = compartments if energy is None else _at_full_size(labels, edges, voxel_mm, box, mask.shape)
-            _paint(planes, whole, mask, key, alpha=_BLEND[what] if energy is None else 1.0)
+            _paint(planes, whole, mask, key, alpha=_BLEND if energy is None else 1.0)
         return figure_bytes(planes, virtual=virtual)
 
     picture = Figure()
@@ -160,9 +162,9 @@ def bone_view(
     shown = widgets.Checkbox(value=False, description=what, indent=False, layout={"width": "auto"})
 
     def show(_: Any = None) -> None:
-        viewer.label_image_blend = _BLEND[what] * shown.value
+        viewer.label_image_blend = _BLEND * shown.value
         if energy is not None:
-            viewer.opacity_gaussians = _opacity(_FIRM if shown.value else _SOFT)
+            viewer.opacity_gaussians = _FIRM if shown.value else _SOFT
         legend.layout.display = None if shown.value else "none"
         picture.value = drawn(coloured=shown.value)
         in_colour = f", with its {what.lower()} in colour" if shown.value else ""
@@ -197,11 +199,6 @@ def one_further(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return labels
     away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
     return np.where(away < 2, labels[tuple(nearest)], 0).astype(np.uint8)
-
-
-def _opacity(firmness: float) -> list[list[dict[str, float]]]:
-    """How opacity rises with density, in the viewer's words: its own curve, and firmer ones."""
-    return [[{"position": 0.5, "height": 1.0, "width": 0.5, "xBias": 0.51, "yBias": firmness}]]
 
 
 def _means(energy: NDArray[np.floating], *, voxel_mm: tuple[float, float, float], longest: int) -> NDArray[np.float32]:
