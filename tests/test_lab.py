@@ -440,7 +440,9 @@ def test_the_strain_energy_of_a_bone_is_coloured(run_all, tmp_path):
 
 def key_of(page: Page) -> dict[str, str]:
     """The words of the key and the colour that the browser shows beside them."""
-    expect(page.locator(".dq-key")).to_be_visible()
+    expect(page.locator(".dq-key")).to_be_visible(
+        timeout=60_000
+    )  # drawing a bone without a graphics card takes its time
     shown = {}
     for row in page.locator(".dq-key tr").all():
         colour = row.locator("span").evaluate("part => getComputedStyle(part).backgroundColor")
