@@ -447,3 +447,16 @@ def test_saliency_stands_beside_its_image_at_the_same_scale():
             assert image.get_xlim() == heat.get_xlim()
             assert image.get_window_extent().y0 == pytest.approx(heat.get_window_extent().y0)
         plt.close(figure)
+
+
+def test_what_covering_and_controls_cost_is_drawn_of_a_number_too():
+    """A number has no events, and its chance is 0: a line at 0.5 would make a good control of a bad network."""
+    rows = {"n": 60, "events": np.nan, "measure": "R²"}
+    parts = pd.DataFrame({"part": ["nothing", "cortex"], "area": [0, 0.3], "moved": [0, 0.4], "lost": [0, 0.1]} | rows)
+    loses, _ = plots.occlusion(parts.assign(lost_low=0.02, lost_high=0.18), bone="radius")
+    assert loses.get_xlabel() == "R² lost, 95 % interval (60 women)"
+    axes = plots.controls(controls_table(leak=False).assign(estimate=0.1, low=-0.35, high=0.5, **rows))
+    assert axes.get_xlabel() == "out-of-fold R² with 95 % interval (60 women)"
+    assert axes.get_lines()[-1].get_xdata()[0] == 0
+    assert axes.get_xlim()[0] <= -0.35
+    assert "0.10 (−0.35 to 0.50)" in texts(axes)

@@ -13,7 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from deepqct.evaluation.discrimination import interval, plain
 from deepqct.plots.style import ALARM, BONE_COLOURS, GREY, INK, ONE, dots, outcome_legend, styled
+from deepqct.run_tables import figure_of, women_of
+from deepqct.terms import CHANCE
 
 _HEAT = "inferno"
 
@@ -197,6 +200,8 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
 def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     """Draw how much of the AUC is lost, and how far the scores move, when a part of the bone is covered.
 
+    Of a number it is R², of a time the C-index.
+
     Parameters
     ----------
     table : DataFrame
@@ -207,7 +212,7 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     Returns
     -------
     array of Axes
-        The loss of AUC with its interval, and the mean change of the score.
+        The loss with its interval, and the mean change of the score.
 
     Examples
     --------
@@ -226,8 +231,7 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     loses.hlines(y, parts["lost_low"], parts["lost_high"], color=colour, linewidth=2.2)
     loses.plot(parts["lost"], y, "o", color=colour, markersize=7)
     loses.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
-    n, events = (int(parts[name].max()) for name in ("n", "events"))
-    loses.set(xlabel=f"AUC lost, 95 % interval ({n} women, {events} events)", ylim=(len(parts) - 0.5, -0.5))
+    loses.set(xlabel=f"{figure_of(table)} lost, 95 % interval ({women_of(parts)})", ylim=(len(parts) - 0.5, -0.5))
     loses.set_yticks(y, [f"{name} ({area:.0%})" for name, area in zip(parts["part"], parts["area"], strict=True)])
     moves.barh(y, parts["moved"], color=colour, height=0.5)
     moves.set_xlabel("mean change of the score (logits)")
@@ -239,6 +243,8 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
 @styled
 def controls(table: pd.DataFrame) -> Axes:
     """Draw the AUC of the bone and of each control with its interval, in red where a control should fail and does not.
+
+    Of a number it is R², of a time the C-index.
 
     Parameters
     ----------
@@ -269,15 +275,17 @@ def controls(table: pd.DataFrame) -> Axes:
         else:
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
             axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
-            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" + (", not at chance" if leak else "")
+            text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})" + (
+                ", not at chance" if leak else ""
+            )
         axes.text(
             1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=ALARM if leak else INK
         )
-    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    figure = figure_of(table)
+    axes.axvline(CHANCE[figure], color=GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(table)), table["shown"])
-    n, events = (int(table[name].iloc[0]) for name in ("n", "events"))
-    axes.set(xlim=(min(0.2, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
-    axes.set_xlabel(f"out-of-fold AUC with 95 % interval ({n} women, {events} events)")
+    axes.set(xlim=(min(CHANCE[figure] - 0.3, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
+    axes.set_xlabel(f"out-of-fold {figure} with 95 % interval ({women_of(table)})")
     return axes
 
 
