@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -55,6 +57,14 @@ def test_anatomy(path):
         assert cell.execution_count is None
         assert len(cell.source.splitlines()) <= 15 or cell.metadata.get("tags") == ["parameters"]
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_name_in_braces_is_filled_in(path):
+    """A caption whose second half lost its f would stand as code in every report."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    texts = [node.value for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    assert [text for text in texts if isinstance(text, str) and re.search(r"\{\w+\}", text)] == []
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *NO_STAGES])

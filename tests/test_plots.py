@@ -460,3 +460,31 @@ def test_what_covering_and_controls_cost_is_drawn_of_a_number_too():
     assert axes.get_lines()[-1].get_xdata()[0] == 0
     assert axes.get_xlim()[0] <= -0.35
     assert "0.10 (−0.35 to 0.50)" in texts(axes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "score", "sides"),
+    [
+        ("yes or no", "cross-entropy (nats)", "logit", ("no event", "event")),
+        ("number", "squared error (SD²)", "SD of the number", ("lower half", "upper half")),
+        ("time", "minus the log partial likelihood (nats)", "log hazard", ("no event", "event")),
+    ],
+)
+def test_networks_of_numbers_and_times_have_neither_logits_nor_cross_entropy(kind, loss, score, sides):
+    """An axis in nats of a squared error, or a woman with the event of being tall, would be wrong in words and unit."""
+    assert plots.loss_curves(synthetic.history(epochs=1), kind=kind)[0].get_ylabel() == loss
+    table = synthetic.predictions().query("model == 'ulna' and protocol == 'all'")
+    drawn = plots.score_distribution(table, bone="ulna", kind=kind), plots.scores_by_bone({"ulna": table}, kind=kind)
+    inside = np.pad(np.ones((6, 6), bool), 1)
+    women = [dq_networks.Explained(f"sub-{i}", i % 2, 1.0 * i, 800.0 * inside, inside, inside / 36) for i in (0, 1)]
+    pictures = (
+        plots.saliency(women, kind=kind),
+        plots.one_saliency(women[1], kind=kind),
+        plots.saliency_by_bone({"ulna": women}, kind=kind),
+        plots.mean_saliency({0: np.ones((8, 3)), 1: np.ones((8, 3))}, counts={0: 4, 1: 2}, kind=kind),
+    )
+    for axes in (*drawn, *pictures):
+        assert sides[1] in texts(axes)
+        assert ("event" in texts(axes)) == (sides[1] == "event")
+    assert f"({score})" in texts(drawn[0])
+    assert f"({score})" in texts(drawn[1])

@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from deepqct.evaluation.discrimination import interval, plain
 from deepqct.plots.style import ALARM, BONE_COLOURS, GREY, INK, ONE, dots, outcome_legend, styled
 from deepqct.run_tables import figure_of, women_of
-from deepqct.terms import CHANCE
+from deepqct.terms import CHANCE, NUMBER, TIME, YES_NO
 
 _HEAT = "inferno"
+# What a network's score is, what its loss is, and how women are told apart, by the kind of the outcome.
+_SCORE = {YES_NO: "logit", NUMBER: "SD of the number", TIME: "log hazard"}
+_LOSS = {YES_NO: "cross-entropy (nats)", NUMBER: "squared error (SD²)", TIME: "minus the log partial likelihood (nats)"}
+_SIDES = {YES_NO: ("no event", "event"), NUMBER: ("lower half", "upper half"), TIME: ("no event", "event")}
 
 
 @styled
-def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+def saliency(
+    explained: Sequence[Any], *, most: int = 2, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO
+) -> NDArray[Any]:
     """Draw the held-out women of highest and lowest score: each bone, and beside it what her score rests on.
 
     Parameters
@@ -33,6 +39,8 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
         The largest number of women in each of the two rows.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -56,7 +64,9 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
     shown: Any = None
     for line, (title, women) in zip(grid, rows.items(), strict=True):
         for number, woman in enumerate(women):
-            shown = _bone_and_heat(woman, line[2 * number], line[2 * number + 1], window=window, highest=highest)
+            shown = _bone_and_heat(
+                woman, line[2 * number], line[2 * number + 1], window=window, highest=highest, kind=kind
+            )
         line[0].set_ylabel(title)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="saliency (1: spread evenly)")
     return grid.ravel()
@@ -64,7 +74,7 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
 
 @styled
 def saliency_by_bone(
-    explained: Mapping[str, Sequence[Any]], *, window: tuple[float, float] = (-400, 1400)
+    explained: Mapping[str, Sequence[Any]], *, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO
 ) -> NDArray[Any]:
     """Draw what the score of the held-out woman of highest, and of lowest, score rests on: a row for each bone.
 
@@ -74,6 +84,8 @@ def saliency_by_bone(
         Some women of each bone, as `deepqct.networks.load_extremes` returns them.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -98,16 +110,18 @@ def saliency_by_bone(
         ends = {"highest": ranked[-1], "lowest": ranked[0]}
         highest = max(float(woman.heat.max() * woman.heat.size) for woman in ends.values())
         for place, (end, woman) in zip((0, 2), ends.items(), strict=True):
-            shown = _bone_and_heat(woman, row[place], row[place + 1], window=window, highest=max(highest, 1.0))
+            shown = _bone_and_heat(
+                woman, row[place], row[place + 1], window=window, highest=max(highest, 1.0), kind=kind
+            )
             row[place].set_title(f"{end} score: {woman.participant_id}", fontsize=11)
-            row[place + 1].set_title("event" if woman.outcome else "no event", fontsize=11)
+            row[place + 1].set_title(_SIDES[kind][int(woman.outcome)], fontsize=11)
         row[0].set_ylabel(bone)
         figure.colorbar(shown, ax=row.tolist(), shrink=0.9, aspect=10, pad=0.01).set_label("saliency")
     return grid.ravel()
 
 
 @styled
-def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO) -> NDArray[Any]:
     """Draw one held-out woman: her bone, and beside it what her score rests on.
 
     Parameters
@@ -116,6 +130,8 @@ def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDA
         The woman, as `deepqct.networks.load_explained` returns her.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -133,12 +149,14 @@ def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDA
     """
     figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.3))
     highest = max(float(one.heat.max() * one.heat.size), 1.0)
-    shown = _bone_and_heat(one, *grid, window=window, highest=highest)
+    shown = _bone_and_heat(one, *grid, window=window, highest=highest, kind=kind)
     figure.colorbar(shown, ax=grid.tolist(), shrink=0.8, label="saliency\n(1: spread evenly)")
     return np.array(grid)
 
 
-def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float) -> Any:
+def _bone_and_heat(
+    woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float, kind: str
+) -> Any:
     """Draw a woman's bone, and beside it the same under its saliency; returns the image for a colour bar."""
     for axes in (plain, warm):
         axes.imshow(woman.density, cmap="gray", vmin=window[0], vmax=window[1])
@@ -146,13 +164,16 @@ def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, 
         axes.spines[:].set_visible(False)
     shown = warm.imshow(woman.heat * woman.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
     warm.contour(woman.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
-    logit = f"{woman.score:.1f}".replace("-", "−")
-    plain.set_title(f"{woman.participant_id}\n{'event' if woman.outcome else 'no event'}, logit {logit}", fontsize=11)
+    score = f"{woman.score:.1f}".replace("-", "−")
+    named = {YES_NO: f"logit {score}", NUMBER: f"{score} SD", TIME: f"log hazard {score}"}[kind]
+    plain.set_title(f"{woman.participant_id}\n{_SIDES[kind][int(woman.outcome)]}, {named}", fontsize=11)
     return shown
 
 
 @styled
-def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
+def mean_saliency(
+    maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int], kind: str = YES_NO
+) -> NDArray[Any]:
     """Draw the mean saliency of the women with and without the event, on bones brought to one round shape.
 
     Directions are those of the picture of a right limb, as left ones are mirrored. Which of them is radial or dorsal no
@@ -164,6 +185,8 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
         The mean map of each outcome, as `deepqct.networks.mean_maps` returns them.
     counts : mapping of 0, 1 to int
         The number of women behind each map.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -191,7 +214,7 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
         axes.grid(visible=False)
         axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "up", "left", "down"])
         axes.set_yticks([])
-        axes.set_title(f"{'event' if outcome else 'no event'} ({counts[outcome]} women)")
+        axes.set_title(f"{_SIDES[kind][outcome]} ({counts[outcome]} women)")
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean saliency (1: spread evenly)")
     return grid.ravel()
 
@@ -290,14 +313,15 @@ def controls(table: pd.DataFrame) -> Axes:
 
 
 @styled
-def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
+def loss_curves(history: pd.DataFrame, *, kind: str = YES_NO) -> NDArray[Any]:
     """Draw the training and validation loss by epoch, with one line for each fold and their mean in bold.
 
     Parameters
     ----------
     history : DataFrame
-        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats), as
-        `deepqct.networks.training_history` returns it.
+        protocol, repeat, fold, epoch, train_loss, valid_loss, as `deepqct.networks.training_history` returns it.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome: the loss is the cross-entropy, the squared error in SDs, or Cox's partial likelihood.
 
     Returns
     -------
@@ -328,7 +352,7 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
             axes.plot(mean.index, mean, dash, color=colour, linewidth=2.6)
         axes.set(xlabel="epoch", title=f"protocol '{protocol}', {folds.ngroups} folds")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    grid[0, 0].set_ylabel("cross-entropy (nats)")
+    grid[0, 0].set_ylabel(_LOSS[kind])
     handles = [Line2D([], [], color=colour, linestyle=dash, linewidth=2.6) for _, colour, dash in lines.values()]
     figure.legend(
         handles, [f"{name}, mean in bold" for name, _, _ in lines.values()], loc="outside upper center", ncols=2
@@ -337,7 +361,7 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
 
 
 @styled
-def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
+def score_distribution(scores: pd.DataFrame, *, bone: str, kind: str = YES_NO) -> Axes:
     """Draw the scores of one bone by outcome, with one dot for each woman.
 
     Parameters
@@ -346,6 +370,8 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
         participant_id, outcome (0 or 1), score (a logit); a woman's repeats are averaged.
     bone : str
         radius, ulna, tibia or fibula; sets the colour.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -368,20 +394,22 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
         logits = women.loc[women["outcome"] == event, "score"]
         dots(axes, logits, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
     counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
-    axes.set(yticks=(0, 1), yticklabels=("no event", "event"), ylim=(-0.6, 1.6), xlabel=f"score of the {bone} (logit)")
-    handles, labels = outcome_legend(counts, "event", colour=colour)
+    axes.set(yticks=(0, 1), yticklabels=_SIDES[kind], ylim=(-0.6, 1.6), xlabel=f"score of the {bone} ({_SCORE[kind]})")
+    handles, labels = outcome_legend(counts, _SIDES[kind][1], without=_SIDES[kind][0], colour=colour)
     axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return axes
 
 
 @styled
-def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
+def scores_by_bone(scores: Mapping[str, pd.DataFrame], *, kind: str = YES_NO) -> NDArray[Any]:
     """Draw the scores of each bone's networks by outcome, with one dot for each woman: a panel for each bone.
 
     Parameters
     ----------
     scores : mapping of str to DataFrame
         By bone participant_id, outcome (0 or 1) and score (a logit); a woman's repeats are averaged.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -404,9 +432,9 @@ def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
         for event in (0, 1):
             logits = women.loc[women["outcome"] == event, "score"]
             dots(axes, logits, at=event, colour=BONE_COLOURS[bone], filled=event == 1, reach=0.36, size=26)
-        axes.set(xticks=(0, 1), xticklabels=("no event", "event"), xlim=(-0.6, 1.6), title=bone)
+        axes.set(xticks=(0, 1), xticklabels=_SIDES[kind], xlim=(-0.6, 1.6), title=bone)
         counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
-    grid[0, 0].set_ylabel("out-of-fold score (logit)")
-    handles, labels = outcome_legend(counts, "event")
+    grid[0, 0].set_ylabel(f"out-of-fold score ({_SCORE[kind]})")
+    handles, labels = outcome_legend(counts, _SIDES[kind][1], without=_SIDES[kind][0])
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return grid.ravel()
