@@ -17,7 +17,7 @@ from deepqct.folder import Run, read_table, write_table
 from deepqct.run_tables import age_of, headlines, main_rows, outcome_of, read_models, run_outcome, wide_indices
 from deepqct.scans.scan import Scan
 from deepqct.scans.shown import card
-from deepqct.terms import NUMBER, TIME
+from deepqct.terms import NUMBER, TIME, short
 
 NEAREST = 40  # how many other women of nearest risk a woman is compared with; our choice
 _FEWEST = 10  # the fewest women to whom a line over age is fitted
@@ -169,7 +169,7 @@ def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     lines = {
         "age (years)": "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}",
         "patient group": "none" if pd.isna(row["group"]) else f"{row['group']:.0f}",
-        **({"predicted, out of fold": f"{row['predicted']:.3g}"} if "predicted" in row else {}),
+        **({"predicted, out of fold": short(row["predicted"])} if "predicted" in row else {}),
         f"{'rank by it, 0 to 1' if 'predicted' in row else 'risk, out of fold'}": f"{row['risk']:.2f}",
         "outcome among others of like risk": str(like_her(table, participant_id)),
     }

@@ -96,6 +96,28 @@ def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:
     return [name for name, entry in dictionary.items() if name != "virtual" and entry.get("Role") == role]
 
 
+def short(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, never as a power of ten where it is large.
+
+    Parameters
+    ----------
+    value : float
+        The number; from ten to the power of `digits` upwards it is written whole.
+    digits : int
+        How many digits are kept of smaller numbers.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> [dq.terms.short(value) for value in (0.7123, 71.23, 12345.6)]
+    ['0.712', '71.2', '12346']
+    >>> dq.terms.short(-112.3, 2)
+    '−112'
+    """
+    text = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e+" in text else text).replace("-", "−")
+
+
 # Different values from which a column is one of numbers, and not of 0 and 1 with a slip of the keyboard; our choice.
 _SOME = 6
 _MOST_STRATA = 5
@@ -188,7 +210,7 @@ class Outcome:
     def event(self) -> str:
         """What is called the event in words: a column, or that a number lies above its median."""
         if self.kind == NUMBER:
-            return f"{self.name} above {self.values.median():.3g}"
+            return f"{self.name} above {short(self.values.median())}"
         return self.name.split(",")[-1].strip()
 
     @property
@@ -208,7 +230,7 @@ class Outcome:
         """How the outcome is spread, in words."""
         if self.kind == NUMBER:
             unit = f" {self.unit}" if self.unit else ""
-            return f"{self.name} {self.values.mean():.3g} (SD {self.values.std():.2g}){unit}"
+            return f"{self.name} {short(self.values.mean())} (SD {short(self.values.std(), 2)}){unit}"
         said = f"{self.events} with {self.event}"
         if self.times is not None:
             died = int((self.values == 2).sum())

@@ -326,6 +326,15 @@ def test_a_number_is_not_set_beside_the_preprint_s_risk(tmp_path):
     assert beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": 1.0}, index=women)).empty
 
 
+def test_groups_are_told_in_numbers_without_powers_of_ten():
+    """An SD of 1e+02 mm² is read as 100 by some and as a fault by all; one woman has no SD."""
+    labels = pd.Series([1, 1, 1, 2], list("abcd"))
+    table = pd.DataFrame({"tibia Tt.Ar": [690.0, 512, 820, 512], "steps": [11234, 7500, 3000, 10600]}, labels.index)
+    found = compare_groups(labels, table, clustered=set()).set_index("variable")
+    assert found.loc["tibia Tt.Ar", ["group 1", "group 2"]].tolist() == ["674 (155)", "512"]
+    assert found.loc["steps", ["group 1", "group 2"]].tolist() == ["7245 (4123)", "10600"]
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_whoever_waits_is_told_how_long(groups):
     """The bar must reach its end, also where one group has no stability to wait for."""

@@ -18,8 +18,9 @@ from conftest import ROOT
 from PIL import Image
 
 from deepqct import plots
+from deepqct.evaluation import precision
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table
-from deepqct.report import figures, findings, notebook_page, summary, tripod, write_report
+from deepqct.report import figures, findings, notebook_page, summary, tables, tripod, write_report
 
 
 @pytest.fixture(scope="module")
@@ -524,3 +525,13 @@ def test_pictures_are_small(tmp_path):
 def test_the_whole_report_is_small(finished):
     """Nobody waits for a report of 50 MB, and no mail takes it."""
     assert finished.report.stat().st_size < 1_000_000  # two figures; a whole run has about 60
+
+
+def test_wide_intervals_are_read_without_powers_of_ten(tmp_path):
+    """An odds ratio with a cell of nobody, and a noise from one woman, end above 100."""
+    pair = precision([1, 1], [300.0, 306.0]).row()
+    noise = pd.DataFrame([{"bone": "tibia", "symbol": "Tt.Ar", "unit": "mm²", **pair}])
+    assert tables.noise(noise)["rows"] == [["Tt.Ar", "mm²", "12 (5.2 to 375)"]]
+    table = pd.DataFrame({"variable": ["fracture"], "effect": [14.2], "low": [0.6], "high": [321.4], "p": [0.000123]})
+    write_table(tmp_path / "a.csv", table)
+    assert tables.rounded(tmp_path / "a.csv")["rows"] == [["fracture", "14", "0.6", "321", "0.00012"]]

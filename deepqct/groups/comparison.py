@@ -13,7 +13,7 @@ from scipy import stats
 
 from deepqct.folder import Run, read_json, read_table, write_spreadsheet
 from deepqct.run_tables import headlines, main_rows, osteoporosis_of, outcome_of, read_models, run_outcome
-from deepqct.terms import NUMBER, columns_by_role
+from deepqct.terms import NUMBER, columns_by_role, short
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
@@ -190,7 +190,8 @@ def _in_words(values: pd.Series, *, binary: bool) -> str:
         return "–"
     if binary:
         return f"{int(values.sum())}/{len(values)} ({100 * values.mean():.0f} %)"
-    return f"{values.mean():.3g} ({values.std():.2g})"
+    spread = f" ({short(values.std(), 2)})" if len(values) > 1 else ""
+    return f"{short(values.mean())}{spread}"
 
 
 def _odds_ratio(a: pd.Series, b: pd.Series) -> dict[str, Any]:
