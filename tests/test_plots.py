@@ -381,6 +381,21 @@ def test_the_map_of_women_counts_who_is_called_and_marks_who_is_meant():
     assert nobody[0].get_title() == f"{drawn} of 60 women; the others have no place here"
 
 
+def test_a_woman_whose_outcome_is_not_known_is_none_without_it():
+    """Of a time, whoever left before the horizon would be drawn and counted as free of the event."""
+    table = (
+        synthetic.embedding().set_index("participant_id").assign(age=70.0, outcome=synthetic.outcome().astype(float))
+    )
+    table.iloc[:6, table.columns.get_loc("outcome")] = np.nan
+    axes = plots.cohort_map(table, threshold=0.5, outcome="fracture")
+    for said in ("fracture (18 of 54)", "no fracture (36 of 54)", "not known (6 of 60)"):
+        assert said in texts(axes)
+    assert [len(drawn.get_offsets()) for drawn in axes[1].collections[:3]] == [36, 18, 6]
+    ranked = plots.cohort_map(table.assign(predicted=1.0), threshold=0.5, outcome="above 70")
+    assert "rank ≥ 0.50" in texts(ranked)
+    assert "risk" not in texts(ranked)
+
+
 def test_a_profile_shows_every_bone_in_its_colour_and_outliers_within_the_picture():
     """A value beyond the axis is not seen by anybody."""
     z = pd.Series({"radius Tt.vBMD": -6.5, "tibia Tt.vBMD": 1.0, "tibia Tb.N": np.nan, "ulna Tb.Th": 0.2})

@@ -50,7 +50,8 @@ def cohort_map(
     Parameters
     ----------
     table : DataFrame
-        umap_1, umap_2, age, outcome, risk by participant_id, as `deepqct.exploration.women` returns it.
+        umap_1, umap_2, age, outcome, risk by participant_id, as `deepqct.exploration.women` returns it; an outcome may be
+        unknown. Where it has ``predicted``, the risk is a rank and is called so.
     threshold : float
         The risk from which women are coloured as called.
     outcome : str
@@ -75,8 +76,10 @@ def cohort_map(
     """
     figure, grid = plt.subplots(1, 2, figsize=(8.6, 4.4))
     called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
+    unknown = table["outcome"].isna().to_numpy()
+    said = "rank" if "predicted" in table else "risk"
     for axes, points in zip(grid, map_points(table), strict=True):
-        for marker, these in (("o", ~event), ("^", event)):
+        for marker, these in (("o", ~event & ~unknown), ("^", event), ("D", unknown)):
             colours = np.where(called[these], CALLED, NOT_CALLED)
             axes.scatter(*points[these].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
         marked = table.index.isin(list(selection))
@@ -88,14 +91,17 @@ def cohort_map(
             axes.set_title(f"{drawn} of {len(table)} women; the others have no place here")
     grid[0].set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     grid[1].axhline(threshold, color=SOFT, linestyle="--", linewidth=1.2)
-    grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylabel="risk", ylim=(-0.03, 1.03))
-    n, events = len(table), int(event.sum())
+    grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylim=(-0.03, 1.03))
+    grid[1].set_ylabel("risk" if said == "risk" else "rank by what is predicted")
+    n, known, events = len(table), int((~unknown).sum()), int(event.sum())
     entries = {
-        f"risk ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", CALLED),
+        f"{said} ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", CALLED),
         f"below ({n - called.sum()} of {n})": ("s", NOT_CALLED),
-        f"{outcome} ({events} of {n})": ("^", SOFT),
-        f"no {outcome} ({n - events} of {n})": ("o", SOFT),
+        f"{outcome} ({events} of {known})": ("^", SOFT),
+        f"no {outcome} ({known - events} of {known})": ("o", SOFT),
     }
+    if known < n:
+        entries[f"not known ({n - known} of {n})"] = ("D", SOFT)
     handles = [Line2D([], [], marker=m, linestyle="", color=colour, markersize=7) for m, colour in entries.values()]
     figure.legend(handles, list(entries), loc="outside lower left", ncols=2, columnspacing=1.2, handletextpad=0.3)
     return np.array(grid)
