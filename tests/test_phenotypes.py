@@ -126,6 +126,12 @@ def test_what_cannot_be_grouped_is_refused_in_one_sentence():
         space.named(table, "Tt.vBMD, Tb.X")
     with pytest.raises(ValueError, match="adjust_for names 'size'"):
         space.covariates_of(table, "size")
+    people = table.assign(fracture=1.0, height=np.nan)
+    with pytest.raises(ValueError, match="adjust_for names 'fracture', the outcome: the groups would know it"):
+        space.covariates_of(people, "fracture", outcome="time_to_fracture, fracture")
+    with pytest.raises(ValueError, match="adjust_for names 'height', which no participant has a value of"):
+        space.covariates_of(people, "height")
+    assert list(space.covariates_of(table, "radius 1, radius 1")) == ["radius 1"]
     assert list(space.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
 
 
@@ -185,6 +191,15 @@ def test_methods_and_bones_are_compared(found):
     bones = find.agreement_between_bones(groups, both)
     assert list(bones) == ["all", "radius", "ulna"]
     assert bones.loc["all", "radius"] > 0.9 > 0.3 > bones.loc["all", "ulna"]
+
+
+def test_bones_are_adjusted_as_the_groups_are():
+    """One bone beside itself would agree as by chance, where age moves its indices and not the groups."""
+    table, _ = two_clouds(40, apart=6.0, seed=2)
+    age = pd.DataFrame({"age": np.random.default_rng(1).normal(70, 9, 40)}, index=table.index)
+    aged = table - 0.6 * (age["age"].to_numpy()[:, None] - 70)
+    groups = find_groups(aged, groups=2, covariates=age, seed=1, draws=1, bootstraps=0)
+    assert find.agreement_between_bones(groups, aged, covariates=age).loc["all", "radius"] == 1.0
 
 
 def test_ward_of_a_crowd_joins_neighbours_only():

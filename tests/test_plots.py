@@ -381,6 +381,18 @@ def test_the_map_of_women_counts_who_is_called_and_marks_who_is_meant():
     assert nobody[0].get_title() == f"{drawn} of 60 women; the others have no place here"
 
 
+def test_more_groups_than_markers_are_drawn_and_told_apart():
+    """`max_groups` has no end, and two groups with one colour and one marker would be one to a reader."""
+    groups = list(range(1, 13))
+    pictures = pd.DataFrame({"participant_id": groups, "umap_1": groups, "umap_2": groups, "seed": 0, "neighbours": 5})
+    (axes,) = plots.several_embeddings(pictures, pd.Series(groups, index=groups))
+    handles, labels = axes.get_legend_handles_labels()
+    looks = {(str(one.get_facecolor()), one.get_paths()[0].vertices.tobytes()) for one in handles}
+    assert (len(labels), len(looks)) == (12, 12)
+    z = pd.DataFrame({"radius Tt.vBMD": 0.1, "radius Tb.N": 0.2, "radius Ct.Th": 0.3}, index=groups)
+    assert len(plots.radar(z)[0].lines) == 13
+
+
 def test_a_woman_whose_outcome_is_not_known_is_none_without_it():
     """Of a time, whoever left before the horizon would be drawn and counted as free of the event."""
     table = (

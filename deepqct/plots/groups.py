@@ -93,7 +93,7 @@ def several_embeddings(pictures: pd.DataFrame, labels: pd.Series) -> NDArray[Any
             group = picture["participant_id"].map(labels)
             for number in sorted(labels.unique()):
                 members = picture[group == number]
-                axes.scatter(members["umap_1"], members["umap_2"], s=14, marker=_MARKERS[number - 1],
+                axes.scatter(members["umap_1"], members["umap_2"], s=14, marker=_marker(number),
                              color=_colour(number), label=f"group {number}")  # fmt: skip
             axes.set(xticks=[], yticks=[], title=f"seed {seed}, {size} neighbours")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, markerscale=2)
@@ -204,7 +204,7 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
         angle = np.linspace(0, 2 * np.pi, len(columns), endpoint=False)
         for group, values in z[columns].iterrows():
             axes.plot([*angle, angle[0]], [*values, values.iloc[0]], color=_colour(int(str(group))), linewidth=2,
-                      marker=_MARKERS[int(str(group)) - 1], markersize=5, label=f"group {group}")  # fmt: skip
+                      marker=_marker(int(str(group))), markersize=5, label=f"group {group}")  # fmt: skip
         axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=INK, linewidth=0.8)
         axes.set(title=bone, ylim=(-1.15 * limit, 1.05 * limit), yticks=[-1, 0, 1])
         axes.set_xticks(angle, [str(column).partition(" ")[2] for column in columns], fontsize=9)
@@ -269,6 +269,11 @@ def _place(symbol: str) -> int:
 def _colour(group: int) -> str:
     """The colour of a group, the same in all figures."""
     return OTHER_COLOURS[group % len(OTHER_COLOURS)]
+
+
+def _marker(group: int) -> str:
+    """The marker of a group; of two groups with one colour it is another."""
+    return _MARKERS[(group - 1 + (group - 1) // len(OTHER_COLOURS)) % len(_MARKERS)]
 
 
 @styled
