@@ -210,15 +210,25 @@ class Outcome:
     def event(self) -> str:
         """What is called the event in words: a column, or that a number lies above its median."""
         if self.kind == NUMBER:
-            return f"{self.name} above {short(self.values.median())}"
+            median = self.values.median()
+            return (
+                f"{self.name} above {short(median)}" if self._some_above else f"{self.name} of {short(median)} or more"
+            )
         return self.name.split(",")[-1].strip()
 
     @property
     def groups(self) -> pd.Series:
         """Two groups for tables and pictures: 1 with the event by the end of follow-up, or a number above the median."""
         if self.kind == NUMBER:
-            return (self.values > self.values.median()).astype(int).rename(self.event)
+            median = self.values.median()
+            upper = self.values > median if self._some_above else self.values >= median
+            return upper.astype(int).rename(self.event)
         return (self.values == 1).astype(int).rename(self.event)
+
+    @property
+    def _some_above(self) -> bool:
+        """Whether any number lies above the median; in most women it may be the highest there is, such as a full score."""
+        return bool((self.values > self.values.median()).any())
 
     @property
     def events(self) -> int:

@@ -198,7 +198,7 @@ def test_bones_are_adjusted_as_the_groups_are():
     table, _ = two_clouds(40, apart=6.0, seed=2)
     age = pd.DataFrame({"age": np.random.default_rng(1).normal(70, 9, 40)}, index=table.index)
     aged = table - 0.6 * (age["age"].to_numpy()[:, None] - 70)
-    groups = find_groups(aged, groups=2, covariates=age, seed=1, draws=1, bootstraps=0)
+    groups = find_groups(aged, groups=2, max_groups=2, covariates=age, seed=1, draws=1, bootstraps=0)
     assert find.agreement_between_bones(groups, aged, covariates=age).loc["all", "radius"] == 1.0
 
 
