@@ -313,7 +313,7 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
 @pytest.mark.parametrize("role", ["outcome", "clinical"])
 def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_path, role):
     """Outcomes and columns of a cohort have any name, also one that a table gives to what it works out."""
-    run = synthetic.finished_run(tmp_path / "run", figures=())
+    run = synthetic.explored_run(tmp_path / "run")
     people = read_table(run.participants)
     own = people["fracture"] if role == "outcome" else people["fracture"] * 0
     people = people.drop(columns="fracture") if role == "outcome" else people
@@ -330,9 +330,39 @@ def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_pat
     assert beside_preprint(run, groups, features)["finding"].is_unique
 
 
+@pytest.mark.parametrize("own", ["smoking", "osteoporosis", "hip_fracture"])
+def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own):
+    """It speaks of fractures and osteoporosis; "more smoking" would be put into its mouth."""
+    run = synthetic.explored_run(tmp_path / "run")
+    people = read_table(run.participants).rename(columns={"fracture": own})
+    write_table(run.participants, people)
+    write_json(run.dictionary, {own: {"Role": "outcome"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    table = beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women))
+    said = table.set_index("finding")[["preprint", "as_there", "estimate"]]
+    risk = next(name for name in said.index if name.startswith("DeepQCT risk"))
+    expected = {"smoking": ("", ""), "osteoporosis": ("", "more"), "hip_fracture": ("higher", "more")}[own]
+    assert tuple(said.loc[[risk, own.replace("_", " ")], "preprint"]) == expected
+    assert (said["as_there"].isna() == (said["preprint"] == "")).all()
+    assert said["estimate"].notna().all()
+
+
+def test_osteoporosis_in_numbers_is_no_share(tmp_path):
+    """A column of that name may hold 1 and 2, of which no share can be counted."""
+    run = synthetic.explored_run(tmp_path / "run")
+    people = read_table(run.participants)
+    write_table(run.participants, people.assign(osteoporosis=1 + np.arange(60) % 2))
+    write_json(run.dictionary, read_json(run.dictionary) | {"osteoporosis": {"Role": "clinical"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 3 % 2 + 1})
+    table = beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women))
+    assert "osteoporosis" not in set(table["finding"])
+
+
 def test_a_number_is_not_set_beside_the_preprint_s_risk(tmp_path):
     """The group of the highest predicted density is that of the lowest risk."""
-    run = synthetic.finished_run(tmp_path / "run", figures=())
+    run = synthetic.explored_run(tmp_path / "run")
     people = read_table(run.participants)
     write_table(run.participants, people.assign(strides=np.arange(len(people)) * 1.0).drop(columns="fracture"))
     write_json(run.dictionary, {"strides": {"Role": "outcome", "Kind": "number"}})

@@ -120,9 +120,10 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     Returns
     -------
     DataFrame
-        finding, group, preprint (what it says of its group: higher, more or lower), kind, estimate, low, high (95 %),
-        n, as_there (True if the whole interval lies on the preprint's side; None if there is no interval). It is empty
-        if there is only one group, or if the outcome is a number.
+        finding, group, preprint (what it says of its group: higher, more or lower; empty for an outcome other than a
+        fracture, and for its risk, of which it says nothing), kind, estimate, low, high (95 %), n, as_there (True if
+        the whole interval lies on the preprint's side; None if there is no interval, or nothing to hold it against). It
+        is empty if there is only one group, or if the outcome is a number.
 
     References
     ----------
@@ -146,17 +147,22 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
-        for name, side in {risk: "higher", "osteoporosis": "more", outcome: "more", **dict(densities)}.items():
-            if name not in table:
+        # The preprint speaks of fractures, their risk and osteoporosis, and of no other outcome.
+        of_fracture = "fracture" in outcome.lower()
+        own = "more" if of_fracture or outcome == "osteoporosis" else ""
+        sides = {risk: "higher" if of_fracture else "", "osteoporosis": "more", outcome: own, **dict(densities)}
+        for name, side in sides.items():
+            share = name in (outcome, "osteoporosis")
+            if name not in table or (share and not set(table[name].dropna().unique()) <= {0.0, 1.0}):
                 continue
             a, b = (table[name][rows_of].dropna() for rows_of in (labels == chosen, labels != chosen))
-            effect = _odds_ratio(a, b) if side == "more" else _difference(a, b)
-            none = 1.0 if side == "more" else 0.0
+            effect = _odds_ratio(a, b) if share else _difference(a, b)
+            none = 1.0 if share else 0.0
             as_there = effect["high"] < none if side == "lower" else effect["low"] > none
             words = f"{name} (made the groups)" if side == "lower" else str(name).replace("_", " ")
             row = {"group": int(chosen), "finding": words, "preprint": side, "kind": effect["kind"]}
             row |= {"estimate": effect["effect"], "low": effect["low"], "high": effect["high"], "n": len(a) + len(b)}
-            rows.append(row | {"as_there": bool(as_there) if np.isfinite(effect["low"]) else None})
+            rows.append(row | {"as_there": bool(as_there) if side and np.isfinite(effect["low"]) else None})
     result = pd.DataFrame(rows, columns=columns)
     write_spreadsheet(run.groups_beside_preprint, result)
     return result
