@@ -348,6 +348,20 @@ def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own):
     assert said["estimate"].notna().all()
 
 
+def test_a_column_of_the_cohort_may_be_called_as_an_index(tmp_path):
+    """Such as the density that a scanner gave, among the clinical columns: both are shown, and told apart."""
+    run = synthetic.explored_run(tmp_path / "run")
+    given = np.random.default_rng(0).normal(300, 30, 60)
+    write_table(run.participants, read_table(run.participants).assign(**{"radius Tt.vBMD": given}))
+    write_json(run.dictionary, read_json(run.dictionary) | {"radius Tt.vBMD": {"Role": "clinical"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    features = pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women)
+    table = keep_comparison(run, groups, features).set_index("variable")
+    assert table.loc[["radius Tt.vBMD (participants)", "radius Tt.vBMD"], "p"].isna().tolist() == [False, True]
+    assert beside_preprint(run, groups, features)["finding"].is_unique
+
+
 def test_osteoporosis_in_numbers_is_no_share(tmp_path):
     """A column of that name may hold 1 and 2, of which no share can be counted."""
     run = synthetic.explored_run(tmp_path / "run")

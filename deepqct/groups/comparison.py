@@ -15,6 +15,8 @@ from deepqct.folder import Run, read_json, read_table, write_spreadsheet
 from deepqct.run_tables import headlines, main_rows, osteoporosis_of, outcome_of, read_models, run_outcome
 from deepqct.terms import NUMBER, columns_by_role, short
 
+_OWN = " (participants)"  # behind the name of a cohort's column that is called as an index is
+
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
     """Compare the last group with all others together, variable by variable.
@@ -94,7 +96,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     {'group 1': '1/7 (14 %)', 'group 2': '4/5 (80 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
-    table = _variables(run).join(features)
+    table = _variables(run).join(features, lsuffix=_OWN)
     comparison = compare_groups(labels, table, clustered=set(features.columns))
     write_spreadsheet(run.group_comparison, comparison)
     return comparison
@@ -143,7 +145,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     rows: list[dict[str, Any]] = []
     if labels.nunique() > 1 and outcome_of(run).kind != NUMBER:
-        table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
+        table, outcome = _variables(run).join(features, lsuffix=_OWN).reindex(labels.index), str(run_outcome(run).name)
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
