@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
@@ -346,6 +347,18 @@ def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own):
     assert tuple(said.loc[[risk, own.replace("_", " ")], "preprint"]) == expected
     assert (said["as_there"].isna() == (said["preprint"] == "")).all()
     assert said["estimate"].notna().all()
+
+
+def test_a_column_of_one_value_differs_between_no_groups():
+    """0.1 in everybody has an SD of 1e-17: of it a difference of 1.8 SD was made."""
+    labels = pd.Series([1] * 7 + [2] * 3)
+    table = pd.DataFrame({"same": 0.1, "other": [3, 4, 5, 6, 7, 8, 9, 5, 5, 5]})
+    found = compare_groups(labels, table, clustered=set()).set_index("variable")
+    assert found.loc["same", "effect"] == 0
+    assert found.loc["same", ["low", "high", "p"]].isna().all()
+    nearly = table["other"][7:] + np.array([-1e-6, 0, 1e-6])
+    expected = stats.ttest_ind(nearly, table["other"][:7], equal_var=False).pvalue
+    assert found.loc["other", "p"] == pytest.approx(expected, rel=1e-3)  # one value in one group is no fault
 
 
 def test_a_column_of_the_cohort_may_be_called_as_an_index(tmp_path):

@@ -5,6 +5,7 @@ Variables that took part in the grouping get no p values, since the groups diffe
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from scipy import stats
 from deepqct.folder import Run, read_json, read_table, write_spreadsheet
 from deepqct.run_tables import headlines, main_rows, osteoporosis_of, outcome_of, read_models, run_outcome
 from deepqct.terms import NUMBER, columns_by_role, short
-
-_OWN = " (participants)"  # behind the name of a cohort's column that is called as an index is
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
@@ -96,7 +95,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     {'group 1': '1/7 (14 %)', 'group 2': '4/5 (80 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
-    table = _variables(run).join(features, lsuffix=_OWN)
+    table = _with_indices(run, features)
     comparison = compare_groups(labels, table, clustered=set(features.columns))
     write_spreadsheet(run.group_comparison, comparison)
     return comparison
@@ -145,7 +144,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     rows: list[dict[str, Any]] = []
     if labels.nunique() > 1 and outcome_of(run).kind != NUMBER:
-        table, outcome = _variables(run).join(features, lsuffix=_OWN).reindex(labels.index), str(run_outcome(run).name)
+        table, outcome = _with_indices(run, features).reindex(labels.index), str(run_outcome(run).name)
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
@@ -192,6 +191,12 @@ def _variables(run: Run) -> pd.DataFrame:
     return table
 
 
+def _with_indices(run: Run, features: pd.DataFrame) -> pd.DataFrame:
+    """The variables of a run and the indices; a column of the cohort that is called as an index is gets other words."""
+    own = _variables(run)
+    return own.rename(columns={name: f"{name} (participants)" for name in own if name in features}).join(features)
+
+
 def _in_words(values: pd.Series, *, binary: bool) -> str:
     """A group's values in words: how many of how many (%), or mean (SD)."""
     if values.empty:
@@ -220,14 +225,18 @@ def _difference(a: pd.Series, b: pd.Series) -> dict[str, Any]:
     if min(len(a), len(b)) < 3:
         return {"effect": np.nan, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
     pooled = np.sqrt(((len(a) - 1) * a.var() + (len(b) - 1) * b.var()) / (len(a) + len(b) - 2))
-    if pooled == 0:
+    # The SD of a column of one value is not always 0 in floating point.
+    if pooled <= 1e-9 * max(abs(a).max(), abs(b).max()):
         return {"effect": 0.0, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
     d = (a.mean() - b.mean()) / pooled
     half = stats.norm.ppf(0.975) * np.sqrt(1 / len(a) + 1 / len(b) + d**2 / (2 * (len(a) + len(b))))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # one group may have one value
+        p = stats.ttest_ind(a, b, equal_var=False).pvalue
     return {
         "effect": d,
         "low": d - half,
         "high": d + half,
         "kind": kind,
-        "p": stats.ttest_ind(a, b, equal_var=False).pvalue,
+        "p": p,
     }
