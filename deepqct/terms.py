@@ -118,6 +118,29 @@ def short(value: float, digits: int = 3) -> str:
     return (f"{value:.0f}" if "e+" in text else text).replace("-", "−")
 
 
+IN_UNITS = ("MAE", "RMSE", "mean difference")  # measures that are in the unit of the outcome, of any size
+
+
+def together(*values: float) -> list[str]:
+    """Numbers that stand side by side, with the decimals that give the largest of them three digits.
+
+    Parameters
+    ----------
+    *values : float
+        Such as a figure and the ends of its interval; not all NaN.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.terms.together(0.0012, -0.0159, 0.0183), dq.terms.together(12345.6, 11000.2)
+    (['0.0012', '−0.0159', '0.0183'], ['12346', '11000'])
+    """
+    largest = np.nanmax(np.abs(values))
+    decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 2
+    texts = [f"{value:.{decimals}f}" for value in values]
+    return [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+
+
 # Different values from which a column is one of numbers, and not of 0 and 1 with a slip of the keyboard; our choice.
 _SOME = 6
 _MOST_STRATA = 5

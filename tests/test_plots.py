@@ -381,6 +381,21 @@ def test_the_map_of_women_counts_who_is_called_and_marks_who_is_meant():
     assert nobody[0].get_title() == f"{drawn} of 60 women; the others have no place here"
 
 
+def test_the_calibration_of_a_small_number_is_not_zero(compared):
+    """A density in g/cm² is missed by hundredths, and steps by thousands: two decimals suit neither."""
+    told = compared["performance"].query("measure == 'slope'")
+    off = told.assign(measure="mean difference", estimate=0.0041, low=-0.0032, high=0.0114)
+    points = compared["curves"].query("curve == 'calibration'").assign(strategy="group", events=np.nan)
+    figure = told.assign(measure="R²")
+    axes = plots.calibration(points, pd.concat([figure, off, told]))
+    assert "difference 0.0041 (−0.0032 to 0.0114)" in texts(axes)
+    in_cm = texts(plots.calibration(points, pd.concat([figure, off, told]), unit="g/cm²"))
+    assert "predicted (g/cm²)" in in_cm
+    assert "observed mean (g/cm²), 95 % interval" in in_cm
+    large = off.assign(estimate=1234.5, low=-80.2, high=2000)
+    assert "difference 1234 (−80 to 2000)" in texts(plots.calibration(points, pd.concat([figure, large, told])))
+
+
 def test_more_groups_than_markers_are_drawn_and_told_apart():
     """`max_groups` has no end, and two groups with one colour and one marker would be one to a reader."""
     groups = list(range(1, 13))

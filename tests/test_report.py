@@ -527,6 +527,19 @@ def test_the_whole_report_is_small(finished):
     assert finished.report.stat().st_size < 1_000_000  # two figures; a whole run has about 60
 
 
+def test_errors_of_a_number_have_its_unit_and_its_digits(tmp_path):
+    """An MAE of 0.01 (0.01 to 0.01) says nothing of a thickness in millimetres."""
+    run = synthetic.explored_run(tmp_path)
+    people = read_table(run.participants).assign(thickness=np.linspace(0.18, 0.26, 60))
+    write_table(run.participants, people.drop(columns="fracture"))
+    write_json(run.dictionary, {"thickness": {"Role": "outcome", "Kind": "number", "Units": "mm"}})
+    row = {"protocol": "all", "split": "out-of-fold", "family": "BMD", "model": "femoral neck", "n": 60, "events": None}
+    rows = {"measure": ["R²", "MAE", "slope"], "estimate": [0.2, 0.0123, 0.9]}
+    write_table(run.performance, pd.DataFrame(rows | row | {"low": [0.1, 0.0101, 0.5], "high": [0.3, 0.0145, 1.3]}))
+    (other,) = [one for one in tables.others(run) if one["title"] == "Other measures"]
+    assert other["rows"] == [["MAE, mm", "0.0123 (0.0101 to 0.0145)"], ["slope", "0.90 (0.50 to 1.30)"]]
+
+
 def test_wide_intervals_are_read_without_powers_of_ten(tmp_path):
     """An odds ratio with a cell of nobody, and a noise from one woman, end above 100."""
     pair = precision([1, 1], [300.0, 306.0]).row()

@@ -19,8 +19,8 @@ from deepqct.models.families import models_table
 from deepqct.models.repeats import risk_precision
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, women_of
-from deepqct.terms import BONES, CHANCE, short
+from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, outcome_of, women_of
+from deepqct.terms import BONES, CHANCE, IN_UNITS, short, together
 
 BAR = 150  # pixels of a bar of an AUC
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
@@ -259,9 +259,11 @@ def _measures(run: Run) -> pd.DataFrame:
         return main
     rows = headlines(main[main["measure"] != figure_of(main)], models(run))
     counted = rows["measure"].isin(("sensitivity", "specificity", "PPV", "NPV"))
-    return _across(rows, down="measure", basis=[
+    table = _across(rows, down="measure", basis=[
         f" {row['events']} of {row['n']}" if of else "" for of, row in zip(counted, rows.to_dict("records"), strict=True)
     ])  # fmt: skip
+    unit = outcome_of(run).unit if set(rows["measure"]) & set(IN_UNITS) else ""
+    return table.replace({"measure": {name: f"{name}, {unit}" for name in IN_UNITS}}) if unit else table
 
 
 def _subgroups(run: Run) -> pd.DataFrame:
@@ -591,9 +593,11 @@ def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
     """An estimate with its interval, as one text."""
     if pd.isna(row["estimate"]):
         return NOT_ESTIMABLE
-    value, low, high = (
-        signed(row[k]) if signs else f"{row[k]:.2f}".replace("-", "−") for k in ("estimate", "low", "high")
-    )
+    figures = [row[k] for k in ("estimate", "low", "high")]
+    if row.get("measure") in IN_UNITS:
+        value, low, high = together(*figures)
+    else:
+        value, low, high = (signed(figure) if signs else plain(figure) for figure in figures)
     return f"{value} ({low} to {high})"
 
 
