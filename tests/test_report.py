@@ -21,6 +21,7 @@ from deepqct import plots
 from deepqct.evaluation import precision
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table
 from deepqct.report import figures, findings, notebook_page, summary, tables, tripod, write_report
+from deepqct.report.report import _bone_aucs
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +355,20 @@ def test_the_checklist_leaves_open_what_a_run_cannot_know(finished, bare):
     assert "6 epochs fixed beforehand" in with_all.set_index("item").loc["12c", "answer"]
 
 
+def test_the_checklist_claims_no_predictor_and_no_subgroup_that_was_not_there():
+    """Of osteoporosis bone density predicts nothing here and parts nobody; and it is no history."""
+    run = {"settings": {}, "people": (60, 20, "osteoporosis"), "virtual": False}
+    there = {"performance": True, "subgroups": True}
+    own = tripod.checklist(
+        **run, there=there, families=["Clinical", "DeepQCT"], subgroups=["younger than 75", "75 and older"]
+    ).set_index("item")["answer"]
+    assert own["9a"] == "by family: clinical factors, networks' scores; none selected"
+    assert own["14"] == "AUC by age; no other group is looked at"
+    assert own["8a"] == "osteoporosis, known when the scan was made: no time horizon, no follow-up"
+    nobody = tripod.checklist(**run, there=there, families=["DeepQCT"], subgroups=[]).set_index("item")
+    assert not nobody.loc["14", "done"]
+
+
 def test_a_control_that_scores_is_an_alarm(tmp_path):
     """Noise above chance means that something leaks: it must not stand in a table only."""
     run = synthetic.finished_run(tmp_path / "run")
@@ -548,3 +563,13 @@ def test_wide_intervals_are_read_without_powers_of_ten(tmp_path):
     table = pd.DataFrame({"variable": ["fracture"], "effect": [14.2], "low": [0.6], "high": [321.4], "p": [0.000123]})
     write_table(tmp_path / "a.csv", table)
     assert tables.rounded(tmp_path / "a.csv")["rows"] == [["fracture", "14", "0.6", "321", "0.00012"]]
+
+
+def test_the_head_of_the_networks_names_its_figure_also_where_bones_have_other_women(tmp_path):
+    """Four naked numbers between 0 and 1 could be anything."""
+    run = synthetic.explored_run(tmp_path)
+    rows = {"family": "DeepQCT", "model": ["radius", "tibia"], "n": [60, 58], "estimate": [0.7, 0.8]}
+    same = {"protocol": "all", "split": "out-of-fold", "measure": "AUC", "low": 0.6, "high": 0.9, "events": 20}
+    said = _bone_aucs(run, pd.DataFrame(rows | same), models=synthetic.models())
+    assert said.startswith("AUC radius 0.70 (95 % 0.60–0.90; n 60, 20 events), tibia 0.80")
+    assert _bone_aucs(run, pd.DataFrame(), models=synthetic.models()) == ""
