@@ -396,6 +396,15 @@ def test_the_calibration_of_a_small_number_is_not_zero(compared):
     assert "difference 1234 (−80 to 2000)" in texts(plots.calibration(points, pd.concat([figure, large, told])))
 
 
+def test_two_thousand_new_women_are_a_picture_that_can_be_saved():
+    """With a line for each name it would be 12 m high, and no file takes it."""
+    risks = {"participant_id": [f"P{i}" for i in range(2000)], "risk": np.linspace(0, 1, 2000), "low": 0.2, "high": 0.4}
+    axes = plots.new_women(pd.DataFrame(risks), prior=0.3)
+    assert axes.get_figure().get_size_inches()[1] < 20
+    assert list(axes.get_yticks()) == []
+    assert "2000 of 2000 women with a risk" in axes.get_title()
+
+
 def test_more_groups_than_markers_are_drawn_and_told_apart():
     """`max_groups` has no end, and two groups with one colour and one marker would be one to a reader."""
     groups = list(range(1, 13))

@@ -16,6 +16,9 @@ from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, CALLED, GREY, INK, N
 from deepqct.terms import BONES, UNITS
 
 
+_NAMED = 200  # women beside whose risk a name still fits; our choice
+
+
 def map_points(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return where `cohort_map` draws each woman.
 
@@ -109,7 +112,9 @@ def cohort_map(
 
 @styled
 def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") -> Axes:
-    """Draw the risk of each new woman with its interval, the highest above; women without a risk are named below.
+    """Draw the risk of each new woman with its interval, the highest above; women without a risk are counted.
+
+    More than 200 women have no names beside them: a picture as long would be no picture.
 
     Parameters
     ----------
@@ -133,14 +138,16 @@ def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") ->
     'risk of fracture, 95 % over networks'
     """
     given = table.dropna(subset="risk").sort_values("risk")
-    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2)))
+    named = len(given) <= _NAMED
+    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2) if named else 9))
     y = np.arange(len(given))
-    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4)
-    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5)
+    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4 if named else 0.6)
+    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5 if named else 1.5)
     axes.axvline(prior, color="0.4", linestyle="--", linewidth=1)
     axes.set(
-        yticks=y,
-        yticklabels=list(given["participant_id"]),
+        yticks=y if named else (),
+        yticklabels=list(given["participant_id"]) if named else (),
+        ylabel="" if named else "women, by risk",
         xlim=(0, 1),
         xlabel=f"risk of {outcome}, 95 % over networks",
     )
