@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, CALLED, GREY, INK, NOT_CALLED, SOFT, styled
 from deepqct.terms import BONES, UNITS
 
-
 _NAMED = 200  # women beside whose risk a name still fits; our choice
 
 
