@@ -521,12 +521,12 @@ def above_chance(row: pd.Series | None) -> bool:
 
 
 def bone_scores(run: Run) -> dict[str, pd.DataFrame]:
-    """The out-of-fold scores of each trained bone in the main result, with the outcome of each patient.
+    """The out-of-fold scores of each trained bone of a run in the main result, with the outcome of each patient.
 
     Parameters
     ----------
     run : Run
-        A run of which bones were trained; the others are left out.
+        A run of which bones were trained; the others are left out, and bones that its settings do not name.
 
     Returns
     -------
@@ -542,7 +542,7 @@ def bone_scores(run: Run) -> dict[str, pd.DataFrame]:
     """
     outcome = run_outcome(run)
     found = {}
-    for bone in BONES:
+    for bone in bones_of(run):
         if run.scores(bone).exists():
             rows = main_rows(read_table(run.scores(bone)))
             found[bone] = rows.assign(outcome=rows["participant_id"].map(outcome).astype(int))

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from deepqct import networks as dq_networks
 from deepqct import plots
-from deepqct.folder import read_json
+from deepqct.folder import read_json, write_json, write_table
 from deepqct.models import comparison
 from deepqct.plots.women import map_points
+from deepqct.run_tables import bone_scores
 from deepqct.terms import BONES
 
 
@@ -394,6 +395,17 @@ def test_the_calibration_of_a_small_number_is_not_zero(compared):
     assert "observed mean (g/cm²), 95 % interval" in in_cm
     large = off.assign(estimate=1234.5, low=-80.2, high=2000)
     assert "difference 1234 (−80 to 2000)" in texts(plots.calibration(points, pd.concat([figure, large, told])))
+
+
+def test_scores_are_those_of_the_bones_that_were_asked_for(tmp_path):
+    """Networks of an earlier run in the same folder are left out of all tables, and of the picture too."""
+    run = synthetic.explored_run(tmp_path)
+    scores = synthetic.predictions().query("model == 'radius'")[["participant_id", "protocol", "split", "score"]]
+    for bone in ("radius", "ulna"):
+        write_table(run.scores(bone), scores)
+    write_json(run.settings, {"bones": ["radius"]})
+    assert list(bone_scores(run)) == ["radius"]
+    assert "no bone has scores" in texts(plots.scores_by_bone({}))
 
 
 def test_two_thousand_new_women_are_a_picture_that_can_be_saved():

@@ -414,7 +414,7 @@ def scores_by_bone(scores: Mapping[str, pd.DataFrame], *, kind: str = YES_NO) ->
     Returns
     -------
     array of Axes
-        One for each bone; the legend has the number of women.
+        One for each bone; the legend has the number of women. Without any bone a single one, which says so.
 
     Examples
     --------
@@ -425,6 +425,11 @@ def scores_by_bone(scores: Mapping[str, pd.DataFrame], *, kind: str = YES_NO) ->
     >>> [panel.get_title() for panel in axes], axes[0].get_ylabel()
     (['radius', 'tibia'], 'out-of-fold score (logit)')
     """
+    if not scores:
+        _, axes = plt.subplots(figsize=(5, 1.2))
+        axes.text(0.5, 0.5, "no bone has scores of networks", ha="center", va="center")
+        axes.set_axis_off()
+        return np.array([axes])
     figure, grid = plt.subplots(1, len(scores), figsize=(2.2 * len(scores) + 0.8, 3.6), squeeze=False)
     counts = pd.Series(dtype=int)
     for axes, (bone, table) in zip(grid.flat, scores.items(), strict=True):
