@@ -192,6 +192,11 @@ def test_methods_and_bones_are_compared(found):
     bones = find.agreement_between_bones(groups, both)
     assert list(bones) == ["all", "radius", "ulna"]
     assert bones.loc["all", "radius"] > 0.9 > 0.3 > bones.loc["all", "ulna"]
+    one = table.assign(**{"tibia Ct.Po": 0.1})  # of a bone in which all women are alike there is nothing to compare
+    assert "tibia" not in find.agreement_between_bones(groups, one)
+    porous = table.assign(**{"tibia Ct.Po": np.arange(len(table)) % 2})
+    three = find_groups(table, groups=3, seed=1, draws=1, bootstraps=0, max_groups=3)
+    assert list(find.agreement_between_bones(three, porous)) == ["all", "radius"]
 
 
 def test_bones_are_adjusted_as_the_groups_are():

@@ -319,7 +319,7 @@ def agreement_between_bones(
     -------
     DataFrame
         One row and one column a bone, and ``all`` for the groups that were found if there are two or more; each value
-        is of the women whom both have. Bones with fewer than 10 women, or without an index that varies, are left out.
+        is of the women whom both have. Bones with fewer than 10 women, or fewer women that differ than groups, are left out.
 
     Examples
     --------
@@ -337,7 +337,8 @@ def agreement_between_bones(
     for bone in bones:
         of_bone = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
         varying = varying_columns(of_bone)
-        if len(of_bone) < FEWEST or not varying:
+        different = len(of_bone[varying].drop_duplicates()) if varying else 1
+        if len(of_bone) < FEWEST or different < max(2, groups.n_groups):
             continue
         space = fit_space(of_bone, varying, components=COMPONENTS, covariates=covariates)
         scores = space.scores(space.standardise(of_bone, covariates=covariates))
