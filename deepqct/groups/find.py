@@ -319,7 +319,8 @@ def agreement_between_bones(
     -------
     DataFrame
         One row and one column a bone, and ``all`` for the groups that were found if there are two or more; each value
-        is of the women whom both have. Bones with fewer than 10 women, or fewer women that differ than groups, are left out.
+        is of the women whom both have. Bones with fewer than 10 women, or with fewer who differ than groups, are left
+        out.
 
     Examples
     --------
