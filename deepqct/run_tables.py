@@ -361,7 +361,8 @@ def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     ['clinical factors', 'all sites', 'all four bones', 'mean of radius + tibia']
     """
     named = set(models.loc[models["headline"], ["family", "model"]].itertuples(index=False, name=None))
-    return table[[pair in named for pair in table[["family", "model"]].itertuples(index=False, name=None)]]
+    pairs = table[["family", "model"]].itertuples(index=False, name=None)
+    return table[pd.Series([pair in named for pair in pairs], table.index, dtype=bool)]
 
 
 def margins_of(text: str) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from deepqct.exploration import summary, women
 from deepqct.folder import Run, read_table, write_json, write_table
 from deepqct.models.families import models_for, models_table
 from deepqct.networks import Explained, keep_explained, load_explained
-from deepqct.run_tables import run_outcome
+from deepqct.run_tables import headlines, run_outcome
 from deepqct.widgets import Explorer
 
 HEADLINE = ("DeepQCT", "mean of all four bones")
@@ -185,6 +185,12 @@ def test_the_halves_of_a_number_are_those_of_all_women(of_a_number):
     assert said["upper half among others of like rank"].endswith(" of 29)")
     assert not said.index.str.contains("risk").any()
     assert "events" not in " ".join(said)
+
+
+def test_a_table_without_rows_keeps_its_columns():
+    """A run without a slope, or without networks, has no row to speak for a family; its report needs the columns."""
+    table = synthetic.predictions().head(0)
+    assert list(headlines(table, synthetic.models())) == list(table)
 
 
 def test_nobody_is_called_by_a_number(of_a_number):
