@@ -177,7 +177,7 @@ def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     lines = {
         "age (years)": "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}",
         "patient group": "none" if pd.isna(row["group"]) else f"{row['group']:.0f}",
-        **({"predicted, out of fold": short(float(row["predicted"]))} if number else {}),
+        **({"predicted, out of fold": short(float(table["predicted"][participant_id]))} if number else {}),
         f"{'rank by it, 0 to 1' if number else 'risk, out of fold'}": f"{row['risk']:.2f}",
         others[0]: others[1],
     }
