@@ -446,6 +446,22 @@ def test_whose_scans_they_are(tmp_path, make_cohort):
         scans_given([tmp_path / "a_wrist.AIM"], tmp_path / "nowhere.tsv")
 
 
+def test_no_risk_is_given_on_a_scan_that_a_reader_rejects(predictions, tmp_path):
+    """A run leaves it out; a risk on it would stand on a sheet and in the figures of an external validation."""
+    folder = tmp_path / "cohort"
+    shutil.copytree(dq.run.example_run().virtual / "cohort", folder)
+    rows = pd.read_csv(folder / "scans.tsv", sep="\t")
+    rows[rows["participant_id"].isin(["sub-0002", "sub-0003"])].to_csv(folder / "scans.tsv", sep="\t", index=False)
+    for person, decision in (("sub-0002", "reject"), ("sub-0003", "reject"), ("sub-0003", "undo")):
+        dq.cohort.decide(folder, reviewer="AB", participant_id=person, site="wrist", decision=decision)
+    table = dq.predict(predictions.bundle, [folder]).table.set_index("participant_id")
+    assert table["status"].to_dict() == {"sub-0002": "abstained", "sub-0003": "predicted"}
+    assert table["reasons"]["sub-0002"] == "A reader rejected the wrist scan in review.csv."
+    (folder / "review.csv").write_text("reviewer,decision\nAB,reject\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"review\.csv"):
+        scans_given([folder], None)
+
+
 def test_a_woman_with_a_risk_has_all_that_it_rests_on(predictions):
     """Risk, interval, networks' own risks, shares, group, indices, pictures with saliency."""
     rows = predictions.table.set_index("participant_id")

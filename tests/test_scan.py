@@ -124,6 +124,24 @@ def test_images_come_back_with_their_densities_and_need_a_unit(scan, tmp_path, e
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        b"space directions: (0.1,0,0) (0,0,0.1)",
+        b"space directions: (0.1,0) (0,0.1) (0,0)",
+        b"spacings: 0.1 0.1",
+        b"space directions: (0.1,0,0,0) (0,0.1,0,0) (0,0,0.1,0)",
+    ],
+)
+def test_an_image_without_three_axes_of_three_numbers_is_a_sentence(tmp_path, stated):
+    """One of 20,000 headers with random faults has them."""
+    path = write_picture(tmp_path / "a.nrrd", np.zeros((3, 4, 5), np.int16))
+    path.write_bytes(path.read_bytes().replace(b"space directions: (0.1,0,0) (0,0.1,0) (0,0,0.1)", stated))
+    for read in (read_head, lambda path: read_scan(path, unit="density")):
+        with pytest.raises(ScanError, match="export it"):
+            read(path)
+
+
 @pytest.mark.parametrize("pad", [True, False])
 def test_an_isq_is_mapped_not_loaded_and_its_last_voxels_are_its_own(tmp_path, pad):
     """A whole ISQ is 1.8 GB; and a file that is not padded to 512 bytes must not end in garbage."""

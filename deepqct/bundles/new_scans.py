@@ -15,6 +15,7 @@ import pandas as pd
 from deepqct.bundles.content import Bundle, Curated
 from deepqct.cohort.check import ID
 from deepqct.cohort.hints import leads_outside, leaves_folder
+from deepqct.cohort.reviews import read_reviews, rejected
 from deepqct.cohort.sessions import SESSION, analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.curation.curation import LIMIT_S
@@ -49,6 +50,8 @@ class NewScan:
         Wrist or ankle, left or right; empty where neither a table nor the file's name says so.
     unit : str or None
         The unit of a file without a calibration of its own.
+    rejected : bool
+        Whether a reader rejects it in the ``review.csv`` beside ``scans.tsv``.
     """
 
     participant_id: str
@@ -56,6 +59,7 @@ class NewScan:
     site: str = ""
     side: str = ""
     unit: str | None = None
+    rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def scans_given(
     scans : sequence of str or Path
         Scans; a ``scans.tsv``; or a folder that holds one, with ``participants.tsv`` beside it. A scan by itself belongs to
         the woman whom its name begins with: ``P0042_wrist_left.AIM`` is the left wrist of P0042. Of several sessions in a
-        ``scans.tsv`` the one that a run analyses is taken.
+        ``scans.tsv`` the one that a run analyses is taken. No risk is given on scans that a reader rejects in the
+        ``review.csv`` beside it.
     participants : str, Path or DataFrame, optional
         Their clinical factors and bone densities, one row a woman, as in participants.tsv.
 
@@ -104,7 +109,8 @@ def scans_given(
     Raises
     ------
     ValueError
-        If a table cannot be read, nothing was given, or a woman has two scans of one site, or rows in two tables.
+        If a table or ``review.csv`` cannot be read, nothing was given, or a woman has two scans of one site, or rows in
+        two tables.
     """
     found: list[NewScan] = []
     known = [] if participants is None else [Path(participants) if isinstance(participants, str) else participants]
@@ -160,8 +166,11 @@ def _listed(path: Path) -> list[NewScan]:
                 "give a path within it, or name the scans themselves."
             )
     unit = table["unit"] if "unit" in table else pd.Series(None, table.index, dtype=object)
+    refused = rejected(read_reviews(path.parent))
     return [
-        NewScan(person, path.parent / file, site, side, unit if isinstance(unit, str) else None)
+        NewScan(
+            person, path.parent / file, site, side, unit if isinstance(unit, str) else None, (person, site) in refused
+        )
         for person, site, side, file, unit in zip(
             table["participant_id"], table["site"], table["side"], table["file"], unit, strict=True
         )
@@ -272,6 +281,8 @@ def _with_head(scan: NewScan, curated: Curated, *, match_mm: dict[str, float]) -
     Where all networks of a site see every scan at the resolution of voxels of `match_mm`, they take scans up to those.
     """
     where = f"the {scan.site} scan" if scan.site else "a scan"
+    if scan.rejected:
+        return scan, [f"a reader rejected {where} in review.csv."]
     try:
         head = read_head(scan.path, unusual=curated.unusual)
         site, side, voxel = head.site, head.side, head.voxel_mm

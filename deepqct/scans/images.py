@@ -85,8 +85,8 @@ def _read(path: Path, *, unusual: bool, voxels: bool) -> Stored:
         raise ScanError(
             f"{path} cannot be read; it is cut off, damaged or not what its name says, so export it again."
         ) from error
-    if array.dtype.kind not in "iuf" or origin.shape != (3,):
-        raise ScanError(f"{path} has not one number a voxel, or no place of three numbers; export it again.")
+    if array.dtype.kind not in "iuf" or origin.shape != (3,) or matrix.shape != (3, 3):
+        raise ScanError(f"{path} has not one number a voxel, or no place and axes of three numbers; export it again.")
     edges = np.linalg.norm(matrix, axis=0)
     check_voxel(tuple(edges.tolist()), path, unusual=unusual)
     shape = array.shape if voxels else (1, 1, 1)
