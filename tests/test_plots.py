@@ -408,6 +408,14 @@ def test_scores_are_those_of_the_bones_that_were_asked_for(tmp_path):
     assert "no bone has scores" in texts(plots.scores_by_bone({}))
 
 
+def test_an_odds_ratio_says_of_how_many_events_it_is():
+    """Of 60 women two may have it."""
+    row = {"kind": "odds ratio", "effect": 2.4, "low": 1.1, "high": 5.2, "n": 60, "variable": "hip_fracture"}
+    table = pd.DataFrame([row | {"group 1": "3/40 (8 %)", "group 2": "9/20 (45 %)"}])
+    (label,) = plots.group_differences(table)[0].get_yticklabels()
+    assert label.get_text() == "hip fracture (n = 60, 12 with it)"
+
+
 def test_two_thousand_new_women_are_a_picture_that_can_be_saved():
     """With a line for each name it would be 12 m high, and no file takes it."""
     risks = {"participant_id": [f"P{i}" for i in range(2000)], "risk": np.linspace(0, 1, 2000), "low": 0.2, "high": 0.4}

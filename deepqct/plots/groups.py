@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -221,7 +222,7 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     Parameters
     ----------
     comparison : DataFrame
-        variable, kind (odds ratio, or difference in SD), effect, low, high, n, as `deepqct.groups.keep_comparison`
+        variable, a column for each group, kind (odds ratio, or difference in SD), effect, low, high, n, as `deepqct.groups.keep_comparison`
         returns it. Rows without an interval are not drawn, such as the variables that made the groups.
 
     Returns
@@ -248,9 +249,7 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
         error = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
         axes.errorbar(rows["effect"], heights, xerr=error, fmt="o", color=ONE, capsize=3, markersize=6)
         axes.axvline(none, color=GREY, linewidth=1)
-        names = [
-            f"{str(name).replace('_', ' ')} (n = {n})" for name, n in zip(rows["variable"], rows["n"], strict=True)
-        ]
+        names = [f"{str(row['variable']).replace('_', ' ')} ({_counted(row)})" for row in rows.to_dict("records")]
         axes.set_yticks(heights, names, fontsize=9)
         axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(rows)) - 0.4))
     if len(tables[0]):
@@ -259,6 +258,13 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("{x:g}")
     return grid
+
+
+def _counted(row: dict[Any, Any]) -> str:
+    """How many women a row of a comparison is of, and of a share how many have it, as the columns of its groups say."""
+    shares = [re.match(r"(\d+)/\d", str(cell)) for name, cell in row.items() if str(name).startswith("group ")]
+    having = sum(int(share[1]) for share in shares if share)
+    return f"n = {row['n']}" + (f", {having} with it" if row["kind"] == "odds ratio" and any(shares) else "")
 
 
 def _place(symbol: str) -> int:
