@@ -222,8 +222,9 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     Parameters
     ----------
     comparison : DataFrame
-        variable, a column for each group, kind (odds ratio, or difference in SD), effect, low, high, n, as `deepqct.groups.keep_comparison`
-        returns it. Rows without an interval are not drawn, such as the variables that made the groups.
+        variable, a column for each group, kind (odds ratio, or difference in SD), effect, low, high, n, as
+        `deepqct.groups.keep_comparison` returns it. Rows without an interval are not drawn, such as the variables
+        that made the groups.
 
     Returns
     -------
