@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from deepqct.curation.stacks import load_stack
 from deepqct.evaluation.decisions import THRESHOLDS, classification, net_benefit, share
-from deepqct.evaluation.discrimination import Estimate
+from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain
 from deepqct.evaluation.judging import times_of, value_of
 from deepqct.folder import Run, read_table, write_table
 from deepqct.run_tables import age_of, headlines, main_rows, outcome_of, read_models, run_outcome, wide_indices
 from deepqct.scans.scan import Scan
 from deepqct.scans.shown import card
-from deepqct.terms import NUMBER, TIME
+from deepqct.terms import NUMBER, TIME, short
 
 NEAREST = 40  # how many other women of nearest risk a woman is compared with; our choice
 _FEWEST = 10  # the fewest women to whom a line over age is fitted
@@ -67,7 +67,7 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
         family, model, umap_1, umap_2, group, age (years; NaN where the cohort has none), outcome (0 or 1), risk (0 to
         1, mean over repeats), indexed by participant_id. Of a time both are of the horizon, and the outcome of a woman
         who was not followed as long is NaN. Of a number ``predicted`` is added; the risk is then her rank by it, from 0
-        to 1, and the outcome whether her number lies above the median.
+        to 1, and the outcome whether her number lies above the median of all women of the run.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def women(run: Run, *, family: str, model: str) -> pd.DataFrame:
     number = outcome.kind == NUMBER
     risk = (told.rank() - 0.5) / len(told) if number else told
     known = outcome.take(told.index)
-    had = pd.Series(times_of(known).known_at(known.horizon), told.index) if outcome.kind == TIME else known.groups
+    groups = outcome.groups.reindex(told.index)  # a number is parted at the median of all, which its name says
+    had = pd.Series(times_of(known).known_at(known.horizon), told.index) if outcome.kind == TIME else groups
     places = read_table(run.require(run.phenotypes, written_by="04_clustering")).set_index("participant_id")
     placed = places[["umap_1", "umap_2", "group"]].reindex(risk.index)
     placed.insert(0, "family", family)
@@ -146,6 +147,8 @@ def chosen(table: pd.DataFrame, patient: str) -> str:
 def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     """Sum up one woman: her age, group and risk, and how often women of like risk had the outcome.
 
+    Of a number: what was predicted, her rank by it, and how many women of like rank are in the upper half.
+
     Parameters
     ----------
     table : DataFrame
@@ -166,12 +169,17 @@ def summary(table: pd.DataFrame, participant_id: str) -> pd.DataFrame:
     ['70', '1', '0.10', '0.60 (95 % 0.23–0.88; n 5, 3 events)']
     """
     row = table.loc[participant_id]
+    number, like = "predicted" in row, like_her(table, participant_id)
+    others = "outcome among others of like risk", str(like)
+    if number:
+        told = f"{plain(like.estimate)} (95 % {interval(like.low, like.high)}; {like.events} of {like.n})"
+        others = "upper half among others of like rank", told if like.estimable else f"{NOT_ESTIMABLE} (n {like.n})"
     lines = {
         "age (years)": "not known" if pd.isna(row["age"]) else f"{row['age']:.0f}",
         "patient group": "none" if pd.isna(row["group"]) else f"{row['group']:.0f}",
-        **({"predicted, out of fold": f"{row['predicted']:.3g}"} if "predicted" in row else {}),
-        f"{'rank by it, 0 to 1' if 'predicted' in row else 'risk, out of fold'}": f"{row['risk']:.2f}",
-        "outcome among others of like risk": str(like_her(table, participant_id)),
+        **({"predicted, out of fold": short(float(table["predicted"][participant_id]))} if number else {}),
+        f"{'rank by it, 0 to 1' if number else 'risk, out of fold'}": f"{row['risk']:.2f}",
+        others[0]: others[1],
     }
     return pd.DataFrame({"what": list(lines), "value": list(lines.values())})
 

@@ -361,7 +361,8 @@ def headlines(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     ['clinical factors', 'all sites', 'all four bones', 'mean of radius + tibia']
     """
     named = set(models.loc[models["headline"], ["family", "model"]].itertuples(index=False, name=None))
-    return table[[pair in named for pair in table[["family", "model"]].itertuples(index=False, name=None)]]
+    pairs = table[["family", "model"]].itertuples(index=False, name=None)
+    return table[pd.Series([pair in named for pair in pairs], table.index, dtype=bool)]
 
 
 def margins_of(text: str) -> tuple[float, ...]:
@@ -521,12 +522,12 @@ def above_chance(row: pd.Series | None) -> bool:
 
 
 def bone_scores(run: Run) -> dict[str, pd.DataFrame]:
-    """The out-of-fold scores of each trained bone in the main result, with the outcome of each patient.
+    """The out-of-fold scores of each trained bone of a run in the main result, with the outcome of each patient.
 
     Parameters
     ----------
     run : Run
-        A run of which bones were trained; the others are left out.
+        A run of which bones were trained; the others are left out, and bones that its settings do not name.
 
     Returns
     -------
@@ -542,7 +543,7 @@ def bone_scores(run: Run) -> dict[str, pd.DataFrame]:
     """
     outcome = run_outcome(run)
     found = {}
-    for bone in BONES:
+    for bone in bones_of(run):
         if run.scores(bone).exists():
             rows = main_rows(read_table(run.scores(bone)))
             found[bone] = rows.assign(outcome=rows["participant_id"].map(outcome).astype(int))

@@ -96,6 +96,51 @@ def columns_by_role(dictionary: dict[str, Any], role: str) -> list[str]:
     return [name for name, entry in dictionary.items() if name != "virtual" and entry.get("Role") == role]
 
 
+def short(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, never as a power of ten where it is large.
+
+    Parameters
+    ----------
+    value : float
+        The number; from ten to the power of `digits` upwards it is written whole.
+    digits : int
+        How many digits are kept of smaller numbers.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> [dq.terms.short(value) for value in (0.7123, 71.23, 12345.6)]
+    ['0.712', '71.2', '12346']
+    >>> dq.terms.short(-112.3, 2)
+    '−112'
+    """
+    text = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e+" in text else text).replace("-", "−")
+
+
+IN_UNITS = ("MAE", "RMSE", "mean difference")  # measures that are in the unit of the outcome, of any size
+
+
+def together(*values: float) -> list[str]:
+    """Numbers that stand side by side, with the decimals that give the largest of them three digits.
+
+    Parameters
+    ----------
+    *values : float
+        Such as a figure and the ends of its interval; not all NaN.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.terms.together(0.0012, -0.0159, 0.0183), dq.terms.together(12345.6, 11000.2)
+    (['0.0012', '−0.0159', '0.0183'], ['12346', '11000'])
+    """
+    largest = np.nanmax(np.abs(values))
+    decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 2
+    texts = [f"{value:.{decimals}f}" for value in values]
+    return [text.removeprefix("-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+
+
 # Different values from which a column is one of numbers, and not of 0 and 1 with a slip of the keyboard; our choice.
 _SOME = 6
 _MOST_STRATA = 5
@@ -188,15 +233,25 @@ class Outcome:
     def event(self) -> str:
         """What is called the event in words: a column, or that a number lies above its median."""
         if self.kind == NUMBER:
-            return f"{self.name} above {self.values.median():.3g}"
+            median = self.values.median()
+            return (
+                f"{self.name} above {short(median)}" if self._some_above else f"{self.name} of {short(median)} or more"
+            )
         return self.name.split(",")[-1].strip()
 
     @property
     def groups(self) -> pd.Series:
         """Two groups for tables and pictures: 1 with the event by the end of follow-up, or a number above the median."""
         if self.kind == NUMBER:
-            return (self.values > self.values.median()).astype(int).rename(self.event)
+            median = self.values.median()
+            upper = self.values > median if self._some_above else self.values >= median
+            return upper.astype(int).rename(self.event)
         return (self.values == 1).astype(int).rename(self.event)
+
+    @property
+    def _some_above(self) -> bool:
+        """Whether any number lies above the median; in most women it may be the highest there is, such as a full score."""
+        return bool((self.values > self.values.median()).any())
 
     @property
     def events(self) -> int:
@@ -208,7 +263,7 @@ class Outcome:
         """How the outcome is spread, in words."""
         if self.kind == NUMBER:
             unit = f" {self.unit}" if self.unit else ""
-            return f"{self.name} {self.values.mean():.3g} (SD {self.values.std():.2g}){unit}"
+            return f"{self.name} {short(self.values.mean())} (SD {short(self.values.std(), 2)}){unit}"
         said = f"{self.events} with {self.event}"
         if self.times is not None:
             died = int((self.values == 2).sum())

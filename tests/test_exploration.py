@@ -8,9 +8,12 @@ import pytest
 import synthetic
 
 from deepqct import exploration
-from deepqct.folder import Run, read_table, write_table
+from deepqct.exploration import summary, women
+from deepqct.folder import Run, read_table, write_json, write_table
 from deepqct.models.families import models_for, models_table
 from deepqct.networks import Explained, keep_explained, load_explained
+from deepqct.run_tables import headlines, run_outcome
+from deepqct.widgets import Explorer
 
 HEADLINE = ("DeepQCT", "mean of all four bones")
 
@@ -156,3 +159,44 @@ def test_what_was_explained_comes_back(tmp_path):
     np.testing.assert_allclose(back.heat, one.heat, rtol=1e-3, atol=1e-9)
     assert load_explained(Run(tmp_path), bone="tibia", participant_id="sub-0003") is None
     assert load_explained(Run(tmp_path), bone="radius", participant_id="sub-0001") is None
+
+
+@pytest.fixture(scope="module")
+def of_a_number(tmp_path_factory):
+    """A run whose outcome is a number; one of its models knows half of the women."""
+    run = synthetic.explored_run(tmp_path_factory.mktemp("number") / "run")
+    people, predictions = read_table(run.participants), read_table(run.predictions)
+    steps = np.random.default_rng(0).normal(7000, 900, len(people))
+    write_table(run.participants, people.assign(steps=steps).drop(columns="fracture"))
+    write_json(run.dictionary, {"steps": {"Role": "outcome", "Kind": "number"}})
+    told = predictions.assign(predicted=7000 + 100 * predictions["score"]).drop(columns="risk")
+    few = (told["model"] == "femoral neck") & told["participant_id"].isin(people["participant_id"].head(30))
+    write_table(run.predictions, told[~few])
+    return run
+
+
+def test_the_halves_of_a_number_are_those_of_all_women(of_a_number):
+    """The name of the upper half says the median of all; a model of some women must not move it."""
+    table = women(of_a_number, family="BMD", model="femoral neck")
+    assert len(table) == 30
+    assert (table["outcome"] == run_outcome(of_a_number).reindex(table.index)).all()
+    said = summary(table, table.index[0]).set_index("what")["value"]
+    assert said["predicted, out of fold"].isdigit()
+    assert said["upper half among others of like rank"].endswith(" of 29)")
+    assert not said.index.str.contains("risk").any()
+    assert "events" not in " ".join(said)
+
+
+def test_a_table_without_rows_keeps_its_columns():
+    """A run without a slope, or without networks, has no row to speak for a family; its report needs the columns."""
+    table = synthetic.predictions().head(0)
+    assert list(headlines(table, synthetic.models())) == list(table)
+
+
+def test_nobody_is_called_by_a_number(of_a_number):
+    """The notebook says that there are no thresholds; the widget above it would have shown their sensitivity."""
+    explorer = Explorer(of_a_number, size=60)
+    explorer.threshold.value = 0.7
+    assert "nobody is called" in explorer.figures.value
+    assert "sensitivity" not in explorer.figures.value
+    assert explorer.pictures.image.names[0].startswith("sub-0001, rank 0.")

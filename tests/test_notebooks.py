@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -55,6 +58,25 @@ def test_anatomy(path):
         assert cell.execution_count is None
         assert len(cell.source.splitlines()) <= 15 or cell.metadata.get("tags") == ["parameters"]
         assert not any(line.startswith(("def ", "class ", "!", "%")) for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_name_in_braces_is_filled_in(path):
+    """A caption whose second half lost its f would stand as code in every report."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    texts = [node.value for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    assert [text for text in texts if isinstance(text, str) and re.search(r"\{\w+\}", text)] == []
+
+
+@pytest.mark.parametrize(("covariates", "said"), [(None, "2 women"), ("ages", "2 women, indices adjusted for age")])
+def test_figures_of_groups_say_what_was_taken_out_of_their_indices(covariates, said):
+    """A mean of adjusted indices that is called one of indices is read as low bone density."""
+    (path,) = (path for path in NOTEBOOKS if path.stem == "04_clustering")
+    lines = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells).splitlines()
+    (line,) = (line for line in lines if line.startswith("women = "))
+    names = {"found": SimpleNamespace(labels=[1, 2]), "covariates": covariates, "adjust_for": "age"}
+    exec(line, names)
+    assert names["women"] == said
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *NO_STAGES])

@@ -148,6 +148,21 @@ def test_women_without_the_number_are_left_out_everywhere_and_counted(followed, 
     assert "1 women are left out, since their bmd_total_hip is not known." in capsys.readouterr().out
 
 
+def test_a_score_that_is_full_in_most_women_still_parts_them():
+    """Nobody lies above such a median, and tables and pictures would have a group of nobody."""
+    score = Outcome("score", "number", pd.Series([10.0] * 7 + [3, 4, 5]))
+    assert (score.event, int(score.groups.sum())) == ("score of 10 or more", 7)
+    falls = Outcome("falls", "number", pd.Series([0.0] * 7 + [3, 4, 5]))
+    assert (falls.event, int(falls.groups.sum())) == ("falls above 0", 3)
+
+
+def test_large_and_negative_numbers_are_said_as_people_write_them():
+    """The report's first line would have 2.2e+04 steps, SD 1.6e+04."""
+    steps = Outcome("steps", "number", pd.Series([11234.0] * 5 + [3e4, 4e4, 5e4]), unit="a day")
+    assert (steps.event, steps.counted) == ("steps above 11234", "steps 22021 (SD 15818) a day")
+    assert Outcome("z", "number", pd.Series([-1.234, -2.5, -3.0])).counted == "z −2.24 (SD 0.91)"
+
+
 def test_folds_of_a_number_have_like_numbers_and_of_a_time_like_events():
     """Without strata a fold of the oldest women is judged by a model of the others."""
     people = pd.Index([f"sub-{i:04d}" for i in range(60)])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
@@ -126,6 +127,12 @@ def test_what_cannot_be_grouped_is_refused_in_one_sentence():
         space.named(table, "Tt.vBMD, Tb.X")
     with pytest.raises(ValueError, match="adjust_for names 'size'"):
         space.covariates_of(table, "size")
+    people = table.assign(fracture=1.0, height=np.nan)
+    with pytest.raises(ValueError, match="adjust_for names 'fracture', the outcome: the groups would know it"):
+        space.covariates_of(people, "fracture", outcome="time_to_fracture, fracture")
+    with pytest.raises(ValueError, match="adjust_for names 'height', which no participant has a value of"):
+        space.covariates_of(people, "height")
+    assert list(space.covariates_of(table, "radius 1, radius 1")) == ["radius 1"]
     assert list(space.named(table, "Tt.vBMD, 1")) == ["radius 1", "radius Tt.vBMD"]
 
 
@@ -185,6 +192,20 @@ def test_methods_and_bones_are_compared(found):
     bones = find.agreement_between_bones(groups, both)
     assert list(bones) == ["all", "radius", "ulna"]
     assert bones.loc["all", "radius"] > 0.9 > 0.3 > bones.loc["all", "ulna"]
+    one = table.assign(**{"tibia Ct.Po": 0.1})  # of a bone in which all women are alike there is nothing to compare
+    assert "tibia" not in find.agreement_between_bones(groups, one)
+    porous = table.assign(**{"tibia Ct.Po": np.arange(len(table)) % 2})
+    three = find_groups(table, groups=3, seed=1, draws=1, bootstraps=0, max_groups=3)
+    assert list(find.agreement_between_bones(three, porous)) == ["all", "radius"]
+
+
+def test_bones_are_adjusted_as_the_groups_are():
+    """One bone beside itself would agree as by chance, where age moves its indices and not the groups."""
+    table, _ = two_clouds(40, apart=6.0, seed=2)
+    age = pd.DataFrame({"age": np.random.default_rng(1).normal(70, 9, 40)}, index=table.index)
+    aged = table - 0.6 * (age["age"].to_numpy()[:, None] - 70)
+    groups = find_groups(aged, groups=2, max_groups=2, covariates=age, seed=1, draws=1, bootstraps=0)
+    assert find.agreement_between_bones(groups, aged, covariates=age).loc["all", "radius"] == 1.0
 
 
 def test_ward_of_a_crowd_joins_neighbours_only():
@@ -286,6 +307,8 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
     assert table.loc["radius Tt.vBMD (made the groups)", "as_there"]
     assert table.loc["fracture", "as_there"]
     assert table.loc["osteoporosis", "as_there"]
+    (risk,) = [name for name in table.index if name.endswith("(chose the group)")]
+    assert pd.isna(table.loc[risk, "as_there"])  # the highest of the groups' means by choice
     assert keep_comparison(run, people, features).set_index("variable").loc["osteoporosis", "group 1"].startswith("0/")
     assert (table["n"] == len(ill)).all()
     # The other way round: weak bone in the group of lower risk.
@@ -298,7 +321,7 @@ def test_the_group_of_higher_risk_is_set_beside_the_preprint(tmp_path):
 @pytest.mark.parametrize("role", ["outcome", "clinical"])
 def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_path, role):
     """Outcomes and columns of a cohort have any name, also one that a table gives to what it works out."""
-    run = synthetic.finished_run(tmp_path / "run", figures=())
+    run = synthetic.explored_run(tmp_path / "run")
     people = read_table(run.participants)
     own = people["fracture"] if role == "outcome" else people["fracture"] * 0
     people = people.drop(columns="fracture") if role == "outcome" else people
@@ -315,15 +338,81 @@ def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_pat
     assert beside_preprint(run, groups, features)["finding"].is_unique
 
 
+@pytest.mark.parametrize("own", ["smoking", "osteoporosis", "hip_fracture"])
+def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own):
+    """It speaks of fractures and osteoporosis; "more smoking" would be put into its mouth."""
+    run = synthetic.explored_run(tmp_path / "run")
+    people = read_table(run.participants).rename(columns={"fracture": own})
+    write_table(run.participants, people)
+    write_json(run.dictionary, {own: {"Role": "outcome"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    table = beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women))
+    said = table.set_index("finding")[["preprint", "as_there", "estimate"]]
+    risk = next(name for name in said.index if name.startswith("DeepQCT risk"))
+    expected = {"smoking": ("", ""), "osteoporosis": ("", "more"), "hip_fracture": ("higher", "more")}[own]
+    assert tuple(said.loc[[risk, own.replace("_", " ")], "preprint"]) == expected
+    held = said.drop(risk)
+    assert (held["as_there"].isna() == (held["preprint"] == "")).all()
+    assert said["estimate"].notna().all()
+
+
+def test_a_column_of_one_value_differs_between_no_groups():
+    """0.1 in everybody has an SD of 1e-17: of it a difference of 1.8 SD was made."""
+    labels = pd.Series([1] * 7 + [2] * 3)
+    table = pd.DataFrame({"same": 0.1, "other": [3, 4, 5, 6, 7, 8, 9, 5, 5, 5]})
+    found = compare_groups(labels, table, clustered=set()).set_index("variable")
+    assert found.loc["same", "effect"] == 0
+    assert found.loc["same", ["low", "high", "p"]].isna().all()
+    nearly = table["other"][7:] + np.array([-1e-6, 0, 1e-6])
+    expected = stats.ttest_ind(nearly, table["other"][:7], equal_var=False).pvalue
+    assert found.loc["other", "p"] == pytest.approx(expected, rel=1e-3)  # one value in one group is no fault
+
+
+def test_a_column_of_the_cohort_may_be_called_as_an_index(tmp_path):
+    """Such as the density that a scanner gave, among the clinical columns: both are shown, and told apart."""
+    run = synthetic.explored_run(tmp_path / "run")
+    given = np.random.default_rng(0).normal(300, 30, 60)
+    write_table(run.participants, read_table(run.participants).assign(**{"radius Tt.vBMD": given}))
+    write_json(run.dictionary, read_json(run.dictionary) | {"radius Tt.vBMD": {"Role": "clinical"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
+    features = pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women)
+    table = keep_comparison(run, groups, features).set_index("variable")
+    assert table.loc[["radius Tt.vBMD (participants)", "radius Tt.vBMD"], "p"].isna().tolist() == [False, True]
+    assert beside_preprint(run, groups, features)["finding"].is_unique
+
+
+def test_osteoporosis_in_numbers_is_no_share(tmp_path):
+    """A column of that name may hold 1 and 2, of which no share can be counted."""
+    run = synthetic.explored_run(tmp_path / "run")
+    people = read_table(run.participants)
+    write_table(run.participants, people.assign(osteoporosis=1 + np.arange(60) % 2))
+    write_json(run.dictionary, read_json(run.dictionary) | {"osteoporosis": {"Role": "clinical"}})
+    women = synthetic.outcome().index
+    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 3 % 2 + 1})
+    table = beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women))
+    assert "osteoporosis" not in set(table["finding"])
+
+
 def test_a_number_is_not_set_beside_the_preprint_s_risk(tmp_path):
     """The group of the highest predicted density is that of the lowest risk."""
-    run = synthetic.finished_run(tmp_path / "run", figures=())
+    run = synthetic.explored_run(tmp_path / "run")
     people = read_table(run.participants)
     write_table(run.participants, people.assign(strides=np.arange(len(people)) * 1.0).drop(columns="fracture"))
     write_json(run.dictionary, {"strides": {"Role": "outcome", "Kind": "number"}})
     women = synthetic.outcome().index
     groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
     assert beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": 1.0}, index=women)).empty
+
+
+def test_groups_are_told_in_numbers_without_powers_of_ten():
+    """An SD of 1e+02 mm² is read as 100 by some and as a fault by all; one woman has no SD."""
+    labels = pd.Series([1, 1, 1, 2], list("abcd"))
+    table = pd.DataFrame({"tibia Tt.Ar": [690.0, 512, 820, 512], "steps": [11234, 7500, 3000, 10600]}, labels.index)
+    found = compare_groups(labels, table, clustered=set()).set_index("variable")
+    assert found.loc["tibia Tt.Ar", ["group 1", "group 2"]].tolist() == ["674 (155)", "512"]
+    assert found.loc["steps", ["group 1", "group 2"]].tolist() == ["7245 (4123)", "10600"]
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from deepqct import networks as dq_networks
 from deepqct import plots
-from deepqct.folder import read_json
+from deepqct.folder import read_json, write_json, write_table
 from deepqct.models import comparison
 from deepqct.plots.women import map_points
+from deepqct.run_tables import bone_scores
 from deepqct.terms import BONES
 
 
@@ -381,6 +382,76 @@ def test_the_map_of_women_counts_who_is_called_and_marks_who_is_meant():
     assert nobody[0].get_title() == f"{drawn} of 60 women; the others have no place here"
 
 
+def test_the_calibration_of_a_small_number_is_not_zero(compared):
+    """A density in g/cm² is missed by hundredths, and steps by thousands: two decimals suit neither."""
+    told = compared["performance"].query("measure == 'slope'")
+    off = told.assign(measure="mean difference", estimate=0.0041, low=-0.0032, high=0.0114)
+    points = compared["curves"].query("curve == 'calibration'").assign(strategy="group", events=np.nan)
+    figure = told.assign(measure="R²")
+    axes = plots.calibration(points, pd.concat([figure, off, told]))
+    assert "difference 0.0041 (−0.0032 to 0.0114)" in texts(axes)
+    in_cm = texts(plots.calibration(points, pd.concat([figure, off, told]), unit="g/cm²"))
+    assert "predicted (g/cm²)" in in_cm
+    assert "observed mean (g/cm²), 95 % interval" in in_cm
+    large = off.assign(estimate=1234.5, low=-80.2, high=2000)
+    assert "difference 1234 (−80 to 2000)" in texts(plots.calibration(points, pd.concat([figure, large, told])))
+
+
+def test_scores_are_those_of_the_bones_that_were_asked_for(tmp_path):
+    """Networks of an earlier run in the same folder are left out of all tables, and of the picture too."""
+    run = synthetic.explored_run(tmp_path)
+    scores = synthetic.predictions().query("model == 'radius'")[["participant_id", "protocol", "split", "score"]]
+    for bone in ("radius", "ulna"):
+        write_table(run.scores(bone), scores)
+    write_json(run.settings, {"bones": ["radius"]})
+    assert list(bone_scores(run)) == ["radius"]
+    assert "no bone has scores" in texts(plots.scores_by_bone({}))
+
+
+def test_an_odds_ratio_says_of_how_many_events_it_is():
+    """Of 60 women two may have it."""
+    row = {"kind": "odds ratio", "effect": 2.4, "low": 1.1, "high": 5.2, "n": 60, "variable": "hip_fracture"}
+    table = pd.DataFrame([row | {"group 1": "3/40 (8 %)", "group 2": "9/20 (45 %)"}])
+    (label,) = plots.group_differences(table)[0].get_yticklabels()
+    assert label.get_text() == "hip fracture (n = 60, 12 with it)"
+
+
+def test_two_thousand_new_women_are_a_picture_that_can_be_saved():
+    """With a line for each name it would be 12 m high, and no file takes it."""
+    risks = {"participant_id": [f"P{i}" for i in range(2000)], "risk": np.linspace(0, 1, 2000), "low": 0.2, "high": 0.4}
+    axes = plots.new_women(pd.DataFrame(risks), prior=0.3)
+    assert axes.get_figure().get_size_inches()[1] < 20
+    assert list(axes.get_yticks()) == []
+    assert "2000 of 2000 women with a risk" in axes.get_title()
+
+
+def test_more_groups_than_markers_are_drawn_and_told_apart():
+    """`max_groups` has no end, and two groups with one colour and one marker would be one to a reader."""
+    groups = list(range(1, 13))
+    pictures = pd.DataFrame({"participant_id": groups, "umap_1": groups, "umap_2": groups, "seed": 0, "neighbours": 5})
+    (axes,) = plots.several_embeddings(pictures, pd.Series(groups, index=groups))
+    handles, labels = axes.get_legend_handles_labels()
+    looks = {(str(one.get_facecolor()), one.get_paths()[0].vertices.tobytes()) for one in handles}
+    assert (len(labels), len(looks)) == (12, 12)
+    z = pd.DataFrame({"radius Tt.vBMD": 0.1, "radius Tb.N": 0.2, "radius Ct.Th": 0.3}, index=groups)
+    assert len(plots.radar(z)[0].lines) == 13
+
+
+def test_a_woman_whose_outcome_is_not_known_is_none_without_it():
+    """Of a time, whoever left before the horizon would be drawn and counted as free of the event."""
+    table = (
+        synthetic.embedding().set_index("participant_id").assign(age=70.0, outcome=synthetic.outcome().astype(float))
+    )
+    table.iloc[:6, table.columns.get_loc("outcome")] = np.nan
+    axes = plots.cohort_map(table, threshold=0.5, outcome="fracture")
+    for said in ("fracture (18 of 54)", "no fracture (36 of 54)", "not known (6 of 60)"):
+        assert said in texts(axes)
+    assert [len(drawn.get_offsets()) for drawn in axes[1].collections[:3]] == [36, 18, 6]
+    ranked = plots.cohort_map(table.assign(predicted=1.0), threshold=0.5, outcome="above 70")
+    assert "rank ≥ 0.50" in texts(ranked)
+    assert "risk" not in texts(ranked)
+
+
 def test_a_profile_shows_every_bone_in_its_colour_and_outliers_within_the_picture():
     """A value beyond the axis is not seen by anybody."""
     z = pd.Series({"radius Tt.vBMD": -6.5, "tibia Tt.vBMD": 1.0, "tibia Tb.N": np.nan, "ulna Tb.Th": 0.2})
@@ -447,3 +518,44 @@ def test_saliency_stands_beside_its_image_at_the_same_scale():
             assert image.get_xlim() == heat.get_xlim()
             assert image.get_window_extent().y0 == pytest.approx(heat.get_window_extent().y0)
         plt.close(figure)
+
+
+def test_what_covering_and_controls_cost_is_drawn_of_a_number_too():
+    """A number has no events, and its chance is 0: a line at 0.5 would make a good control of a bad network."""
+    rows = {"n": 60, "events": np.nan, "measure": "R²"}
+    parts = pd.DataFrame({"part": ["nothing", "cortex"], "area": [0, 0.3], "moved": [0, 0.4], "lost": [0, 0.1]} | rows)
+    loses, _ = plots.occlusion(parts.assign(lost_low=0.02, lost_high=0.18), bone="radius")
+    assert loses.get_xlabel() == "R² lost, 95 % interval (60 women)"
+    axes = plots.controls(controls_table(leak=False).assign(estimate=0.1, low=-0.35, high=0.5, **rows))
+    assert axes.get_xlabel() == "out-of-fold R² with 95 % interval (60 women)"
+    assert axes.get_lines()[-1].get_xdata()[0] == 0
+    assert axes.get_xlim()[0] <= -0.35
+    assert "0.10 (−0.35 to 0.50)" in texts(axes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "score", "sides"),
+    [
+        ("yes or no", "cross-entropy (nats)", "logit", ("no event", "event")),
+        ("number", "squared error (SD²)", "SD of the number", ("lower half", "upper half")),
+        ("time", "minus the log partial likelihood (nats)", "log hazard", ("no event", "event")),
+    ],
+)
+def test_networks_of_numbers_and_times_have_neither_logits_nor_cross_entropy(kind, loss, score, sides):
+    """An axis in nats of a squared error, or a woman with the event of being tall, would be wrong in words and unit."""
+    assert plots.loss_curves(synthetic.history(epochs=1), kind=kind)[0].get_ylabel() == loss
+    table = synthetic.predictions().query("model == 'ulna' and protocol == 'all'")
+    drawn = plots.score_distribution(table, bone="ulna", kind=kind), plots.scores_by_bone({"ulna": table}, kind=kind)
+    inside = np.pad(np.ones((6, 6), bool), 1)
+    women = [dq_networks.Explained(f"sub-{i}", i % 2, 1.0 * i, 800.0 * inside, inside, inside / 36) for i in (0, 1)]
+    pictures = (
+        plots.saliency(women, kind=kind),
+        plots.one_saliency(women[1], kind=kind),
+        plots.saliency_by_bone({"ulna": women}, kind=kind),
+        plots.mean_saliency({0: np.ones((8, 3)), 1: np.ones((8, 3))}, counts={0: 4, 1: 2}, kind=kind),
+    )
+    for axes in (*drawn, *pictures):
+        assert sides[1] in texts(axes)
+        assert ("event" in texts(axes)) == (sides[1] == "event")
+    assert f"({score})" in texts(drawn[0])
+    assert f"({score})" in texts(drawn[1])

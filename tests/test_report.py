@@ -18,8 +18,10 @@ from conftest import ROOT
 from PIL import Image
 
 from deepqct import plots
+from deepqct.evaluation import precision
 from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table
-from deepqct.report import figures, findings, notebook_page, summary, tripod, write_report
+from deepqct.report import figures, findings, notebook_page, summary, tables, tripod, write_report
+from deepqct.report.report import _bone_aucs
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +355,20 @@ def test_the_checklist_leaves_open_what_a_run_cannot_know(finished, bare):
     assert "6 epochs fixed beforehand" in with_all.set_index("item").loc["12c", "answer"]
 
 
+def test_the_checklist_claims_no_predictor_and_no_subgroup_that_was_not_there():
+    """Of osteoporosis bone density predicts nothing here and parts nobody; and it is no history."""
+    run = {"settings": {}, "people": (60, 20, "osteoporosis"), "virtual": False}
+    there = {"performance": True, "subgroups": True}
+    own = tripod.checklist(
+        **run, there=there, families=["Clinical", "DeepQCT"], subgroups=["younger than 75", "75 and older"]
+    ).set_index("item")["answer"]
+    assert own["9a"] == "by family: clinical factors, networks' scores; none selected"
+    assert own["14"] == "AUC by age; no other group is looked at"
+    assert own["8a"] == "osteoporosis, known when the scan was made: no time horizon, no follow-up"
+    nobody = tripod.checklist(**run, there=there, families=["DeepQCT"], subgroups=[]).set_index("item")
+    assert not nobody.loc["14", "done"]
+
+
 def test_a_control_that_scores_is_an_alarm(tmp_path):
     """Noise above chance means that something leaks: it must not stand in a table only."""
     run = synthetic.finished_run(tmp_path / "run")
@@ -524,3 +540,36 @@ def test_pictures_are_small(tmp_path):
 def test_the_whole_report_is_small(finished):
     """Nobody waits for a report of 50 MB, and no mail takes it."""
     assert finished.report.stat().st_size < 1_000_000  # two figures; a whole run has about 60
+
+
+def test_errors_of_a_number_have_its_unit_and_its_digits(tmp_path):
+    """An MAE of 0.01 (0.01 to 0.01) says nothing of a thickness in millimetres."""
+    run = synthetic.explored_run(tmp_path)
+    people = read_table(run.participants).assign(thickness=np.linspace(0.18, 0.26, 60))
+    write_table(run.participants, people.drop(columns="fracture"))
+    write_json(run.dictionary, {"thickness": {"Role": "outcome", "Kind": "number", "Units": "mm"}})
+    row = {"protocol": "all", "split": "out-of-fold", "family": "BMD", "model": "femoral neck", "n": 60, "events": None}
+    rows = {"measure": ["R²", "MAE", "slope"], "estimate": [0.2, 0.0123, 0.9]}
+    write_table(run.performance, pd.DataFrame(rows | row | {"low": [0.1, 0.0101, 0.5], "high": [0.3, 0.0145, 1.3]}))
+    (other,) = [one for one in tables.others(run) if one["title"] == "Other measures"]
+    assert other["rows"] == [["MAE, mm", "0.0123 (0.0101 to 0.0145)"], ["slope", "0.90 (0.50 to 1.30)"]]
+
+
+def test_wide_intervals_are_read_without_powers_of_ten(tmp_path):
+    """An odds ratio with a cell of nobody, and a noise from one woman, end above 100."""
+    pair = precision([1, 1], [300.0, 306.0]).row()
+    noise = pd.DataFrame([{"bone": "tibia", "symbol": "Tt.Ar", "unit": "mm²", **pair}])
+    assert tables.noise(noise)["rows"] == [["Tt.Ar", "mm²", "12 (5.2 to 375)"]]
+    table = pd.DataFrame({"variable": ["fracture"], "effect": [14.2], "low": [0.6], "high": [321.4], "p": [0.000123]})
+    write_table(tmp_path / "a.csv", table)
+    assert tables.rounded(tmp_path / "a.csv")["rows"] == [["fracture", "14", "0.6", "321", "0.00012"]]
+
+
+def test_the_head_of_the_networks_names_its_figure_also_where_bones_have_other_women(tmp_path):
+    """Four naked numbers between 0 and 1 could be anything."""
+    run = synthetic.explored_run(tmp_path)
+    rows = {"family": "DeepQCT", "model": ["radius", "tibia"], "n": [60, 58], "estimate": [0.7, 0.8]}
+    same = {"protocol": "all", "split": "out-of-fold", "measure": "AUC", "low": 0.6, "high": 0.9, "events": 20}
+    said = _bone_aucs(run, pd.DataFrame(rows | same), models=synthetic.models())
+    assert said.startswith("AUC radius 0.70 (95 % 0.60–0.90; n 60, 20 events), tibia 0.80")
+    assert _bone_aucs(run, pd.DataFrame(), models=synthetic.models()) == ""

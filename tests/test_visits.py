@@ -93,6 +93,8 @@ def test_the_figure_has_the_band_around_the_first_visit_and_says_what_it_shows()
     )
     assert any("not counted" in text.get_text() for text in axes.get_legend().get_texts())
     axes.get_figure().clear()
+    later = plots.change_over_visits([2019.5, 2021.5], [300.0, 280.0], sd=1.5)
+    assert later.lines[-1].get_xdata().tolist() == [0, 2]  # as its axis says, also of years by the calendar
     axes = plots.change_over_visits([0, 2], [300.0, 280.0])
     assert not axes.patches and axes.texts[0].get_text().startswith("Nothing is called a change")
     axes.get_figure().clear()

@@ -5,6 +5,7 @@ Variables that took part in the grouping get no p values, since the groups diffe
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 
 from deepqct.folder import Run, read_json, read_table, write_spreadsheet
 from deepqct.run_tables import headlines, main_rows, osteoporosis_of, outcome_of, read_models, run_outcome
-from deepqct.terms import NUMBER, columns_by_role
+from deepqct.terms import NUMBER, columns_by_role, short
 
 
 def compare_groups(labels: pd.Series, table: pd.DataFrame, *, clustered: set[str]) -> pd.DataFrame:
@@ -94,7 +95,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     {'group 1': '1/7 (14 %)', 'group 2': '4/5 (80 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
-    table = _variables(run).join(features)
+    table = _with_indices(run, features)
     comparison = compare_groups(labels, table, clustered=set(features.columns))
     write_spreadsheet(run.group_comparison, comparison)
     return comparison
@@ -120,9 +121,11 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     Returns
     -------
     DataFrame
-        finding, group, preprint (what it says of its group: higher, more or lower), kind, estimate, low, high (95 %),
-        n, as_there (True if the whole interval lies on the preprint's side; None if there is no interval). It is empty
-        if there is only one group, or if the outcome is a number.
+        finding, group, preprint (what it says of its group: higher, more or lower; empty for an outcome other than a
+        fracture, and for its risk, of which it says nothing), kind, estimate, low, high (95 %), n, as_there (True if
+        the whole interval lies on the preprint's side; None if there is no interval, nothing to hold it against, or if
+        it is that of the risk which chose the group). It is empty if there is only one group, or if the outcome is a
+        number.
 
     References
     ----------
@@ -135,28 +138,38 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     >>> phenotypes, indices = dq.folder.read_table(run.phenotypes), dq.folder.read_table(run.indices)
     >>> table = dq.groups.beside_preprint(run, phenotypes, dq.run_tables.wide_indices(indices))
     >>> table[["finding", "preprint"]].head(4).to_numpy().tolist()
-    [['DeepQCT risk, mean of radius + tibia', 'higher'], ['osteoporosis', 'more'],
+    [['DeepQCT risk, mean of radius + tibia (chose the group)', 'higher'], ['osteoporosis', 'more'],
      ['fracture', 'more'], ['fibula Tb.BV/TV (made the groups)', 'lower']]
     """
     columns = ["finding", "group", "preprint", "kind", "estimate", "low", "high", "n", "as_there"]
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     rows: list[dict[str, Any]] = []
     if labels.nunique() > 1 and outcome_of(run).kind != NUMBER:
-        table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
+        table, outcome = _with_indices(run, features).reindex(labels.index), str(run_outcome(run).name)
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
-        for name, side in {risk: "higher", "osteoporosis": "more", outcome: "more", **dict(densities)}.items():
-            if name not in table:
+        # The preprint speaks of fractures, their risk and osteoporosis, and of no other outcome.
+        of_fracture = "fracture" in outcome.lower()
+        own = "more" if of_fracture or outcome == "osteoporosis" else ""
+        sides = {risk: "higher" if of_fracture else "", "osteoporosis": "more", outcome: own, **dict(densities)}
+        for name, side in sides.items():
+            share = name in (outcome, "osteoporosis")
+            if name not in table or (share and not set(table[name].dropna().unique()) <= {0.0, 1.0}):
                 continue
             a, b = (table[name][rows_of].dropna() for rows_of in (labels == chosen, labels != chosen))
-            effect = _odds_ratio(a, b) if side == "more" else _difference(a, b)
-            none = 1.0 if side == "more" else 0.0
+            effect = _odds_ratio(a, b) if share else _difference(a, b)
+            none = 1.0 if share else 0.0
             as_there = effect["high"] < none if side == "lower" else effect["low"] > none
             words = f"{name} (made the groups)" if side == "lower" else str(name).replace("_", " ")
+            if (
+                name == risk
+            ):  # highest in this group by choice: of noise in four groups its interval lies above 0 in 10 %
+                words += " (chose the group)"
             row = {"group": int(chosen), "finding": words, "preprint": side, "kind": effect["kind"]}
             row |= {"estimate": effect["effect"], "low": effect["low"], "high": effect["high"], "n": len(a) + len(b)}
-            rows.append(row | {"as_there": bool(as_there) if np.isfinite(effect["low"]) else None})
+            held = side and name != risk
+            rows.append(row | {"as_there": bool(as_there) if held and np.isfinite(effect["low"]) else None})
     result = pd.DataFrame(rows, columns=columns)
     write_spreadsheet(run.groups_beside_preprint, result)
     return result
@@ -184,13 +197,20 @@ def _variables(run: Run) -> pd.DataFrame:
     return table
 
 
+def _with_indices(run: Run, features: pd.DataFrame) -> pd.DataFrame:
+    """The variables of a run and the indices; a column of the cohort that is called as an index is gets other words."""
+    own = _variables(run)
+    return own.rename(columns={name: f"{name} (participants)" for name in own if name in features}).join(features)
+
+
 def _in_words(values: pd.Series, *, binary: bool) -> str:
     """A group's values in words: how many of how many (%), or mean (SD)."""
     if values.empty:
         return "–"
     if binary:
         return f"{int(values.sum())}/{len(values)} ({100 * values.mean():.0f} %)"
-    return f"{values.mean():.3g} ({values.std():.2g})"
+    spread = f" ({short(values.std(), 2)})" if len(values) > 1 else ""
+    return f"{short(values.mean())}{spread}"
 
 
 def _odds_ratio(a: pd.Series, b: pd.Series) -> dict[str, Any]:
@@ -211,14 +231,18 @@ def _difference(a: pd.Series, b: pd.Series) -> dict[str, Any]:
     if min(len(a), len(b)) < 3:
         return {"effect": np.nan, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
     pooled = np.sqrt(((len(a) - 1) * a.var() + (len(b) - 1) * b.var()) / (len(a) + len(b) - 2))
-    if pooled == 0:
+    # The SD of a column of one value is not always 0 in floating point.
+    if pooled <= 1e-9 * max(abs(a).max(), abs(b).max()):
         return {"effect": 0.0, "low": np.nan, "high": np.nan, "kind": kind, "p": np.nan}
     d = (a.mean() - b.mean()) / pooled
     half = stats.norm.ppf(0.975) * np.sqrt(1 / len(a) + 1 / len(b) + d**2 / (2 * (len(a) + len(b))))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # one group may have one value
+        p = stats.ttest_ind(a, b, equal_var=False).pvalue
     return {
         "effect": d,
         "low": d - half,
         "high": d + half,
         "kind": kind,
-        "p": stats.ttest_ind(a, b, equal_var=False).pvalue,
+        "p": p,
     }

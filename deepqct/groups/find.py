@@ -299,7 +299,9 @@ def agreement_between_methods(groups: Groups, features: pd.DataFrame, *, seed: i
     )
 
 
-def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def agreement_between_bones(
+    groups: Groups, features: pd.DataFrame, *, seed: int = 0, covariates: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Adjusted Rand index between the groups that are drawn for each bone separately, and those of all bones together.
 
     For each bone as many groups are drawn as were found, or two if one was found.
@@ -310,12 +312,15 @@ def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int
         The groups as `find_groups` returns them, and the indices that they were found on.
     seed : int
         Seed of the method.
+    covariates : DataFrame, optional
+        Those that the groups were found with; each bone is adjusted for them too.
 
     Returns
     -------
     DataFrame
         One row and one column a bone, and ``all`` for the groups that were found if there are two or more; each value
-        is of the women whom both have. Bones with fewer than 10 women, or without an index that varies, are left out.
+        is of the women whom both have. Bones with fewer than 10 women, or with fewer who differ than groups, are left
+        out.
 
     Examples
     --------
@@ -333,10 +338,11 @@ def agreement_between_bones(groups: Groups, features: pd.DataFrame, *, seed: int
     for bone in bones:
         of_bone = features[[column for column in features if str(column).startswith(f"{bone} ")]].dropna(how="all")
         varying = varying_columns(of_bone)
-        if len(of_bone) < FEWEST or not varying:
+        different = len(of_bone[varying].drop_duplicates()) if varying else 1
+        if len(of_bone) < FEWEST or different < max(2, groups.n_groups):
             continue
-        space = fit_space(of_bone, varying, components=COMPONENTS, covariates=None)
-        scores = space.scores(space.standardise(of_bone))
+        space = fit_space(of_bone, varying, components=COMPONENTS, covariates=covariates)
+        scores = space.scores(space.standardise(of_bone, covariates=covariates))
         raw = partition(scores, groups=max(2, groups.n_groups), method=groups.method, seed=seed)[0]
         partitions[bone] = pd.Series(raw, of_bone.index)
     return rand_indices(partitions)

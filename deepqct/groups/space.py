@@ -128,7 +128,7 @@ def named(features: pd.DataFrame, names: str = "all") -> pd.DataFrame:
     return features[[column for column in features if column in set(kept)]]
 
 
-def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | None:
+def covariates_of(people: pd.DataFrame, names: str = "none", *, outcome: str = "") -> pd.DataFrame | None:
     """Choose the columns of the participants that indices are adjusted for.
 
     Parameters
@@ -137,6 +137,8 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
         participants.csv, indexed by participant_id.
     names : str
         ``none``, or columns of numbers separated by commas, such as ``age, height_cm``.
+    outcome : str
+        The outcome of the run, as its parameter names it; groups that were adjusted for it would know it.
 
     Returns
     -------
@@ -146,7 +148,7 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
     Raises
     ------
     ValueError
-        If a column is absent or is not of numbers.
+        If a column is absent, is not of numbers, holds none, or is the outcome.
 
     Examples
     --------
@@ -155,8 +157,12 @@ def covariates_of(people: pd.DataFrame, names: str = "none") -> pd.DataFrame | N
     >>> dq.groups.covariates_of(people, "age").to_dict()
     {'age': {'P01': 61.0, 'P02': 72.0}}
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip() not in ("", "none")))
     for name in wanted:
+        if name in [column.strip() for column in outcome.split(",")]:
+            raise ValueError(f"adjust_for names {name!r}, the outcome: the groups would know it; leave it out.")
+        if name in people and people[name].isna().all():
+            raise ValueError(f"adjust_for names {name!r}, which no participant has a value of; leave it out.")
         if name not in people or not pd.api.types.is_numeric_dtype(people[name]):
             raise ValueError(f"adjust_for names {name!r}, which is no column of numbers of the participants.")
     return people[wanted].astype(float) if wanted else None

@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import special
 
+from deepqct.evaluation.discrimination import plain
 from deepqct.plots.style import ALARM, BONE_COLOURS, FAMILY_COLOURS, GREY, INK, styled
 from deepqct.run_tables import figure_of, margins_in, women_of
-from deepqct.terms import BONES, CHANCE, KNOWN, SITES
+from deepqct.terms import BONES, CHANCE, IN_UNITS, KNOWN, SITES, together
 
 _IN_A_ROW = 3  # panels
 _ALIKE = 0.05  # range of risks below which a calibration curve would show noise; our choice
@@ -153,7 +154,7 @@ def differences(comparisons: pd.DataFrame) -> Axes:
 
 
 @styled
-def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]:
+def calibration(curves: pd.DataFrame, performance: pd.DataFrame, *, unit: str = "") -> NDArray[Any]:
     """Draw the observed against the predicted risk of each family, with intercept and slope, over the range of its risks.
 
     Of a number the observed and predicted means of groups of women are drawn; of a time their cumulative incidence by the
@@ -167,6 +168,8 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         As curves.csv.
     performance : DataFrame
         The out-of-fold rows of the same protocol, as in performance.csv.
+    unit : str
+        Of the outcome, where it is a number and has one.
 
     Returns
     -------
@@ -188,7 +191,7 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
     without = [family for family in judged.get("family", pd.Series(dtype=str)).unique() if family not in drawn]
     figure, panels = _panels(len(drawn + without) if drawn else 1)
     grouped = "group" in set(points["strategy"]) if len(points) else False
-    of_number = figure_of(performance) == "R²"
+    of_number, measured = figure_of(performance) == "R²", f" ({unit})" if unit else ""
     ends = (points[["x", "low"]].min().min(), points[["x", "high"]].max().max()) if of_number else (0, 1)
     for axes, family in zip(panels, drawn, strict=False):
         rows, colour = points[points["family"] == family], FAMILY_COLOURS.get(str(family), INK)
@@ -210,7 +213,7 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
             axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         axes.set_title(f"{family}\n{model}")
         if grouped:
-            what = "predicted" if of_number else "predicted risk at the horizon"
+            what = f"predicted{measured}" if of_number else "predicted risk at the horizon"
             events = "" if of_number else f", {int(rows['events'].sum())} events by then"
             axes.set_xlabel(f"{what}\n({int(rows['n'].sum())} women{events})")
         else:
@@ -221,7 +224,7 @@ def calibration(curves: pd.DataFrame, performance: pd.DataFrame) -> NDArray[Any]
         axes.set(xticks=(), yticks=(), aspect="equal")
         axes.set_title(f"{family}\n")
     for axes in panels[::_IN_A_ROW]:
-        observed = "observed mean" if of_number else "observed incidence"
+        observed = f"observed mean{measured}" if of_number else "observed incidence"
         axes.set_ylabel(f"{observed}, 95 % interval" if grouped else "share with the event, 95 % band")
     return _shown(figure, panels, empty=points.empty)
 
@@ -383,12 +386,12 @@ def _shown(figure: Any, panels: list[Axes], *, empty: bool) -> NDArray[Any]:
 
 
 def _interval(row: Any) -> str:
-    """An estimate of performance.csv with its interval, in words."""
-    return (
-        f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
-        if not pd.isna(row["estimate"])
-        else "not estimable"
-    )
+    """An estimate of performance.csv with its interval, in words; its name is the measure."""
+    if pd.isna(row["estimate"]):
+        return "not estimable"
+    figures = row["estimate"], row["low"], row["high"]
+    value, low, high = together(*figures) if row.name in IN_UNITS else map(plain, figures)
+    return f"{value} ({low} to {high})"
 
 
 def _p(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -93,7 +94,7 @@ def several_embeddings(pictures: pd.DataFrame, labels: pd.Series) -> NDArray[Any
             group = picture["participant_id"].map(labels)
             for number in sorted(labels.unique()):
                 members = picture[group == number]
-                axes.scatter(members["umap_1"], members["umap_2"], s=14, marker=_MARKERS[number - 1],
+                axes.scatter(members["umap_1"], members["umap_2"], s=14, marker=_marker(number),
                              color=_colour(number), label=f"group {number}")  # fmt: skip
             axes.set(xticks=[], yticks=[], title=f"seed {seed}, {size} neighbours")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, markerscale=2)
@@ -204,7 +205,7 @@ def radar(z: pd.DataFrame) -> NDArray[Any]:
         angle = np.linspace(0, 2 * np.pi, len(columns), endpoint=False)
         for group, values in z[columns].iterrows():
             axes.plot([*angle, angle[0]], [*values, values.iloc[0]], color=_colour(int(str(group))), linewidth=2,
-                      marker=_MARKERS[int(str(group)) - 1], markersize=5, label=f"group {group}")  # fmt: skip
+                      marker=_marker(int(str(group))), markersize=5, label=f"group {group}")  # fmt: skip
         axes.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=INK, linewidth=0.8)
         axes.set(title=bone, ylim=(-1.15 * limit, 1.05 * limit), yticks=[-1, 0, 1])
         axes.set_xticks(angle, [str(column).partition(" ")[2] for column in columns], fontsize=9)
@@ -221,8 +222,9 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     Parameters
     ----------
     comparison : DataFrame
-        variable, kind (odds ratio, or difference in SD), effect, low, high, n, as `deepqct.groups.keep_comparison`
-        returns it. Rows without an interval are not drawn, such as the variables that made the groups.
+        variable, a column for each group, kind (odds ratio, or difference in SD), effect, low, high, n, as
+        `deepqct.groups.keep_comparison` returns it. Rows without an interval are not drawn, such as the variables
+        that made the groups.
 
     Returns
     -------
@@ -248,9 +250,7 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
         error = [rows["effect"] - rows["low"], rows["high"] - rows["effect"]]
         axes.errorbar(rows["effect"], heights, xerr=error, fmt="o", color=ONE, capsize=3, markersize=6)
         axes.axvline(none, color=GREY, linewidth=1)
-        names = [
-            f"{str(name).replace('_', ' ')} (n = {n})" for name, n in zip(rows["variable"], rows["n"], strict=True)
-        ]
+        names = [f"{str(row['variable']).replace('_', ' ')} ({_counted(row)})" for row in rows.to_dict("records")]
         axes.set_yticks(heights, names, fontsize=9)
         axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(rows)) - 0.4))
     if len(tables[0]):
@@ -261,6 +261,13 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
     return grid
 
 
+def _counted(row: dict[Any, Any]) -> str:
+    """How many women a row of a comparison is of, and of a share how many have it, as the columns of its groups say."""
+    shares = [re.match(r"(\d+)/\d", str(cell)) for name, cell in row.items() if str(name).startswith("group ")]
+    having = sum(int(share[1]) for share in shares if share)
+    return f"n = {row['n']}" + (f", {having} with it" if row["kind"] == "odds ratio" and any(shares) else "")
+
+
 def _place(symbol: str) -> int:
     """The place of an index in the standard order; unknown indices come last."""
     return list(UNITS).index(symbol) if symbol in UNITS else len(UNITS)
@@ -269,6 +276,11 @@ def _place(symbol: str) -> int:
 def _colour(group: int) -> str:
     """The colour of a group, the same in all figures."""
     return OTHER_COLOURS[group % len(OTHER_COLOURS)]
+
+
+def _marker(group: int) -> str:
+    """The marker of a group; of two groups with one colour it is another."""
+    return _MARKERS[(group - 1 + (group - 1) // len(OTHER_COLOURS)) % len(_MARKERS)]
 
 
 @styled

@@ -13,13 +13,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from deepqct.evaluation.discrimination import interval, plain
 from deepqct.plots.style import ALARM, BONE_COLOURS, GREY, INK, ONE, dots, outcome_legend, styled
+from deepqct.run_tables import figure_of, women_of
+from deepqct.terms import CHANCE, NUMBER, TIME, YES_NO
 
 _HEAT = "inferno"
+# What a network's score is, what its loss is, and how women are told apart, by the kind of the outcome.
+_SCORE = {YES_NO: "logit", NUMBER: "SD of the number", TIME: "log hazard"}
+_LOSS = {YES_NO: "cross-entropy (nats)", NUMBER: "squared error (SD²)", TIME: "minus the log partial likelihood (nats)"}
+_SIDES = {YES_NO: ("no event", "event"), NUMBER: ("lower half", "upper half"), TIME: ("no event", "event")}
 
 
 @styled
-def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+def saliency(
+    explained: Sequence[Any], *, most: int = 2, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO
+) -> NDArray[Any]:
     """Draw the held-out women of highest and lowest score: each bone, and beside it what her score rests on.
 
     Parameters
@@ -30,6 +39,8 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
         The largest number of women in each of the two rows.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -53,7 +64,9 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
     shown: Any = None
     for line, (title, women) in zip(grid, rows.items(), strict=True):
         for number, woman in enumerate(women):
-            shown = _bone_and_heat(woman, line[2 * number], line[2 * number + 1], window=window, highest=highest)
+            shown = _bone_and_heat(
+                woman, line[2 * number], line[2 * number + 1], window=window, highest=highest, kind=kind
+            )
         line[0].set_ylabel(title)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="saliency (1: spread evenly)")
     return grid.ravel()
@@ -61,7 +74,7 @@ def saliency(explained: Sequence[Any], *, most: int = 2, window: tuple[float, fl
 
 @styled
 def saliency_by_bone(
-    explained: Mapping[str, Sequence[Any]], *, window: tuple[float, float] = (-400, 1400)
+    explained: Mapping[str, Sequence[Any]], *, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO
 ) -> NDArray[Any]:
     """Draw what the score of the held-out woman of highest, and of lowest, score rests on: a row for each bone.
 
@@ -71,6 +84,8 @@ def saliency_by_bone(
         Some women of each bone, as `deepqct.networks.load_extremes` returns them.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -95,16 +110,18 @@ def saliency_by_bone(
         ends = {"highest": ranked[-1], "lowest": ranked[0]}
         highest = max(float(woman.heat.max() * woman.heat.size) for woman in ends.values())
         for place, (end, woman) in zip((0, 2), ends.items(), strict=True):
-            shown = _bone_and_heat(woman, row[place], row[place + 1], window=window, highest=max(highest, 1.0))
+            shown = _bone_and_heat(
+                woman, row[place], row[place + 1], window=window, highest=max(highest, 1.0), kind=kind
+            )
             row[place].set_title(f"{end} score: {woman.participant_id}", fontsize=11)
-            row[place + 1].set_title("event" if woman.outcome else "no event", fontsize=11)
+            row[place + 1].set_title(_SIDES[kind][int(woman.outcome)], fontsize=11)
         row[0].set_ylabel(bone)
         figure.colorbar(shown, ax=row.tolist(), shrink=0.9, aspect=10, pad=0.01).set_label("saliency")
     return grid.ravel()
 
 
 @styled
-def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDArray[Any]:
+def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400), kind: str = YES_NO) -> NDArray[Any]:
     """Draw one held-out woman: her bone, and beside it what her score rests on.
 
     Parameters
@@ -113,6 +130,8 @@ def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDA
         The woman, as `deepqct.networks.load_explained` returns her.
     window : (low, high), mgHA/cm³
         The densities that are drawn black and white.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -130,12 +149,14 @@ def one_saliency(one: Any, *, window: tuple[float, float] = (-400, 1400)) -> NDA
     """
     figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.3))
     highest = max(float(one.heat.max() * one.heat.size), 1.0)
-    shown = _bone_and_heat(one, *grid, window=window, highest=highest)
+    shown = _bone_and_heat(one, *grid, window=window, highest=highest, kind=kind)
     figure.colorbar(shown, ax=grid.tolist(), shrink=0.8, label="saliency\n(1: spread evenly)")
     return np.array(grid)
 
 
-def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float) -> Any:
+def _bone_and_heat(
+    woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, float], highest: float, kind: str
+) -> Any:
     """Draw a woman's bone, and beside it the same under its saliency; returns the image for a colour bar."""
     for axes in (plain, warm):
         axes.imshow(woman.density, cmap="gray", vmin=window[0], vmax=window[1])
@@ -143,13 +164,16 @@ def _bone_and_heat(woman: Any, plain: Axes, warm: Axes, *, window: tuple[float, 
         axes.spines[:].set_visible(False)
     shown = warm.imshow(woman.heat * woman.heat.size, cmap=_HEAT, alpha=0.6, vmin=0, vmax=highest)
     warm.contour(woman.inside.astype(float), levels=[0.5], colors="white", linewidths=0.8)
-    logit = f"{woman.score:.1f}".replace("-", "−")
-    plain.set_title(f"{woman.participant_id}\n{'event' if woman.outcome else 'no event'}, logit {logit}", fontsize=11)
+    score = f"{woman.score:.1f}".replace("-", "−")
+    named = {YES_NO: f"logit {score}", NUMBER: f"{score} SD", TIME: f"log hazard {score}"}[kind]
+    plain.set_title(f"{woman.participant_id}\n{_SIDES[kind][int(woman.outcome)]}, {named}", fontsize=11)
     return shown
 
 
 @styled
-def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int]) -> NDArray[Any]:
+def mean_saliency(
+    maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[int, int], kind: str = YES_NO
+) -> NDArray[Any]:
     """Draw the mean saliency of the women with and without the event, on bones brought to one round shape.
 
     Directions are those of the picture of a right limb, as left ones are mirrored. Which of them is radial or dorsal no
@@ -161,6 +185,8 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
         The mean map of each outcome, as `deepqct.networks.mean_maps` returns them.
     counts : mapping of 0, 1 to int
         The number of women behind each map.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -188,7 +214,7 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
         axes.grid(visible=False)
         axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "up", "left", "down"])
         axes.set_yticks([])
-        axes.set_title(f"{'event' if outcome else 'no event'} ({counts[outcome]} women)")
+        axes.set_title(f"{_SIDES[kind][outcome]} ({counts[outcome]} women)")
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean saliency (1: spread evenly)")
     return grid.ravel()
 
@@ -196,6 +222,8 @@ def mean_saliency(maps: Mapping[int, NDArray[np.floating]], *, counts: Mapping[i
 @styled
 def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     """Draw how much of the AUC is lost, and how far the scores move, when a part of the bone is covered.
+
+    Of a number it is R², of a time the C-index.
 
     Parameters
     ----------
@@ -207,7 +235,7 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     Returns
     -------
     array of Axes
-        The loss of AUC with its interval, and the mean change of the score.
+        The loss with its interval, and the mean change of the score.
 
     Examples
     --------
@@ -226,8 +254,7 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
     loses.hlines(y, parts["lost_low"], parts["lost_high"], color=colour, linewidth=2.2)
     loses.plot(parts["lost"], y, "o", color=colour, markersize=7)
     loses.axvline(0, color=GREY, linewidth=1.2, linestyle=":")
-    n, events = (int(parts[name].max()) for name in ("n", "events"))
-    loses.set(xlabel=f"AUC lost, 95 % interval ({n} women, {events} events)", ylim=(len(parts) - 0.5, -0.5))
+    loses.set(xlabel=f"{figure_of(table)} lost, 95 % interval ({women_of(parts)})", ylim=(len(parts) - 0.5, -0.5))
     loses.set_yticks(y, [f"{name} ({area:.0%})" for name, area in zip(parts["part"], parts["area"], strict=True)])
     moves.barh(y, parts["moved"], color=colour, height=0.5)
     moves.set_xlabel("mean change of the score (logits)")
@@ -239,6 +266,8 @@ def occlusion(table: pd.DataFrame, *, bone: str) -> NDArray[Any]:
 @styled
 def controls(table: pd.DataFrame) -> Axes:
     """Draw the AUC of the bone and of each control with its interval, in red where a control should fail and does not.
+
+    Of a number it is R², of a time the C-index.
 
     Parameters
     ----------
@@ -269,27 +298,30 @@ def controls(table: pd.DataFrame) -> Axes:
         else:
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2)
             axes.plot(row["estimate"], y, "o", color=colour, markersize=7)
-            text = f"{row['estimate']:.2f} ({row['low']:.2f}–{row['high']:.2f})" + (", not at chance" if leak else "")
+            text = f"{plain(row['estimate'])} ({interval(row['low'], row['high'])})" + (
+                ", not at chance" if leak else ""
+            )
         axes.text(
             1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=ALARM if leak else INK
         )
-    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    figure = figure_of(table)
+    axes.axvline(CHANCE[figure], color=GREY, linestyle=":", linewidth=1.2)
     axes.set_yticks(range(len(table)), table["shown"])
-    n, events = (int(table[name].iloc[0]) for name in ("n", "events"))
-    axes.set(xlim=(min(0.2, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
-    axes.set_xlabel(f"out-of-fold AUC with 95 % interval ({n} women, {events} events)")
+    axes.set(xlim=(min(CHANCE[figure] - 0.3, table["low"].min()), 1.0), ylim=(len(table) - 0.5, -0.5))
+    axes.set_xlabel(f"out-of-fold {figure} with 95 % interval ({women_of(table)})")
     return axes
 
 
 @styled
-def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
+def loss_curves(history: pd.DataFrame, *, kind: str = YES_NO) -> NDArray[Any]:
     """Draw the training and validation loss by epoch, with one line for each fold and their mean in bold.
 
     Parameters
     ----------
     history : DataFrame
-        protocol, repeat, fold, epoch, train_loss, valid_loss (cross-entropy in nats), as
-        `deepqct.networks.training_history` returns it.
+        protocol, repeat, fold, epoch, train_loss, valid_loss, as `deepqct.networks.training_history` returns it.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome: the loss is the cross-entropy, the squared error in SDs, or Cox's partial likelihood.
 
     Returns
     -------
@@ -320,7 +352,7 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
             axes.plot(mean.index, mean, dash, color=colour, linewidth=2.6)
         axes.set(xlabel="epoch", title=f"protocol '{protocol}', {folds.ngroups} folds")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    grid[0, 0].set_ylabel("cross-entropy (nats)")
+    grid[0, 0].set_ylabel(_LOSS[kind])
     handles = [Line2D([], [], color=colour, linestyle=dash, linewidth=2.6) for _, colour, dash in lines.values()]
     figure.legend(
         handles, [f"{name}, mean in bold" for name, _, _ in lines.values()], loc="outside upper center", ncols=2
@@ -329,7 +361,7 @@ def loss_curves(history: pd.DataFrame) -> NDArray[Any]:
 
 
 @styled
-def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
+def score_distribution(scores: pd.DataFrame, *, bone: str, kind: str = YES_NO) -> Axes:
     """Draw the scores of one bone by outcome, with one dot for each woman.
 
     Parameters
@@ -338,6 +370,8 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
         participant_id, outcome (0 or 1), score (a logit); a woman's repeats are averaged.
     bone : str
         radius, ulna, tibia or fibula; sets the colour.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
@@ -360,25 +394,27 @@ def score_distribution(scores: pd.DataFrame, *, bone: str) -> Axes:
         logits = women.loc[women["outcome"] == event, "score"]
         dots(axes, logits, at=event, colour=colour, filled=event == 1, reach=0.36, size=34, flat=True)
     counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
-    axes.set(yticks=(0, 1), yticklabels=("no event", "event"), ylim=(-0.6, 1.6), xlabel=f"score of the {bone} (logit)")
-    handles, labels = outcome_legend(counts, "event", colour=colour)
+    axes.set(yticks=(0, 1), yticklabels=_SIDES[kind], ylim=(-0.6, 1.6), xlabel=f"score of the {bone} ({_SCORE[kind]})")
+    handles, labels = outcome_legend(counts, _SIDES[kind][1], without=_SIDES[kind][0], colour=colour)
     axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return axes
 
 
 @styled
-def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
+def scores_by_bone(scores: Mapping[str, pd.DataFrame], *, kind: str = YES_NO) -> NDArray[Any]:
     """Draw the scores of each bone's networks by outcome, with one dot for each woman: a panel for each bone.
 
     Parameters
     ----------
     scores : mapping of str to DataFrame
         By bone participant_id, outcome (0 or 1) and score (a logit); a woman's repeats are averaged.
+    kind : {"yes or no", "number", "time"}
+        The kind of the outcome, for the words; women are parted at the median of a number.
 
     Returns
     -------
     array of Axes
-        One for each bone; the legend has the number of women.
+        One for each bone; the legend has the number of women. Without any bone a single one, which says so.
 
     Examples
     --------
@@ -389,6 +425,11 @@ def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
     >>> [panel.get_title() for panel in axes], axes[0].get_ylabel()
     (['radius', 'tibia'], 'out-of-fold score (logit)')
     """
+    if not scores:
+        _, axes = plt.subplots(figsize=(5, 1.2))
+        axes.text(0.5, 0.5, "no bone has scores of networks", ha="center", va="center")
+        axes.set_axis_off()
+        return np.array([axes])
     figure, grid = plt.subplots(1, len(scores), figsize=(2.2 * len(scores) + 0.8, 3.6), squeeze=False)
     counts = pd.Series(dtype=int)
     for axes, (bone, table) in zip(grid.flat, scores.items(), strict=True):
@@ -396,9 +437,9 @@ def scores_by_bone(scores: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
         for event in (0, 1):
             logits = women.loc[women["outcome"] == event, "score"]
             dots(axes, logits, at=event, colour=BONE_COLOURS[bone], filled=event == 1, reach=0.36, size=26)
-        axes.set(xticks=(0, 1), xticklabels=("no event", "event"), xlim=(-0.6, 1.6), title=bone)
+        axes.set(xticks=(0, 1), xticklabels=_SIDES[kind], xlim=(-0.6, 1.6), title=bone)
         counts = women["outcome"].map({0: "no", 1: "yes"}).value_counts()
-    grid[0, 0].set_ylabel("out-of-fold score (logit)")
-    handles, labels = outcome_legend(counts, "event")
+    grid[0, 0].set_ylabel(f"out-of-fold score ({_SCORE[kind]})")
+    handles, labels = outcome_legend(counts, _SIDES[kind][1], without=_SIDES[kind][0])
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return grid.ravel()

@@ -122,6 +122,7 @@ def change_over_visits(
     if not kept.any():
         raise ValueError("No measurement with a year counts, so that nothing can be drawn; give at least one.")
     found = change_of(when[kept], values[kept], sd=sd)
+    when = when - when[there].min()  # from any day to the first visit
     colour, marker = BONE_COLOURS.get(bone, ONE), BONE_MARKERS.get(bone, "o")
     _, axes = plt.subplots(figsize=(6.4, 4.2))
     first = float(values[kept][when[kept] == when[kept].min()].mean())

@@ -261,7 +261,9 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(even * near / near.max())
 
 
-def outcome_legend(counts: pd.Series, name: str, *, colour: str = SOFT) -> tuple[list[Line2D], list[str]]:
+def outcome_legend(
+    counts: pd.Series, name: str, *, without: str = "", colour: str = SOFT
+) -> tuple[list[Line2D], list[str]]:
     """Return handles and labels of a legend: hollow dots without the event, filled dots with it, a bar for the median.
 
     Parameters
@@ -270,6 +272,8 @@ def outcome_legend(counts: pd.Series, name: str, *, colour: str = SOFT) -> tuple
         The number of women with the event (``yes``) and without it (``no``).
     name : str
         The event's name.
+    without : str
+        What women without it are called; ``no`` and the name if empty.
     colour : str
         The colour of the dots.
 
@@ -287,7 +291,8 @@ def outcome_legend(counts: pd.Series, name: str, *, colour: str = SOFT) -> tuple
         Line2D([], [], color=INK, linewidth=1.8),
     ]
     events, others = int(counts.get("yes", 0)), int(counts.get("no", 0))
-    return handles, [f"no {name} ({others} of {others + events})", f"{name} ({events} of {others + events})", "median"]
+    without = without or f"no {name}"
+    return handles, [f"{without} ({others} of {others + events})", f"{name} ({events} of {others + events})", "median"]
 
 
 def screen_size(png: Path) -> dict[str, int]:

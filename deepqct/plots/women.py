@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from deepqct.plots.style import BONE_COLOURS, BONE_MARKERS, CALLED, GREY, INK, NOT_CALLED, SOFT, styled
 from deepqct.terms import BONES, UNITS
 
+_NAMED = 200  # women beside whose risk a name still fits; our choice
+
 
 def map_points(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return where `cohort_map` draws each woman.
@@ -50,7 +52,8 @@ def cohort_map(
     Parameters
     ----------
     table : DataFrame
-        umap_1, umap_2, age, outcome, risk by participant_id, as `deepqct.exploration.women` returns it.
+        umap_1, umap_2, age, outcome, risk by participant_id, as `deepqct.exploration.women` returns it; an outcome may be
+        unknown. Where it has ``predicted``, the risk is a rank and is called so.
     threshold : float
         The risk from which women are coloured as called.
     outcome : str
@@ -75,8 +78,10 @@ def cohort_map(
     """
     figure, grid = plt.subplots(1, 2, figsize=(8.6, 4.4))
     called, event = (table["risk"] >= threshold).to_numpy(), (table["outcome"] == 1).to_numpy()
+    unknown = table["outcome"].isna().to_numpy()
+    said = "rank" if "predicted" in table else "risk"
     for axes, points in zip(grid, map_points(table), strict=True):
-        for marker, these in (("o", ~event), ("^", event)):
+        for marker, these in (("o", ~event & ~unknown), ("^", event), ("D", unknown)):
             colours = np.where(called[these], CALLED, NOT_CALLED)
             axes.scatter(*points[these].T, c=colours, marker=marker, s=40, edgecolor="white", linewidth=0.6)
         marked = table.index.isin(list(selection))
@@ -88,14 +93,17 @@ def cohort_map(
             axes.set_title(f"{drawn} of {len(table)} women; the others have no place here")
     grid[0].set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     grid[1].axhline(threshold, color=SOFT, linestyle="--", linewidth=1.2)
-    grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylabel="risk", ylim=(-0.03, 1.03))
-    n, events = len(table), int(event.sum())
+    grid[1].set(xlabel="age (years)" if table["age"].notna().any() else "woman", ylim=(-0.03, 1.03))
+    grid[1].set_ylabel("risk" if said == "risk" else "rank by what is predicted")
+    n, known, events = len(table), int((~unknown).sum()), int(event.sum())
     entries = {
-        f"risk ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", CALLED),
+        f"{said} ≥ {threshold:.2f} ({called.sum()} of {n})": ("s", CALLED),
         f"below ({n - called.sum()} of {n})": ("s", NOT_CALLED),
-        f"{outcome} ({events} of {n})": ("^", SOFT),
-        f"no {outcome} ({n - events} of {n})": ("o", SOFT),
+        f"{outcome} ({events} of {known})": ("^", SOFT),
+        f"no {outcome} ({known - events} of {known})": ("o", SOFT),
     }
+    if known < n:
+        entries[f"not known ({n - known} of {n})"] = ("D", SOFT)
     handles = [Line2D([], [], marker=m, linestyle="", color=colour, markersize=7) for m, colour in entries.values()]
     figure.legend(handles, list(entries), loc="outside lower left", ncols=2, columnspacing=1.2, handletextpad=0.3)
     return np.array(grid)
@@ -103,7 +111,9 @@ def cohort_map(
 
 @styled
 def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") -> Axes:
-    """Draw the risk of each new woman with its interval, the highest above; women without a risk are named below.
+    """Draw the risk of each new woman with its interval, the highest above; women without a risk are counted.
+
+    More than 200 women have no names beside them: a picture as long would be no picture.
 
     Parameters
     ----------
@@ -127,14 +137,16 @@ def new_women(table: pd.DataFrame, *, prior: float, outcome: str = "outcome") ->
     'risk of fracture, 95 % over networks'
     """
     given = table.dropna(subset="risk").sort_values("risk")
-    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2)))
+    named = len(given) <= _NAMED
+    _, axes = plt.subplots(figsize=(7.2, 1.2 + 0.24 * max(len(given), 2) if named else 9))
     y = np.arange(len(given))
-    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4)
-    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5)
+    axes.hlines(y, given["low"], given["high"], color=NOT_CALLED, alpha=0.5, linewidth=4 if named else 0.6)
+    axes.plot(given["risk"], y, "o", color=NOT_CALLED, markersize=5 if named else 1.5)
     axes.axvline(prior, color="0.4", linestyle="--", linewidth=1)
     axes.set(
-        yticks=y,
-        yticklabels=list(given["participant_id"]),
+        yticks=y if named else (),
+        yticklabels=list(given["participant_id"]) if named else (),
+        ylabel="" if named else "women, by risk",
         xlim=(0, 1),
         xlabel=f"risk of {outcome}, 95 % over networks",
     )

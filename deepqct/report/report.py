@@ -270,10 +270,10 @@ def _bone_aucs(run: Run, performance: pd.DataFrame, *, models: pd.DataFrame) -> 
     """The AUC of each bone's networks in words, with n and events once where they are the same; empty without any."""
     rows = {bone: network_auc(performance, models=models, bone=bone) for bone in bones_of(run)}
     found = {bone: Estimate.of(row) for bone, row in rows.items() if row is not None}
-    if len({e.basis for e in found.values()}) != 1:
-        return ", ".join(f"{bone} {e}" for bone, e in found.items())
-    basis = next(iter(found.values())).basis
     name = figure_of(performance)
+    if len({e.basis for e in found.values()}) != 1:
+        return f"{name} {', '.join(f'{bone} {e}' for bone, e in found.items())}" if found else ""
+    basis = next(iter(found.values())).basis
     return f"{name} {', '.join(f'{bone} {figure(e)}' for bone, e in found.items())}; {basis}"
 
 
@@ -413,7 +413,11 @@ def _checklist(
         "subgroups": run.subgroups.exists(),
     }
     virtual = bool(record.get("virtual"))
-    return tripod.checklist(settings=settings, people=people, virtual=virtual, there=there, target=target)
+    fitted, looked_at = tables.models(run), tables.read(run.subgroups)
+    return tripod.checklist(
+        settings=settings, people=people, virtual=virtual, there=there, target=target, families=set(fitted["family"]),
+        subgroups=set(looked_at["subgroup"]) if len(looked_at) else (),
+    )  # fmt: skip
 
 
 def _duration(seconds: float | None) -> str:

@@ -19,8 +19,8 @@ from deepqct.models.families import models_table
 from deepqct.models.repeats import risk_precision
 from deepqct.plots.style import FAMILY_COLOURS, INK
 from deepqct.report.pages import without_paths
-from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, women_of
-from deepqct.terms import BONES, CHANCE
+from deepqct.run_tables import bones_of, figure_of, headlines, main_rows, margins_in, outcome_of, women_of
+from deepqct.terms import BONES, CHANCE, IN_UNITS, short, together
 
 BAR = 150  # pixels of a bar of an AUC
 # Title and caption of the smaller tables of the comparison, and the attribute of `Run` that names each file.
@@ -233,7 +233,7 @@ def others(run: Run) -> list[dict[str, Any]]:
             table = table.drop(columns=["low", "high"]).rename(columns={"estimate": "estimate (95 %)"})
         for column in table.select_dtypes("number"):
             if not (table[column].dropna() % 1 == 0).all():
-                table[column] = table[column].map(lambda value: "" if pd.isna(value) else f"{value:.2g}")
+                table[column] = table[column].map(lambda value: "" if pd.isna(value) else short(value, 2))
         text = table.astype(object).where(table.notna(), "").map(_cell)
         rows = text.to_numpy().tolist()
         caption = caption.replace("AUC", figure)
@@ -259,9 +259,11 @@ def _measures(run: Run) -> pd.DataFrame:
         return main
     rows = headlines(main[main["measure"] != figure_of(main)], models(run))
     counted = rows["measure"].isin(("sensitivity", "specificity", "PPV", "NPV"))
-    return _across(rows, down="measure", basis=[
+    table = _across(rows, down="measure", basis=[
         f" {row['events']} of {row['n']}" if of else "" for of, row in zip(counted, rows.to_dict("records"), strict=True)
     ])  # fmt: skip
+    unit = outcome_of(run).unit if set(rows["measure"]) & set(IN_UNITS) else ""
+    return table.replace({"measure": {name: f"{name}, {unit}" for name in IN_UNITS}}) if unit else table
 
 
 def _subgroups(run: Run) -> pd.DataFrame:
@@ -349,7 +351,7 @@ def rounded(path: Path) -> dict[str, Any] | None:
     numbers = {"effect", "estimate", "low", "high", "p", "q"}
     rows = [
         [
-            f"{float(cell.replace('−', '-')):.2g}".replace("-", "−") if name in numbers and cell else cell
+            short(float(cell.replace("−", "-")), 2) if name in numbers and cell else cell
             for name, cell in zip(table["columns"], row, strict=True)
         ]
         for row in table["rows"]
@@ -403,7 +405,7 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
-            f"{a:.2g} ({b:.2g} to {c:.2g})" if a > 0 else "–"
+            f"{short(a, 2)} ({short(b, 2)} to {short(c, 2)})" if a > 0 else "–"
             for a, b, c in table[["lsc", "lsc_low", "lsc_high"]].itertuples(index=False)
         ]
     ).pivot(index=["symbol", "unit"], columns="bone", values="said")
@@ -473,7 +475,8 @@ def _basis(row: Mapping[Any, Any]) -> str:
 
 def _least(row: Mapping[Any, Any]) -> str:
     """A least significant change with its interval."""
-    return f"{row['lsc']:.2g} (95 % {row['lsc_low']:.2g} to {row['lsc_high']:.2g})"
+    lsc, low, high = (short(row[name], 2) for name in ("lsc", "lsc_low", "lsc_high"))
+    return f"{lsc} (95 % {low} to {high})"
 
 
 def protocol(table: pd.DataFrame, found: pd.DataFrame, *, outcome: str) -> dict[str, Any] | None:
@@ -590,9 +593,11 @@ def _interval(row: dict[Any, Any], *, signs: bool = False) -> str:
     """An estimate with its interval, as one text."""
     if pd.isna(row["estimate"]):
         return NOT_ESTIMABLE
-    value, low, high = (
-        signed(row[k]) if signs else f"{row[k]:.2f}".replace("-", "−") for k in ("estimate", "low", "high")
-    )
+    figures = [row[k] for k in ("estimate", "low", "high")]
+    if row.get("measure") in IN_UNITS:
+        value, low, high = together(*figures)
+    else:
+        value, low, high = (signed(figure) if signs else plain(figure) for figure in figures)
     return f"{value} ({low} to {high})"
 
 

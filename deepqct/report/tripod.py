@@ -5,7 +5,7 @@ Items after Collins GS et al. (2024), BMJ 385:e078378, in our own short words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,11 @@ from deepqct.terms import NUMBER, YES_NO, Outcome
 
 OPEN = "open: to be written by the authors"
 _LATER = "see its section of this report"
+# What each family predicts from, in words.
+_PREDICTORS = {
+    "BMD": "bone density", "Clinical": "clinical factors", "FRAX": "FRAX", "pQCT-index": "indices", "Strength": "strength",
+    "Texture": "texture", "DeepQCT": "networks' scores",
+}  # fmt: skip
 
 # Item, what it asks for, and the key in `_facts` of the answer; where there is no key, only the authors can answer.
 _ITEMS: tuple[tuple[str, str, str | None], ...] = (
@@ -79,6 +84,8 @@ def checklist(
     virtual: bool,
     there: Mapping[str, bool],
     target: Outcome | None = None,
+    families: Collection[str] = tuple(_PREDICTORS),
+    subgroups: Collection[str] = ("younger", "osteoporosis"),
 ) -> pd.DataFrame:
     """Return the TRIPOD+AI checklist of one run, with an answer wherever the run knows one.
 
@@ -94,6 +101,10 @@ def checklist(
         Which tables the run has: performance, table_one, sheet, curation, sample_size, subgroups.
     target : Outcome, optional
         The outcome with its kind; by default it is of 0 and 1.
+    families : collection of str
+        The families of models that were fitted, as in models.csv.
+    subgroups : collection of str
+        The subgroups that were looked at, as in subgroups.csv.
 
     Returns
     -------
@@ -109,6 +120,13 @@ def checklist(
     ['60 women, 20 with fracture; scans that failed are listed above', 'open: to be written by the authors']
     """
     facts = _facts(settings, people, virtual, there)
+    if "predictors" in facts:
+        by = ", ".join(words for family, words in _PREDICTORS.items() if family in families)
+        facts["predictors"] = f"by family: {by}; none selected" if by else ""
+    if "fairness" in facts:
+        sides = {"age": "younger", "osteoporosis": "osteoporosis"}
+        by = " and ".join(name for name, word in sides.items() if any(word in one for one in subgroups))
+        facts["fairness"] = f"AUC by {by}; no other group is looked at" if by else ""
     if target is not None and target.kind != YES_NO:
         facts |= _of_kind(target, facts)
     rows = []
@@ -128,7 +146,7 @@ def _of_kind(target: Outcome, facts: Mapping[str, str]) -> dict[str, str]:
             "output": "a number, by ridge regression",
             "model": facts.get("model", "").replace("ridge logistic regression", "ridge regression"),
             "events": "n stands beside every figure; a number has no events",
-            "fairness": "R² by age and osteoporosis; no other group is looked at",
+            "fairness": facts.get("fairness", "").replace("AUC", "R²"),
         }
     else:
         words = {
@@ -138,7 +156,7 @@ def _of_kind(target: Outcome, facts: Mapping[str, str]) -> dict[str, str]:
             "imbalance": "none corrected; risks are cumulative incidences",
             "output": "a risk between 0 and 1 by the horizon; no thresholds",
             "model": facts.get("model", "").replace("ridge logistic regression", "Cox's model with a ridge"),
-            "fairness": "C-index by age and osteoporosis; no other group is looked at",
+            "fairness": facts.get("fairness", "").replace("AUC", "C-index"),
         }
     participants = f"{len(target.values)} women, {target.counted}; scans that failed are listed above"
     return {key: value for key, value in (words | {"participants": participants}).items() if facts.get(key)}
@@ -158,8 +176,9 @@ def _facts(
     }
     if there.get("performance"):
         facts |= {
-            "outcome": f"{outcome}, a history: no time horizon, no follow-up",
-            "predictors": "by family: bone density, clinical factors, FRAX, indices, networks' scores; none selected",
+            "outcome": f"{outcome}, {'a history' if 'fracture' in outcome else 'known when the scan was made'}: no time "
+            "horizon, no follow-up",
+            "predictors": "by family",
             "definitions": "indices: table in the curation notebook; clinical columns: participants.json",
             "missing": "median imputing in the training folds; who has no value of a model is left out, and n says so",
             "handling": "standardised in the training folds; linear in the ridge models, as images in the networks",
@@ -193,7 +212,7 @@ def _facts(
             "criteria of Riley et al. (2020) for every fitted model, below; the cohort was as large as it was"
         )
     if there.get("subgroups"):
-        facts["fairness"] = "AUC by age and osteoporosis; no other group is looked at"
+        facts["fairness"] = "by subgroup"
     if there.get("sheet"):
         facts["sheet"] = "score sheet of the fused model; networks' weights in models/"
     return {key: value for key, value in facts.items() if value}

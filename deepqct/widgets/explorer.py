@@ -161,6 +161,13 @@ class Explorer(widgets.VBox):
     def _change_threshold(self, _: Any = None) -> None:
         """Show the figures at the present threshold, and which women change side."""
         now = self.threshold.value
+        if "predicted" in self.table:
+            self.figures.value = (
+                f'<div style="{_LINES}"><p>The outcome is a number: nobody is called, and there are no figures of a '
+                "threshold. Colours part the women at this rank by what is predicted.</p></div>"
+            )
+            self._redraw()
+            return
         rows = "".join(
             f"<tr><td>{row['measure']}</td><td>{_figure(row)}</td><td>{row['events']:.0f}/{row['n']:.0f}</td></tr>"
             for row in at_threshold(self.table, threshold=now).to_dict("records")
@@ -302,7 +309,8 @@ class WomenPictures:
         risks = table["risk"].set_axis(self._people)
         with self.image.hold_sync():
             self.image.points = [[float(x), float(y)] for _, (x, y) in placed]
-            self.image.names = [f"{name}, risk {risks[name]:.2f}" for name in self._pointed]
+            said = "rank" if "predicted" in table else "risk"
+            self.image.names = [f"{name}, {said} {risks[name]:.2f}" for name in self._pointed]
             self.image.value = picture_bytes(picture)
 
     def mouse(self, message: dict[str, Any]) -> None:

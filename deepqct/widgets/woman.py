@@ -12,6 +12,7 @@ from deepqct.curation.visits import visits_in, visits_of
 from deepqct.exploration import Reference, bone_of, summary
 from deepqct.folder import Run
 from deepqct.networks.explained import load_explained
+from deepqct.run_tables import outcome_of
 from deepqct.terms import STRENGTH_UNITS, UNITS
 from deepqct.widgets.live import Figure
 from deepqct.widgets.pictures import Faults, figure_bytes
@@ -50,6 +51,7 @@ class OneWoman(widgets.VBox):
 
     def __init__(self, run: Run, *, reference: Reference, virtual: bool, size: int) -> None:
         self._run, self._reference, self._virtual, self._size = run, reference, virtual, size
+        self._kind = outcome_of(run).kind
         self.viewer: SliceViewer | None = None
         self.about = widgets.HTML()
         self.bone_place = widgets.VBox(layout=widgets.Layout(overflow="hidden"))
@@ -118,7 +120,9 @@ class OneWoman(widgets.VBox):
         self.unexplained.value = "" if explained else f"<p>No network of the {bone} has been explained on her.</p>"
         self.saliency.value = b""
         if explained:
-            self.saliency.value = figure_bytes(plots.one_saliency(explained), virtual=self._virtual, dpi=70)
+            self.saliency.value = figure_bytes(
+                plots.one_saliency(explained, kind=self._kind), virtual=self._virtual, dpi=70
+            )
             self.saliency.alt = f"What moves the score of the {bone} of {person}"
         self._shown = (person, bone)
         self._show_visits()
