@@ -19,7 +19,7 @@ from deepqct.networks import Pretraining, Recipe, frozen_features, load_reader, 
 from deepqct.networks.backbones import network
 from deepqct.networks.folds import scans_of, scans_seen
 from deepqct.networks.images import bone_images, normalised
-from deepqct.networks.pretraining import agreement, one_cycle
+from deepqct.networks.pretraining import Reader, agreement, one_cycle
 from deepqct.networks.stream import CROPS, Stream, as_seen, cut_image, from_piece, from_stack, targets_of, turned
 from deepqct.networks.structure import TARGETS, structure_of
 from deepqct.reach import PACKAGE, code_reached
@@ -286,3 +286,25 @@ def test_the_command_makes_weights_and_says_how_far_it_is(tmp_path):
     wrong = deepqct(*call[:-3], "10", "--pixels", "32")
     assert wrong.returncode == 2
     assert "it must be a multiple of 4" in wrong.stderr
+
+
+def test_readings_are_doubled_where_there_is_double_precision():
+    """MPS has none: a pretraining there would end in an error at its last step, when it is judged."""
+
+    class OnMps(torch.Tensor):
+        """A tensor of a device without double precision, until it is on the processor."""
+
+        def double(self) -> torch.Tensor:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+        def cpu(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    class Seven(torch.nn.Linear):
+        """A network whose readings lie on that device."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(images), 7).as_subclass(OnMps)
+
+    reader = Reader(torch.nn.Sequential(Seven(1, 1)), np.zeros(7), np.full(7, 2.0))
+    np.testing.assert_array_equal(reader.read(torch.zeros(2, 3, 8, 8)), np.full((2, 7), 2.0))

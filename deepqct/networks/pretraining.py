@@ -74,7 +74,7 @@ class Reader:
         """
         device = next(self.model.parameters()).device
         with torch.no_grad():
-            read = self.model.eval()(images.to(device)).double().cpu().numpy()
+            read = self.model.eval()(images.to(device)).cpu().double().numpy()  # MPS has no double precision
         return np.asarray(read * self.sd + self.mean)
 
 
