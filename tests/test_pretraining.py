@@ -14,8 +14,8 @@ from safetensors import safe_open
 from test_cli import deepqct
 
 from deepqct.bones import Bone, measure
-from deepqct.folder import Run, read_json, read_table, write_table
-from deepqct.networks import Pretraining, Recipe, frozen_features, load_reader, pretrain, train_fold
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
+from deepqct.networks import Pretraining, Recipe, frozen_features, load_reader, pretrain, pretraining, train_fold
 from deepqct.networks.backbones import network
 from deepqct.networks.folds import scans_of, scans_seen
 from deepqct.networks.images import bone_images, normalised
@@ -308,3 +308,27 @@ def test_readings_are_doubled_where_there_is_double_precision():
 
     reader = Reader(torch.nn.Sequential(Seven(1, 1)), np.zeros(7), np.full(7, 2.0))
     np.testing.assert_array_equal(reader.read(torch.zeros(2, 3, 8, 8)), np.full((2, 7), 2.0))
+
+
+def test_weights_of_scans_are_kept_only_while_the_images_are_the_same(own, tmp_path, monkeypatch):
+    """The same scans, curated at other pixels, are other images; and a record without its weights is nothing to keep."""
+
+    class BegunError(Exception):
+        """Raised in place of a pretraining."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise BegunError
+
+    settings, how = replace(FEW, samples=16), {"run": own, "judged": 1, "progress": lambda done, total: None}
+    made = pretrain(tmp_path / "own", settings=settings, **how)
+    monkeypatch.setattr(pretraining, "_untrained", begin)
+    assert pretrain(made.parent, settings=settings, **how) == made
+    gone = made.rename(made.with_suffix(".away"))
+    with pytest.raises(BegunError):
+        pretrain(made.parent, settings=settings, **how)
+    gone.rename(made)
+    for record in own.bones.glob("*.json"):
+        content = read_json(record)
+        write_json(record, content | {"made_from": content["made_from"] | {"image_px": 64}})
+    with pytest.raises(BegunError):
+        pretrain(made.parent, settings=settings, **how)
