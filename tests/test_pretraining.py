@@ -20,7 +20,7 @@ from deepqct.networks.backbones import network
 from deepqct.networks.folds import scans_of, scans_seen
 from deepqct.networks.images import bone_images, normalised
 from deepqct.networks.pretraining import Reader, agreement, one_cycle
-from deepqct.networks.stream import CROPS, Stream, as_seen, cut_image, from_piece, from_stack, targets_of, turned
+from deepqct.networks.stream import CROPS, Seen, Stream, as_seen, cut_image, from_piece, from_stack, targets_of, turned
 from deepqct.networks.structure import TARGETS, structure_of
 from deepqct.reach import PACKAGE, code_reached
 from deepqct.run.example import RECIPE, example_run
@@ -332,3 +332,14 @@ def test_weights_of_scans_are_kept_only_while_the_images_are_the_same(own, tmp_p
         write_json(record, content | {"made_from": content["made_from"] | {"image_px": 64}})
     with pytest.raises(BegunError):
         pretrain(made.parent, settings=settings, **how)
+
+
+def test_every_slice_of_coarse_pixels_has_targets(piece):
+    """Eight slices of 0.061 mm lie in one cube of 0.5 mm: the last must not be sought beyond it."""
+    one = replace(piece, **{name: getattr(piece, name)[4:5] for name in ("density", "total", "cortical", "trabecular")})
+    density, inside = (np.repeat(field, 8, axis=0) for field in (one.density, one.total))
+    seen = Seen(density, inside, 0.5, structure_of(one), (1 / 8, 1.0, 1.0))
+    settings = Pretraining(pixels=len(density[0]))
+    for seed in range(20):
+        _, targets = cut_image(seen, rng=np.random.default_rng(seed), settings=settings)
+        assert np.isfinite(targets[TARGETS.index("Tb.BV/TV")])
