@@ -1,8 +1,7 @@
-"""What the bench of a graphics card tells without one."""
+"""What the long benches rest on: which networks count as trained, and whose scores are taken for whose."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,22 @@ import pytest
 import yaml
 
 from deepqct.cohort.splits import make_splits
+from deepqct.folder import Run, write_table
+from deepqct.networks import Recipe
 from deepqct.networks.cross_validation import _places
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_minutes_of_paper_count_every_network_that_the_preset_trains(monkeypatch):
-    """Three repeats take three times as long; a lab that plans with a third of it waits the night."""
+@pytest.fixture(autouse=True)
+def benches(monkeypatch):
+    """The benches can be imported."""
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "bench"))
     monkeypatch.chdir(ROOT)
-    sys.modules.pop("gpu", None)
+
+
+def test_minutes_of_paper_count_every_network_that_the_preset_trains():
+    """Three repeats take three times as long; a lab that plans with a third of it waits the night."""
     from gpu import paper_minutes
 
     preset = yaml.safe_load((ROOT / "deepqct" / "run" / "presets" / "paper.yaml").read_text(encoding="utf-8"))
@@ -37,3 +42,18 @@ def test_minutes_of_paper_count_every_network_that_the_preset_trains(monkeypatch
         learned += (~mine["fold"].isin(["test", place["fold"]])).sum()
     images = 4 * learned * train["images"] * (train["epochs"] + 1)  # the head alone comes first
     assert paper_minutes(100.0) == pytest.approx(images / 100 / 60, rel=0.01)
+
+
+def test_scores_of_other_settings_are_not_taken_for_those_that_are_asked_for(tmp_path):
+    """The same name with other epochs is another reader: a table of both would compare nothing."""
+    from readers import scored
+
+    done = Recipe(epochs=12)
+    row = {"cohort": tmp_path.name, "bone": "radius", "reader": "plain", "participant_id": "P1", "fold": "0"}
+    table = pd.DataFrame(
+        [row | {"outcome": 1, "score": 0.5, "training_auc": 0.9, "seconds": 1.0, "settings": str(done)}]
+    )
+    write_table(tmp_path / "scores.csv", table)
+    assert len(scored(tmp_path, Run(tmp_path), "radius", "plain", done)) == 1
+    with pytest.raises(ValueError, match=r"holds plain of .* with other settings"):
+        scored(tmp_path, Run(tmp_path), "radius", "plain", Recipe(epochs=30))
