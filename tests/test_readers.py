@@ -155,6 +155,30 @@ def test_an_ensemble_is_the_mean_of_its_networks_and_resumes(run, monkeypatch, c
     assert "fold 0: trained before, kept" in capsys.readouterr().out
 
 
+def test_an_ensemble_that_another_one_half_overwrote_is_not_kept(run, monkeypatch):
+    """Its scores would be those of one network, and its heat and its bundle those of another."""
+    first, trained = replace(RECIPE, ensemble=2), []
+    other = replace(first, lr=0.5)
+
+    def train_one(run, files, *, made_from, recipe, **_):
+        trained.append((recipe.lr, made_from["member"]))
+        if trained[-1] == (other.lr, 1):
+            raise KeyboardInterrupt
+        scores = pd.DataFrame({"participant_id": ["P"], "split": "out-of-fold", "score": 0.0})
+        history = pd.DataFrame({"epoch": [1], "train_loss": 1.0, "valid_loss": 1.0})
+        tables = folds.FoldTables(scores, scores.drop(columns="split"), history)
+        files.write(tables, made_from=made_from, model=torch.nn.Linear(1, 1), trained_on=())
+        return tables
+
+    monkeypatch.setattr(training, "_train_one", train_one)
+    training.train_fold(run, bone="radius", fold=0, recipe=first)
+    with pytest.raises(KeyboardInterrupt):
+        training.train_fold(run, bone="radius", fold=0, recipe=other)
+    trained.clear()
+    training.train_fold(run, bone="radius", fold=0, recipe=first)
+    assert trained == [(first.lr, 0)]
+
+
 @pytest.mark.long
 def test_heat_of_an_ensemble_is_the_mean_of_its_networks(run):
     """What each place adds to a mean of logits is the mean of what it adds to each."""
