@@ -165,6 +165,7 @@ def test_another_recipe_or_other_images_train_again(run):
         ({"weights": "imagnet"}, "weights is 'imagnet'; use one of imagenet, none"),
         ({"arch": "resnet35"}, "arch is 'resnet35', which neither torchvision nor timm has"),
         ({"epochs": 0}, "must be 1 or more"),
+        ({"batch_size": 1}, "batch_size is 1, and layers that norm maps need 2 images or more"),
         ({"background": "blur"}, "background is 'blur'"),
         ({"learns": "head"}, "learns is 'head' and weights none, so that most layers would stay random"),
     ],

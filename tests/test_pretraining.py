@@ -14,13 +14,13 @@ from safetensors import safe_open
 from test_cli import deepqct
 
 from deepqct.bones import Bone, measure
-from deepqct.folder import Run, read_json, read_table, write_table
-from deepqct.networks import Pretraining, Recipe, frozen_features, load_reader, pretrain, train_fold
+from deepqct.folder import Run, read_json, read_table, write_json, write_table
+from deepqct.networks import Pretraining, Recipe, frozen_features, load_reader, pretrain, pretraining, train_fold
 from deepqct.networks.backbones import network
 from deepqct.networks.folds import scans_of, scans_seen
 from deepqct.networks.images import bone_images, normalised
-from deepqct.networks.pretraining import agreement, one_cycle
-from deepqct.networks.stream import CROPS, Stream, as_seen, cut_image, from_piece, from_stack, targets_of, turned
+from deepqct.networks.pretraining import Reader, agreement, one_cycle
+from deepqct.networks.stream import CROPS, Seen, Stream, as_seen, cut_image, from_piece, from_stack, targets_of, turned
 from deepqct.networks.structure import TARGETS, structure_of
 from deepqct.reach import PACKAGE, code_reached
 from deepqct.run.example import RECIPE, example_run
@@ -286,3 +286,60 @@ def test_the_command_makes_weights_and_says_how_far_it_is(tmp_path):
     wrong = deepqct(*call[:-3], "10", "--pixels", "32")
     assert wrong.returncode == 2
     assert "it must be a multiple of 4" in wrong.stderr
+
+
+def test_readings_are_doubled_where_there_is_double_precision():
+    """MPS has none: a pretraining there would end in an error at its last step, when it is judged."""
+
+    class OnMps(torch.Tensor):
+        """A tensor of a device without double precision, until it is on the processor."""
+
+        def double(self) -> torch.Tensor:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+        def cpu(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    class Seven(torch.nn.Linear):
+        """A network whose readings lie on that device."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(images), 7).as_subclass(OnMps)
+
+    reader = Reader(torch.nn.Sequential(Seven(1, 1)), np.zeros(7), np.full(7, 2.0))
+    np.testing.assert_array_equal(reader.read(torch.zeros(2, 3, 8, 8)), np.full((2, 7), 2.0))
+
+
+def test_weights_of_scans_are_kept_only_while_the_images_are_the_same(own, tmp_path, monkeypatch):
+    """The same scans, curated at other pixels, are other images; and a record without its weights is nothing to keep."""
+
+    class BegunError(Exception):
+        """Raised in place of a pretraining."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise BegunError
+
+    settings, how = replace(FEW, samples=16), {"run": own, "judged": 1, "progress": lambda done, total: None}
+    made = pretrain(tmp_path / "own", settings=settings, **how)
+    monkeypatch.setattr(pretraining, "_untrained", begin)
+    assert pretrain(made.parent, settings=settings, **how) == made
+    gone = made.rename(made.with_suffix(".away"))
+    with pytest.raises(BegunError):
+        pretrain(made.parent, settings=settings, **how)
+    gone.rename(made)
+    for record in own.bones.glob("*.json"):
+        content = read_json(record)
+        write_json(record, content | {"made_from": content["made_from"] | {"image_px": 64}})
+    with pytest.raises(BegunError):
+        pretrain(made.parent, settings=settings, **how)
+
+
+def test_every_slice_of_coarse_pixels_has_targets(piece):
+    """Eight slices of 0.061 mm lie in one cube of 0.5 mm: the last must not be sought beyond it."""
+    one = replace(piece, **{name: getattr(piece, name)[4:5] for name in ("density", "total", "cortical", "trabecular")})
+    density, inside = (np.repeat(field, 8, axis=0) for field in (one.density, one.total))
+    seen = Seen(density, inside, 0.5, structure_of(one), (1 / 8, 1.0, 1.0))
+    settings = Pretraining(pixels=len(density[0]))
+    for seed in range(20):
+        _, targets = cut_image(seen, rng=np.random.default_rng(seed), settings=settings)
+        assert np.isfinite(targets[TARGETS.index("Tb.BV/TV")])

@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import load_file
 from test_controls import SIZE, labels, make_run
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepqct.bones.quality import PUBLISHED
 from deepqct.curation.stacks import FIELD_MM, of_bone
@@ -154,6 +155,30 @@ def test_an_ensemble_is_the_mean_of_its_networks_and_resumes(run, monkeypatch, c
     assert "fold 0: trained before, kept" in capsys.readouterr().out
 
 
+def test_an_ensemble_that_another_one_half_overwrote_is_not_kept(run, monkeypatch):
+    """Its scores would be those of one network, and its heat and its bundle those of another."""
+    first, trained = replace(RECIPE, ensemble=2), []
+    other = replace(first, lr=0.5)
+
+    def train_one(run, files, *, made_from, recipe, **_):
+        trained.append((recipe.lr, made_from["member"]))
+        if trained[-1] == (other.lr, 1):
+            raise KeyboardInterrupt
+        scores = pd.DataFrame({"participant_id": ["P"], "split": "out-of-fold", "score": 0.0})
+        history = pd.DataFrame({"epoch": [1], "train_loss": 1.0, "valid_loss": 1.0})
+        tables = folds.FoldTables(scores, scores.drop(columns="split"), history)
+        files.write(tables, made_from=made_from, model=torch.nn.Linear(1, 1), trained_on=())
+        return tables
+
+    monkeypatch.setattr(training, "_train_one", train_one)
+    training.train_fold(run, bone="radius", fold=0, recipe=first)
+    with pytest.raises(KeyboardInterrupt):
+        training.train_fold(run, bone="radius", fold=0, recipe=other)
+    trained.clear()
+    training.train_fold(run, bone="radius", fold=0, recipe=first)
+    assert trained == [(first.lr, 0)]
+
+
 @pytest.mark.long
 def test_heat_of_an_ensemble_is_the_mean_of_its_networks(run):
     """What each place adds to a mean of logits is the mean of what it adds to each."""
@@ -255,6 +280,21 @@ def test_a_patched_network_knows_where_the_bone_is_from_its_cortex():
     found = bone_places(images, shell=shell)
     assert torch.equal(found, bone)
     assert bone_places(torch.zeros(1, 3, 8, 8), shell=shell).all(), "an image without a cortex is taken whole"
+
+
+def test_the_place_of_the_bone_is_found_by_steps_that_every_card_has():
+    """Torch 2.14 has no running maximum on MPS: networks of patches ended there in an error."""
+
+    class OnMps(TorchDispatchMode):
+        """Refuses what MPS lacks."""
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert "cummax" not in str(func), f"{func} is not implemented for MPS"
+            return func(*args, **(kwargs or {}))
+
+    images, bone, shell = images_of_bones()
+    with OnMps():
+        assert torch.equal(bone_places(images, shell=shell), bone)
 
 
 def test_patches_are_random_within_the_bone_in_training_and_fixed_and_even_when_scored():

@@ -104,7 +104,7 @@ def _coarse(bone: Bone) -> Bone:
 def _bands(density: Field, mask: NDArray[np.bool_], pixel: float, *, most: int = len(SCALES_MM)) -> dict[str, float]:
     """The energy between each two scales, as the logarithm of its SD, and how uneven it is from tile to tile.
 
-    The mean density beyond the largest scale is the last band. Larger scales are taken from pooled slices.
+    Larger scales are taken from pooled slices. What varies more slowly than the largest scale is in no band.
     """
     weight = mask.astype(np.float32)
     held, found = density * weight, dict[str, float]()

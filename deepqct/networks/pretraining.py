@@ -6,6 +6,7 @@ all settings, are our choice.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from deepqct import __version__
-from deepqct.folder import Run, file_hash, resolve, write_json, write_text, write_whole
+from deepqct.folder import Run, file_hash, read_json, resolve, write_json, write_text, write_whole
 from deepqct.networks.backbones import body_tensors, given, load_weights, network
 from deepqct.networks.card import card_text
 from deepqct.networks.data import seed_of
@@ -74,7 +75,7 @@ class Reader:
         """
         device = next(self.model.parameters()).device
         with torch.no_grad():
-            read = self.model.eval()(images.to(device)).double().cpu().numpy()
+            read = self.model.eval()(images.to(device)).cpu().double().numpy()  # MPS has no double precision
         return np.asarray(read * self.sd + self.mean)
 
 
@@ -137,8 +138,9 @@ def pretrain(
     stream = Stream(settings, run=run, people=learned)
     trained_on = scans_of(run, {person for person, _ in learned}) if run else set()
     trained_on |= scans_seen(resolve(settings.weights)) if given(settings.weights) else set()
-    made_from = _made_from(settings, run=run, trained_on=trained_on)
-    if (out / RECORD).exists() and json.loads((out / RECORD).read_text(encoding="utf-8"))["made_from"] == made_from:
+    made_from = _made_from(settings, run=run, people=learned, trained_on=trained_on)
+    there = (out / RECORD).exists() and (out / WEIGHTS).exists()
+    if there and json.loads((out / RECORD).read_text(encoding="utf-8"))["made_from"] == made_from:
         say(f"{out}: pretrained before, kept")
         return out / WEIGHTS
     with _seeded(seed_of(settings.seed, "first weights")):
@@ -283,7 +285,9 @@ def _women(run: Run | None) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[st
     )
 
 
-def _made_from(settings: Pretraining, *, run: Run | None, trained_on: set[str]) -> dict[str, Any]:
+def _made_from(
+    settings: Pretraining, *, run: Run | None, people: tuple[tuple[str, str], ...], trained_on: set[str]
+) -> dict[str, Any]:
     """All that the weights depend on, without a path."""
     begun_with = {"weights_sha256": file_hash(resolve(settings.weights))} if given(settings.weights) else {}
     return {
@@ -292,7 +296,16 @@ def _made_from(settings: Pretraining, *, run: Run | None, trained_on: set[str]) 
         "scans": sorted(trained_on),
         "targets": list(TARGETS),
         "versions": {"deepqct": __version__, "torch": torch.__version__},
-    }
+    } | ({} if run is None else {"stacks_sha256": _stacks_hash(run, people)})
+
+
+def _stacks_hash(run: Run, people: tuple[tuple[str, str], ...]) -> str:
+    """A hash of how the stacks were made: the same scans at other pixels, or with other contours, are other images."""
+    digest = hashlib.sha256()
+    for person, bone in people:
+        made = read_json(run.stack_record(person, bone))["made_from"]
+        digest.update(json.dumps([bone, made], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _untrained(settings: Pretraining) -> torch.nn.Sequential:

@@ -182,11 +182,11 @@ def bone_places(images: torch.Tensor, *, shell: float) -> torch.Tensor:
     (batch, y, x) bool Tensor
         Everywhere True in an image that has no cortex.
     """
-    bright = (images.float().amax(dim=1) > shell).to(torch.uint8)
+    bright = (images.float().amax(dim=1) > shell).int()
     inside = torch.ones_like(bright, dtype=torch.bool)
-    for axis in (1, 2):
-        before = bright.cummax(dim=axis).values
-        after = bright.flip(axis).cummax(dim=axis).values.flip(axis)
+    for axis in (1, 2):  # sums, since MPS has no running maximum
+        before = bright.cumsum(dim=axis, dtype=torch.int32)
+        after = bright.flip(axis).cumsum(dim=axis, dtype=torch.int32).flip(axis)
         inside = inside & (before > 0) & (after > 0)
     return inside | ~inside.flatten(1).any(dim=1)[:, None, None]
 

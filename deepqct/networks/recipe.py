@@ -303,6 +303,8 @@ class Recipe:
             raise ValueError(f"arch is {self.arch!r}, which neither torchvision nor timm has; the paper's is resnet34.")
         if min(self.epochs, self.batch_size, self.images, self.channels) < 1 or self.lr <= 0 or self.low >= self.high:
             raise ValueError("epochs, batch_size, images and channels must be 1 or more, lr above 0, low below high.")
+        if self.batch_size == 1:
+            raise ValueError("batch_size is 1, and layers that norm maps need 2 images or more; raise it.")
         if not 0 < self.crop <= 1 or self.slab_mm < 0 or self.tta < 0:
             raise ValueError("crop must lie above 0 and up to 1; slab_mm and tta must be 0 or more.")
         if not 0 <= self.match_mm <= 1 or self.match_slope <= 0:

@@ -299,9 +299,9 @@ def cut_image(seen: Seen, *, rng: np.random.Generator, settings: Pretraining) ->
     slabs = np.array_split(np.arange(deep), Recipe.channels)
     image = np.stack([np.rint(shown[slab].mean(axis=0)) if len(slab) else shown[-1] for slab in slabs])
     depth, height, width = (
-        slice(round(s.start * f), max(round(s.stop * f), round(s.start * f) + 1))
-        for s, f in zip(part, seen.voxels, strict=True)
-    )
+        slice(first := min(round(s.start * f), n - 1), max(round(s.stop * f), first + 1))
+        for s, f, n in zip(part, seen.voxels, seen.structure.bone.shape, strict=True)
+    )  # the last thin slices of coarse pixels end within the last cube
     targets = targets_of(seen.structure.within((depth, height, width)), pixel_mm=seen.pixel_mm)
     return turned(image.astype(np.float32), targets, quarters=int(rng.integers(4)), mirrored=bool(rng.integers(2)))
 

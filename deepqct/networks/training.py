@@ -236,6 +236,7 @@ def train_fold(
         ).scores
     alone = replace(recipe, ensemble=1)
     members = []
+    files.record.unlink(missing_ok=True)  # of networks that those below may overwrite one by one
     for number in range(recipe.ensemble):
         of_member = made_from | {"recipe": asdict(alone) | begun_with, "member": number}
         name, member = f"{title} · network {number + 1} of {recipe.ensemble}", files.member(number)

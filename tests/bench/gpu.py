@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import torch
 import yaml
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
+from fastai.torch_core import set_seed
 from measure import table
 from scipy import ndimage
 
@@ -95,6 +95,7 @@ def speeds(run: Run, recipe: Recipe) -> dict[str, float]:
     """Images a second of a training epoch: bare loop, and ours with and without mixed precision."""
     cuda = torch.cuda.is_available()
     found = {}
+    set_seed(1, reproducible=True)  # the card's repeatable steps, which every fold is trained with
     for name, mixed in (("mixed", True), ("single", False))[: 2 if cuda else 1]:
         dls = bone_dataloaders(run, bone="radius", fold=0, recipe=recipe)
         learner = bone_learner(dls, arch=recipe.arch)
@@ -126,12 +127,12 @@ def agreement(run: Run, recipe: Recipe) -> tuple[float, float]:
 
 def paper_minutes(images_a_second: float) -> float:
     """What `paper` trains for 216 women and four bones, without controls, at this speed."""
-    preset = yaml.safe_load((project_root() / "deepqct/run/presets/paper.yaml").read_text())
+    preset = yaml.safe_load((project_root() / "deepqct/run/presets/paper.yaml").read_text(encoding="utf-8"))
     train, splits = preset["02_train_bone"], preset["01_data_curation"]
     share = (splits["folds"] - 1) / splits["folds"]
-    women = 216 * (1 + 0.9)  # both protocols; the second one keeps a test set
+    women = 216 * (train["network_repeats"] + 0.9)  # the second protocol has one repeat, and keeps a test set
     epochs = train["epochs"] + 1  # the head alone comes first
-    return 4 * splits["folds"] * share * women * train["images"] * epochs / images_a_second / 60
+    return float(4 * splits["folds"] * share * women * train["images"] * epochs / images_a_second / 60)
 
 
 def elements(*, cuda: bool) -> dict[str, float]:
@@ -143,6 +144,8 @@ def elements(*, cuda: bool) -> dict[str, float]:
     bone = (far < 0.48) & ((noise > 0.5 * noise.std()) | (far > 0.45))
     moduli = bone * np.float32(8748)
     solved, found = {}, dict[str, float]()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
     for device in ("cpu", place):
         solve(np.ones((12, 24, 24)), voxel_mm=(0.061,) * 3, device=device)  # compiled, and warm
         start = time.perf_counter()
@@ -165,7 +168,12 @@ def main() -> None:
     cuda, figures = use_device().startswith("cuda"), dict[str, float]()
     say(torch.cuda.get_device_name() if cuda else "No CUDA here: the small size, on the processor, to try the script.")
     rows = []
-    figures |= {f"elements {name}": value for name, value in elements(cuda=cuda).items()}
+
+    def keep() -> None:
+        """Write what is known so far, so that a run that is stopped has not measured in vain."""
+        if given.out:
+            write_json(given.out, figures)
+
     for pixels, batch in ((96, 16), (224, 32)) if cuda else ((32, 8),):
         with tempfile.TemporaryDirectory() as folder:
             women = 216 if cuda else 24
@@ -177,6 +185,7 @@ def main() -> None:
         gain = found["ours, mixed"] / found.get("ours, single", found["ours, mixed"])
         figures |= {f"{pixels} px {name}": value for name, value in found.items()}
         figures |= {f"{pixels} px apart": apart, f"{pixels} px r": r}
+        keep()
         rows.append([pixels, batch, *(f"{found[k]:.0f}" for k in ("ours, mixed", "bare, mixed")), f"{share:.2f}",
                      f"{gain:.2f}", f"{apart:.4f}", f"{r:.6f}"])  # fmt: skip
     columns = ["px", "batch", "images/s", "bare loop", "share", "mixed over single", "scores apart, SD", "r"]
@@ -186,8 +195,9 @@ def main() -> None:
         say(
             f"Preset paper, four bones, 216 women, without controls: {figures['paper minutes']:.0f} minutes of training"
         )
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1))
+        keep()
+    figures |= {f"elements {name}": value for name, value in elements(cuda=cuda).items()}
+    keep()
 
 
 if __name__ == "__main__":

@@ -122,10 +122,16 @@ def network_scores(run: Run, bone: str, recipe: Recipe) -> tuple[pd.DataFrame, f
 def scored(out: Path, run: Run, bone: str, name: str, recipe: Recipe | None) -> pd.DataFrame:
     """The rows of one reader, from the file if they are there, else made and appended to it."""
     path, cohort = out / "scores.csv", run.folder.name
+    how = "" if recipe is None else str(recipe)
     if path.exists():
         kept = read_table(path)
         rows = kept[(kept["cohort"] == cohort) & (kept["bone"] == bone) & (kept["reader"] == name)]
         if len(rows):
+            if set(rows["settings"].fillna("")) != {how}:
+                raise ValueError(
+                    f"{path} holds {name} of {cohort} with other settings; give the reader another name, or take another "
+                    "folder."
+                )
             return rows
     begun, learned = time.perf_counter(), float("nan")
     if recipe is None:
@@ -134,7 +140,7 @@ def scored(out: Path, run: Run, bone: str, name: str, recipe: Recipe | None) -> 
         found, learned = network_scores(beside(run, out / "runs" / cohort / name), bone, recipe)
     outcome = run_outcome(run)[found["participant_id"]].to_numpy()
     rows = found.assign(cohort=cohort, bone=bone, reader=name, outcome=outcome, training_auc=learned)
-    rows = rows.assign(seconds=round(time.perf_counter() - begun, 1), settings="" if recipe is None else str(recipe))
+    rows = rows.assign(seconds=round(time.perf_counter() - begun, 1), settings=how)
     rows = rows[
         [
             "cohort",
