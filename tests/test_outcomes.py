@@ -18,7 +18,7 @@ from deepqct.bundles.source import BundleError
 from deepqct.cohort import check_cohort, load_cohort
 from deepqct.cohort.keep import keep_cohort, table_one
 from deepqct.cohort.splits import keep_splits, make_splits
-from deepqct.evaluation.judging import judged, other_measures, value_of
+from deepqct.evaluation.judging import as_judged, judged, other_measures, value_of
 from deepqct.evaluation.maps import map_out_of_fold
 from deepqct.folder import Run, read_json, read_table, write_json, write_table
 from deepqct.models import comparison
@@ -394,6 +394,26 @@ def test_with_the_drawn_structure_models_reach_what_is_attainable_and_are_calibr
     assert measures.loc["slope", "low"] < 1 < measures.loc["slope", "high"]
     centre = ("mean difference", 0) if name == "age" else ("observed / predicted", 1)
     assert measures.loc[centre[0], "low"] < centre[1] < measures.loc[centre[0], "high"]
+
+
+def test_a_column_that_is_called_as_what_is_measured_is_a_fault(followed):
+    """Two columns of one name ended the stage of the models."""
+    for name, role, faults in (("radius Tt.vBMD", "clinical", 1), ("radius Tt.vBMD", "other", 0), ("radius", "bmd", 0)):
+        table = pd.read_csv(followed / "participants.tsv", sep="\t")
+        table.assign(**{name: 1.5}).to_csv(followed / "participants.tsv", sep="\t", index=False)
+        write_json(followed / "participants.json", {name: {"Description": "by hand", "Role": role}})
+        found = [said for said in check_cohort(followed, outcome="osteoporosis")[1] if repr(name) in said]
+        assert len(found) == faults, found
+        assert all("is called as what deepqct measures of a bone; rename the column" in said for said in found)
+
+
+def test_scores_of_networks_that_go_against_a_number_know_nothing_of_it():
+    """The square of a correlation of -0.9 is no knowledge."""
+    numbers = pd.Series(np.arange(40.0), [f"P{k}" for k in range(40)])
+    target, noise = Outcome("steps", "number", numbers), np.random.default_rng(0).normal(0, 5, 40)
+    for sign, low, high in ((1, 0.7, 1.0), (-1, -0.2, 0.0)):
+        scores = pd.DataFrame({"participant_id": numbers.index, "score": sign * numbers.to_numpy() + noise})
+        assert low <= as_judged(target, scores)["estimate"] <= high
 
 
 @pytest.mark.long

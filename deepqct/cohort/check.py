@@ -25,6 +25,7 @@ from deepqct.cohort.typed import validate
 from deepqct.folder import FileError, read_json, resolve
 from deepqct.terms import (
     BINARY,
+    BONES,
     EVENT_KIND,
     KNOWN,
     LEFT_OUT,
@@ -271,6 +272,11 @@ def _check_participants(
     for name, entry in dictionary.items():
         if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "frax", "bmd"):
             columns[name] = pa.Column(float, nullable=True)
+            if name.startswith(tuple(f"{bone} " for bone in BONES)):
+                faults.append(
+                    f"participants.tsv: {name!r} is called as what deepqct measures of a bone; rename the column, or give "
+                    "it the Role other."
+                )
     faults += _ids_alike(table["participant_id"])
     typed = validate(table, pa.DataFrameSchema(columns), file="participants.tsv", kinds=kinds, faults=faults)
     if typed is None or not (said := _too_alike(typed, kinds, horizon)):

@@ -94,8 +94,8 @@ def as_judged(outcome: Outcome, scores: pd.DataFrame) -> pd.Series:
     outcome : Outcome
         Of any kind.
     scores : DataFrame
-        participant_id, score; of a number its square of the correlation with the scores is taken, so that no scale is
-        needed.
+        participant_id, score; of a number the square of its correlation with the scores is taken, so that no scale is
+        needed, and 0 where they go against each other.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def as_judged(outcome: Outcome, scores: pd.DataFrame) -> pd.Series:
 
 
 def as_told(outcome: Outcome, score: pd.Series, *, like: pd.Series) -> NDArray[np.floating]:
-    """Scores of networks as they can be judged: of a number by the straight line that fits it best, else as they are.
+    """Scores of networks as they can be judged: of a number by the rising line that fits it best, else as they are.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def as_told(outcome: Outcome, score: pd.Series, *, like: pd.Series) -> NDArray[n
     y = outcome.values.reindex(like.index).to_numpy(float)
     centred = like.to_numpy(float) - like.mean()
     size = float(centred @ centred)
-    slope = float(centred @ y) / size if size > 0 else 0.0
+    slope = max(float(centred @ y) / size, 0.0) if size > 0 else 0.0  # scores that go against it know nothing
     return np.asarray(y.mean() + slope * (score.to_numpy(float) - like.mean()))
 
 
