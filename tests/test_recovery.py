@@ -418,6 +418,19 @@ def test_a_job_that_was_tried_twice_is_told_once_and_not_if_it_said_how_it_ended
     assert "more than its memory of 5000 MB" in sentence
 
 
+def test_a_job_that_reached_its_end_on_a_lost_machine_is_told(tmp_path):
+    """Without its daemon a machine goes on; the workflow stopped for it, and `snakemake exit 1` says nothing of it."""
+    run, said = Run(tmp_path), "SLURM-job '12' failed, SLURM status is: 'NODE_FAIL'."
+    logs = run.folder / ".snakemake" / "slurm_logs" / "rule_fusion_and_baselines"
+    os.utime(write_text(logs / "12.log", "started"), (1e9, 1e9))
+    write_json(run.status("03_fusion_and_baselines"), {"status": "done"})
+    assert lost_jobs(run, said=said) == [
+        "03_fusion_and_baselines was lost with its machine (NODE_FAIL), and was done there all the same."
+    ]
+    write_text(logs / "13.log", "tried again, and done")
+    assert lost_jobs(run, said=said) == []
+
+
 def test_a_job_goes_on_where_its_run_cannot_be_asked_for(tmp_path, monkeypatch):
     """A file server that does not answer once, and a process of somebody else, are no end of the run."""
     run = Run(tmp_path)

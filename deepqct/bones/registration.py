@@ -17,6 +17,9 @@ from deepqct.bones.find import Bone, BoneError
 SMOOTHING_MM = 0.12  # of grey values, so that noise has no say
 DENSITIES = (-100.0, 1000.0)  # mgHA/cm³, beyond which grey values are alike
 SAMPLED = 30_000  # voxels that are compared at a time
+# First steps in mm, by what is compared. Masks say nearly where a bone lies; from there a large step leads to a tilt under
+# which another ring of the cortex fits.
+STEP_MM = {"squares": 0.5, "correlation": 0.05}
 WHOLE = 0.95  # share of a slice that must be common for it to count
 MOST_SLICES = 5  # of a match by area
 SEED = 7
@@ -244,7 +247,11 @@ def _step(images: list[Any], move: Any, around: Any, *, share: float, shrink: tu
     method.SetMetricSamplingPercentage(share, SEED)
     method.SetInterpolator(SimpleITK.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=0.5, minStep=1e-4, numberOfIterations=150, relaxationFactor=0.5, gradientMagnitudeTolerance=1e-8
+        learningRate=STEP_MM[by],
+        minStep=1e-4,
+        numberOfIterations=150,
+        relaxationFactor=0.5,
+        gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(list(shrink))

@@ -11,6 +11,7 @@ from deepqct.folder import FileError, Run, read_json
 _STATE = re.compile(r"SLURM-job '(\d+)(?:_\d+)?' failed[^\n]*?status is: '([A-Z_]+)")
 _REFUSED = re.compile(r"SLURM sbatch failed\. The error message was '(.*?)'\.?\s", re.DOTALL)
 ENDED = ("OUT_OF_MEMORY", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED")  # states that say why
+_MACHINE = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
 # What the cluster writes into a job's own log; some say no more of its state than that it failed.
 _LOGGED = (
     ("OUT_OF_MEMORY", re.compile(r"exceeded (job )?memory limit|oom.?kill|out of memory", re.IGNORECASE)),
@@ -88,9 +89,24 @@ def lost_jobs(run: Run, *, said: str = "") -> list[str]:
         state = _logged(run, number) or states[number]
         for log in _logs(run, number) if state in ENDED else ():
             job = _job_of(log.relative_to(_cluster_logs(run)))
-            if job not in told and not _has_spoken(run, job, log):
+            if job in told:
+                continue
+            if not _has_spoken(run, job, log):
                 told[job] = _sentence(job, state, given_mb=None)
+            elif state in _MACHINE and _is_done(run, job) and log == _last_log(log.parent):
+                told[job] = f"{_sentence(job, state, given_mb=None)[:-1]}, and was done there all the same."
     return sentences + [told[job] for job in sorted(told)]
+
+
+def _is_done(run: Run, job: str) -> bool:
+    """Whether a job or part said that it is done."""
+    status = _read(run.status(job)) if run.status(job).exists() else {}
+    return status.get("status") == "done" or run.part(job).exists()
+
+
+def _last_log(folder: Path) -> Path:
+    """The log of a cluster's newest try of a job; a later one tells that it was tried again."""
+    return max(folder.glob("*.log"), key=lambda log: int(log.stem) if log.stem.isdigit() else -1)
 
 
 def _has_spoken(run: Run, job: str, log: Path) -> bool:
@@ -188,7 +204,7 @@ def _sentence(job: str, state: str, *, given_mb: str | None) -> str:
         limit = f" of {given_mb} MB" if given_mb else ""
         more = f"or give it more by set-resources in the profile ({rule}: mem_mb)"
         return f"{job} was ended for needing more than its memory{limit}; {lower_what(job)}, {more}."
-    if state in ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED"):
+    if state in _MACHINE:
         return f"{job} was lost with its machine ({state})."
     ended = f" ({state})" if state else ""
     return f"{job} was ended by the system{ended}, as happens for lack of memory; {lower_what(job)}."
