@@ -267,6 +267,8 @@
           return;
         }
         this.canvas.setPointerCapture(event.pointerId);
+        clearTimeout(this.waiting); // told later, the place before would stand over what a drag measures
+        this.waiting = null;
         const { device, scan } = this.point(event);
         this.from = { device, scan, corner: this.corner, dragged: false };
       }
