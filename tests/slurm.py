@@ -6,6 +6,7 @@ changed but its programs; no service is started.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -15,6 +16,8 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 _CONF = """\
@@ -141,9 +144,17 @@ class Slurm:
         self._until("idle node", lambda: self.say("sinfo", "--noheader", "--format=%T").strip() in ("idle", "mixed"))
 
     def kill_node(self) -> None:
-        """End the daemon of the node as a crash does; what it started lives on, as on a node without network."""
+        """End the node as a power cut does: its daemon, the steps of jobs, and all that they started."""
         self._daemons["slurmd"].send_signal(signal.SIGKILL)
         self._daemons["slurmd"].wait()
+        steps = [one for one in psutil.process_iter(["name"]) if (one.info["name"] or "").startswith("slurmstepd")]
+        lost = {*steps, *(child for step in steps for child in step.children(recursive=True))}
+        for one in lost:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()  # whoever stands still tells nobody of the others
+        for one in lost:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
     def say(self, name: str, *arguments: str) -> str:
         """What a program of Slurm answers."""

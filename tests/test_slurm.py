@@ -96,8 +96,7 @@ def test_a_cluster_gives_the_tables_of_one_machine_whatever_it_kills(cluster, wh
     at_work(run, "03_fusion_and_baselines", not_as=slow.pid)
     cluster.kill_node()
     assert wait(going, 400) == 1
-    # Where the machine goes on without its daemon, the job may reach its end.
-    assert "03_fusion_and_baselines was lost with its machine (NODE_FAIL)" in last_words(said)
+    assert "03_fusion_and_baselines was lost with its machine (NODE_FAIL)." in last_words(said)
     cluster.begin_node()
     done = finish(run.folder, *BY_FOLD, said=said, **own, **enough)
     assert done == 0, words(said)[-3000:]
