@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 
 import deepqct as dq
-from deepqct.folder import Run, read_json, read_table, write_table
+from deepqct.folder import PACKAGE, Run, read_json, read_table, write_table
 from deepqct.run import plan_run, workflow
 from deepqct.run.jobs import write_jobs
 from deepqct.run.parameters import notebook_source
@@ -289,6 +289,10 @@ def test_a_failed_stage_stops_only_what_depends_on_it(tmp_path):
     assert stages["01_data_curation"]["status"] == "failed"
     assert stages["03_fusion_and_baselines"]["status"] == "not run"
     assert "01_data_curation failed" in run.report.read_text(encoding="utf-8")
+    (log,) = (run.folder / ".snakemake" / "log").glob("*.log")
+    said = log.read_text(encoding="utf-8")
+    assert "Error in rule data_curation" in said, "a run that ends without a sentence of its own points to it"
+    assert str(tmp_path) not in said and str(PACKAGE) not in said
 
 
 @pytest.mark.long

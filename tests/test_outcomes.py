@@ -398,7 +398,14 @@ def test_with_the_drawn_structure_models_reach_what_is_attainable_and_are_calibr
 
 def test_a_column_that_is_called_as_what_is_measured_is_a_fault(followed):
     """Two columns of one name ended the stage of the models."""
-    for name, role, faults in (("radius Tt.vBMD", "clinical", 1), ("radius Tt.vBMD", "other", 0), ("radius", "bmd", 0)):
+    for name, role, faults in (
+        ("radius Tt.vBMD", "clinical", 1),
+        ("tibia Stiffness", "bmd", 1),
+        ("ulna Tb.Band.0.12", "frax", 1),
+        ("radius Tt.vBMD", "other", 0),
+        ("radius", "bmd", 0),
+        ("tibia length", "clinical", 0),
+    ):
         table = pd.read_csv(followed / "participants.tsv", sep="\t")
         table.assign(**{name: 1.5}).to_csv(followed / "participants.tsv", sep="\t", index=False)
         write_json(followed / "participants.json", {name: {"Description": "by hand", "Role": role}})

@@ -27,11 +27,13 @@ from deepqct.terms import (
     BINARY,
     BONES,
     EVENT_KIND,
+    FALL_UNITS,
     KNOWN,
     LEFT_OUT,
     NUMBER,
     ROLES,
     SAME_PATIENT,
+    STRENGTH_UNITS,
     TIME,
     YES_NO,
     barred,
@@ -272,7 +274,7 @@ def _check_participants(
     for name, entry in dictionary.items():
         if name not in columns and name in table.columns and entry.get("Role") in ("clinical", "frax", "bmd"):
             columns[name] = pa.Column(float, nullable=True)
-            if name.startswith(tuple(f"{bone} " for bone in BONES)):
+            if _is_measured(name):
                 faults.append(
                     f"participants.tsv: {name!r} is called as what deepqct measures of a bone; rename the column, or give "
                     "it the Role other."
@@ -283,6 +285,12 @@ def _check_participants(
         return typed
     faults.append(f"participants.tsv: {said}")
     return None
+
+
+def _is_measured(name: str) -> bool:
+    """Whether a column is called as an index, a texture or a strength of a bone in tables of a row a woman."""
+    bone, _, symbol = name.partition(" ")
+    return bone in BONES and (symbol.startswith(("Tt.", "Tb.", "Ct.")) or symbol in STRENGTH_UNITS | FALL_UNITS)
 
 
 def _kinds(outcome: str, table: pd.DataFrame, dictionary: dict[str, Any], faults: list[str]) -> dict[str, str]:

@@ -326,7 +326,8 @@ def _snakemake(
 ) -> tuple[int, str]:
     """Let snakemake run what is out of date, or of that the wanted files alone, in the run folder.
 
-    Returns its exit code, and what it wrote into its log; nothing if it ended before it had one.
+    Returns its exit code, and the errors that it wrote into its log, in which no path of this machine stays; nothing if it
+    ended before it had one.
 
     Snakemake keeps the lock of the run folder as long as it lives, also where this process is killed.
     """
@@ -371,8 +372,12 @@ def _snakemake(
         raise
     finally:
         config_path.unlink(missing_ok=True)  # it holds this machine's paths
-    logs = sorted(set((own / "log").glob("*.log")) - before)
-    return code, "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in logs)
+    said = []
+    for path in sorted(set((own / "log").glob("*.log")) - before):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        said.append(text.replace(str(PACKAGE), "deepqct").replace(str(plan.run.folder.resolve()), "."))
+        write_text(path, said[-1])
+    return code, "\n".join(said)
 
 
 def _profile() -> dict[str, str]:
