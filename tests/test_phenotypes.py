@@ -338,19 +338,21 @@ def test_a_cohort_s_own_osteoporosis_stands_in_place_of_that_by_t_scores(tmp_pat
     assert beside_preprint(run, groups, features)["finding"].is_unique
 
 
-@pytest.mark.parametrize("own", ["smoking", "osteoporosis", "hip_fracture"])
-def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own):
+@pytest.mark.parametrize(
+    ("own", "told"), [("smoking", ""), ("osteoporosis", ""), ("hip_fracture", ""), ("fx", "Fracture of the hip")]
+)
+def test_the_preprint_is_not_quoted_on_what_it_says_nothing_of(tmp_path, own, told):
     """It speaks of fractures and osteoporosis; "more smoking" would be put into its mouth."""
     run = synthetic.explored_run(tmp_path / "run")
     people = read_table(run.participants).rename(columns={"fracture": own})
     write_table(run.participants, people)
-    write_json(run.dictionary, {own: {"Role": "outcome"}})
+    write_json(run.dictionary, {own: {"Role": "outcome", "Description": told}})
     women = synthetic.outcome().index
     groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
     table = beside_preprint(run, groups, pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women))
     said = table.set_index("finding")[["preprint", "as_there", "estimate"]]
     risk = next(name for name in said.index if name.startswith("DeepQCT risk"))
-    expected = {"smoking": ("", ""), "osteoporosis": ("", "more"), "hip_fracture": ("higher", "more")}[own]
+    expected = {"smoking": ("", ""), "osteoporosis": ("", "more")}.get(own, ("higher", "more"))
     assert tuple(said.loc[[risk, own.replace("_", " ")], "preprint"]) == expected
     held = said.drop(risk)
     assert (held["as_there"].isna() == (held["preprint"] == "")).all()
@@ -367,20 +369,6 @@ def test_a_column_of_one_value_differs_between_no_groups():
     nearly = table["other"][7:] + np.array([-1e-6, 0, 1e-6])
     expected = stats.ttest_ind(nearly, table["other"][:7], equal_var=False).pvalue
     assert found.loc["other", "p"] == pytest.approx(expected, rel=1e-3)  # one value in one group is no fault
-
-
-def test_a_column_of_the_cohort_may_be_called_as_an_index(tmp_path):
-    """Such as the density that a scanner gave, among the clinical columns: both are shown, and told apart."""
-    run = synthetic.explored_run(tmp_path / "run")
-    given = np.random.default_rng(0).normal(300, 30, 60)
-    write_table(run.participants, read_table(run.participants).assign(**{"radius Tt.vBMD": given}))
-    write_json(run.dictionary, read_json(run.dictionary) | {"radius Tt.vBMD": {"Role": "clinical"}})
-    women = synthetic.outcome().index
-    groups = pd.DataFrame({"participant_id": women, "group": np.arange(len(women)) % 2 + 1})
-    features = pd.DataFrame({"radius Tt.vBMD": np.arange(60) * 1.0}, index=women)
-    table = keep_comparison(run, groups, features).set_index("variable")
-    assert table.loc[["radius Tt.vBMD (participants)", "radius Tt.vBMD"], "p"].isna().tolist() == [False, True]
-    assert beside_preprint(run, groups, features)["finding"].is_unique
 
 
 def test_osteoporosis_in_numbers_is_no_share(tmp_path):

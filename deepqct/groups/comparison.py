@@ -95,7 +95,7 @@ def keep_comparison(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     {'group 1': '1/7 (14 %)', 'group 2': '4/5 (80 %)'}
     """
     labels = phenotypes.set_index("participant_id")["group"].dropna()
-    table = _with_indices(run, features)
+    table = _variables(run).join(features)
     comparison = compare_groups(labels, table, clustered=set(features.columns))
     write_spreadsheet(run.group_comparison, comparison)
     return comparison
@@ -121,11 +121,11 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     Returns
     -------
     DataFrame
-        finding, group, preprint (what it says of its group: higher, more or lower; empty for an outcome other than a
-        fracture, and for its risk, of which it says nothing), kind, estimate, low, high (95 %), n, as_there (True if
-        the whole interval lies on the preprint's side; None if there is no interval, nothing to hold it against, or if
-        it is that of the risk which chose the group). It is empty if there is only one group, or if the outcome is a
-        number.
+        finding, group, preprint (what it says of its group: higher, more or lower; empty for an outcome that neither
+        its name nor its description calls a fracture, and for the risk of it), kind, estimate, low, high (95 %), n,
+        as_there (True if the whole interval lies on the preprint's side; None if there is no interval, nothing to hold it
+        against, or if it is that of the risk which chose the group). It is empty if there is only one group, or if the
+        outcome is a number.
 
     References
     ----------
@@ -145,12 +145,13 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
     labels = phenotypes.set_index("participant_id")["group"].dropna()
     rows: list[dict[str, Any]] = []
     if labels.nunique() > 1 and outcome_of(run).kind != NUMBER:
-        table, outcome = _with_indices(run, features).reindex(labels.index), str(run_outcome(run).name)
+        table, outcome = _variables(run).join(features).reindex(labels.index), str(run_outcome(run).name)
         risk = next((name for name in table if str(name).startswith("DeepQCT risk")), None)
         chosen: Any = labels.max() if risk is None else table[risk].groupby(labels).mean().idxmax()
         densities = [(name, "lower") for name in features if str(name).endswith((" Tt.vBMD", " Tb.BV/TV"))]
         # The preprint speaks of fractures, their risk and osteoporosis, and of no other outcome.
-        of_fracture = "fracture" in outcome.lower()
+        described = read_json(run.dictionary).get(outcome, {}).get("Description", "")
+        of_fracture = "fracture" in f"{outcome} {described}".lower()
         own = "more" if of_fracture or outcome == "osteoporosis" else ""
         sides = {risk: "higher" if of_fracture else "", "osteoporosis": "more", outcome: own, **dict(densities)}
         for name, side in sides.items():
@@ -162,9 +163,7 @@ def beside_preprint(run: Run, phenotypes: pd.DataFrame, features: pd.DataFrame) 
             none = 1.0 if share else 0.0
             as_there = effect["high"] < none if side == "lower" else effect["low"] > none
             words = f"{name} (made the groups)" if side == "lower" else str(name).replace("_", " ")
-            if (
-                name == risk
-            ):  # highest in this group by choice: of noise in four groups its interval lies above 0 in 10 %
+            if name == risk:  # chosen as the highest: of noise in four groups its interval lies above 0 in 10 %
                 words += " (chose the group)"
             row = {"group": int(chosen), "finding": words, "preprint": side, "kind": effect["kind"]}
             row |= {"estimate": effect["effect"], "low": effect["low"], "high": effect["high"], "n": len(a) + len(b)}
@@ -195,12 +194,6 @@ def _variables(run: Run) -> pd.DataFrame:
         value = "DeepQCT risk" if column == "risk" else "DeepQCT prediction"
         table.insert(1, f"{value}, {rows['model'].iloc[0]}", rows.groupby("participant_id")[column].mean())
     return table
-
-
-def _with_indices(run: Run, features: pd.DataFrame) -> pd.DataFrame:
-    """The variables of a run and the indices; a column of the cohort that is called as an index is gets other words."""
-    own = _variables(run)
-    return own.rename(columns={name: f"{name} (participants)" for name in own if name in features}).join(features)
 
 
 def _in_words(values: pd.Series, *, binary: bool) -> str:
