@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -531,6 +532,22 @@ def test_what_covering_and_controls_cost_is_drawn_of_a_number_too():
     assert axes.get_lines()[-1].get_xdata()[0] == 0
     assert axes.get_xlim()[0] <= -0.35
     assert "0.10 (−0.35 to 0.50)" in texts(axes)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 1.3), (1.1, 5.2), (0.5, 30.0), (0.02, 41.0), (0.001, 900.0)])
+def test_odds_ratios_can_be_read_off_their_axis(low, high):
+    """Between wide labels an axis is short, and the ticks of every multiple were one black line."""
+    rows = [
+        (f"rheumatoid arthritis {k}", "odds ratio", np.sqrt(low * high), low, high, 60, "12/20 (60 %)") for k in (1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["variable", "kind", "effect", "low", "high", "n", "group 1"])
+    axes = plots.group_differences(table)[0]
+    axes.figure.canvas.draw()
+    ends = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticklabels() if ends[0] <= tick.get_position()[0] <= ends[1]]
+    boxes = sorted((tick.get_window_extent() for tick in shown), key=lambda box: box.x0)
+    assert len(boxes) >= 1 and not axes.get_xticks(minor=True).size
+    assert all(one.x1 + 2 < other.x0 for one, other in pairwise(boxes))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from deepqct.plots.style import BONE_COLOURS, GREY, INK, ONE, OTHER_COLOURS, SOFT, styled
@@ -255,10 +256,17 @@ def group_differences(comparison: pd.DataFrame) -> NDArray[Any]:
         axes.set(xlabel=f"{label}, last group against the others", ylim=(-0.6, max(1, len(rows)) - 0.4))
     if len(tables[0]):
         grid[0].set_xscale("log")
-        for axis in (grid[0].xaxis,):  # plain numbers: names in figures are no formulas, and powers of ten would be one
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("{x:g}")
+        low, high = grid[0].get_xlim()
+        grid[0].xaxis.set_major_locator(LogLocator(subs=_steps(np.log10(high / low))))
+        grid[0].xaxis.set_minor_locator(NullLocator())
+        grid[0].xaxis.set_major_formatter("{x:g}")  # names in figures are no formulas, and powers of ten would be one
     return grid
+
+
+def _steps(decades: float) -> tuple[float, ...]:
+    """Which multiples of each power of ten are written along an axis of so many decades, so that they stand apart."""
+    of = {0.8: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1.6: (1.0, 2.0, 5.0), 2.6: (1.0, 3.0)}
+    return next((steps for most, steps in of.items() if decades < most), (1.0,))
 
 
 def _counted(row: dict[Any, Any]) -> str:
