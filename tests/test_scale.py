@@ -408,19 +408,32 @@ def test_a_job_on_another_machine_ends_when_its_run_has_the_folder_no_more(tmp_p
     assert job.communicate(timeout=30)[0] == "ended\n"
 
 
+WITH_A_CHILD = """
+import subprocess, sys, time
+from pathlib import Path
+from deepqct.folder import Run
+from deepqct.run.watch import at_work
+
+run = Run(Path(sys.argv[1]))
+with at_work(run, "05_explore") as alone:
+    pass
+with at_work(run, "05_explore") as held:
+    child = subprocess.Popen([sys.executable, "-c", "import time; held = bytearray(150_000_000); time.sleep(60)"])
+    until = time.monotonic() + 15
+    while held.peak_mb < alone.peak_mb + 140 and time.monotonic() < until:
+        time.sleep(0.1)
+    child.kill()
+    child.wait()
+print(alone.peak_mb, held.peak_mb)
+"""
+
+
 def test_the_memory_of_all_processes_of_a_job_is_seen(tmp_path):
-    """Workers hold most of it."""
-    program = "import time\nheld = bytearray(150_000_000)\ntime.sleep(20)"
-    with at_work(Run(tmp_path), "05_explore") as alone:
-        pass
-    with at_work(Run(tmp_path), "05_explore") as held:
-        child = subprocess.Popen([sys.executable, "-c", program])
-        until = time.monotonic() + 15
-        while held.peak_mb < alone.peak_mb + 140 and time.monotonic() < until:
-            time.sleep(0.1)
-        child.kill()
-        child.wait()
-    assert held.peak_mb >= alone.peak_mb + 140
+    """Workers hold most of it; a small process of its own, as what this one shares changes with those beside it."""
+    job = subprocess.run([sys.executable, "-c", WITH_A_CHILD, tmp_path], capture_output=True, text=True, check=True)
+    alone, held = map(int, job.stdout.split())
+    assert 0 < alone < 300
+    assert alone + 140 <= held < alone + 250
 
 
 # The profile
