@@ -26,6 +26,8 @@ _TEXT = (
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
 _FORMULA = re.compile(r"\s*[=@+\-]|[\t\r]")  # how a text begins that a spreadsheet runs, unless it is a number:
 _NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # perhaps with its interval or SD
+# What would be run where a spreadsheet divides the text at one of these signs; figures like "; −0.2 (0.1)" are none.
+_INNER_FORMULA = re.compile(r"([;,\t\n]\s*)(?=[=@]|[+\-]\s*[^\d.\s)∞]|[+\-][^;,\t\n]*[|!]|[+\-]\s*[\d.]+\s*[+\-*/^&])")
 PACKAGE = Path(__file__).parent  # where deepqct itself lies, with the data that it brings
 
 
@@ -615,13 +617,17 @@ def write_spreadsheet(path: Path, table: pd.DataFrame) -> Path:
 
 
 def _for_spreadsheets(table: pd.DataFrame, *, minus: bool = False) -> pd.DataFrame:
-    """The table with an apostrophe before each text that a spreadsheet would run, and plain minus signs if `minus`."""
+    """The table with an apostrophe before each text that a spreadsheet would run, and plain minus signs if `minus`.
+
+    A carriage return would begin a row, as pandas does not quote it, and some spreadsheets divide at semicolons, too.
+    """
 
     def safe(text: Any) -> Any:
         if not isinstance(text, str):
             return text
-        plain = text.replace("−", "-") if minus else text
-        return f"'{plain}" if _FORMULA.match(plain) and not _NUMBER.fullmatch(plain) else plain
+        plain = (text.replace("−", "-") if minus else text).replace("\r\n", "\n").replace("\r", "\n")
+        inert = _INNER_FORMULA.sub(r"\1'", plain)
+        return f"'{inert}" if _FORMULA.match(plain) and not _NUMBER.fullmatch(plain) else inert
 
     changed = {}
     for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:

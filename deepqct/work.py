@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 # The number of threads of a call that does not name one; 0 is one thread a processor.
 _DEFAULT = 0
 RANGES = 8  # a thread's, of which some may take longer than others
+GIVEN_CORES = "DEEPQCT_GIVEN_CORES"  # the environment's name for the processors that the workflow gives this job
 
 
 def compiled(*, fastmath: bool = False) -> Callable[[Step], Step]:
@@ -134,7 +135,23 @@ def workers(threads: int | None = None) -> int:
     >>> dq.work.workers(3)
     3
     """
-    return threads or _DEFAULT or os.cpu_count() or 1
+    return threads or _DEFAULT or processors()
+
+
+def processors() -> int:
+    """Return how many processors this process may use: those that it is bound to, and no more than its job was given.
+
+    A cluster's node may have many more.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.work.processors() >= 1
+    True
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get(GIVEN_CORES, "")
+    return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
 def share(step: Callable[..., None], n: int, *arrays: object, threads: int | None = None, ranges: int = RANGES) -> None:
@@ -250,7 +267,7 @@ def side_by_side(
         yield from map(do, tasks)
         return
     waiting, running = list(reversed(tasks)), dict[Any, _Worker[Item]]()
-    threads = max((os.cpu_count() or 1) // workers, 1)
+    threads = max(processors() // workers, 1)
     try:
         while waiting or running:
             while waiting and len(running) < workers:

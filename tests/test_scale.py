@@ -25,7 +25,7 @@ from deepqct.run import RunError, execute, plan_run, workflow
 from deepqct.run.lost import forget_lost, lost_jobs, rule_of
 from deepqct.run.parts import Part, batches_of, carry_over, folds_of, run_part
 from deepqct.run.shares import Size, shares_of
-from deepqct.run.watch import CARDS, at_work, own_card
+from deepqct.run.watch import CARDS, own_card
 from deepqct.virtual import new_cohort
 
 SNAKEFILE = (PACKAGE / "run" / "Snakefile").read_text(encoding="utf-8")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+
 import pandas as pd
 import pytest
 
@@ -22,21 +26,44 @@ def test_spreadsheets_see_letters_and_minus_signs(tmp_path):
     assert again["missing"].tolist() == [2]
 
 
+FORMULAS = ["=1+1", "@SUM(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "\t=1", " =1", "−2+3"]
+
+
 @pytest.mark.parametrize("write", [write_table, write_spreadsheet])
-@pytest.mark.parametrize("formula", ["=1+1", "@SUM(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "\t=1", " =1", "−2+3"])
+@pytest.mark.parametrize("formula", FORMULAS)
 def test_no_text_is_run_as_a_formula(tmp_path, write, formula):
     """Whoever may name a column or a file would run code on the machine of whoever opens the table."""
     written = write(tmp_path / "a.csv", pd.DataFrame({"reason": [formula, "fine"], formula: [1, 2]}))
     table = pd.read_csv(written)
     began = formula.replace("−", "-") if write is write_spreadsheet else formula
+    began = began.replace("\t", "\t'")  # a spreadsheet may divide here
     assert table["reason"].iloc[1] == "fine"
     for text in (table["reason"].iloc[0], table.columns[1]):
         assert text == (began if began.startswith("−") else f"'{began}")
 
 
+@pytest.mark.parametrize("write", [write_table, write_spreadsheet])
+@pytest.mark.parametrize("text", ["a\r=1+1", "a\r\nb", "\r=1"])
+def test_no_text_begins_a_row(tmp_path, write, text):
+    """A carriage return that nothing quotes does, in spreadsheets."""
+    path = write(tmp_path / "a.csv", pd.DataFrame({"reason": [text, "fine"], text: [1, 2]}))
+    assert b"\r" not in path.read_bytes()
+    assert pd.read_csv(path).shape == (2, 2)
+
+
+@pytest.mark.parametrize("text", ["a;=1+1", "a; @b", "a,=1", "a\t=1", "a;+1+cmd|' /C calc'!A0", "a;-2+3", "a; -B1"])
+def test_no_text_is_a_formula_where_it_is_divided(tmp_path, text):
+    """Some spreadsheets divide at semicolons, too: then it stands in a cell of its own."""
+    written = pd.read_csv(write_table(tmp_path / "a.csv", pd.DataFrame({"reason": [text]})))["reason"].iloc[0]
+    assert written.replace("'", "", 1) == text
+    assert written[2:].lstrip().startswith("'")
+
+
 @pytest.mark.parametrize(
-    "number", ["-0.4", "+0.01 (−0.19 to +0.20)", "-1.67 (1.04)", "-5 %", "-2.2e-16", "a-b", "DeepQCT"]
-)
+    "number",
+    ["-0.4", "+0.01 (−0.19 to +0.20)", "-1.67 (1.04)", "-5 %", "-2.2e-16", "a-b", "DeepQCT", "0.1 (-0.2, +0.3)",
+     "0.1; -0.2 (0.1)", "(-inf, -2.5]", "1, -", "[0, +∞)"],
+)  # fmt: skip
 def test_numbers_and_words_stay_as_they_are(tmp_path, number):
     """A guard that changes figures is worse than what it guards against."""
     path = write_table(tmp_path / "a.csv", pd.DataFrame({"value": [number], "score": [-0.25]}))
@@ -53,3 +80,31 @@ def test_an_id_cannot_be_a_formula(make_cohort, person):
     cohort, faults = check_cohort(folder)
     assert cohort is None
     assert any(person in fault for fault in faults)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("soffice"), reason="LibreOffice is not installed")
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_libreoffice_runs_no_formula(tmp_path, name):
+    """Neither in a cell nor in a heading; in the same table as pandas writes it, it does."""
+    ends = ["\r", "\n", "\r\n", "\v", "\f", "\x85", "\u2028", ",", ";", "\t", '"', "'", '","', '"\n', '"\r']
+    breaks = [f"{before}{end}=1+1" for before in ("", "a") for end in ends]
+    shapes = [*FORMULAS, *breaks, "=WEBSERVICE(1)", '=HYPERLINK("a")', "＝1+1", "=1+1\n=2+2"]
+    table = pd.DataFrame({"text": [*shapes, "fine"], **{shape: range(len(shapes) + 1) for shape in shapes}})
+    for divided in ("44", "9", "59", "44/9/59"):
+        assert formulas_run(write_table(tmp_path / name, table), divided) == []
+        assert formulas_run(write_spreadsheet(tmp_path / "for_people.csv", table), divided) == []
+        table.to_csv(tmp_path / "plain.csv", index=False)
+        assert len(formulas_run(tmp_path / "plain.csv", divided)) >= 6
+
+
+def formulas_run(path, divided):
+    """What LibreOffice takes for a formula of a table, divided at comma (44), tab (9), semicolon (59), as UTF-8."""
+    subprocess.run(
+        ["soffice", "--headless", f"-env:UserInstallation={(path.parent / 'office').as_uri()}",
+         f"--infilter=CSV:{divided},34,76,1", "--convert-to", "fods", "--outdir", path.parent / path.stem, path],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    sheet = (path.parent / path.stem / path.stem).with_suffix(".fods").read_text(encoding="utf-8")
+    assert "fine" in sheet
+    return re.findall(r'table:formula="([^"]*)"', sheet)

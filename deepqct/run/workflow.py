@@ -341,6 +341,7 @@ def _snakemake(
         "batches": division.batches,
         "folds": division.folds,
         "cards": there.get("gpu", 0),
+        "cores": division.cores if there else 0,
         "virtual": plan.cohort == VIRTUAL,
         "bones": plan.bones,
     }
