@@ -11,13 +11,13 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
 from conftest import ROOT
+from finished import end, finished_run, left, record
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -26,64 +26,17 @@ from deepqct.cli import app
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json, write_table, write_text
 from deepqct.networks.folds import FoldFiles
 from deepqct.report import write_report
-from deepqct.run import ParameterError, Plan, RunError, estimate, plan_run, reproduce, tidy, verify
+from deepqct.run import ParameterError, Plan, RunError, plan_run, reproduce, tidy, verify
 from deepqct.run.app import app_notebooks
 from deepqct.run.compare import FAULTS as OTHER
 from deepqct.run.compare import Tolerance, compare_runs
 from deepqct.run.integrity import FAULTS
 from deepqct.run.jobs import write_jobs
-from deepqct.run.record import note_report, write_record
+from deepqct.run.record import note_report
 from deepqct.run.repetition import plan_again
 from deepqct.run.restore import restore
 from deepqct.run.written import missing_parts, sealed, written_files
 from deepqct.terms import BONES
-
-
-def record(made: Plan) -> dict:
-    """Write and read the record of a plan."""
-    write_record(made.run, parameters=made.parameters, preset=made.preset, cohort=made.cohort, began=0.0)
-    return read_json(made.run.record)
-
-
-def end(made: Plan, *jobs: Job, when: str = "first") -> None:
-    """Say of jobs, by default of all, that they ended."""
-    for job in jobs or made.parameters:
-        status = {
-            "status": "done",
-            "seconds": 10.0,
-            "peak_mb": 500.0,
-            "error": None,
-            "finished": when,
-            "processor": "A",
-        }
-        write_json(made.run.status(job), status | read_json(made.run.parameters(job)))
-
-
-def left(made: Plan) -> None:
-    """Some files of every kind, as a run would leave them; nothing was computed."""
-    run, rng = made.run, np.random.default_rng(1)
-    scans = read_table(resolve(made.parameters[Job("01_data_curation")]["cohort_dir"]) / "scans.tsv")
-    folder = resolve(made.parameters[Job("01_data_curation")]["cohort_dir"])
-    kept = scans.assign(sha256=[file_hash(folder / file) for file in scans["file"]], status="curated")
-    kept = kept.assign(reason="", flags="", notes="", motion_score=1.0, ring_score=1.0).drop(columns="file")
-    write_table(run.curation, kept)
-    people = pd.DataFrame({"participant_id": kept["participant_id"].unique()})
-    write_table(run.participants, people.assign(fracture=np.arange(len(people)) % 2))
-    write_json(run.dictionary, {"fracture": {"Description": "a fracture", "Role": "outcome"}})
-    for path in (run.indices, run.texture, run.splits, run.performance, run.thresholds):
-        write_table(path, people.assign(value=rng.normal(size=len(people))))
-    for bone in made.bones:
-        write_table(run.scores(bone), people.assign(score=rng.normal(size=len(people))))
-        files = FoldFiles(run.models(bone) / "all" / "repeat0", "0")
-        files.folder.mkdir(parents=True)
-        save_file({"weight": rng.normal(size=(8, 8)).astype(np.float32)}, files.weights)
-        write_json(files.record, {"device": "cpu", "recipe": {"ensemble": 1}})
-        run.bones.mkdir(exist_ok=True)
-        for path in (run.stack("sub-0000", bone), run.stack_mask("sub-0000", bone)):
-            np.save(path, rng.integers(0, 90, (4, 8, 8)).astype(np.int16))
-    write_json(run.phenotypes_record, {"groups": 1, "silhouette": 0.2})
-    write_text(run.notebook("04_clustering"), "{}")
-    write_text(run.figures("05_explore") / "women.svg", "<svg/>")
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +49,7 @@ def one_code(monkeypatch, request):
 @pytest.fixture
 def finished(make_cohort, tmp_path) -> Plan:
     """A run of a cohort folder that looks finished, with its record and report."""
-    made = plan_run(str(make_cohort()), out=tmp_path / "run", preset="smoke", overrides=["outcome=fracture"])
-    write_jobs(made)
-    end(made)
-    left(made)
-    record(made)
-    write_text(made.run.report, "a page")
-    note_report(made.run)
-    return made
+    return finished_run(make_cohort(), tmp_path / "run")
 
 
 def flip(path: Path, place: int) -> bytes:
@@ -476,73 +422,41 @@ def test_reproduce_runs_beside_the_run_and_compares(finished, monkeypatch, tmp_p
         reproduce(finished.run, out=tmp_path / "full")
 
 
-# Seconds by stage of two whole runs of the preset quick, then without strength, on 2 cores of an AMD EPYC, at a load of 3
-# to 8: other work was done beside them. Networks: the longest way through the four jobs, two at a time.
-MEASURED = (
-    {"00": 61.3, "01": 143.6, "02": 814.2, "03": 102.4, "04": 42.4, "05": 8.4, "all": 1170.0, "gb": 1.7},
-    {"00": 88.7, "01": 142.0, "02": 713.3, "03": 44.5, "04": 29.2, "05": 9.0, "all": 1024.3, "gb": 1.7},
-)
+def elsewhere(run: Run) -> Path:
+    """A folder beside a run with a stack and weights of somebody, to which links in the run lead."""
+    place = run.folder.parent / "elsewhere"
+    for name in ("P1_radius.npy", "P2_radius.npy", "P3_radius.npy", "fold0.safetensors", "page"):
+        write_text(place / name, "mine")
+    (run.folder / "bones" / "P1_radius.npy").symlink_to(place / "P1_radius.npy")
+    (run.folder / "models" / "tibia").symlink_to(place)
+    (run.folder / ".ipynb_checkpoints").symlink_to(place)
+    (run.folder / ".snakemake").symlink_to(place)
+    write_text(place / "log" / "a.log", "mine")
+    names = (
+        "../elsewhere/P2_radius.npy", "bones/../../elsewhere/P2_radius.npy", str(place / "P3_radius.npy"),
+        "bones/P1_radius.npy", "models/tibia/fold0.safetensors", "bones/\0.npy", "",
+    )  # fmt: skip
+    content = read_json(run.record)
+    own = file_hash(place / "page")
+    write_json(run.record, sealed(content | {"files": content["files"] | dict.fromkeys(names, own)}))
+    return place
 
 
-def test_what_is_predicted_is_what_was_measured_within_a_factor_of_1_5():
-    """Whoever plans a night must not wait a week."""
-    made = plan_run("virtual", out=Path("reports/none"), preset="quick", overrides=["strength=none"])
-    found = estimate(made, scale=1.0)
-    for run in MEASURED:
-        assert 1 / 1.5 < found["seconds"].sum() / run["all"] < 1.5
-        assert 1 / 1.5 < found["disk_mb"].sum() / 1000 / run["gb"] < 1.5
-        networks = found.set_index("stage").loc["02_train_bone", "seconds"]
-        assert 1 / 1.5 < networks / run["02"] < 1.5
-    assert estimate(made, scale=2.0)["seconds"].sum() == pytest.approx(2 * found["seconds"].sum(), rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("more", "stage", "factor"),
-    [
-        ("n=120", "01_data_curation", 1.8),
-        ("epochs=32", "02_train_bone", 1.8),
-        ("network_repeats=3", "02_train_bone", 2.5),
-        ("controls=permuted, noise", "02_train_bone", 2.5),
-        ("permutations=2000", "03_fusion_and_baselines", 2.0),
-        ("draws=1999", "04_clustering", 1.5),
-    ],
-)
-def test_more_work_takes_longer(more, stage, factor):
-    """In the stage that does it."""
-    plain, larger = (
-        estimate(plan_run("virtual", out=Path("reports/none"), overrides=asked), scale=1.0).set_index("stage")
-        for asked in ([], [more])
-    )
-    assert larger.loc[stage, "seconds"] / plain.loc[stage, "seconds"] > factor
-    assert set(plain.index[larger["seconds"] < 0.999 * plain["seconds"]]) == set()
-
-
-def test_rates_are_learned_from_an_earlier_run(finished):
-    """A machine with a graphics card is known by what it did."""
-    again = estimate(finished, like=finished.run, cores=1).set_index("stage")
-    assert again.loc["01_data_curation", "seconds"] == pytest.approx(10.0)
-    assert again.loc["02_train_bone", "seconds"] == pytest.approx(20.0)
-    assert again.loc["02_train_bone", "peak_mb"] == pytest.approx(500, rel=0.01)  # the bones differ a little
-    assert again.loc["01_data_curation", "rates"] == "learned from run"
-    longer = plan_run(finished.cohort, out=Path("reports/none"), preset="smoke", overrides=["epochs=100"])
-    assert estimate(longer, like=finished.run)["seconds"].sum() > again["seconds"].sum()
-    write_json(finished.run.record, {"stages": {}})
-    with pytest.raises(ValueError, match="does not say how much its cohort gave to do"):
-        estimate(finished, like=finished.run)
-
-
-def test_the_plan_is_printed_and_starts_nothing(tmp_path, monkeypatch, make_cohort):
-    """The command is for before the run."""
-    folder = make_cohort()
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["plan", str(folder), "--preset", "smoke"])
-    assert done.exit_code == 0, done.exception
-    assert re.match(r"\s*About \d+ (s|min), .* of memory, .* on the disk", done.stdout)
-    assert "Rates: kept with deepqct" in done.stdout
-    assert not (tmp_path / "reports").exists()
-    monkeypatch.setattr("deepqct.run.commands.shutil.disk_usage", lambda _: SimpleNamespace(free=5e6))
-    done = CliRunner().invoke(app, ["plan", "virtual"])
-    assert "has 5 MB left, less than that; take another by --out." in done.stdout
+def test_a_record_leads_nowhere_out_of_its_run_folder(finished, tmp_path):
+    """A run folder is passed on, and its record may name anything: no file elsewhere is deleted or taken for the run's."""
+    run, after = finished.run, copy_of(finished, tmp_path / "again")
+    place = elsewhere(run)
+    write_json(after.record, sealed(read_json(after.record) | {"files": read_json(run.record)["files"]}))
+    before = {path: path.read_text() for path in place.rglob("*") if path.is_file()}
+    found = verify(run).set_index("file")
+    out = found[found["says"].str.endswith("leads out of the run folder, and was not looked at.")]
+    assert len(out) == 6
+    assert set(out["state"]) == {"changed"}
+    compared = compare_runs(run, after, tolerance=Tolerance(9.0, 9.0, "")).set_index("what")
+    assert compared.loc["models/tibia/fold0.safetensors", "verdict"] == "differs"
+    assert not missing_parts(run)
+    assert tidy(run, delete=True).set_index("part")["files"].to_dict() == {"stacks": 4, "networks": 2, "caches": 0}
+    assert {path: path.read_text() for path in place.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.long

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepqct.folder import Run, file_hash, read_json, read_table
-from deepqct.run.written import job_of
+from deepqct.run.written import is_within, job_of
 
 EXACT = 0.0
 # On another processor, or by other versions, sums are rounded otherwise, and training makes much of little; our choice.
@@ -147,7 +147,7 @@ def _reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 def _kind(name: str) -> str:
     """What a file of a run is; empty for what is not compared: pictures, notebooks, pages, settings, records of parts."""
     path = Path(name)
-    if path.parts[0] in ("figures", "notebooks") or name == "settings.json":
+    if path.parts[:1] in (("figures",), ("notebooks",)) or name == "settings.json":
         return ""
     if path.suffix == ".json" and len(path.parts) > 1:
         return ""
@@ -167,6 +167,8 @@ def _file(before: Run, after: Run, name: str, *, kind: str, hashes: tuple[str | 
     """The row of one file, without tolerance and verdict."""
     row: dict[str, Any] = {"what": name, "kind": kind, "values": 0, "differing": 0, "largest": np.nan, "where": ""}
     ours, theirs = hashes
+    if not is_within(before, name) or not is_within(after, name):
+        return row | {"values": 1, "differing": 1, "where": "it leads out of the run folder, and was not looked at"}
     if ours is None or theirs is None or not (after.folder / name).exists():
         return row | {"where": "new" if ours is None else "missing"}
     if ours == theirs:

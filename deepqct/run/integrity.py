@@ -12,7 +12,7 @@ from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
 from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, scan_files
 from deepqct.run.record import status_of
-from deepqct.run.written import SEAL, job_of, sealed
+from deepqct.run.written import SEAL, is_within, job_of, sealed
 
 FAULTS = ("changed", "missing")  # the states that are faults
 _KINDS = {".npy": "stack", ".safetensors": "network", ".csv": "table", ".ipynb": "notebook", ".html": "page"}
@@ -148,7 +148,9 @@ def _file_rows(run: Run, files: dict[str, str]) -> list[dict[str, str]]:
         kind = _KINDS.get(path.suffix, "picture" if name.startswith("figures/") else "table")
         job = job_of(run, path) or "the run"
         wrote = "the run" if job == "run" else job
-        if not path.exists():
+        if not is_within(run, name):
+            rows.append(_row(name, kind, "changed", "leads out of the run folder, and was not looked at."))
+        elif not path.exists():
             when = tidied.get(name)
             state = "missing" if when is None else "tidied"
             rows.append(

@@ -12,6 +12,7 @@ import pandas as pd
 
 from deepqct.folder import Run, read_json, write_json
 from deepqct.run.alone import alone
+from deepqct.run.written import is_within, job_of
 
 # What may go, and what is lost by it.
 PARTS = {
@@ -90,14 +91,20 @@ def _bytes(path: Path) -> int:
 
 
 def _files(run: Run, part: str, *, listed: Iterable[str]) -> list[Path]:
-    """The files of one part that are there."""
+    """The files of one part that are there; of what a record lists, those alone that a job of a run writes."""
     if part == "caches":
         kept = [run.folder / ".snakemake" / name for name in _KEPT]
         own = [path for path in (run.folder / ".snakemake").rglob("*") if not any(map(path.is_relative_to, kept))]
         left = [*run.folder.rglob(".part-*"), *run.folder.rglob(".ipynb_checkpoints/*")]
-        return sorted({path for path in (*own, *left) if path.is_file() and not _of_cohort(run, path)})
+        return sorted({path for path in (*own, *left) if _is_own(run, path) and not _of_cohort(run, path)})
     ending = {"stacks": ".npy", "networks": ".safetensors"}[part]
-    return sorted(run.folder / name for name in listed if name.endswith(ending) and (run.folder / name).is_file())
+    own = [run.folder / name for name in listed if name.endswith(ending) and job_of(run, run.folder / name)]
+    return sorted(path for path in own if _is_own(run, path))
+
+
+def _is_own(run: Run, path: Path) -> bool:
+    """Whether a file is there, and no link on its way leads out of the run folder, where nothing is deleted."""
+    return is_within(run, path.relative_to(run.folder).as_posix()) and path.is_file()
 
 
 def _of_cohort(run: Run, path: Path) -> bool:
@@ -115,7 +122,7 @@ def _delete(run: Run, found: dict[str, list[Path]]) -> None:
     write_json(run.tidied, noted | gone)  # first: what is gone without a note would be a loss
     for path in (path for files in found.values() for path in files):
         path.unlink(missing_ok=True)
-    if "caches" in found and (run.folder / ".snakemake").exists():
+    if "caches" in found and is_within(run, ".snakemake") and (run.folder / ".snakemake").exists():
         for folder in (run.folder / ".snakemake").iterdir():
             if folder.is_dir() and folder.name not in _KEPT:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ def job_of(run: Run, path: Path) -> str:
     run : Run
         The run folder.
     path : Path
-        A file in it.
+        A file in it; one that lies elsewhere is of no job.
 
     Examples
     --------
@@ -35,10 +35,11 @@ def job_of(run: Run, path: Path) -> str:
     >>> job_of(run, run.scores("ulna")), job_of(run, run.performance), job_of(run, run.selection)
     ('02_train_bone_ulna', '03_fusion_and_baselines', '')
     """
-    parts = path.relative_to(run.folder).parts
-    if any(part.startswith(".") for part in parts):  # unfinished files, and what programs keep for themselves
+    parts = path.relative_to(run.folder).parts if path.is_relative_to(run.folder) else ("..",)
+    # Unfinished files, what programs keep for themselves, and places outside of the folder.
+    if any(part.startswith(".") for part in parts):
         return ""
-    if len(parts) == 1:
+    if len(parts) <= 1:
         return _tables(run).get(path, "")
     match parts[0]:
         case "figures":
@@ -52,6 +53,31 @@ def job_of(run: Run, path: Path) -> str:
         case "virtual" if parts[1] == "truth":
             return "00_virtual_cohort"
     return ""
+
+
+def is_within(run: Run, name: str) -> bool:
+    """Whether a name of a record, which anybody may have written, leads to a place in the run folder, links followed.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder, which may be reached by a link itself.
+    name : str
+        As run.json has it: the path of a file in the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import is_within
+    >>> run = dq.Run(Path("reports/quick"))
+    >>> is_within(run, "bones/P1_radius.npy"), is_within(run, "../other/bones/P1_radius.npy")
+    (True, False)
+    """
+    try:
+        return (run.folder / name).resolve().is_relative_to(run.folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # no name that a file can have, or links that lead round in a circle
+        return False
 
 
 def written_files(run: Run) -> dict[str, str]:
@@ -151,8 +177,10 @@ def missing_parts(run: Run) -> dict[str, list[str]]:
         return {}
     found: dict[str, list[str]] = {}
     for name in listed:
-        if name.endswith((".npy", ".safetensors")) and not (run.folder / name).exists():
-            found.setdefault(job_of(run, run.folder / name), []).append(name)
+        job = job_of(run, run.folder / name)
+        part = job and name.endswith((".npy", ".safetensors")) and is_within(run, name)
+        if part and not (run.folder / name).exists():
+            found.setdefault(job, []).append(name)
     return dict(sorted(found.items()))
 
 
