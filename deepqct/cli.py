@@ -264,6 +264,8 @@ def inspect(
         )
     console.print(bars)
     target = png or Path("deepqct-slice.png")
+    if target.exists() and (target.samefile(file) or (file.is_dir() and target.resolve().parent == file.resolve())):
+        raise ValueError(f"{target} belongs to the scan itself, which is not overwritten; name another file by --png.")
     try:
         plots.save_slice(density, target, voxel_mm=scan.voxel_mm)
     except OSError as error:

@@ -12,9 +12,18 @@ import pandas as pd
 import pytest
 
 from deepqct.cohort import Cohort, keep_cohort, keep_splits, load_cohort
-from deepqct.curation import CurationError, bone_under_load, curate, example_stacks, load_stack, of_bone
+from deepqct.curation import (
+    CurationError,
+    bone_under_load,
+    compare_with_scanner,
+    curate,
+    curate_repeats,
+    example_stacks,
+    load_stack,
+    of_bone,
+)  # fmt: skip
 from deepqct.curation.stacks import FIELD_MM
-from deepqct.folder import Run, read_json, read_table
+from deepqct.folder import Run, read_json, read_table, write_text
 from deepqct.run_tables import run_outcome
 from deepqct.scans import read_scan, write_dicom, write_image
 from deepqct.terms import SITES, STRENGTH_UNITS
@@ -347,3 +356,20 @@ def test_a_copy_under_another_id_is_flagged(cohort_folder, tmp_path):
     first, second = table["participant_id"].iloc[:2]
     copied = [f"the same file as {second} wrist", f"the same file as {first} wrist", ""]
     assert [flags.partition(";")[0] if "same file" in flags else "" for flags in table["flags"]] == copied
+
+
+def test_sessions_and_indices_that_a_cohort_no_longer_has_leave_the_run(tmp_path):
+    """They would be read as if they were of this cohort."""
+    new_cohort(tmp_path, n=2, voxel_mm=0.3, slices=6, workers=1)
+    cohort, new = load_cohort(tmp_path / "cohort"), Run(tmp_path / "run")
+    cohort = replace(cohort, scans=cohort.scans.head(1))
+    write_text(new.session("2").curation, "participant_id,site,sha256")
+    write_text(new.folder / "sessions" / "registered" / "a.json", "{}")
+    write_text(new.scanner_indices, "participant_id,bone,source")
+    write_text(new.agreement, "source")
+    curate(cohort, new, image_px=16)
+    assert not new.scanner_indices.exists()
+    assert compare_with_scanner(new).empty
+    assert curate_repeats(cohort, new).empty
+    assert not new.agreement.exists()
+    assert [path.name for path in (new.folder / "sessions").iterdir()] == ["registered"]

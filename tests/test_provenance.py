@@ -11,21 +11,24 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
 from conftest import ROOT
-from finished import end, finished_run, left, record
+from files import write_dicom
+from finished import end, finish, finished_run, left, record
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from deepqct.bundles import bundle
+from deepqct.bundles import bundle, write_predictions
 from deepqct.cli import app
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json, write_table, write_text
 from deepqct.networks.folds import FoldFiles
-from deepqct.report import write_report
+from deepqct.networks.pretraining import Pretraining, pretrain
+from deepqct.report import example_report, write_report
 from deepqct.run import ParameterError, Plan, RunError, plan_run, reproduce, tidy, verify
 from deepqct.run.app import app_notebooks
 from deepqct.run.compare import FAULTS as OTHER
@@ -457,6 +460,86 @@ def test_a_record_leads_nowhere_out_of_its_run_folder(finished, tmp_path):
     assert not missing_parts(run)
     assert tidy(run, delete=True).set_index("part")["files"].to_dict() == {"stacks": 4, "networks": 2, "caches": 0}
     assert {path: path.read_text() for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("place", ["itself", "inside", "a link", "around"])
+def test_a_run_is_never_compared_with_itself(finished, tmp_path, monkeypatch, place):
+    """It would be called identical."""
+    monkeypatch.setattr("deepqct.run.repetition.execute", lambda *_, **__: pytest.fail("it was started"))
+    (tmp_path / "link").symlink_to(finished.run.folder)
+    run = finished.run.folder
+    out = {"itself": run, "inside": run / "again", "a link": tmp_path / "link", "around": run.parent}[place]
+    with pytest.raises(RunError, match=r"in the run that is repeated, .* give another folder by --out\."):
+        reproduce(finished.run, out=out)
+
+
+def test_no_command_overwrites_what_it_reads(tmp_path):
+    """Neither a run by predictions or by its own example, nor a scan by its picture, nor weights by those made of them."""
+    run = Run(tmp_path / "run")
+    write_json(run.record, {"preset": "smoke", "stages": {}, "virtual": True})
+    (tmp_path / "link").symlink_to(run.folder)
+    for folder in (run.folder, tmp_path / "link", run.folder / "example"):
+        with pytest.raises(ValueError, match="the run folder that is reported; give another folder"):
+            example_report(run, folder)
+    assert run.record.exists()
+    bundle = write_json(tmp_path / "bundle" / "manifest.json", {}).parent
+    for folder in (run.folder, bundle):
+        with pytest.raises(ValueError, match=r"own files predictions must not replace; give another folder by --out\."):
+            write_predictions(SimpleNamespace(), folder)
+    scan = write_dicom(tmp_path / "scan", np.zeros((2, 8, 8), np.int16), voxel_mm=(0.1,) * 3)
+    one = sorted(scan.iterdir())[0]
+    for target in (one, tmp_path / "scan" / one.name):
+        before = one.read_bytes()
+        done = CliRunner().invoke(app, ["inspect", str(scan), "--png", str(target), "--unusual", "--unit", "density"])
+        assert "belongs to the scan itself, which is not overwritten" in str(done.exception)
+        assert one.read_bytes() == before
+    write_text(tmp_path / "weights.safetensors", "weights")
+    with pytest.raises(ValueError, match="holds the weights that this pretraining begins with"):
+        pretrain(tmp_path, settings=Pretraining(weights=str(tmp_path / "weights.safetensors")))
+
+
+def test_files_of_an_earlier_setting_are_not_the_runs(make_cohort, tmp_path):
+    """Else a run with one training less is never what its repetition makes, and a table of a bone left out is blessed."""
+    cohort, one = make_cohort(), ["outcome=fracture", "protocols=all"]
+    first = finished_run(
+        cohort,
+        tmp_path / "run",
+        asked=["protocols=all", "repeats=2", "network_repeats=2", "controls=noise", "ensemble=2"],
+    )
+    run, bone = first.run, first.run.models("radius")
+    stale = [
+        bone / "all" / "repeat1" / "fold0.safetensors", bone / "all" / "repeat0" / "member1" / "fold0.safetensors",
+        bone / "controls" / "noise" / "all" / "repeat0" / "fold1.json", run.folder / "sessions" / "registered" / "a.json",
+        bone / "as-published" / "repeat0" / "fold0.safetensors", bone / "all" / "repeat0" / "fold7.json",
+        bone / "all" / "repeat0" / "fold0-1.safetensors",
+    ]  # fmt: skip
+    for path in stale:
+        write_json(path, {"device": "cuda"})
+    end(first, when="anew")
+    finish(first)
+    names = [path.relative_to(run.folder).as_posix() for path in stale]
+    assert [name in read_json(run.record)["files"] for name in names] == [True] * 3 + [False] * 4
+    second = plan_run(str(cohort), out=run.folder, preset="smoke", overrides=[*one, "network_repeats=1"])
+    write_jobs(second)
+    end(second, when="second")
+    left(second)
+    finish(second)
+    content = read_json(run.record)
+    assert not set(names) & set(content["files"])
+    assert content["device"] == "cpu"
+    again = finished_run(cohort, tmp_path / "again", asked=[*one, "network_repeats=1"])
+    assert set(compare_runs(run, again.run, tolerance=Tolerance(0, 0, ""))["verdict"]) == {"identical"}
+    fewer = plan_run(str(cohort), out=run.folder, preset="smoke", overrides=[*one, "bone=radius"])
+    write_text(run.scores("ulna"), "edited by hand")
+    write_jobs(fewer)
+    end(fewer, *(job for job in fewer.parameters if not job.bone), when="third")
+    finish(fewer)
+    assert "scores_ulna.csv" not in read_json(run.record)["files"]
+    assert not verify(run)["state"].isin(FAULTS).any()
+    write_jobs(second)  # the bone is asked for again, and what was trained of it is still there
+    end(second, *(job for job in second.parameters if not job.bone), when="fourth")
+    finish(second)
+    assert verify(run).query("state == 'changed'")["file"].tolist() == ["scores_ulna.csv"]
 
 
 @pytest.mark.long

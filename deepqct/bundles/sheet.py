@@ -19,6 +19,7 @@ from deepqct import __version__
 from deepqct.bundles.card import DEVICE, internal_auc, templates
 from deepqct.bundles.content import Bundle
 from deepqct.bundles.prediction import Looked, Predictions, Woman
+from deepqct.bundles.source import MANIFEST
 from deepqct.folder import write_table, write_text
 from deepqct.plots.style import BONE_COLOURS
 from deepqct.terms import BONES, UNITS
@@ -93,6 +94,11 @@ def write_predictions(predictions: Predictions, out: str | Path) -> Path:
     Path
         The folder.
 
+    Raises
+    ------
+    ValueError
+        If the folder is that of a run or of a bundle.
+
     Examples
     --------
     >>> import tempfile
@@ -105,6 +111,11 @@ def write_predictions(predictions: Predictions, out: str | Path) -> Path:
     ['by_model.csv', 'indices.csv', 'predictions.csv', 'sheets']
     """
     folder = Path(out)
+    if kept := next((name for name in ("run.json", MANIFEST) if (folder / name).exists()), None):
+        what = "bundle" if kept == MANIFEST else "run folder"
+        raise ValueError(
+            f"{folder} is a {what}, whose own files predictions must not replace; give another folder by --out."
+        )
     write_table(folder / "predictions.csv", predictions.table)
     write_table(folder / "by_model.csv", predictions.by_model)
     write_table(folder / "indices.csv", predictions.indices)

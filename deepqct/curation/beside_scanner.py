@@ -41,6 +41,7 @@ def compare_with_scanner(run: Run) -> pd.DataFrame:
     (12, 'mm²', -3.0)
     """
     if not run.scanner_indices.exists():
+        run.agreement.unlink(missing_ok=True)  # of a cohort that had them once
         return pd.DataFrame(columns=["source", "bone", "symbol"])
     key = ["participant_id", "bone"]
     ours, theirs = read_table(run.indices).set_index(key), read_table(run.scanner_indices)

@@ -146,6 +146,8 @@ def curate(
     write_table(run.curation, table)
     if len(theirs):
         write_table(run.scanner_indices, theirs[[*key, "source", *(name for name in INDEX_UNITS if name in theirs)]])
+    else:
+        run.scanner_indices.unlink(missing_ok=True)  # of a cohort that had them once
     if not (table["status"] == "curated").any():
         raise CurationError(f"None of {len(table)} scans could be curated; the first: {table['reason'].iloc[0]}")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
@@ -52,8 +53,9 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
     >>> run.session("2").indices.exists()
     True
     """
-    tables = []
-    for session, one in each_session(cohort):
+    tables, wanted = [], each_session(cohort)
+    _forget_others(run, {session for session, _ in wanted})
+    for session, one in wanted:
         of_session = run.session(session)
         with suppress(CurationError):
             curate(one, of_session, **how)
@@ -62,6 +64,13 @@ def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
         return pd.DataFrame(columns=["session", "participant_id", "site", "status", "reason"])
     table = pd.concat(tables, ignore_index=True)
     return table[["session", *table.columns.drop("session")]]
+
+
+def _forget_others(run: Run, wanted: set[str]) -> None:
+    """Remove the curation of sessions that the cohort has no longer: they would pass for scans that this run read."""
+    for known in sorted(run.folder.glob(f"sessions/*/{run.curation.name}")):
+        if known.parent.name not in wanted:
+            shutil.rmtree(known.parent, ignore_errors=True)
 
 
 def each_session(cohort: Cohort) -> list[tuple[str, Cohort]]:

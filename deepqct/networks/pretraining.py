@@ -120,7 +120,8 @@ def pretrain(
     Raises
     ------
     ValueError
-        If the folder holds the beginning of another pretraining, or the run no stacks.
+        If the folder holds the beginning of another pretraining or the weights that this one begins with, or the run no
+        stacks.
 
     Examples
     --------
@@ -134,6 +135,11 @@ def pretrain(
     8
     """
     settings = settings or Pretraining()
+    if given(settings.weights) and resolve(settings.weights).resolve() == (out / WEIGHTS).resolve():
+        raise ValueError(
+            f"{out} holds the weights that this pretraining begins with, and its own would replace them; give another "
+            "folder."
+        )
     learned, unseen = _women(run)
     stream = Stream(settings, run=run, people=learned)
     trained_on = scans_of(run, {person for person, _ in learned}) if run else set()

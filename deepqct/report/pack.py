@@ -98,6 +98,9 @@ def example_report(run: Run, folder: Path) -> Path:
     """
     if not read_json(run.record).get("virtual"):
         raise ValueError(f"{run.folder} is a run of patients; take one of virtual women as an example.")
+    old, new = run.folder.resolve(), folder.resolve()
+    if old.is_relative_to(new) or new.is_relative_to(old):  # what is there would be removed first
+        raise ValueError(f"{folder} is, holds or lies in the run folder that is reported; give another folder.")
     strangers = [path for path in folder.rglob("*") if path.is_file() and not _of_example(path, folder)]
     if strangers:
         raise ValueError(f"{folder} holds {strangers[0].name}, which no example report has; give an empty folder.")

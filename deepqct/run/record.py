@@ -16,7 +16,7 @@ from deepqct.run.cost import Workload
 from deepqct.run.inputs import input_hashes
 from deepqct.run.machine import git_state, machine, packages
 from deepqct.run.stage import versions
-from deepqct.run.written import hashes, job_of, sealed
+from deepqct.run.written import hashes, is_asked, job_of, sealed, set_aside
 
 FOLDERS: tuple[str, ...] = ("run_dir", "cohort_dir")  # the parameters that name folders
 KEY = "pseudonyms"  # the parameter that names the key file
@@ -100,7 +100,8 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     """
     before = _last(run)
     stages = _stages(run, parameters)
-    files = hashes(run, before=before, finished={name: stage["finished"] for name, stage in stages.items()})
+    finished = {name: stage["finished"] for name, stage in stages.items()}
+    files = hashes(run, before=before, finished=finished, parameters=parameters)
     for name, stage in stages.items():
         stage["disk_mb"] = _megabytes(run, files, job=name)
     curation = Job("01_data_curation")
@@ -112,7 +113,8 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
     asked = parameters[curation]
     work = Workload.of_run(run, cohort=resolve(asked["cohort_dir"]), key=str(asked.get("pseudonyms") or ""))
     scenario = scenario_of(run)
-    devices = [read_json(path)["device"] for path in sorted(run.folder.glob("models/*/*/*/fold*.json"))]
+    networks = sorted(run.folder.glob("models/*/*/*/fold*.json"))
+    devices = [read_json(path)["device"] for path in networks if is_asked(run, path, parameters)]
     write_json(
         run.record,
         sealed({
@@ -135,6 +137,7 @@ def write_record(run: Run, *, parameters: Jobs, preset: str, cohort: str, began:
             "stages": stages,
             "inputs": inputs,
             "files": files,
+            **({"set_aside": aside} if (aside := set_aside(run, before=before, finished=finished)) else {}),
         }),
     )  # fmt: skip
 

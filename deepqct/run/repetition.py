@@ -112,6 +112,12 @@ def run_again(run: Run, *, out: Path | None = None, cohort: Path | None = None, 
     """
     record = read_json(run.require(run.record, written_by="deepqct run"))
     new = Run(resolve(out) if out is not None else run.folder.with_name(f"{run.folder.name}-reproduced"))
+    old, place = run.folder.resolve(), new.folder.resolve()
+    if old.is_relative_to(place) or place.is_relative_to(old):
+        raise RunError(
+            f"{new.folder} is, holds or lies in the run that is repeated, which would be compared with itself; give "
+            "another folder by --out."
+        )
     plan = plan_again(run, record, out=new.folder, cohort=cohort)
     if new.folder.exists() and any(new.folder.iterdir()) and not new.parameters(_CURATION).exists():
         raise RunError(f"{new.folder} holds something else; give another folder by --out.")

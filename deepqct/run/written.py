@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from deepqct.terms import BONES
 SEAL = "sha256_of_this_file"  # of run.json, without this line
 _OF_RUN = "run"  # what no job writes: settings.json, index.html
 _CURATION, _TRAINING = "01_data_curation", "02_train_bone"
+# A file of a network, below the folder of its bone or control.
+_NETWORK = re.compile(
+    r"(?P<protocol>[^/]+)/repeat(?P<repeat>\d+)/(member(?P<member>\d+)/)?fold(?P<first>\d+)(-(?P<second>\d+))?[._][^/]+"
+)
 
 
 def job_of(run: Run, path: Path) -> str:
@@ -99,7 +104,100 @@ def written_files(run: Run) -> dict[str, str]:
     return {path.relative_to(run.folder).as_posix(): job for path, job in found.items() if job}
 
 
-def hashes(run: Run, *, before: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, str]:
+def is_asked(run: Run, path: Path, parameters: Mapping[Job, Mapping[str, Any]]) -> bool:
+    """Whether a file is of a job that a run has now, and of a place that its parameters ask for.
+
+    A bone that is no longer asked for, or a second training, leaves files of an earlier setting, which are not the run's.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    path : Path
+        A file in it.
+    parameters : mapping
+        The parameters of each job as planned.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import is_asked
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"), overrides=["bone=radius", "network_repeats=1"])
+    >>> first, second = (plan.run.models("radius") / "all" / f"repeat{n}" / "fold0.safetensors" for n in (0, 1))
+    >>> [is_asked(plan.run, path, plan.parameters) for path in (first, second, plan.run.scores("ulna"))]
+    [True, False, False]
+    """
+    job = job_of(run, path)
+    if job == _OF_RUN:
+        return True
+    asked = {str(one): values for one, values in parameters.items()}
+    if job not in asked:
+        return False
+    parts = path.relative_to(run.folder).parts
+    if parts[:2] == ("sessions", "registered"):
+        return bool(asked[job].get("registered"))
+    return parts[0] != "models" or _is_trained(list(parts[2:]), asked[job], asked[_CURATION])
+
+
+def _is_trained(parts: list[str], asked: Mapping[str, Any], curation: Mapping[str, Any]) -> bool:
+    """Whether a file below the networks of a bone belongs to a network that is trained with these parameters."""
+    protocols, controls = (
+        [name.strip() for name in str(names).split(",")] for names in (curation["protocols"], asked["controls"])
+    )
+    repeats = min(asked["network_repeats"], curation["repeats"])
+    if parts[:1] == ["controls"]:
+        if len(parts) < 2 or parts[1] not in controls:
+            return False
+        # A control has the folds of the first protocol, once.
+        parts, protocols, repeats = parts[2:], [min(protocols)], 1
+    found = _NETWORK.fullmatch("/".join(parts))
+    if found is None:
+        return True
+    repeat, first, second = (int(found[name] or 0) for name in ("repeat", "first", "second"))
+    return (
+        found["protocol"] in protocols
+        and repeat < (repeats if found["protocol"] == "all" else 1)
+        and max(first, second) < curation["folds"]
+        and (found["second"] is None or asked["stacking"] == "strict")
+        and (found["member"] is None or int(found["member"]) < asked["ensemble"] > 1)
+    )
+
+
+def set_aside(run: Run, *, before: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
+    """When the jobs ended that a run no longer has, and the hashes of what they wrote: they may be asked for again.
+
+    Parameters
+    ----------
+    run, before, finished
+        As in `hashes`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.written import set_aside
+    >>> ulna = {"02_train_bone_ulna": {"finished": "2026-01-05"}}
+    >>> set_aside(dq.Run(Path("ours")), before={"stages": ulna, "files": {"scores_ulna.csv": "12"}}, finished={})
+    {'02_train_bone_ulna': {'finished': '2026-01-05', 'files': {'scores_ulna.csv': '12'}}}
+    """
+    kept = {name: one for name, one in before.get("set_aside", {}).items() if name not in finished}
+    for name, stage in before.get("stages", {}).items():
+        if name not in finished and stage.get("finished"):
+            files = {
+                file: value for file, value in before.get("files", {}).items() if job_of(run, run.folder / file) == name
+            }
+            kept[name] = {"finished": stage["finished"], "files": files}
+    return dict(sorted(kept.items()))
+
+
+def hashes(
+    run: Run,
+    *,
+    before: Mapping[str, Any],
+    finished: Mapping[str, Any],
+    parameters: Mapping[Job, Mapping[str, Any]] | None = None,
+) -> dict[str, str]:
     """The SHA-256 of every file that a run wrote; of jobs that did not run again, what the last record says.
 
     A file that somebody changed since is so never taken for what the job wrote.
@@ -112,6 +210,8 @@ def hashes(run: Run, *, before: Mapping[str, Any], finished: Mapping[str, Any]) 
         The last record; empty if there is none.
     finished : mapping
         When each job ended, by its name.
+    parameters : mapping, optional
+        The parameters of each job as planned, which leave out what `is_asked` does not know; by default every file counts.
 
     Examples
     --------
@@ -123,11 +223,16 @@ def hashes(run: Run, *, before: Mapping[str, Any], finished: Mapping[str, Any]) 
     True
     """
     ended = {name: stage.get("finished") for name, stage in before.get("stages", {}).items()}
-    known: dict[str, str] = before.get("files", {})
+    known: dict[str, str] = dict(before.get("files", {}))
+    for name, one in before.get("set_aside", {}).items():
+        ended[name] = one["finished"]
+        known |= one["files"]
     same = {name for name, when in finished.items() if when is not None and ended.get(name) == when} if known else set()
     kept = {name: value for name, value in known.items() if job_of(run, run.folder / name) in same}
     new = [name for name, job in written_files(run).items() if name not in kept and job not in same]
     found = kept | {name: file_hash(run.folder / name) for name in new if run.folder / name != run.report}
+    if parameters is not None:
+        found = {name: value for name, value in found.items() if is_asked(run, run.folder / name, parameters)}
     return dict(sorted(found.items()))
 
 
