@@ -276,7 +276,7 @@ def inspect(
 @app.command("app")
 def pages(
     run_folder: Annotated[Path, typer.Argument(help="A finished run, such as reports/quick.")],
-    port: Annotated[int, typer.Option(help="The first port that is tried.")] = 8866,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port that is tried.")] = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Serve explorer and review of a run as pages without code, on this machine alone; Ctrl+C stops it."""

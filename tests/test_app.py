@@ -7,11 +7,13 @@ from unittest.mock import patch
 import nbformat
 import pytest
 import synthetic
+from typer.testing import CliRunner
 
 import deepqct as dq
+from deepqct.cli import app
 from deepqct.cohort import decide
 from deepqct.folder import Run, write_json
-from deepqct.run.app import app_notebooks, overview
+from deepqct.run.app import _free, app_notebooks, overview
 from deepqct.run.inputs import cohort_folder
 
 CURATION = {"parameters": {"cohort_dir": "data/ours", "outcome": "hip"}}
@@ -126,3 +128,16 @@ def test_the_start_page_counts_what_stands(tmp_path):
     assert overview(run)["readers"] == [f"AB: 1 judged, {n - 1} left"]
     (folder / "review.csv").write_text("who\n", encoding="utf-8")
     assert "review.csv has the columns who" in overview(run)["fault"]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 70000])
+def test_a_port_that_cannot_be_is_one_sentence(port):
+    """A socket would raise an error of its own, or take any port for 0."""
+    with pytest.raises(ValueError, match=rf"^There is no port {port}; give one from 1 to 65535 with --port\.$"):
+        _free(port)
+    assert CliRunner().invoke(app, ["app", "reports/none", "--port", str(port)]).exit_code == 2
+
+
+def test_the_last_ports_are_tried_and_no_further():
+    """Above them there is none."""
+    assert 65500 <= _free(65500) <= 65535

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from deepqct.bundles import bundle, write_predictions
 from deepqct.cli import app
+from deepqct.cohort import check_cohort
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve, write_json, write_table, write_text
 from deepqct.networks.folds import FoldFiles
 from deepqct.networks.pretraining import Pretraining, pretrain
@@ -33,9 +34,10 @@ from deepqct.run import ParameterError, Plan, RunError, plan_run, reproduce, tid
 from deepqct.run.app import app_notebooks
 from deepqct.run.compare import FAULTS as OTHER
 from deepqct.run.compare import Tolerance, compare_runs
-from deepqct.run.integrity import FAULTS
+from deepqct.run.inputs import input_hash, input_hashes, scan_files
+from deepqct.run.integrity import FAULTS, input_rows
 from deepqct.run.jobs import write_jobs
-from deepqct.run.record import note_report
+from deepqct.run.record import is_recorded, note_report
 from deepqct.run.repetition import plan_again
 from deepqct.run.restore import restore
 from deepqct.run.written import missing_parts, sealed, written_files
@@ -540,6 +542,49 @@ def test_files_of_an_earlier_setting_are_not_the_runs(make_cohort, tmp_path):
     end(second, *(job for job in second.parameters if not job.bone), when="fourth")
     finish(second)
     assert verify(run).query("state == 'changed'")["file"].tolist() == ["scores_ulna.csv"]
+
+
+def test_the_record_is_written_anew_where_only_the_settings_are(finished):
+    """After cohort and run were moved, the same command does nothing else, and settings.json names the new place."""
+    run = finished.run
+    assert is_recorded(run, finished.parameters)
+    write_jobs(replace(finished, cohort_at=["elsewhere"]))
+    assert not is_recorded(run, finished.parameters)
+    finish(finished)
+    assert is_recorded(run, finished.parameters)
+    assert not verify(run)["state"].isin(FAULTS).any()
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read_as_by_the_check(make_cohort, tmp_path):
+    """Tabs without anything in a last row, and a blank in the header, are no fault."""
+    cohort = make_cohort()
+    table = cohort / "scans.tsv"
+    table.write_text(table.read_text().replace("participant_id\tsite", "participant_id \t site") + "\t\t\t\n")
+    assert not check_cohort(cohort)[1]
+    assert list(scan_files(cohort)) == [f"sub-{number:04d}_wrist" for number in range(8)]
+    made = plan_run(str(cohort), out=tmp_path / "run", preset="smoke", overrides=["outcome=fracture"])
+    assert made.bones == ["radius", "ulna"]
+    read = input_hashes(made.run, made.parameters[Job("01_data_curation")]) | {
+        name: input_hash(path) for name, (path,) in scan_files(cohort).items()
+    }
+    write_jobs(made)
+    assert {row["state"] for row in input_rows(made.run, {"inputs": read})} == {"same"}
+
+
+def test_a_stack_that_could_not_be_compared_hides_behind_no_other(finished, tmp_path):
+    """One row stands for all stacks of a bone, and the worst of them counts."""
+    before, after = finished.run, copy_of(finished, tmp_path / "again")
+    content = read_json(after.record)
+    for path in (after.stack("sub-0000", "radius"), before.stack_mask("sub-0000", "radius")):
+        voxels = np.load(path).astype(float)
+        voxels[0, 0, 0] += 1e-9
+        np.save(path, voxels)
+    name = after.stack("sub-0000", "radius").relative_to(after.folder).as_posix()
+    mask = after.stack_mask("sub-0000", "radius").relative_to(after.folder).as_posix()
+    changed = {name: file_hash(after.folder / name), mask: "0" * 64}
+    write_json(after.record, sealed(content | {"files": content["files"] | changed}))
+    found = compare_runs(before, after, tolerance=Tolerance(1e-6, 1e-6, "")).set_index("what")
+    assert found.loc["bones: radius", "verdict"] == "differs"
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -13,8 +14,12 @@ from deepqct.cohort import CohortError, keep_cohort, load_cohort
 from deepqct.cohort.pseudonyms import check_key, read_key
 from deepqct.cohort.reviews import decide, read_reviews
 from deepqct.curation import curate
-from deepqct.folder import Job, Run, write_json
+from deepqct.folder import Job, Run, write_json, write_table
 from deepqct.run import RunError, execute
+from deepqct.run.app import app_notebooks, overview
+from deepqct.run.inputs import input_hash, scan_files
+from deepqct.run.integrity import input_rows
+from deepqct.run.jobs import write_jobs
 from deepqct.run.plan import plan_run
 from deepqct.run.record import without_folders
 
@@ -126,3 +131,46 @@ def test_the_start_page_counts_by_pseudonyms(make_cohort, tmp_path):
     decide(folder, reviewer="AB", participant_id="MRN-1", site=first["site"], decision="accept")
     assert overview(run)["judged"] == 1
     assert Path(key).read_text(encoding="utf-8").count("\n") == 2
+
+
+def test_the_key_is_found_from_anywhere_and_never_drawn_by_looking(make_cohort, tmp_path, monkeypatch):
+    """Its path is relative, like those of run and cohort; without it, nobody says that scans are missing."""
+    monkeypatch.setattr("deepqct.run.jobs.stage_hash", lambda stage: "c" * 64)
+    folder, away = make_cohort(), tmp_path / "away"
+    away.mkdir()
+    monkeypatch.chdir(tmp_path)
+    load_cohort(folder, pseudonyms="keys/ours.tsv")
+    key = tmp_path / "keys" / "ours.tsv"
+    names = read_key(key)
+    decide(folder, reviewer="AB", participant_id="sub-0003", site="wrist", decision="accept")
+    made = plan_run(
+        "cohort", out=Path("run"), preset="smoke", overrides=["outcome=fracture", "pseudonyms=keys/ours.tsv"]
+    )
+    write_jobs(made)
+    read = {f"{names[name.split('_')[0]]}_wrist": input_hash(path) for name, (path,) in scan_files(folder).items()}
+    rows = [{"participant_id": name, "site": "wrist", "status": "curated", "notes": ""} for name in names.values()]
+    run = Run(tmp_path / "run")
+    write_table(run.curation, pd.DataFrame(rows))
+    write_json(run.dictionary, {})
+    monkeypatch.chdir(away)
+
+    def states() -> list[str]:
+        return [row["state"] for row in input_rows(run, {"inputs": read}) if row["file"] != "scans.tsv"]
+
+    assert states().count("same") == 8
+    assert "missing" not in states()
+    assert overview(run)["judged"] == 1
+    assert [page.stem for page in app_notebooks(run, tmp_path / "pages")] == ["Judge the scans"]
+    assert str(key) in (tmp_path / "pages" / "Judge the scans.ipynb").read_text(encoding="utf-8")
+    monkeypatch.setattr("deepqct.run.inputs.is_readable", lambda path: False)  # as for anybody but its owner
+    monkeypatch.setattr("deepqct.run.integrity.is_readable", lambda path: False)
+    said = [row["says"] for row in input_rows(run, {"inputs": read}) if row["file"] == "scans"]
+    assert said == [
+        "scans were not looked at, since the key file, which alone says whose they are, is not here or not readable."
+    ]
+    monkeypatch.undo()
+    key.unlink()
+    assert "missing" not in states()
+    assert "The key file ours.tsv is not here" in overview(run)["fault"]
+    assert not app_notebooks(run, tmp_path / "none")
+    assert not key.exists()

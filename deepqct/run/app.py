@@ -22,8 +22,8 @@ import nbformat
 
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS, read_reviews, reviewed, standing
-from deepqct.folder import PACKAGE, Run, read_json, read_table, resolve, write_json, write_text
-from deepqct.run.inputs import cohort_folder
+from deepqct.folder import PACKAGE, Run, read_json, read_table, write_json, write_text
+from deepqct.run.inputs import cohort_folder, is_readable, key_file
 from deepqct.run.parameters import Parameter, declared_parameters, notebook_source
 from deepqct.run_tables import virtual_of
 from deepqct.work import say
@@ -35,6 +35,7 @@ STARTED_BY = "DEEPQCT_APP"  # the environment's name for the process that the se
 _TEMPLATES = PACKAGE / "report" / "templates"  # holds voila/templates/deepqct
 _PATIENCE_S = 60  # for the server to answer; our choice
 _ABANDONED_S = 1800  # our choice
+_PORTS = 65535  # the last one that there is
 _AGAIN_S = 1.0  # how often it is looked whether somebody judged a scan
 # Files for the start page lie in a folder with this beginning and a secret end: Voila asks for no token for files.
 _SHOWN = "shown-"
@@ -42,6 +43,8 @@ _SHOWN = "shown-"
 
 def app_notebooks(run: Run, folder: Path) -> list[Path]:
     """Write a notebook for each page that this run can have, with the run's parameters and only the cells to be shown.
+
+    A run with pseudonyms has a review only where its key file can be read.
 
     Parameters
     ----------
@@ -78,17 +81,20 @@ def app_notebooks(run: Run, folder: Path) -> list[Path]:
         raise FileNotFoundError(
             f"{run.folder} was curated by hand and does not say of which cohort it is; give it to deepqct run once."
         )
-    curation = read_json(run.parameters("01_data_curation"))["parameters"]
+    curation, key = read_json(run.parameters("01_data_curation"))["parameters"], key_file(run)
     known = {
         "run_dir": str(run.folder.resolve()),
         "cohort_dir": str(cohort_folder(run)),
         "outcome": curation["outcome"],
         "outside": curation.get("outside", "refuse"),
-        "pseudonyms": str(resolve(curation["pseudonyms"])) if curation.get("pseudonyms") else "",
+        "pseudonyms": str(key or ""),
         "interactive": True,
     }
-    explored = run.phenotypes.exists() and run.predictions.exists()
-    pages = {page: name for page, name in PAGES.items() if name != "05_explore" or explored}
+    # Without its key nobody's scans are known, and the review would draw another one.
+    there = {
+        "05_explore": run.phenotypes.exists() and run.predictions.exists(), "review": key is None or is_readable(key),
+    }  # fmt: skip
+    pages = {page: name for page, name in PAGES.items() if there[name]}
     return [_page(run, name, folder / f"{page}.ipynb", known=known) for page, name in pages.items()]
 
 
@@ -125,13 +131,17 @@ def overview(run: Run) -> dict[str, Any]:
         "virtual": str(virtual.get("scenario")) if virtual else "",
         "scans": len(scans), "judged": 0, "readers": [], "fault": "",
     }  # fmt: skip
+    key = key_file(run)
+    if key is not None and not is_readable(key):
+        return said | {
+            "fault": f"The key file {key.name} is not here or not readable; without it no scan can be judged."
+        }
     try:
-        reviews = read_reviews(folder)
+        reviews, names = read_reviews(folder), read_key(key) if key else {}
     except (OSError, ValueError) as error:
         return said | {"fault": str(error)}
     if len(reviews):
-        if key := read_json(run.parameters("01_data_curation"))["parameters"].get("pseudonyms"):
-            names = read_key(resolve(key))
+        if key:
             reviews = reviews.assign(participant_id=[names.get(name, name) for name in reviews["participant_id"]])
         rows = reviewed(scans, reviews).to_dict("records")
         judged = standing(reviews)[["participant_id", "site"]].drop_duplicates()
@@ -286,12 +296,17 @@ def _free(port: int) -> int:
     ------
     OSError
         If none of a hundred is free.
+    ValueError
+        If there is no such port.
     """
-    for candidate in range(port, port + 100):
+    if not 1 <= port <= _PORTS:
+        raise ValueError(f"There is no port {port}; give one from 1 to {_PORTS} with --port.")
+    last = min(port + 99, _PORTS)
+    for candidate in range(port, last + 1):
         with socket.socket() as trial:
             if trial.connect_ex(("127.0.0.1", candidate)):
                 return candidate
-    raise OSError(f"No port from {port} to {port + 99} is free; give another with --port.")
+    raise OSError(f"No port from {port} to {last} is free; give another with --port.")
 
 
 def _answers(port: int, running: subprocess.Popen[bytes]) -> bool:

@@ -245,7 +245,8 @@ def _together(bone: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     worst = max(
         parts,
         key=lambda row: (
-            row["where"] == "missing", row["differing"] > 0, np.nan_to_num(row["largest"]), row["where"] == "new",
+            row["where"] == "missing", row["differing"] > 0, np.nan_to_num(row["largest"], nan=np.inf),
+            row["where"] == "new",
         ),
     )  # fmt: skip
     row = {"what": f"bones: {bone}", "kind": "stack", "tolerance": worst["tolerance"], "largest": worst["largest"]}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deepqct.cohort import scanner_tables
+from deepqct.cohort.cohort import CohortError
 from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.reviews import REVIEWS
+from deepqct.cohort.tsv import read_tsv
 from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve
 from deepqct.scans.formats import scan_hash
 
@@ -55,11 +57,70 @@ def cohort_folder(run: Run) -> Path:
     """
     path = run.require(run.parameters(Job("01_data_curation")), written_by="deepqct run")
     given = read_json(path)["parameters"]
-    cohort, of_run = Path(given["cohort_dir"]).expanduser(), Path(given.get("run_dir", "")).expanduser()
-    if cohort.is_absolute() or of_run.is_absolute() or of_run == Path():
-        return resolve(cohort)
-    beside = Path(os.path.normpath(run.folder.resolve() / os.path.relpath(cohort, of_run)))
-    return next((folder for folder in (beside, resolve(cohort)) if (folder / "scans.tsv").exists()), beside)
+    return _now_at(run, given["cohort_dir"], given.get("run_dir", ""), is_there=lambda at: (at / "scans.tsv").exists())
+
+
+def key_file(run: Run) -> Path | None:
+    """The key file of a run with pseudonyms, from wherever it is asked, as `cohort_folder` finds the cohort.
+
+    Parameters
+    ----------
+    run : Run
+        A run folder with the parameters of its jobs.
+
+    Returns
+    -------
+    Path or None
+        Absolute. Where there is no key file any more, where it would lie if all had been moved; None for a run with ids.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.inputs import key_file
+    >>> run = dq.Run(Path(tempfile.mkdtemp(), "reports", "ours"))
+    >>> given = {"parameters": {"run_dir": "reports/ours", "cohort_dir": "data/ours", "pseudonyms": "keys/ours.tsv"}}
+    >>> _ = dq.folder.write_json(run.parameters("01_data_curation"), given)
+    >>> key_file(run).relative_to(run.folder.parent.parent.resolve()).as_posix()
+    'keys/ours.tsv'
+    """
+    path = run.parameters(Job("01_data_curation"))
+    key = read_json(path)["parameters"].get("pseudonyms") if path.exists() else ""
+    if not key:
+        return None
+    return _now_at(run, key, read_json(path)["parameters"].get("run_dir", ""), is_there=is_readable)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file is there, and this user may read it; a key file is its owner's alone.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from deepqct.run.inputs import is_readable
+    >>> is_readable(Path("no such key.tsv"))
+    False
+    """
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+def _now_at(run: Run, given: str, run_dir: str, *, is_there: Callable[[Path], bool]) -> Path:
+    """A place that a run was given, wherever both are now."""
+    place, of_run = Path(given).expanduser(), Path(run_dir).expanduser()
+    if place.is_absolute() or of_run.is_absolute() or of_run == Path():
+        return resolve(place)
+    beside = Path(os.path.normpath(run.folder.resolve() / os.path.relpath(place, of_run)))
+    return next((path for path in (beside, resolve(place)) if is_there(path)), beside)
 
 
 def input_hashes(run: Run, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -164,10 +225,13 @@ def input_hash(path: Path) -> str:
 
 
 def _rows(path: Path, *, key: str) -> list[dict[str, Any]]:
-    """The rows of a table of files, with pseudonyms in place of ids where there is a key; none without the table."""
+    """The rows of a table of files, read as the check does, with pseudonyms where there is a key; none without a table."""
     if not path.exists():
         return []
-    table = read_table(path)
+    faults: list[str] = []
+    table = read_tsv(path, ("participant_id", "file"), faults)
+    if table is None:
+        raise CohortError("\n".join(faults))
     known = read_key(resolve(key)) if key else {}
     people = table["participant_id"].map(lambda name: known.get(name, name))
     return [{str(k): v for k, v in row.items()} for row in table.assign(participant_id=people).to_dict("records")]

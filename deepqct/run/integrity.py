@@ -10,7 +10,7 @@ import pandas as pd
 
 from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import FileError, Job, Run, file_hash, read_json, resolve
-from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, scan_files
+from deepqct.run.inputs import TABLES, cohort_folder, contour_files, input_hash, is_readable, key_file, scan_files
 from deepqct.run.record import status_of
 from deepqct.run.written import SEAL, is_within, job_of, sealed
 
@@ -101,10 +101,14 @@ def input_rows(run: Run, record: dict[str, Any], *, cohort: Path | None = None) 
     if folder is None or (known and not (folder / "scans.tsv").exists()):
         why = "is not where it was, so that its files were not looked at; name its folder by --cohort."
         return [_row("cohort", "input", "not checked", why)]
-    key = str(asked.get("pseudonyms") or "")
+    key = key_file(run) if asked.get("pseudonyms") else None
     there, rows = {name: [folder / name] for name in TABLES}, []
+    if key is not None and not is_readable(key):
+        why = "were not looked at, since the key file, which alone says whose they are, is not here or not readable."
+        rows.append(_row("scans", "input", "not checked", why))
+        known, key = {name: value for name, value in known.items() if name in TABLES}, None
     try:
-        there |= scan_files(folder, key=key) | contour_files(folder, key=key)
+        there |= scan_files(folder, key=str(key or "")) | contour_files(folder, key=str(key or ""))
     except (ValueError, KeyError, TypeError):  # a table of files that says nothing sensible any more
         rows.append(_row("scans", "input", "not checked", "were not looked at, since scans.tsv cannot be read."))
         known = {name: value for name, value in known.items() if name in TABLES}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import unicodedata
@@ -14,7 +13,8 @@ from typing import Any
 import yaml
 
 from deepqct.cohort.pseudonyms import check_key
-from deepqct.folder import PACKAGE, Job, Run, project_root, read_table, resolve
+from deepqct.cohort.tsv import read_tsv
+from deepqct.folder import PACKAGE, Job, Run, project_root, resolve
 from deepqct.run.parameters import STAGES, ParameterError, declared_parameters, shown, unknown
 from deepqct.run.preflight import check_values
 from deepqct.terms import BONES, SITES
@@ -219,8 +219,8 @@ def _bones_scanned(cohort: str) -> list[str]:
     path = resolve(cohort) / "scans.tsv"
     sites: set[Any] = set()
     if cohort != VIRTUAL and path.is_file():
-        with contextlib.suppress(ValueError, KeyError):
-            sites = set(read_table(path)["site"])
+        table = read_tsv(path, ("site",), [])
+        sites = set() if table is None else set(table["site"])
     scanned = [bone for site, bones in SITES.items() if site in sites for bone in bones]
     return scanned or list(BONES)
 

@@ -167,7 +167,10 @@ def is_recorded(run: Run, parameters: Jobs) -> bool:
     last = _last(run)
     if not run.report.exists() or not last:
         return False
-    if "files" in last and run.report.name not in last["files"]:
+    files = last.get("files")
+    # The settings name the places of run and cohort, which may have moved since, with all that the jobs wrote.
+    settings = run.settings.name
+    if files is not None and (run.report.name not in files or files.get(settings) != _hash_of(run.settings)):
         return False
     told = [
         {
@@ -177,6 +180,11 @@ def is_recorded(run: Run, parameters: Jobs) -> bool:
         for stages in (last.get("stages", {}), _stages(run, parameters))
     ]
     return told[0] == told[1]
+
+
+def _hash_of(path: Path) -> str | None:
+    """The hash of a file; None where there is none."""
+    return file_hash(path) if path.exists() else None
 
 
 def note_report(run: Run) -> None:

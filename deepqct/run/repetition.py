@@ -13,7 +13,7 @@ from deepqct.cohort.reviews import REVIEWS
 from deepqct.folder import Job, Run, file_hash, read_json, resolve, write_whole
 from deepqct.run.alone import RunError, alone
 from deepqct.run.compare import Tolerance, compare_runs
-from deepqct.run.inputs import cohort_folder
+from deepqct.run.inputs import cohort_folder, key_file
 from deepqct.run.integrity import input_rows
 from deepqct.run.jobs import run_job, write_jobs
 from deepqct.run.plan import VIRTUAL, Plan, plan_run
@@ -179,7 +179,7 @@ def plan_again(run: Run, record: dict[str, Any], *, out: Path, cohort: Path | No
         bones += [stage["bone"]] if stage["bone"] else []
         values = {k: v for k, v in stage["parameters"].items() if k not in _SET}
         if stage["stage"] == _CURATION.stage and values.get(KEY):  # the record has no more than its name
-            values[KEY] = read_json(run.parameters(_CURATION))["parameters"][KEY]
+            values[KEY] = str(key_file(run))
         asked += [f"{stage['stage']}.{name}={value}" for name, value in values.items()]
     virtual = run.settings.exists() and read_json(run.settings).get("cohort_at") == [VIRTUAL]
     place = VIRTUAL if virtual else str(cohort_folder(run) if cohort is None else resolve(cohort))
