@@ -170,7 +170,7 @@ def test_a_record_says_where_and_by_what_and_names_nobody(finished):
     assert set(content["machine"]) == {"processor", "cores", "memory_gb", "accelerator", "system"}
     assert content["packages"]["torch"].startswith(content["versions"]["torch"].split("+")[0])
     assert content["seeds"]["02_train_bone_radius"] == 7
-    assert content["workload"] == {"women": 8, "scans": 8, "mvoxels": 0.0, "slices": 4}
+    assert content["workload"] == {"women": 8, "scans": 8, "mvoxels": 0.0, "slices": 4, "pairs": 0}
     stage = content["stages"]["02_train_bone_radius"]
     assert (stage["peak_mb"], stage["processor"], len(stage["code"])) == (500.0, "A", 64)
     assert stage["disk_mb"] >= 0

@@ -33,6 +33,7 @@ def plan(
     from deepqct.run.cost import estimate
     from deepqct.run.machine import machine
     from deepqct.run.plan import plan_run
+    from deepqct.run.shares import memory_mb
 
     planned = plan_run(cohort, out=Path("reports") / Path(preset).stem, preset=preset, overrides=settings or [])
     found = estimate(planned, cores=cores, like=None if like is None else Run(resolve(like)))
@@ -49,10 +50,9 @@ def plan(
     asks = {values["device"] for job, values in planned.parameters.items() if job.bone} - {"cpu"}
     if like is None and asks and here["accelerator"] != "none":
         _say(f"This machine has {here['accelerator']}, and these rates are of a processor: networks will take less.")
-    if memory > 1000 * here["memory_gb"]:
-        _say(
-            f"This machine has {here['memory_gb']:g} GB of memory, less than that; lower workers, batch_size or --cores."
-        )
+    there = memory_mb()
+    if memory > there:
+        _say(f"This machine has {_size(there)} of memory, less than that; lower workers, batch_size or --cores.")
     place = next(folder for folder in (planned.run.folder, *planned.run.folder.parents) if folder.exists())
     if disk * 1e6 > (free := shutil.disk_usage(place).free):
         _say(f"The disk of {place} has {_size(free / 1e6)} left, less than that; take another by --out.")

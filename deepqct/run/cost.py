@@ -20,6 +20,7 @@ from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, resolve
 from deepqct.networks.recipe import Recipe
 from deepqct.run.inputs import scan_files
 from deepqct.run.plan import VIRTUAL, Plan
+from deepqct.run.shares import cards
 from deepqct.scans.formats import read_head, size_of
 from deepqct.terms import BONES, SITES
 
@@ -27,6 +28,8 @@ SLICES = 168  # of a scan whose header does not say it: the default of the Xtrem
 REPORT = "report"  # the last row: report, record and the workflow itself
 _PLANE_MM2 = {"wrist": 2020.0, "ankle": 3030.0}  # of a virtual scan
 _LIKE_QUICK = 64**2 / 1000  # thousand pixels of an image, of which the rates are
+_PAIR = 6  # times the curation of a scan: both of a pair are measured twice, and laid on each other; our choice
+_FORWARD = 1 / 3  # of the time of an image in training, where it is scored alone; our choice
 _THREADS = 0.7  # a network with k threads takes 1 / k ** this of the time; our choice
 
 
@@ -44,6 +47,8 @@ class Workload:
         Millions of voxels of a scan, the mean over scans.
     slices : int
         Slices of a scan.
+    pairs : int
+        Sites of women that were scanned more than once.
 
     Examples
     --------
@@ -51,13 +56,14 @@ class Workload:
     >>> import deepqct as dq
     >>> from deepqct.run.cost import Workload
     >>> Workload.of(dq.run.plan_run("virtual", out=Path("reports/tried")))
-    Workload(women=60, scans=120, mvoxels=2.81, slices=16)
+    Workload(women=60, scans=120, mvoxels=2.81, slices=16, pairs=0)
     """
 
     women: int
     scans: int
     mvoxels: float
     slices: int
+    pairs: int = 0
 
     @classmethod
     def of(cls, plan: Plan) -> Workload:
@@ -81,8 +87,10 @@ class Workload:
         )
         files = [cohort.folder / file for file in cohort.every_scan["file"]]
         voxels = sum(map(size_of, files)) / 2e6 / max(len(files), 1)  # files of scanners hold 2 bytes a voxel
-        slices = read_head(files[0]).protocol.get("slices", SLICES) if files else SLICES
-        return cls(len(cohort.participants), len(files), round(voxels, 2), int(slices))
+        # A file that cannot be read is a row of the run, and no reason to foresee nothing.
+        slices = next((known for known in map(_slices, files) if known), SLICES)
+        pairs = int((cohort.every_scan.groupby(["participant_id", "site"]).size() > 1).sum())
+        return cls(len(cohort.participants), len(files), round(voxels, 2), slices, pairs)
 
     @classmethod
     def of_virtual(cls, asked: Mapping[str, Any]) -> Workload:
@@ -120,7 +128,16 @@ class Workload:
             with suppress(OSError, ValueError, EOFError):  # a crash of the machine may leave it empty
                 slices = int(np.load(stack, mmap_mode="r").shape[0])
         women = len(read_table(run.participants)) if run.participants.exists() else 0
-        return cls(women, len(files), round(voxels, 2), slices)
+        pairs = sum(len(paths) > 1 for paths in named.values())  # a name with a session has one file
+        return cls(women, len(files), round(voxels, 2), slices, pairs)
+
+
+def _slices(path: Path) -> int | None:
+    """How many slices a scan has by its header; None where it does not say it, or cannot be read."""
+    try:
+        return int(read_head(path).protocol.get("slices") or 0)
+    except (OSError, ValueError):
+        return None
 
 
 def estimate(plan: Plan, *, cores: int = 2, like: Run | None = None, scale: float | None = None) -> pd.DataFrame:
@@ -264,6 +281,8 @@ def _job_cost(job: Job, parameters: Mapping[Job, Mapping[str, Any]], work: Workl
             else:
                 pixels = work.slices * int(asked["image_px"]) ** 2
                 disk += work.scans * len(BONES) / len(SITES) * pixels * 3 / 1e6
+                if asked.get("registered"):
+                    seconds += work.pairs * _PAIR * (rate["scan_s"] + rate["mvoxel_s"] * work.mvoxels) / workers
         case "02_train_bone":
             recipe, networks = Recipe.of(dict(asked)), _trainings(asked, curation, work)
             size, pixel_mm = curation["image_px"], FIELD_MM[job.bone] / curation["image_px"]
@@ -274,6 +293,8 @@ def _job_cost(job: Job, parameters: Mapping[Job, Mapping[str, Any]], work: Workl
             threads = max(int(asked.get("threads", 1)), 1) ** _THREADS
             seconds += networks["images"] * epochs * step * rate["image_s"] / threads
             seconds += work.women * recipe.images * step * rate["explained_s"] / threads
+            views = networks["number"] * work.women * recipe.images * recipe.tta  # beside the plain ones of the rates
+            seconds += views * step * rate["image_s"] * _FORWARD / threads
             memory += rate["kpixel_mb"] * kpixels * recipe.batch_size
             memory += work.women * recipe.images * recipe.channels * kpixels * 2 / 1000  # they stay in memory, as int16
             disk += networks["number"] * known["network_mb"].get(recipe.arch, known["network_mb"]["resnet34"])
@@ -310,11 +331,14 @@ def _trainings(asked: Mapping[str, Any], curation: Mapping[str, Any], work: Work
 
 
 def _side_by_side(parameters: Mapping[Job, Mapping[str, Any]], stage: str, cores: int) -> int:
-    """How many jobs of a stage run at once."""
+    """How many jobs of a stage run at once; a graphics card trains one network at a time."""
     threads = max(
         (values["threads"] for job, values in parameters.items() if job.stage == stage and job.bone), default=cores
     )
-    return max(cores // max(int(threads), 1), 1)
+    side = max(cores // max(int(threads), 1), 1)
+    trained = [values for job, values in parameters.items() if job.stage == stage and job.bone]
+    on_cards = cards() if any(values["device"] != "cpu" for values in trained) else 0
+    return min(side, on_cards) if on_cards else side
 
 
 def _clock(seconds: list[float], side: int) -> float:
