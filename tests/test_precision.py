@@ -252,6 +252,19 @@ def test_the_one_site_that_measures_5_percent_more_is_found():
         lines_of_sites(["A", "B"] * 3, [1, 1, 2, 2, 3, 3], range(6))
 
 
+@pytest.mark.parametrize("levels", [[100.0, 200, 400], [0.0, 100, 200, 400], [0.0, 100, 200, 400, 800]])
+def test_a_site_is_told_from_the_others_also_where_levels_are_too_few_for_a_line(levels):
+    """One that measures a half more is odd with 3, 4 and 5 levels, and no site is called usual unseen."""
+    site, level = np.repeat([f"S{i:02d}" for i in range(13)], len(levels)), np.tile(levels, 13)
+    value = level * np.where(site == "S03", 1.5, 1.0) + np.random.default_rng(0).normal(0, 1.5, len(level))
+    table = lines_of_sites(site, level, value)
+    assert table.loc[table["odd"], "site"].tolist() == ["S03"]
+    assert table.set_index("site").loc["S03", "change"] == pytest.approx(0.5, abs=0.02)
+    assert table["slope"].notna().all() == (len(levels) == 5)
+    with pytest.raises(ValueError, match="mean 0"):
+        lines_of_sites(site, level, 0 * level)
+
+
 @pytest.mark.skipif(not REPEATS.is_dir(), reason="the phantoms of 13 sites are not beside this checkout")
 def test_a_planted_offset_is_found_among_thirteen_real_sites():
     """Sites on the QC1 phantom, each made 5 % higher in turn."""

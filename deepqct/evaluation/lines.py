@@ -205,15 +205,17 @@ def lines_of_sites(site: ArrayLike, level: ArrayLike, value: ArrayLike) -> pd.Da
     Returns
     -------
     DataFrame
-        A row for each site: site; slope and intercept with slope_low, slope_high, intercept_low, intercept_high (`deming`,
-        against the median of the other sites at each level); change (of the mean of the levels, as a share of it);
+        A row for each site: site; change (of the mean level beside the median of the other sites, as a share of it);
         usual_low, usual_high (where a site like the others would lie: 95 %, Bonferroni-corrected for the number of sites);
-        odd (True outside of them); n (levels).
+        odd (True outside of them); slope and intercept with slope_low, slope_high, intercept_low, intercept_high (`deming`,
+        against that median at each level; NaN with fewer than 5 levels, without which the change is told all the same); n
+        (levels).
 
     Raises
     ------
     ValueError
-        If there are fewer than 4 sites, or fewer than 3 levels that all sites measured.
+        If there are fewer than 4 sites, or fewer than 3 levels that all sites measured; if the mean of these levels is 0,
+        so that a change is no share of it.
 
     Examples
     --------
@@ -227,7 +229,12 @@ def lines_of_sites(site: ArrayLike, level: ArrayLike, value: ArrayLike) -> pd.Da
     ['S3']
     """
     long = pd.DataFrame({"site": np.asarray(site), "level": np.asarray(level), "value": np.asarray(value, float)})
-    table = long.dropna().pivot_table(index="site", columns="level", values="value").dropna(axis=1)
+    table = (
+        long[np.isfinite(long["value"])]
+        .dropna()
+        .pivot_table(index="site", columns="level", values="value")
+        .dropna(axis=1)
+    )
     sites, levels = table.shape
     if sites < FEWEST_SITES or levels < 3:
         raise ValueError(
@@ -237,8 +244,14 @@ def lines_of_sites(site: ArrayLike, level: ArrayLike, value: ArrayLike) -> pd.Da
     values, rows = table.to_numpy(), []
     for number, name in enumerate(table.index):
         others = np.median(np.delete(values, number, axis=0), axis=0)
-        line, middle = deming(others, values[number]), float(others.mean())
-        rows.append({"site": name, **line.row(), "change": line.to_second(middle) / middle - 1})
+        if (middle := float(others.mean())) == 0:
+            raise ValueError(
+                f"The levels of the other sites than {name} have the mean 0, so that no change is a share of it; give "
+                "levels above 0."
+            )
+        # A line through the means would say the same, and needs more levels than are asked for.
+        change = float(values[number].mean()) / middle - 1
+        rows.append({"site": name, **deming(others, values[number]).row(), "change": change})
     found = pd.DataFrame(rows).drop(columns="method")
     t, usual = stats.t.ppf(1 - 0.025 / sites, sites - 2), []
     for number in range(sites):
