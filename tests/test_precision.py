@@ -16,6 +16,7 @@ from deepqct.evaluation import (
     annual_change,
     auc,
     auc_lost_to_noise,
+    by_chance,
     cramers_v,
     deming,
     icc,
@@ -291,6 +292,27 @@ def test_cramers_v_is_nothing_by_chance_and_one_where_the_scanner_tells():
     assert np.isnan(cramers_v(y, ["one"] * 60)) and np.isnan(cramers_v([1] * 4, list("abcd")))
     with pytest.raises(ValueError, match="0 or 1"):
         cramers_v([0, 1, 2], list("abc"))
+
+
+def test_of_groups_of_one_woman_each_nothing_is_told():
+    """Each her own centre: the V is 0/0, chance gives as much every time, and an AUC of 1 with it."""
+    y, own = [0, 1] * 10, list("abcdefghijklmnopqrst")
+    assert np.isnan(cramers_v(y, own)) and np.isnan(cramers_v([0, 1], ["a", "b"]))
+    chance = by_chance(y, own)
+    assert chance.p == 1 and chance.auc == 1 == outcome_by_group(y, own).estimate
+    assert np.isnan(by_chance(y, ["one"] * 20).p) and np.isnan(by_chance([1] * 20, own).auc)
+
+
+def test_what_chance_gives_is_what_dealing_out_the_outcome_gives():
+    """The same AUC as that of outcomes permuted one by one; 1 of 20 cohorts without association has p below .05."""
+    rng = np.random.default_rng(12)
+    centre, y = rng.integers(0, 12, 60), np.repeat([0, 1], [35, 25])
+    drawn = [outcome_by_group(rng.permutation(y), centre).estimate for _ in range(200)]
+    found = by_chance(y, centre)
+    assert found.auc == pytest.approx(np.mean(drawn), abs=0.01) and found.auc > 0.65
+    assert found == by_chance(y, centre) and (found.n, found.events) == (60, 25)
+    tests = [by_chance(rng.permutation(y), centre, draws=200).p for _ in range(400)]
+    assert 0.02 < np.mean(np.array(tests) < 0.05) < 0.08
 
 
 def test_a_model_that_reads_the_scanner_reaches_the_auc_of_its_shares():

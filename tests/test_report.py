@@ -193,8 +193,8 @@ def test_how_the_scans_were_made_is_folded_and_a_scanner_that_goes_with_the_outc
         {"site": "wrist", "what": ["slices", "energy, kV"], "values": ["168 (60)", "68 (40), 60 (20)"]}
     )
     write_table(run.protocol, settings.assign(differs=[False, True]))
-    found = {"by": "centre", "groups": "centre 1: 40, 30 events; centre 2: 20, 2 events", "v": 0.5, "estimate": 0.8,
-             "low": 0.7, "high": 0.9, "n": 60, "events": 32, "warn": True}  # fmt: skip
+    found = {"by": "centre", "groups": "centre 1: 40, 30 events; centre 2: 20, 2 events", "v": 0.5, "p": 0.001,
+             "estimate": 0.8, "low": 0.7, "high": 0.9, "chance": 0.56, "n": 60, "events": 32, "warn": True}  # fmt: skip
     write_table(run.scanners, pd.DataFrame([found]))
     page = write_report(run).read_text(encoding="utf-8")
     first, _, rest = page.partition('id="cohort"')
@@ -204,6 +204,7 @@ def test_how_the_scans_were_made_is_folded_and_a_scanner_that_goes_with_the_outc
     fold = rest.partition('<details id="protocol">')[2].partition("</details>")[0]
     assert fold.index("energy, kV") < fold.index("slices") and "<strong>68 (40), 60 (20)</strong>" in fold
     assert "The centre goes with fracture (Cramér&#39;s V 0.50; centre 1: 40, 30 events" in rest
+    assert "has an AUC of 0.80 (95 % 0.70–0.90; n 60, 32 events), where chance alone would give 0.56, and" in rest
     write_table(run.scanners, pd.DataFrame([found | {"warn": False}]))
     assert "goes with fracture" not in write_report(run).read_text(encoding="utf-8")
 

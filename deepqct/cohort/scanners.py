@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
-from deepqct.evaluation.confounding import CONFOUNDED_V, cramers_v, outcome_by_group
+from deepqct.evaluation.confounding import CONFOUNDED_P, CONFOUNDED_V, by_chance, cramers_v, outcome_by_group
 from deepqct.evaluation.discrimination import Estimate
 from deepqct.folder import Run, write_table
 from deepqct.scans.formats import read_head
@@ -132,8 +132,9 @@ def scanner_and_outcome(cohort: Cohort, heads: dict[int, Head] | None = None) ->
     -------
     DataFrame
         by (centre, scanner, or scanner generation by the headers), groups (each with its patients and events), v (Cramér's
-        V, bias-corrected), estimate, low, high (AUC of a model that reads nothing else), n, events, warn (True from V .2
-        on). Only what has more than one group is listed.
+        V, bias-corrected; NaN where each patient is a group of her own), p (how often chance gives as much), estimate, low,
+        high (AUC of a model that reads nothing else), chance (the AUC that chance gives it on average), n, events, warn
+        (True from V .2 on, where p is below .05). Only what has more than one group is listed.
 
     Examples
     --------
@@ -157,10 +158,12 @@ def scanner_and_outcome(cohort: Cohort, heads: dict[int, Head] | None = None) ->
         outcome = cohort.target.groups[known.index]
         counted = outcome.groupby(known).agg(["size", "sum"])
         said = "; ".join(f"{name}: {size}, {events} events" for name, size, events in counted.itertuples(name=None))
-        v = cramers_v(outcome, known)
-        read = outcome_by_group(outcome, known).row()
-        rows.append({"by": by, "groups": said, "v": v, **read, "warn": bool(v >= CONFOUNDED_V)})
-    return pd.DataFrame(rows, columns=["by", "groups", "v", "estimate", "low", "high", "n", "events", "warn"])
+        v, chance = cramers_v(outcome, known), by_chance(outcome, known)
+        warn = bool(v >= CONFOUNDED_V and chance.p < CONFOUNDED_P)
+        read = {**outcome_by_group(outcome, known).row(), "chance": chance.auc, "warn": warn}
+        rows.append({"by": by, "groups": said, "v": v, "p": chance.p, **read})
+    names = ["by", "groups", "v", "p", "estimate", "low", "high", "chance", "n", "events", "warn"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def scanner_warnings(table: pd.DataFrame, *, outcome: str) -> list[str]:
@@ -177,7 +180,8 @@ def scanner_warnings(table: pd.DataFrame, *, outcome: str) -> list[str]:
     for row in table[table["warn"]].to_dict("records"):
         by, area = row["by"], Estimate.of(row)
         reached = (
-            f"a model that reads nothing but the {by} has an AUC of {area}"
+            f"a model that reads nothing but the {by} has an AUC of {area}, where chance alone would give "
+            f"{row['chance']:.2f}"
             if area.estimable
             else f"too few events to say what the {by} alone would reach"
         )

@@ -2,7 +2,7 @@ from .agreement import limits_of_agreement
 from .answers import study_answers, study_words
 from .calibration import calibrate_out_of_fold, calibration_curve, calibration_measures
 from .change import Change, annual_change, change_of
-from .confounding import cramers_v, outcome_by_group
+from .confounding import ByChance, by_chance, cramers_v, outcome_by_group
 from .cox import RiskMap, fit_cox, partial_likelihood
 from .curves import auprc, roc_points
 from .decisions import THRESHOLDS, classification, decided, net_benefit, reclassification, share, threshold_for
@@ -63,6 +63,7 @@ __all__ = [
     "MARGINS",
     "NETWORKS_VARY",
     "THRESHOLDS",
+    "ByChance",
     "Change",
     "Difference",
     "Estimate",
@@ -84,6 +85,7 @@ __all__ = [
     "averaged",
     "best_by_chance",
     "better_than_chance",
+    "by_chance",
     "by_group",
     "calibrate_out_of_fold",
     "calibration_curve",
