@@ -12,6 +12,7 @@ import pytest
 from files import edit, write_isq
 
 from deepqct.cohort import CohortError, check_cohort, check_heads, load_cohort, reviews
+from deepqct.cohort.pseudonyms import read_key
 from deepqct.cohort.scan_files import one_scan_twice
 from deepqct.cohort.tsv import like_dates
 from deepqct.scans import read_scan, write_dicom
@@ -312,6 +313,69 @@ def test_a_scan_that_cannot_be_read_is_passed_over(make_cohort):
         "scans.tsv, row 4 (sub-0002): scans/copy.AIM is a copy, byte for byte, of scans/sub-0000_wrist.AIM of row 2 "
         "(sub-0000); give the scan that belongs to this row, or remove the row."
     ]
+
+
+def spaced(path: Path) -> None:
+    """A table with a blank line between any two of its rows, so that its second row is row 4 of the file."""
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([header, *("\n".join((row, "")) for row in rows)]) + "\n", encoding="utf-8")
+
+
+def test_rows_are_those_of_the_file_also_after_blank_lines(make_cohort, tmp_path):
+    """In every table: a person goes to the row that a sentence names."""
+    folder = make_cohort()
+    edit(folder / "participants.tsv", 3, "age", "212")
+    edit(folder / "participants.tsv", 4, "age", "60,5")
+    edit(folder / "participants.tsv", 5, "participant_id", "sub-0002")
+    edit(folder / "participants.tsv", 6, "bmd_total_hip", "dense")
+    edit(folder / "participants.tsv", 9, "participant_id", "SUB-0000")
+    edit(folder / "scans.tsv", 3, "site", "wrst")
+    contours = "participant_id\tbone\tcompartment\tfile\nsub-0000\tradius\ttotal\t{}\nsub-0000\tradius\ttotal\t{}\n"
+    scan = "scans/sub-0000_wrist.AIM"
+    (folder / "contours.tsv").write_text(contours.format(scan, scan))
+    (folder / "indices.tsv").write_text("participant_id\tbone\tTb.Th\nsub-0000\tradius\t0.2\nsub-0001\tradius\tx\n")
+    for name in ("participants.tsv", "scans.tsv", "contours.tsv", "indices.tsv"):
+        spaced(folder / name)
+    text = "\n".join(check_cohort(folder)[1])
+    for said in (
+        "participants.tsv, row 4 (sub-0001): age is 212",
+        "participants.tsv: age has decimal commas in row 6 ('60,5')",
+        "participants.tsv, row 8: participant_id 'sub-0002' stands already in row 6",
+        "participants.tsv, row 10 (sub-0004): bmd_total_hip is 'dense'",
+        "participants.tsv, row 16: participant_id 'SUB-0000' differs from 'sub-0000' in row 2",
+        "scans.tsv, row 4 (sub-0001): site is 'wrst'",
+        "contours.tsv, row 4: participant_id, bone, compartment stand already in an earlier row",
+        "indices.tsv, row 4: Tb.Th is 'x', not a number",
+    ):
+        assert said in text, said
+    folder.rename(tmp_path / "first")
+    other = make_cohort()
+    line = "AB,sub-0099,wrist,reject,,,2026-01-01,0.1.0"
+    (other / "review.csv").write_text(f"{','.join(reviews.COLUMNS)}\n\n\n{line}\n")
+    assert check_cohort(other)[1][0].startswith("review.csv, row 4: scans.tsv has no wrist of 'sub-0099'")
+    (other / "review.csv").write_text(f"{','.join(reviews.COLUMNS)}\n\n{line.replace('reject', 'maybe')}\n")
+    assert "review.csv, row 3: decision is 'maybe'" in check_cohort(other)[1][0]
+    key = tmp_path / "key.tsv"
+    key.write_text("participant_id\tpseudonym\n\nsub-0000\ta b\n")
+    with pytest.raises(CohortError, match=r"key.tsv, row 3"):
+        read_key(key)
+
+
+def test_a_woman_who_is_left_out_does_not_move_the_rows_of_the_others(make_cohort):
+    """Her number is not known: a fault in a later scan is still named by the row of scans.tsv, and blank ones count."""
+    folder = make_cohort()
+    edit(folder / "participants.tsv", 2, "age", "n/a")
+    file = folder / "scans" / "sub-0005_wrist.AIM"
+    file.write_bytes(file.read_bytes()[:200])
+    for spread, row in ((False, 7), (True, 12)):
+        if spread:
+            spaced(folder / "scans.tsv")
+            spaced(folder / "participants.tsv")
+        cohort, faults = check_cohort(folder, outcome="age")
+        assert faults == [] and cohort.without_outcome == 1 and len(cohort.scans) == 7
+        assert cohort.participants.index.tolist() == list(range(7))
+        (fault,) = check_heads(cohort)
+        assert fault.startswith(f"scans.tsv, row {row} (sub-0005): "), fault
 
 
 def test_ids_that_look_like_dates_are_a_word():

@@ -152,15 +152,16 @@ def check_cohort(
         return None, faults
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome, kinds=kinds, horizon=horizon)
     there = participants[next(iter(kinds))].notna()
-    if not there.all():
-        people = participants.loc[there, "participant_id"]
-        participants = participants[there].reset_index(drop=True)
-        scans = scans[scans["participant_id"].isin(people)].reset_index(drop=True)
-        contours, scanner_indices = (
-            None if table is None else table[table["participant_id"].isin(people)].reset_index(drop=True)
-            for table in (contours, scanner_indices)
-        )
     left_out = int((~there).sum())
+    participants = participants[there].reset_index(drop=True)
+    # Scans keep the numbers of their rows, which later faults name.
+    scans = scans[scans["participant_id"].isin(participants["participant_id"])]
+    contours, scanner_indices = (
+        None
+        if table is None
+        else table[table["participant_id"].isin(participants["participant_id"])].reset_index(drop=True)
+        for table in (contours, scanner_indices)
+    )
     scans, repeats = analysed_and_others(scans)
     return Cohort(
         folder, participants, scans, dictionary, outcome, contours, scanner_indices, rejected, repeats, left_out
@@ -359,7 +360,7 @@ def _ids_alike(ids: pd.Series) -> list[str]:
     """A fault for each id that differs from an earlier one by capitals or accents alone."""
     first: dict[str, tuple[int, str]] = {}
     faults = []
-    for row, person in enumerate(ids, start=2):
+    for row, person in zip(ids.index + 2, ids, strict=True):
         if not isinstance(person, str):
             continue
         before, other = first.setdefault(alike(person), (row, person))
@@ -381,7 +382,7 @@ def _unlisted(decisions: pd.DataFrame, scans: pd.DataFrame) -> list[str]:
     return [
         f"{reviews.REVIEWS}, row {row}: scans.tsv has no {site} of {person!r}; "
         + (meant.get(person) or "correct the id, or undo it there.")
-        for row, (person, site, decision) in enumerate(given, start=2)
+        for row, (person, site, decision) in zip(decisions.index + 2, given, strict=True)
         if decision == "reject" and (person, site) in unlisted
     ]
 

@@ -105,7 +105,8 @@ def read_key(path: Path) -> dict[str, str]:
     if table is None:
         raise CohortError("\n".join(faults))
     ids, pseudonyms = (table[name].tolist() for name in COLUMNS)
-    wrong = next((row for row, name in enumerate(pseudonyms, 2) if not _FORM.fullmatch(str(name))), None)
+    named = zip(table.index + 2, pseudonyms, strict=True)
+    wrong = next((row for row, name in named if not _FORM.fullmatch(str(name))), None)
     if wrong is not None:
         raise CohortError(f"{path.name}, row {wrong}: a pseudonym is letters, digits and hyphens; correct it.")
     if table[list(COLUMNS)].isna().any(axis=None) or len(set(ids)) < len(ids) or len(set(pseudonyms)) < len(ids):

@@ -59,7 +59,8 @@ def read_reviews(folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        reviewer, participant_id, site, decision, motion_grade, remark, when, deepqct.
+        reviewer, participant_id, site, decision, motion_grade, remark, when, deepqct. Blank lines are left out; the index
+        is that of a line in the file, less 2, so that the line below the header is 0.
 
     Raises
     ------
@@ -80,7 +81,9 @@ def read_reviews(folder: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        table = pd.read_csv(
+            path, dtype="string", keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
+        )
     except UnicodeDecodeError as error:
         row = path.read_bytes()[: error.start].count(b"\n") + 1
         raise ReviewError(
@@ -95,7 +98,8 @@ def read_reviews(folder: Path) -> pd.DataFrame:
         raise ReviewError(
             f"{REVIEWS} has the columns {has[:300]}{' …' * (len(has) > 300)}; it needs {', '.join(COLUMNS)}."
         )
-    for row, line in enumerate(table.to_dict("records"), start=2):
+    table = table[table.fillna("").ne("").any(axis=1)]
+    for row, line in zip(table.index + 2, table.to_dict("records"), strict=True):
         grade = line["motion_grade"]
         for name, known in (("decision", DECISIONS), ("site", tuple(SITES))):
             if line[name] not in known:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from deepqct.cohort.hints import ALLOW, leads_outside, leaves_folder, missing_files, plain, unlisted_ids
@@ -126,13 +125,13 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
         values = numbers(table[name])
         commas, sentence = decimal_commas(table, name, file=INDICES)
         faults += sentence + [
-            f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, not a number; correct it."
-            for row in np.flatnonzero(table[name].notna() & values.isna())
+            f"{INDICES}, row {row + 2}: {name} is {table[name][row]!r}, not a number; correct it."
+            for row in table.index[table[name].notna() & values.isna()]
             if row not in commas
         ]
         faults += [
-            f"{INDICES}, row {row + 2}: {name} is {table[name].iloc[row]!r}, and cannot be below 0; correct it."
-            for row in np.flatnonzero(values < 0)
+            f"{INDICES}, row {row + 2}: {name} is {table[name][row]!r}, and cannot be below 0; correct it."
+            for row in table.index[values < 0]
             if "mg" not in INDEX_UNITS[symbol] and not without_direction(symbol)
         ]
         if symbol in _SHARES and meaning.factor == 1 and values.max() > 1:
@@ -151,7 +150,7 @@ def read_index_table(folder: Path, *, people: set[str], faults: list[str]) -> pd
 def _rows(table: pd.DataFrame, columns: list[str]) -> list[tuple[int, tuple[str, ...]]]:
     """Each row's cells with its number in the file, whose header is row 1."""
     rows = table[columns].fillna("").itertuples(index=False, name=None)
-    return list(enumerate(rows, start=2))
+    return list(zip((table.index + 2).tolist(), rows, strict=True))
 
 
 def _in_our_unit(values: pd.Series, *, name: str, symbol: str, factor: float | None, faults: list[str]) -> pd.Series:

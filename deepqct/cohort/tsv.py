@@ -40,7 +40,8 @@ def read_tsv(
     Returns
     -------
     DataFrame or None
-        Every cell a text, NaN where it is empty or n/a; None if something is wrong, with the reasons in `faults`.
+        Every cell a text, NaN where it is empty or n/a; None if something is wrong, with the reasons in `faults`. Blank
+        rows are left out; the index is that of a row in the file, less 2, so that the row below the header is 0.
     """
     text = _text(path, faults)
     if text is None:
@@ -59,15 +60,26 @@ def read_tsv(
         faults.append(f"{path.name} has no column {name!r}; {f'rename {close!r}' if close else 'add it'}.")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     faults += [f"{path.name} has two columns {name!r}; keep one." for name in twice]
-    cells = [[*row, *[""] * (len(header) - len(row))] for row in rows if any(cell.strip() for cell in row)]
-    for number, row in enumerate(cells, start=2):
+    cells = {
+        number: [*row, *[""] * (len(header) - len(row))]
+        for number, row in enumerate(rows)
+        if any(cell.strip() for cell in row)
+    }
+    for number, row in cells.items():
         if any("\n" in cell for cell in row):
-            faults.append(f'{path.name}, row {number}: a quotation mark (") is never closed; remove it.')
+            faults.append(f'{path.name}, row {number + 2}: a quotation mark (") is never closed; remove it.')
         elif any(cell.strip() for cell in row[len(header) :]):
-            faults.append(f"{path.name}, row {number} has {len(row)} cells, and the header {len(header)}; correct it.")
+            faults.append(
+                f"{path.name}, row {number + 2} has {len(row)} cells, and the header {len(header)}; correct it."
+            )
     if len(faults) > before:
         return None
-    table = pd.DataFrame([row[: len(header)] for row in cells], columns=header, dtype=object)
+    table = pd.DataFrame(
+        [row[: len(header)] for row in cells.values()],
+        index=pd.Index(list(cells), dtype=int),
+        columns=header,
+        dtype=object,
+    )
     table = table.loc[:, [bool(name) for name in header]]
     return table.mask(table.isin(_MISSING))
 
@@ -113,14 +125,15 @@ def decimal_commas(table: pd.DataFrame, column: str, *, file: str) -> tuple[list
     Returns
     -------
     list of int
-        Positions of those rows in the table.
+        Those rows, by the index of the table.
     list of str
         One sentence about all of them; empty if there are none.
     """
-    places = np.flatnonzero(table[column].astype("string").str.fullmatch(_DECIMAL_COMMA).fillna(False)).tolist()
+    written = table[column].astype("string").str.fullmatch(_DECIMAL_COMMA).fillna(False)
+    places = table.index[written.to_numpy(bool)].tolist()
     if not places:
         return [], []
-    first = table[column].iloc[places[0]]
+    first = table[column][places[0]]
     rows = f"in {len(places)} rows, the first row {places[0] + 2}" if len(places) > 1 else f"in row {places[0] + 2}"
     return places, [f"{file}: {column} has decimal commas {rows} ({first!r}); write points."]
 

@@ -27,7 +27,7 @@ def validate(
             commas, sentence = decimal_commas(table, name, file=file)
             said |= {(row, name) for row in commas}
             faults += sentence
-            for row in np.flatnonzero(table[name].notna() & typed[name].isna()):
+            for row in table.index[table[name].notna() & typed[name].isna()]:
                 if (int(row), name) not in said:
                     said.add((int(row), name))
                     faults.append(_sentence(table, file, int(row), name, "number", kinds))
@@ -43,8 +43,7 @@ def validate(
 
 def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str, kinds: Mapping[str, str]) -> str:
     """One fault as one sentence: what, where, what to do."""
-    value = table[column].iloc[row]
-    person = table["participant_id"].iloc[row]
+    value, person = table[column][row], table["participant_id"][row]
     where = f"{file}, row {row + 2}" + (
         f" ({person})" if isinstance(person, str) and column != "participant_id" else ""
     )
@@ -53,7 +52,7 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
         mend = f"enter {what}, or remove the patient" if what else "fill it in"
         return f"{where}: {column} is missing; {mend}."
     if check == "field_uniqueness":
-        first = int(np.flatnonzero(table[column] == value)[0]) + 2
+        first = table.index[table[column] == value][0] + 2
         return f"{where}: {column} {value!r} stands already in row {first}; keep one row each."
     mend = (
         "correct it"
