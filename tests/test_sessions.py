@@ -23,6 +23,7 @@ from deepqct.cohort import (
     protocol_table,
     scanner_and_outcome,
 )
+from deepqct.cohort.keep import kept
 from deepqct.cohort.scanners import scanner_warnings
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.curation import curate, curate_repeats, precision_table
@@ -288,6 +289,31 @@ def test_many_small_centres_are_no_alarm_by_chance(twins):
     assert high > 10 and warned < 12
     own = people.assign(centre=people["participant_id"])
     assert not scanner_and_outcome(replace(cohort, participants=own), {}).iloc[0]["warn"]
+
+
+def test_the_centre_of_the_analysed_scan_counts(twins, tmp_path):
+    """A woman who moved: the warning, and the table that cross-calibration reads, have her where her scan was made."""
+    moved, torn = "sub-0001", "sub-0002"
+
+    def placed(table: pd.DataFrame) -> pd.DataFrame:
+        table["centre"] = np.where(table["participant_id"].isin([moved, torn]) & (table["session"] == "2"), "B", "A")
+        first = table["session"] == "1"
+        table.loc[first & (table["participant_id"] == moved), "motion_grade"] = "5"
+        table.loc[first & (table["participant_id"] == torn) & (table["site"] == "wrist"), "motion_grade"] = "5"
+        return table
+
+    folder = edited(twins, tmp_path / "cohort", placed)
+    people = pd.read_csv(folder / "participants.tsv", sep="\t").assign(centre="A")
+    people.to_csv(folder / "participants.tsv", sep="\t", index=False)
+    described = read_json(folder / "participants.json")
+    write_json(folder / "participants.json", described | {"centre": {"Role": "other"}})
+    cohort = load_cohort(folder)
+    centre = kept(cohort).set_index("participant_id")["centre"]
+    assert centre[moved] == "B" and centre[torn] == "A and B" and (centre.drop([moved, torn]) == "A").all()
+    (found,) = scanner_and_outcome(cohort, {}).to_dict("records")
+    assert found["by"] == "centre" and "A and B: 1, " in found["groups"] and "B: 1, " in found["groups"]
+    people.drop(columns="centre").to_csv(folder / "participants.tsv", sep="\t", index=False)
+    assert load_cohort(folder).participants["centre"].tolist() == centre.tolist()
 
 
 def test_a_run_keeps_the_protocols_without_the_names_of_centres(twins, tmp_path):

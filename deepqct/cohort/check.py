@@ -19,7 +19,7 @@ from deepqct.cohort.cohort import Cohort, CohortError
 from deepqct.cohort.hints import ALLOW, alike, leads_outside, other_spelling, unlisted_ids
 from deepqct.cohort.pseudonyms import with_pseudonyms
 from deepqct.cohort.scan_files import check_scans
-from deepqct.cohort.sessions import analysed_and_others
+from deepqct.cohort.sessions import BY, analysed_and_others, where_analysed
 from deepqct.cohort.tsv import read_tsv
 from deepqct.cohort.typed import validate
 from deepqct.folder import FileError, read_json, resolve
@@ -150,6 +150,11 @@ def check_cohort(
         faults.append(str(error))
     if faults or participants is None or scans is None:
         return None, faults
+    analysed, _ = analysed_and_others(scans)
+    stated, participants = participants, where_analysed(participants, analysed)
+    for name in [name for name in BY if name in stated]:
+        if moved := int((stated[name].notna() & (stated[name] != participants[name])).sum()):
+            say(f"{moved} women count to the {name} of the scan that is analysed, not to that of participants.tsv.")
     dictionary = complete_dictionary(dictionary, participants, outcome=outcome, kinds=kinds, horizon=horizon)
     there = participants[next(iter(kinds))].notna()
     left_out = int((~there).sum())

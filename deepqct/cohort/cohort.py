@@ -34,7 +34,8 @@ class Cohort:
     folder : Path
         The cohort folder.
     participants : DataFrame
-        One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1.
+        One row a patient; numbers as float, ``participant_id`` as text, the outcome as 0 or 1. Where scans.tsv states
+        centre or scanner, they are those of the scans that are analysed.
     scans : DataFrame
         One row a scan: participant_id, site, side, file; perhaps motion_grade; perhaps unit, ``density`` for a file
         without a calibration of its own whose numbers are mgHA/cm³.

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
+from deepqct.cohort.sessions import BY
 from deepqct.evaluation.confounding import CONFOUNDED_P, CONFOUNDED_V, by_chance, cramers_v, outcome_by_group
 from deepqct.evaluation.discrimination import Estimate
 from deepqct.folder import Run, write_table
 from deepqct.scans.formats import read_head
 from deepqct.scans.stored import PROTOCOL, SOFTWARE, Head, ScanError
 
-BY = ("centre", "scanner")  # columns of participants.tsv that say where or on what a woman was scanned
 GENERATION = "scanner generation"  # by the headers of her scans
 
 

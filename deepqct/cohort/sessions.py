@@ -10,6 +10,7 @@ import pandas as pd
 WORST_MOTION = 3  # of an acceptable scan, on the manufacturer's scale of 1 to 5 (Whittier 2020)
 SESSION = "session"
 YEARS = "years"  # since the woman's first visit: scans of one visit tell noise, visits tell change
+BY = ("centre", "scanner")  # columns of participants.tsv or scans.tsv that say where or on what a woman was scanned
 _ONE = ["participant_id", "site"]
 
 
@@ -47,6 +48,43 @@ def analysed_and_others(scans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     first = scans.loc[order].drop_duplicates(_ONE, keep="first").index
     analysed = scans.index.isin(first)
     return scans[analysed], scans[~analysed]
+
+
+def where_analysed(participants: pd.DataFrame, analysed: pd.DataFrame) -> pd.DataFrame:
+    """The participants with centre and scanner of the scans that are analysed, where scans.tsv states them.
+
+    What models and readers see was made there, wherever a woman came first.
+
+    Parameters
+    ----------
+    participants : DataFrame
+        One row a patient.
+    analysed : DataFrame
+        The scans of the analysis, perhaps with the columns ``centre`` and ``scanner``.
+
+    Returns
+    -------
+    DataFrame
+        Like `participants`; ``A and B`` where her wrist was scanned in one and her ankle in the other. Who has no scan with
+        such a statement keeps that of participants.tsv.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.cohort.sessions import where_analysed
+    >>> people = pd.DataFrame({"participant_id": ["P1", "P2", "P3"], "centre": "A"})
+    >>> scans = pd.DataFrame({"participant_id": ["P1", "P2", "P2"], "centre": ["B", "B", "A"]})
+    >>> where_analysed(people, scans)["centre"].tolist()
+    ['B', 'A and B', 'A']
+    """
+    stated = {}
+    for name in [name for name in BY if name in analysed]:
+        known = analysed.dropna(subset=name).groupby("participant_id")[name]
+        at = participants["participant_id"].map(known.agg(lambda names: " and ".join(sorted(set(map(str, names))))))
+        if name in participants and pd.api.types.is_numeric_dtype(participants[name]):  # a predictor stays a number
+            at = pd.to_numeric(at, errors="coerce")
+        stated[name] = at.fillna(participants[name]) if name in participants else at
+    return participants.assign(**stated)
 
 
 def session_key(name: Any) -> list[tuple[int, int | str]]:
