@@ -309,18 +309,22 @@ def cohort_new(
 ) -> None:
     """Make a cohort of virtual women."""
     from deepqct.virtual.cohort import new_cohort
+    from deepqct.virtual.twins import what_sessions_tell
 
+    turns = [name.strip() for name in scanners.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("scans", total=2 * n * sessions)
         new_cohort(
             out, scenario=scenario, n=n, voxel_mm=voxel, slices=slices, prevalence=prevalence, hidden_share=hidden_share,
             risk_form=risk_form, phenotype_separation=phenotype_separation, motion=motion, file_format=file_format,
-            sessions=sessions, scanners=[name.strip() for name in scanners.split(",")], centres=centres, seed=seed,
+            sessions=sessions, scanners=turns, centres=centres, seed=seed,
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Cohort: {out / 'cohort'}", markup=False, highlight=False)
+    if told := what_sessions_tell(sessions, scanners=turns, centres=centres):
+        console.print(told, markup=False, highlight=False)
 
 
 @app.command()

@@ -35,8 +35,8 @@ from deepqct.report.tables import noise
 from deepqct.scans import read_scan
 from deepqct.terms import UNITS
 from deepqct.virtual import draw_women, new_cohort
-from deepqct.virtual.cohort import draw_scan
-from deepqct.virtual.twins import Laid
+from deepqct.virtual.cohort import _plan_sessions, draw_scan
+from deepqct.virtual.twins import Laid, what_sessions_tell
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +260,32 @@ def test_twins_are_the_same_for_the_same_seed_and_a_plain_cohort_is_what_it_was(
     assert coarse.voxel_mm[1] == pytest.approx(0.35 * 82 / 60.7, abs=1e-3)
     with pytest.raises(ValueError, match="scanners are xt2, xt1"):
         new_cohort(tmp_path / "three", **size, scanners=("xt3",))
+
+
+@pytest.mark.parametrize("scanners", [("xt2",), ("xt2", "xt1")])
+@pytest.mark.parametrize(("sessions", "centres"), [(1, 1), (2, 1), (2, 2), (2, 3), (3, 2), (3, 1), (7, 3)])
+def test_what_sessions_tell_is_what_was_planned(sessions, centres, scanners):
+    """The sentence names a pair of one scanner and one centre just where each limb has one, whatever its home."""
+    _, how = _plan_sessions(
+        draw_women(6, seed=7),
+        motion=False,
+        file_format="aim",
+        seed=7,
+        sessions=sessions,
+        scanners=scanners,
+        centres=centres,
+    )
+    said = what_sessions_tell(sessions, scanners=scanners, centres=centres)
+    pairs = how.groupby(["participant_id", "site", "scanner", "centre"])["session"].agg(list)
+    assert said.startswith("Sessions ") == bool((pairs.map(len) > 1).any())
+    if said.startswith("Sessions "):
+        first, second = (int(word) for word in said.split() if word.isdigit())
+        assert any({first, second} <= set(of) for of in pairs)
+    assert (said == "") == (sessions == 1)
+    if said.startswith("No two"):
+        more = int(said.partition("--sessions ")[2].split()[0])
+        assert what_sessions_tell(more, scanners=scanners, centres=centres).startswith("Sessions ")
+        assert what_sessions_tell(more - 1, scanners=scanners, centres=centres).startswith("No two")
 
 
 def test_protocols_and_scanners_are_read_from_headers_and_hold_no_date_and_no_name(twins):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,6 +96,41 @@ def lay_down(
     return Laid(
         session, scanner, _name(number) if centres > 1 else "", float(y_mm), float(x_mm), degrees, slices, scale
     )
+
+
+def what_sessions_tell(sessions: int, *, scanners: Sequence[str], centres: int) -> str:
+    """What the sessions of virtual women can be used for, in one sentence; empty where each is scanned once.
+
+    Parameters
+    ----------
+    sessions : int
+        Of each woman.
+    scanners : sequence of str
+        The scanner of each session in turn, beginning anew at the end.
+    centres : int
+        How many centres there are; each session takes place in the next one.
+
+    Examples
+    --------
+    >>> from deepqct.virtual.twins import what_sessions_tell
+    >>> print(what_sessions_tell(3, scanners=("xt2", "xt1"), centres=2))
+    Sessions 1 and 3 of a woman are of one scanner and one centre: they tell precision; the others set scanners or centres
+    beside each other.
+    >>> what_sessions_tell(1, scanners=("xt2",), centres=3)
+    ''
+    """
+    if sessions < 2:
+        return ""
+    places = [(scanners[k % len(scanners)], k % centres) for k in range(sessions)]
+    pair = next(((a + 1, b + 1) for b in range(sessions) for a in range(b) if places[a] == places[b]), None)
+    if pair is None:
+        again = math.lcm(len(scanners), centres) + 1
+        return (
+            "No two sessions of a woman are of one scanner and one centre: they set scanners or centres beside each other, "
+            f"and tell no precision; --sessions {again} would, or --sessions 2 with one scanner and one centre."
+        )
+    same = "" if len(set(places)) == 1 else "; the others set scanners or centres beside each other"
+    return f"Sessions {pair[0]} and {pair[1]} of a woman are of one scanner and one centre: they tell precision{same}."
 
 
 def laid(density: NDArray[np.float32], how: Laid, *, voxel_mm: float) -> NDArray[np.float32]:
