@@ -214,6 +214,22 @@ def test_what_has_no_line_is_not_a_number_and_a_falling_one_is_written_as_such()
     assert "+ −2.000 (−2.000 to −2.000) x" in str(deming(x, -2 * x))
 
 
+def test_passing_bablok_draws_no_line_where_the_two_do_not_rise_together():
+    """Falling and unrelated measurements have none, and a word why; of unrelated ones 1 of 20 seem to rise."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(100, 200, 30)
+    for slope in (-0.5, -0.9, -1.1):
+        line = passing_bablok(x, 300 + slope * x + rng.normal(0, 2, 30))
+        assert np.isnan(line.slope) and line.same is None
+        assert str(line).startswith(
+            "not estimable (n 30, passing-bablok: the two do not rise together, Kendall's tau −0."
+        )
+    lines = [passing_bablok(x, rng.uniform(100, 200, 30)) for _ in range(300)]
+    assert 0.01 < np.mean([np.isfinite(line.slope) for line in lines]) < 0.09
+    assert passing_bablok(x, 10 + 1.1 * x + rng.normal(0, 5, 30)).slope == pytest.approx(1.1, abs=0.3)
+    assert "fewer than 5 pairs" in str(deming([1.0], [2.0])) and "the same in all pairs" in str(deming(x, 0 * x))
+
+
 @pytest.mark.parametrize("method", [deming, passing_bablok])
 def test_lines_between_scanners_hold_the_true_one_19_times_of_20(method):
     """Coverage of slope and intercept in 400 simulated studies of 40 people scanned on both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 FEWEST_PAIRS = 5  # people or inserts measured on both, below which no line is drawn; our choice
+_RISING_P = 0.05  # below which two ways of measuring are taken to rise together
+_TOO_FEW = f"fewer than {FEWEST_PAIRS} pairs"
 FEWEST_SITES = 4  # below which no site can be told from the others; our choice
 
 
@@ -28,6 +30,8 @@ class Line:
         Pairs.
     method : str
         ``deming`` or ``passing-bablok``.
+    why : str
+        Where there is no line, the reason.
 
     Examples
     --------
@@ -47,6 +51,7 @@ class Line:
     intercept_high: float
     n: int
     method: str
+    why: str = ""
 
     @overload
     def to_second(self, value: float) -> float: ...
@@ -65,14 +70,19 @@ class Line:
         return (value - self.intercept) / self.slope
 
     @property
-    def same(self) -> bool:
-        """True if a slope of 1 and an intercept of 0 lie within their intervals: no difference is shown."""
+    def same(self) -> bool | None:
+        """True if a slope of 1 and an intercept of 0 lie within their intervals, so that no difference is shown.
+
+        None without a line or an interval.
+        """
+        if not np.isfinite([self.slope_low, self.slope_high, self.intercept_low, self.intercept_high]).all():
+            return None
         return self.slope_low <= 1 <= self.slope_high and self.intercept_low <= 0 <= self.intercept_high
 
     def __str__(self) -> str:
         """The line in words."""
         if not np.isfinite(self.slope):
-            return f"not estimable (n {self.n}, {self.method})"
+            return f"not estimable (n {self.n}, {self.method}{self.why and f': {self.why}'})"
         ends = " to ".join(f"{end:+.3f}".replace("-", "−") for end in (self.intercept_low, self.intercept_high))
         slope = f"{self.slope:.3f} ({self.slope_low:.3f} to {self.slope_high:.3f})".replace("-", "−")
         return f"y = {self.intercept:.3f} (95 % {ends}) + {slope} x; n {self.n}, {self.method}".replace("= -", "= −")
@@ -120,8 +130,10 @@ def deming(first: ArrayLike, second: ArrayLike, *, error_ratio: float = 1.0) -> 
     if error_ratio <= 0:
         raise ValueError(f"error_ratio is {error_ratio}; give the ratio of two variances, above 0.")
     x, y = _pairs(first, second)
-    if (n := len(x)) < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return _none(n, "deming")
+    if (n := len(x)) < FEWEST_PAIRS:
+        return _none(n, "deming", _TOO_FEW)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return _none(n, "deming", "one of the two is the same in all pairs")
     # Around the means, so that sums of squares keep their digits; without each pair in turn, from the sums with it.
     mx, my = x.mean(), y.mean()
     u, v = x - mx, y - my
@@ -150,8 +162,8 @@ def passing_bablok(first: ArrayLike, second: ArrayLike) -> Line:
     Returns
     -------
     Line
-        The shifted median of the slopes between all pairs of points, and the median of what is left; NaN where they do not
-        rise together.
+        The shifted median of the slopes between all pairs of points, and the median of what is left; NaN where Kendall's
+        tau is not above 0 (one-sided p .05 or more), since the method presupposes that the two rise together.
 
     Raises
     ------
@@ -171,7 +183,11 @@ def passing_bablok(first: ArrayLike, second: ArrayLike) -> Line:
     """
     x, y = _pairs(first, second)
     if (n := len(x)) < FEWEST_PAIRS:
-        return _none(n, "passing-bablok")
+        return _none(n, "passing-bablok", _TOO_FEW)
+    tau = stats.kendalltau(x, y, alternative="greater")
+    if not tau.pvalue < _RISING_P:
+        shown = "" if np.isnan(tau.statistic) else f", Kendall's tau {tau.statistic:.2f}".replace("-", "−")
+        return _none(n, "passing-bablok", f"the two do not rise together{shown}")
     i, j = np.triu_indices(n, 1)
     dx, dy = x[j] - x[i], y[j] - y[i]
     apart = (dx != 0) | (dy != 0)
@@ -181,7 +197,7 @@ def passing_bablok(first: ArrayLike, second: ArrayLike) -> Line:
     slopes = np.sort(slopes[slopes != -1])
     many, shift = len(slopes), int((slopes < -1).sum())
     if shift + many // 2 >= many:  # the shifted median lies beyond the last slope
-        return _none(n, "passing-bablok")
+        return _none(n, "passing-bablok", "the two do not rise together")
     slope = (slopes[shift + (many - 1) // 2] + slopes[shift + many // 2]) / 2
     reach = float(stats.norm.ppf(0.975)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first_kept = round((many - reach) / 2)
@@ -252,7 +268,7 @@ def lines_of_sites(site: ArrayLike, level: ArrayLike, value: ArrayLike) -> pd.Da
         # A line through the means would say the same, and needs more levels than are asked for.
         change = float(values[number].mean()) / middle - 1
         rows.append({"site": name, **deming(others, values[number]).row(), "change": change})
-    found = pd.DataFrame(rows).drop(columns="method")
+    found = pd.DataFrame(rows).drop(columns=["method", "why"])
     t, usual = stats.t.ppf(1 - 0.025 / sites, sites - 2), []
     for number in range(sites):
         rest = np.delete(found["change"].to_numpy(), number)
@@ -280,9 +296,9 @@ def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.floating], N
     return x[there], y[there]
 
 
-def _none(n: int, method: str) -> Line:
-    """No line: too few pairs."""
-    return _line([np.nan] * 6, n, method)
+def _none(n: int, method: str, why: str) -> Line:
+    """No line, and the reason."""
+    return replace(_line([np.nan] * 6, n, method), why=why)
 
 
 def _line(figures: list[float], n: int, method: str) -> Line:
