@@ -44,6 +44,33 @@ def test_minutes_of_paper_count_every_network_that_the_preset_trains():
     assert paper_minutes(100.0) == pytest.approx(images / 100 / 60, rel=0.01)
 
 
+def test_the_grid_lays_a_limb_down_at_each_shift_and_turn_and_nothing_else():
+    """Nine pairs that begin alike; and an error of nothing where the second place is the one that was found."""
+    from twins import error_voxels, laid_down, share_gone
+
+    from deepqct.evaluation import precision
+
+    pairs = laid_down("grid", 0, 0)
+    assert [(how["slices"], how["degrees"]) for _, how in pairs] == [(s, d) for s in (0, 1, 2) for d in (0.0, 3.0, 6.0)]
+    assert all(one == pairs[0][0][0] and (one.slices, one.degrees) == (0, 0.0) for (one, _), _ in pairs)
+    assert all((two.slices, two.degrees) == (how["slices"], how["degrees"]) for (_, two), how in pairs)
+    assert len(laid_down("random", 0, 0)) == 1
+
+    class Part:
+        total, origin = np.ones((4, 30, 30), bool), (0, 0, 0)
+
+    class Same:
+        def to_second(self, place):
+            return place
+
+    still, moved = (
+        error_voxels(Part, Part, Same(), hows, np.array([15.0, 15.0]), 1.0) for hows, _ in (pairs[0], pairs[3])
+    )
+    assert still == pytest.approx(0) and moved == pytest.approx(1)  # one slice, of which nothing was found
+    plain, mended = (precision(["A", "A", "B", "B"], [0.0, size, 9.0, 9.0 + size]) for size in (2.0, 1.0))
+    assert share_gone(plain, mended) == "75"
+
+
 def test_scores_of_other_settings_are_not_taken_for_those_that_are_asked_for(tmp_path):
     """The same name with other epochs is another reader: a table of both would compare nothing."""
     from readers import scored

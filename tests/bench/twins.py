@@ -2,13 +2,15 @@
 
 `python tests/bench/twins.py FOLDER --n 40 --voxel 0.0607`: radius and tibia, short stacks, scans in memory. It resumes:
 what was measured of a woman is kept in the folder. What differs between two scans is what was put in (turn, shift, noise,
-motion 1): no measure of a real scanner's precision.
+motion 1): no measure of a real scanner's precision. `--part grid` lays each woman once plainly, and again at each of 0, 1
+and 2 slices with each of 0, 3 and 6 degrees: up to where registration holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pandas as pd
 from measure import table
 
 from deepqct.bones import Bone, BoneError, common_region, find_bones, measure, register
-from deepqct.evaluation import precision
+from deepqct.evaluation import Precision, precision
 from deepqct.folder import read_table, write_table
 from deepqct.terms import SITES, UNITS
 from deepqct.virtual import draw_women
@@ -25,6 +27,8 @@ from deepqct.virtual.cohort import draw_scan
 from deepqct.virtual.twins import Laid, lay_down
 
 SEED = 7
+GRID = [(slices, degrees) for slices in (0, 1, 2) for degrees in (0.0, 3.0, 6.0)]
+MAIN = ("Tt.vBMD", "Tb.vBMD", "Ct.vBMD", "Tb.BV/TV", "Tb.Th", "Ct.Th")
 
 
 def bone_of(woman: Any, how: Laid, *, site: str, voxel: float, slices: int) -> tuple[Bone, np.ndarray]:
@@ -48,25 +52,42 @@ def error_voxels(first: Bone, second: Bone, found: Any, hows: list[Laid], middle
     return float(np.linalg.norm(put - true, axis=1).mean() / voxel)
 
 
-def pairs(n: int, *, voxel: float, slices: int, folder: Path) -> pd.DataFrame:
+def pairs(n: int, *, part: str, voxel: float, slices: int, folder: Path) -> pd.DataFrame:
     """Indices of both scans of each woman's radius and tibia, as scanned and in the region that both show."""
     folder.mkdir(parents=True, exist_ok=True)
     women = [woman for _, woman in draw_women(n, scenario="literature", seed=SEED).iterrows()]
     parts = []
     for number, woman in enumerate(women):
         for place, site in enumerate(SITES):
-            path = folder / f"{number:03d}_{site}_{voxel:g}_{slices}.csv"
+            path = folder / f"{'' if part == 'random' else part + '_'}{number:03d}_{site}_{voxel:g}_{slices}.csv"
             if not path.exists():
-                write_table(path, both_ways(woman, number, place, voxel=voxel, slices=slices))
+                known = {"woman": number, "bone": SITES[site][0]}
+                laid = [
+                    both_ways(woman, hows, site=site, voxel=voxel, slices=slices, known=known | more)
+                    for hows, more in laid_down(part, number, place)
+                ]
+                write_table(path, pd.concat(laid, ignore_index=True))
             parts.append(read_table(path))
     return pd.concat(parts, ignore_index=True)
 
 
-def both_ways(woman: Any, number: int, place: int, *, voxel: float, slices: int) -> pd.DataFrame:
+def laid_down(part: str, number: int, place: int) -> list[tuple[list[Laid], dict[str, Any]]]:
+    """The pairs in which a limb is laid down: once at random, or plainly and then at each place of the grid."""
+    if part == "random":
+        limb = (SEED, number, place)
+        return [([lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)], {})]
+    plain = Laid(1, "xt2", "", 0.0, 0.0, 0.0, 0, 1.0)
+    return [
+        ([plain, replace(plain, session=2, slices=moved, degrees=turn)], {"slices": moved, "degrees": turn})
+        for moved, turn in GRID
+    ]
+
+
+def both_ways(
+    woman: Any, hows: list[Laid], *, site: str, voxel: float, slices: int, known: dict[str, Any]
+) -> pd.DataFrame:
     """One bone of one woman, scanned twice."""
-    site, limb = list(SITES)[place], (SEED, number, place)
-    hows = [lay_down(k, home=0, scanners=("xt2",), centres=1, seed=limb, cohort_seed=SEED) for k in (1, 2)]
-    known: dict[str, Any] = {"woman": number, "bone": SITES[site][0]}
+    number = known["woman"]
     try:
         (first, middle), (second, _) = (bone_of(woman, how, site=site, voxel=voxel, slices=slices) for how in hows)
         found = register(first, second)
@@ -80,30 +101,58 @@ def both_ways(woman: Any, number: int, place: int, *, voxel: float, slices: int)
     return pd.DataFrame([{**known, "way": way, **measure(bone).to_dict()} for way, both in ways for bone in both])
 
 
+def noise_gone(rows: pd.DataFrame, symbol: str) -> tuple[Precision, Precision]:
+    """Precision of an index as scanned and registered, of the women who have both."""
+    whole = rows.groupby("woman")[symbol].transform("count") == 4  # the same women in both ways
+    plain, mended = (
+        precision(part["woman"], part[symbol])
+        for part in (rows[whole & (rows["way"] == way)] for way in ("as scanned", "registered"))
+    )
+    return plain, mended
+
+
+def share_gone(plain: Precision, mended: Precision) -> str:
+    """The share of SD² that registration takes away, in percent."""
+    return f"{100 * (1 - (mended.rms_sd / plain.rms_sd) ** 2):.0f}" if plain.n and plain.rms_sd > 0 else "–"
+
+
+def grid(found: pd.DataFrame, *, n: int, voxel: float) -> None:
+    """A table for each bone: a row for each shift and turn."""
+    for bone, rows in found.groupby("bone", sort=False):
+        lines = []
+        for (moved, turn), cell in rows.groupby(["slices", "degrees"]):
+            errors = cell.drop_duplicates("woman")["error"]
+            gone = [share_gone(*noise_gone(cell, symbol)) for symbol in MAIN]
+            lines.append(
+                [moved, f"{turn:.0f}", errors.notna().sum(), f"{errors.mean():.2f}", f"{errors.max():.2f}", *gone]
+            )
+        title = f"{bone} of {n} virtual women at {1000 * voxel:.1f} µm: registration error, and % of SD² that it "
+        table(f"{title}takes away.", ["slices", "degrees", "n", "mean, voxels", "most", *MAIN], lines)
+
+
 def main() -> None:
-    """The table of precision with and without registration."""
+    """The tables of precision with and without registration."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", choices=("random", "grid"), default="random")
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--voxel", type=float, default=0.0607)
     parser.add_argument("--slices", type=int, default=24)
     given = parser.parse_args()
-    found = pairs(given.n, voxel=given.voxel, slices=given.slices, folder=given.folder)
+    found = pairs(given.n, part=given.part, voxel=given.voxel, slices=given.slices, folder=given.folder)
+    if given.part == "grid":
+        grid(found, n=given.n, voxel=given.voxel)
+        return
     for bone, rows in found.groupby("bone", sort=False):
         lines = []
         for symbol in (symbol for symbol in UNITS if symbol in rows):
-            whole = rows.groupby("woman")[symbol].transform("count") == 4  # the same women in both ways
-            plain, mended = (
-                precision(part["woman"], part[symbol])
-                for part in (rows[whole & (rows["way"] == way)] for way in ("as scanned", "registered"))
-            )
+            plain, mended = noise_gone(rows, symbol)
             if plain.n and plain.rms_sd > 0:
-                gone = 1 - (mended.rms_sd / plain.rms_sd) ** 2
                 cells = [
                     f"{100 * one.rms_cv:.2f} ({100 * one.rms_cv_low:.2f}–{100 * one.rms_cv_high:.2f})"
                     for one in (plain, mended)
                 ]
-                lines.append([symbol, *cells, f"{100 * gone:.0f}", plain.degrees_of_freedom])
+                lines.append([symbol, *cells, share_gone(plain, mended), plain.degrees_of_freedom])
         head = ["", "RMS-CV %, as scanned", "registered", "% of SD² gone", "df"]
         errors = rows.drop_duplicates("woman")["error"]
         title = f"{bone} of {errors.notna().sum()} of {given.n} virtual women at {1000 * given.voxel:.1f} µm: "
