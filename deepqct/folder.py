@@ -202,6 +202,11 @@ class Run:
         return self.folder / f"scores_{bone}_repeats.csv"
 
     @property
+    def noise_costs(self) -> Path:
+        """``noise_costs.csv``: what the noise of a scan costs the AUC of networks and of fused risks."""
+        return self.folder / "noise_costs.csv"
+
+    @property
     def repeat_risks(self) -> Path:
         """``risks_repeats.csv``: scores and risks of every session by the models of the fold that held her out."""
         return self.folder / "risks_repeats.csv"

@@ -8,8 +8,9 @@ import pytest
 from test_fusion import BONES, data, inner_of
 
 from deepqct.folder import Run, read_table, write_json, write_table
-from deepqct.models import fuse_repeats, predict, predict_run, risk_precision
+from deepqct.models import fuse_repeats, noise_costs, predict, predict_run, risk_precision
 from deepqct.report.tables import fused_noise
+from deepqct.report.tables import noise_costs as costs_said
 
 NOISE = 0.2  # SD of a score from scan to scan, in logits
 
@@ -80,6 +81,37 @@ def test_the_least_significant_change_is_that_of_the_noise_that_was_put_in(tmp_p
         "Risk by DeepQCT (mean of all four bones): two scans of one woman whose risks differ by less"
     )
     assert "240 women, 240 degrees of freedom" in line
+
+
+def test_what_noise_costs_an_auc_is_found_for_networks_and_fused_risks(tmp_path, monkeypatch):
+    """With n, events and interval, from the noise between two scans; more noise costs more, and the report says it."""
+    every = predict.models_for
+    few = lambda *a, **k: [m for m in every(*a, **k) if m.family == "DeepQCT" and m.own and len(m.bones) == 4]  # noqa: E731
+    monkeypatch.setattr(predict, "models_for", few)
+    run = run_with_repeats(tmp_path, data(n=120))
+    predict_run(run)
+    fuse_repeats(run)
+    table = noise_costs(run, draws=20)
+    assert table["model"].tolist() == [*BONES, "mean of all four bones", "all four bones"]
+    assert (table["n"] == 120).all() and (table["events"] > 20).all() and (table["sd"] > 0).all()
+    told = table.dropna(subset="lost")
+    assert len(told) >= 3 and (told["lost"] >= 0).all() and (told["low"] <= told["high"]).all()
+    np.testing.assert_allclose(told["without_noise"] - told["auc"], told["lost"], atol=1e-9)
+    pd.testing.assert_frame_equal(read_table(run.noise_costs), table, check_dtype=False)
+    line = costs_said(told)[0]
+    assert f"n 120, {told['events'].iloc[0]} events" in line and "without the noise of a scan the AUC of" in line
+    for bone in BONES:
+        again = read_table(run.repeat_scores(bone))
+        more = again["score"] + np.where(again["session"] == "2", 0.25, 0.0) * np.tile([1, -1], len(again) // 2)
+        write_table(run.repeat_scores(bone), again.assign(score=more))
+    louder = noise_costs(run, draws=20).set_index("model")["lost"]
+    quiet = told.set_index("model")["lost"]
+    both = [bone for bone in BONES if bone in quiet and np.isfinite(louder[bone])]
+    assert both and all(louder[bone] > quiet[bone] for bone in both)
+    for bone in BONES:
+        run.repeat_scores(bone).unlink()
+    run.repeat_risks.unlink()
+    assert noise_costs(run).empty and not run.noise_costs.exists() and costs_said(pd.DataFrame()) == []
 
 
 def test_neither_a_womans_own_outcome_nor_her_fold_has_a_say(tmp_path):

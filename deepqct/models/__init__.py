@@ -8,6 +8,7 @@ levels.py       the networks' scores, every fold on one level; their mean over b
 scanners.py     indices of several scanners on one scale, inside the training folds
 predict.py      every model's predictions on the same folds, and the late fusion
 repeats.py      the same women scanned again: the fused risk of each scan, and which difference is noise
+noise_cost.py   what the noise of a scan costs an AUC, from women scanned twice
 frozen.py       every model refitted on all training patients, as plain numbers
 sheet.py        the fused model as a score sheet
 optimism.py     what chance, fitting and small numbers do to a comparison

@@ -210,6 +210,7 @@ def _first_screen(
         ),
         "protocol": tables.protocol(tables.read(run.protocol), tables.read(run.scanners), outcome=outcome),
         "fused_noise": tables.fused_noise(tables.read(run.repeat_risks)),
+        "noise_costs": tables.noise_costs(tables.read(run.noise_costs)),
         "controls": controls,
         "untested": untested,
     }

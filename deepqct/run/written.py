@@ -299,7 +299,7 @@ def _tables(run: Run) -> dict[Path, str]:
         ),
         "03_fusion_and_baselines": (
             run.models_table, run.predictions, run.performance, run.comparisons, run.curves, run.reclassification,
-            run.subgroups, run.optimism, run.sample_size, run.classifiers, run.repeat_risks,
+            run.subgroups, run.optimism, run.sample_size, run.classifiers, run.repeat_risks, run.noise_costs,
         ),
         "04_clustering": (
             run.phenotypes, run.phenotypes_record, run.groups_beside_preprint, run.group_comparison,
