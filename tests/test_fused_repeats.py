@@ -147,6 +147,15 @@ def test_a_session_without_a_bone_and_scores_of_other_folds_do_not_count(tmp_pat
     assert fuse_repeats(run).empty and not run.repeat_risks.exists()
 
 
+def test_an_index_model_of_the_scanners_values_scores_none_of_ours(tmp_path):
+    """All sessions have our values; a model fitted to others would take the difference for noise or for change."""
+    run = run_with_repeats(tmp_path, data())
+    assert "pQCT-index" in set(fuse_repeats(run)["family"])
+    ours = read_table(run.indices)
+    write_table(run.indices, ours.assign(**{"Tt.vBMD": ours["Tt.vBMD"] + 15}))
+    assert set(fuse_repeats(run)["family"]) == {"DeepQCT"}
+
+
 def test_visits_years_apart_and_other_scanners_are_no_repeats(tmp_path):
     """What changes in years is no noise."""
     run = run_with_repeats(tmp_path, data())

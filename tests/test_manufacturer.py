@@ -13,7 +13,7 @@ import shapes
 
 from deepqct.bones import BoneError, contoured_bone, dice, find_bones
 from deepqct.cohort import check_cohort, load_cohort
-from deepqct.curation import compare_with_scanner, curate
+from deepqct.curation import compare_with_scanner, curate, curate_repeats, precision_table
 from deepqct.evaluation import limits_of_agreement
 from deepqct.folder import Run, read_json, read_table
 from deepqct.plots import bland_altman
@@ -162,6 +162,22 @@ def test_the_scanners_work_can_stand_in_place_of_ours(hospital, tmp_path):
     _, truth = wrist()
     assert radius["Tt.Ar"].tolist() == pytest.approx([truth["radius"].sum() / 5 * VOXEL**2] * 3)
     assert len(read_table(run.indices)) == 6
+
+
+@pytest.mark.parametrize("how", [{"indices": "scanner"}, {"contours": "scanner"}])
+def test_the_scanners_work_is_no_repeat_of_ours(hospital, tmp_path, how):
+    """Three sessions by the same files differ by nothing, though the first has the manufacturer's values or contours."""
+    cohort, run = load_cohort(hospital), Run(tmp_path / "run")
+    again = [
+        cohort.scans.assign(session=name).set_axis(cohort.scans.index + 10 * int(name)) for name in ("1", "2", "3")
+    ]
+    cohort = replace(cohort, scans=again[0], repeats=pd.concat(again[1:]))
+    curate(cohort, run, image_px=32, **how)
+    curate_repeats(cohort, run, image_px=32)
+    table = precision_table(cohort, run).set_index(["bone", "symbol"])
+    assert table.loc[("radius", "Tt.vBMD"), "rms_sd"] == table.loc[("radius", "Tt.Ar"), "rms_sd"] == 0
+    sessions = read_table(run.repeats).groupby("bone")["session"].agg(lambda names: "".join(sorted(set(names))))
+    assert sessions.to_dict() == {"radius": "23" if "contours" in how else "123", "ulna": "123"}
 
 
 @pytest.mark.parametrize(

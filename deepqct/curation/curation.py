@@ -153,6 +153,22 @@ def curate(
     return table
 
 
+def measured_by_us(table: pd.DataFrame, run: Run, *, people: pd.DataFrame) -> pd.DataFrame:
+    """Our own indices and strength of all curated scans, also where indices.csv has the scanner's in their place.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The content of curation.csv.
+    run : Run
+        The run, or one session of it.
+    people : DataFrame
+        The participants of the cohort, whose weight the load of a fall needs.
+    """
+    ours, strong = _indices(table, run, "indices"), _indices(table, run, "strength")
+    return ours.merge(_with_a_fall(strong, people), on=["participant_id", "bone"], how="left") if len(strong) else ours
+
+
 def scan_tasks(
     cohort: Cohort,
     run: Run,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.sessions import SESSION, WORST_MOTION, YEARS, session_key
-from deepqct.curation.curation import CurationError, curate
+from deepqct.curation.curation import CurationError, curate, measured_by_us
 from deepqct.curation.registered import registered_indices
 from deepqct.evaluation.repeats import Precision, on_one_scanner, precision
 from deepqct.folder import Run, read_json, read_table, write_table
@@ -110,6 +110,11 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
         participant_id, bone, session, years (since her first visit; empty if scans.tsv does not say), analysed (whether
         models see it), scanner (edge of its voxel in mm), centre (a number; empty if scans.tsv has none), and a column for
         each index; empty without sessions.
+
+    Notes
+    -----
+    One method measures all sessions, ours: with ``indices=scanner`` the analysed scan has our values here, and a bone that
+    was measured within the contours of the scanner's software (``contours=scanner``) is left out.
     """
     first = ["participant_id", "bone", SESSION, YEARS, "analysed", "scanner", "centre"]
     if cohort.repeats is None:
@@ -130,18 +135,28 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
             continue
         known = rows.loc[rows.index.intersection(usable.index)]
         known = known.assign(centre=centre[known.index], **({} if YEARS in known else {YEARS: float("nan")}))
-        measured = read_table(where.indices)
+        curated = read_table(where.curation)
+        measured = measured_by_us(curated, where, people=cohort.participants)
         measured = measured.assign(site=measured["bone"].map(site_of))
         both = measured.merge(
             known[["participant_id", "site", SESSION, YEARS, "centre"]], on=["participant_id", "site"]
         )
-        voxels = [
-            round(read_json(where.stack_record(person, bone))["scan_voxel_mm"][1], 3)
+        records = [
+            read_json(where.stack_record(person, bone))
             for person, bone in zip(both["participant_id"], both["bone"], strict=True)
         ]
-        parts.append(both.drop(columns="site").assign(scanner=voxels, analysed=name is None))
+        both = both.drop(columns="site").assign(
+            scanner=[round(record["scan_voxel_mm"][1], 3) for record in records], analysed=name is None
+        )
+        parts.append(both[[not _within_scanners(*pair) for pair in zip(records, both["bone"], strict=True)]])
     table = pd.concat(parts, ignore_index=True)
     return table[[*first, *table.columns.drop(first)]]
+
+
+def _within_scanners(record: dict[str, Any], bone: str) -> bool:
+    """Whether a bone was measured within the contours of the scanner's software, by its record."""
+    made_from = record["made_from"]
+    return bool(made_from["use"] == "scanner" and bone in made_from["contours"])
 
 
 def precision_table(

@@ -130,8 +130,9 @@ def precision(person: ArrayLike, value: ArrayLike) -> Precision:
     if degrees == 0:
         nan = float("nan")
         return Precision(nan, nan, nan, nan, nan, nan, nan, nan, nan, degrees_of_freedom=0, n=0)
-    means = np.bincount(of, values) / counts
-    squares = np.bincount(of, (values - means[of]) ** 2)[again]
+    first = values[np.unique(of, return_index=True)[1]]  # from which alike values differ by nothing, not by rounding
+    apart = np.bincount(of, values - first[of]) / counts
+    means, squares = first + apart, np.bincount(of, (values - first[of] - apart[of]) ** 2)[again]
     below, above = _ends(degrees)
     sd = float(np.sqrt(squares.sum() / degrees))
     measured = values[again[of]]

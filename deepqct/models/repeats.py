@@ -58,7 +58,8 @@ def fuse_repeats(run: Run, *, stacking: str = "standard", cross_calibrate: str =
     For each held-out fold everything is what `predict_all` uses for it: networks, levels, sizes, coefficients and the map
     to risks. No outcome of this fold has a say in them. A session counts if it shows every bone that any session of hers
     shows: a risk from fewer bones differs by more than the noise of a scan. Networks see plain images, without the
-    augmented views of `tta`.
+    augmented views of `tta`. An index model that was fitted to values, or within contours, of the scanner's software says
+    nothing of our values, which all sessions have: it is left out.
 
     Examples
     --------
@@ -76,10 +77,12 @@ def fuse_repeats(run: Run, *, stacking: str = "standard", cross_calibrate: str =
     first = data.splits.iloc[0]
     protocol, repeat = str(first["protocol"]), int(first["repeat"])
     given = prepared(data, protocol, repeat)
-    scans, features = _sessions(data, given, scored, read_table(run.repeats), protocol=protocol, repeat=repeat)
+    measured = read_table(run.repeats)
+    scans, features = _sessions(data, given, scored, measured, protocol=protocol, repeat=repeat)
     found = calibrated_of(data, given.features, target=given.target, labels=given.labels, fold=given.fold)
     parts = []
-    for model in _fused_models(given, set(scored)):
+    alike = _measured_alike(read_table(run.indices), measured)
+    for model in [one for one in _fused_models(given, set(scored)) if alike or one.family == "DeepQCT"]:
         for held_out in sorted(scans["fold"].unique()):
             rows = scans["fold"] == held_out
             new = features.loc[rows].reindex(columns=list(model.columns)).astype(float)
@@ -131,6 +134,15 @@ def risk_precision(table: pd.DataFrame) -> pd.DataFrame:
                 rows.append({"family": family, "model": model, "what": what, **found.row()})
     names = ["family", "model", "what", *(one.name for one in fields(Precision))]
     return pd.DataFrame(rows, columns=names)
+
+
+def _measured_alike(trained: pd.DataFrame, measured: pd.DataFrame) -> bool:
+    """Whether repeats.csv has of the analysed scans what the index models were fitted to."""
+    key, names = ["participant_id", "bone"], [name for name in UNITS | STRENGTH_UNITS if name in trained]
+    own = measured[measured["analysed"].astype(bool)].set_index(key)
+    if own.empty or not set(names) <= set(own):
+        return False
+    return bool(np.allclose(own[names], trained.set_index(key)[names].reindex(own.index), rtol=1e-9, equal_nan=True))
 
 
 def _fused_models(given: Prepared, bones: set[str]) -> list[Model]:
