@@ -158,7 +158,7 @@ def check(
     """Find every fault of a cohort folder before any long work."""
     from deepqct.cohort.check import check_cohort
     from deepqct.cohort.hints import spelling_advice
-    from deepqct.cohort.scan_files import check_heads
+    from deepqct.cohort.scan_files import both_sides, check_heads
     from deepqct.cohort.scanners import protocol_table, scan_heads, scanner_and_outcome, scanner_warnings
     from deepqct.cohort.tsv import like_dates
     from deepqct.run.plan import PRESETS, ParameterError, plan_run
@@ -216,7 +216,7 @@ def check(
         for row in differs[["site", "what", "values"]].itertuples(index=False):
             audit.add_row(*row)
         console.print(audit)
-    for line in scanner_warnings(scanner_and_outcome(checked, heads), outcome=outcome):
+    for line in [*both_sides(checked), *scanner_warnings(scanner_and_outcome(checked, heads), outcome=outcome)]:
         console.print(line, markup=False, highlight=False)
     for preset in PRESETS:
         plan = plan_run(str(cohort), out=cohort / "run", preset=preset, overrides=[f"outcome={outcome}"])

@@ -24,7 +24,7 @@ def run_with_repeats(folder, tables, *, seed: int = 5) -> Run:
     ):  # fmt: skip
         write_table(path, table)
     write_json(run.dictionary, tables["dictionary"])
-    place = {"years": 0.0, "scanner": 0.061, "centre": ""}
+    place = {"side": "right", "years": 0.0, "scanner": 0.061, "centre": ""}
     for bone in BONES:
         write_table(run.scores(bone), tables["scores"][bone])
         if "inner" in tables:
@@ -159,10 +159,10 @@ def test_an_index_model_of_the_scanners_values_scores_none_of_ours(tmp_path):
 def test_visits_years_apart_and_other_scanners_are_no_repeats(tmp_path):
     """What changes in years is no noise."""
     run = run_with_repeats(tmp_path, data())
-    for name, other in (("years", 2.0), ("scanner", 0.082)):
+    for name, other in (("years", 2.0), ("scanner", 0.082), ("side", "left")):
         for bone in BONES:
             table = read_table(run.repeat_scores(bone))
-            apart = table.assign(**{name: np.where(table["session"] == "2", other, table[name])})
+            apart = table.assign(**{name: table[name].where(table["session"] == "1", other)})
             write_table(run.repeat_scores(bone), apart)
         found = fuse_repeats(run)
         assert len(found) == 3 * 120 and risk_precision(found).empty and fused_noise(found) == []

@@ -24,6 +24,7 @@ from deepqct.cohort import (
     scanner_and_outcome,
 )
 from deepqct.cohort.keep import kept
+from deepqct.cohort.scan_files import both_sides
 from deepqct.cohort.scanners import scanner_warnings
 from deepqct.cohort.sessions import analysed_and_others
 from deepqct.curation import curate, curate_repeats, precision_table
@@ -96,6 +97,22 @@ def test_a_cohort_with_sessions_is_curated_once_and_its_repeats_beside_it(twins,
     )
     assert precision_table(visits, run).empty and not run.precision.exists()
     assert read_table(run.repeats).groupby("session")["years"].unique().explode().to_dict() == {"1": 0.0, "2": 3.0}
+
+    # The second sessions as those of the other limb: known to the check, and of no use to tell the noise.
+    turn = {"left": "right", "right": "left"}
+    limbs = load_cohort(
+        edited(
+            twins,
+            tmp_path / "limbs",
+            lambda t: t.assign(side=t["side"].where(t["session"] == "1", t["side"].map(turn))),
+        )
+    )
+    assert precision_table(limbs, run).empty
+    assert read_table(run.repeats).groupby(["participant_id", "bone"])["side"].nunique().eq(2).all()
+    assert registered_indices(limbs, run, repeated_indices(limbs, run)).empty
+    assert [line[:30] for line in both_sides(limbs)] == ["Warning: sessions of 5 women s"] * 2 and both_sides(
+        cohort
+    ) == []
 
 
 @pytest.mark.long

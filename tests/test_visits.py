@@ -23,7 +23,7 @@ def run_with_visits(folder, *, noise: bool = True):
     """A run whose first two women came again after three years; the second lost bone, and then lay on another scanner."""
     run = synthetic.explored_run(folder)
     first = read_table(run.indices).query("bone == 'radius'")
-    rows = [first.assign(session="1", years=0.0, scanner=0.061, centre="", analysed=True)]
+    rows = [first.assign(session="1", side="right", years=0.0, scanner=0.061, centre="", analysed=True)]
     one, two = first["participant_id"].iloc[:2]
     for person, years, less, scanner in ((one, 3.0, 1.0, 0.061), (two, 3.0, 40.0, 0.061), (two, 4.0, 90.0, 0.082)):
         again = rows[0][rows[0]["participant_id"] == person]
@@ -69,9 +69,15 @@ def test_visits_are_read_from_the_run_with_its_noise(tmp_path):
     assert not still.change.changed and still.words.startswith("Not a change: −1 mgHA/cm³ in 3 years")
     assert "30 women of this cohort scanned twice at one visit, 30 degrees of freedom" in still.words
     assert lost.change.changed and lost.change.difference == pytest.approx(-40)
-    assert lost.table["counted"].tolist() == [True, True, False] and "Not counted: 1 scan on another" in lost.words
+    assert (
+        lost.table["counted"].tolist() == [True, True, False]
+        and "Not counted: 1 scan of the other side, on another" in lost.words
+    )
     third = read_table(run.indices)["participant_id"].unique()[2]
     assert visits_of(run, third, bone="radius") is None and visits_of(run, one, bone="tibia") is None
+    rows = read_table(run.repeats)
+    write_table(run.repeats, rows.assign(side=np.where(rows["session"] == "3", "left", "right")))
+    assert visits_of(run, two, bone="radius").words.startswith("One visit: nothing to compare.")
     without, one, _ = run_with_visits(tmp_path / "without", noise=False)
     found = visits_of(without, one, bone="radius")
     assert math.isnan(found.sd) and found.words.startswith("Nothing is called a change")

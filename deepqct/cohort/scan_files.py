@@ -178,6 +178,40 @@ def one_scan_twice(cohort: Cohort) -> list[str]:
     return named_twice(named) or copied(named)
 
 
+def both_sides(cohort: Cohort) -> list[str]:
+    """Warn of women whose sessions show the left limb and the right: neither repeats nor a change lie between those.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The checked cohort.
+
+    Returns
+    -------
+    list of str
+        One sentence a site, with the first woman; empty where each woman's sessions show one side.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import deepqct as dq
+    >>> from deepqct.cohort.scan_files import both_sides
+    >>> cohort = dq.load_cohort(dq.run.example_run().virtual / "cohort")
+    >>> other = cohort.scans.head(1).assign(side="left")
+    >>> print(*both_sides(replace(cohort, repeats=other.set_axis([99]))))
+    Warning: sessions of 1 woman show the left wrist and the right, the first is sub-0001; they are taken neither for
+    repeats nor for visits of one another: correct side if it is a slip.
+    """
+    sides = cohort.every_scan.groupby(["site", "participant_id"])["side"].nunique()
+    return [
+        f"Warning: sessions of {len(women)} {'woman' if len(women) == 1 else 'women'} show the left {site} and the right, "
+        f"the first is {women[0][1]}; they are taken neither for repeats nor for visits of one another: correct side if it "
+        "is a slip."
+        for site in SITES
+        if (women := [place for place in sides.index[sides > 1] if place[0] == site])
+    ]
+
+
 def read_scans(folder: Path, scans: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
     """Read the scans that some rows of scans.tsv name.
 

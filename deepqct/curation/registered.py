@@ -78,7 +78,7 @@ def registered_indices(
     run : Run
         Its run; keeps each pair in ``sessions/registered/``, so that what was measured is not measured again.
     repeated : DataFrame
-        From `deepqct.curation.repeats.repeated_indices`: which scans are of one visit, scanner and centre.
+        From `deepqct.curation.repeats.repeated_indices`: which scans are of one side, visit, scanner and centre.
     unusual : str
         As in `deepqct.curate`.
     workers : int
@@ -165,7 +165,7 @@ def _both_ways(pair: Pair, first: Bone, second: Bone) -> list[dict[str, Any]]:
 
 
 def _pairs(cohort: Cohort, run: Run, repeated: pd.DataFrame, *, unusual: bool) -> list[Pair]:
-    """The first two scans of every woman, site, visit, scanner and centre; of several visits the first that has two."""
+    """The first two scans of a woman, site, side, visit, scanner and centre; of several visits the first that has two."""
     site_of = {bone: site for site, bones in SITES.items() for bone in bones}
     places = repeated.assign(site=repeated["bone"].map(site_of)).drop_duplicates([*_SCAN, SESSION])
     code = code_hash("from deepqct.curation.registered import measure_pair\nmeasure_pair")
@@ -174,7 +174,7 @@ def _pairs(cohort: Cohort, run: Run, repeated: pd.DataFrame, *, unusual: bool) -
     }
     pairs = list[Pair]()
     seen: set[tuple[str, str]] = set()
-    for _, together in places.groupby([*_SCAN, "years", "scanner", "centre"], dropna=False):
+    for _, together in places.groupby([*_SCAN, "side", "years", "scanner", "centre"], dropna=False):
         person, site = str(together["participant_id"].iloc[0]), str(together["site"].iloc[0])
         if len(together) < 2 or (person, site) in seen:
             continue

@@ -107,16 +107,16 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, bone, session, years (since her first visit; empty if scans.tsv does not say), analysed (whether
-        models see it), scanner (edge of its voxel in mm), centre (a number; empty if scans.tsv has none), and a column for
-        each index; empty without sessions.
+        participant_id, bone, side, session, years (since her first visit; empty if scans.tsv does not say), analysed
+        (whether models see it), scanner (edge of its voxel in mm), centre (a number; empty if scans.tsv has none), and a
+        column for each index; empty without sessions.
 
     Notes
     -----
     One method measures all sessions, ours: with ``indices=scanner`` the analysed scan has our values here, and a bone that
     was measured within the contours of the scanner's software (``contours=scanner``) is left out.
     """
-    first = ["participant_id", "bone", SESSION, YEARS, "analysed", "scanner", "centre"]
+    first = ["participant_id", "bone", "side", SESSION, YEARS, "analysed", "scanner", "centre"]
     if cohort.repeats is None:
         return pd.DataFrame(columns=first)
     scans = cohort.every_scan
@@ -139,7 +139,7 @@ def repeated_indices(cohort: Cohort, run: Run) -> pd.DataFrame:
         measured = measured_by_us(curated, where, people=cohort.participants)
         measured = measured.assign(site=measured["bone"].map(site_of))
         both = measured.merge(
-            known[["participant_id", "site", SESSION, YEARS, "centre"]], on=["participant_id", "site"]
+            known[["participant_id", "site", "side", SESSION, YEARS, "centre"]], on=["participant_id", "site"]
         )
         records = [
             read_json(where.stack_record(person, bone))
@@ -193,8 +193,8 @@ def precision_table(
 
     Notes
     -----
-    Women count with scans of one voxel size and, where scans.tsv has these columns, of one centre and one visit (years):
-    what differs between scanners, or after years, is no matter of precision.
+    Women count with scans of one side and voxel size and, where scans.tsv has these columns, of one centre and one visit
+    (years): what differs between limbs or scanners, or after years, is no matter of precision.
 
     Examples
     --------

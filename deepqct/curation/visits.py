@@ -24,8 +24,8 @@ class Visits:
     participant_id, bone, symbol, unit : str
         Who, and what was measured.
     table : DataFrame
-        session, years, value, and counted (whether it was made on the scanner, and in the centre, of her first visit); a
-        row for each scan, by years.
+        session, years, value, and counted (whether it is of the side, the scanner and the centre of her first visit); a row
+        for each scan, by years.
     sd : float
         SD of one measurement, from precision.csv; NaN where it is not known.
     basis : str
@@ -54,7 +54,7 @@ class Visits:
 
     @property
     def change(self) -> Change:
-        """What the scans on the scanner of her first visit say about change."""
+        """What the scans of the side and on the scanner of her first visit say about change."""
         counted = self.table[self.table["counted"]]
         return change_of(counted["years"], counted["value"], sd=self.sd)
 
@@ -69,7 +69,8 @@ class Visits:
         left = int((~self.table["counted"]).sum())
         said = [f"Noise: {self.basis}."] if np.isfinite(self.sd) else []
         if left:
-            said.append(f"Not counted: {left} scan{'' if left == 1 else 's'} on another scanner or in another centre.")
+            scans = f"{left} scan{'' if left == 1 else 's'}"
+            said.append(f"Not counted: {scans} of the other side, on another scanner or in another centre.")
         return " ".join(said)
 
     def drawn(self) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def visits_of(run: Run, participant_id: str, *, bone: str, symbol: str = "Tt.vBM
     own = own.dropna(subset=symbol).sort_values(YEARS, kind="stable")
     if own[YEARS].nunique() < 2:
         return None
-    place = own["scanner"].astype(str) + " " + own["centre"].fillna("").astype(str)
+    place = own.get("side", "") + " " + own["scanner"].astype(str) + " " + own["centre"].fillna("").astype(str)
     scans = own[["session", YEARS]].assign(value=own[symbol].astype(float), counted=place == place.iloc[0])
     sd, basis = _noise(run, bone=bone, symbol=symbol)
     unit = (UNITS | STRENGTH_UNITS)[symbol]

@@ -143,12 +143,12 @@ def precision(person: ArrayLike, value: ArrayLike) -> Precision:
 
 
 def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
-    """Precision from a table of several sessions; scans on two scanners, in two centres or years apart are no repeats.
+    """Precision from a table of several sessions; two limbs, scanners or centres, and scans years apart, are no repeats.
 
     Parameters
     ----------
     rows : DataFrame
-        participant_id, scanner, centre (may be empty), perhaps years (of her visit), and the column `value`.
+        participant_id, scanner, centre (may be empty), perhaps side and years (of her visit), and the column `value`.
     value : str
         The column of the measurements.
 
@@ -164,7 +164,7 @@ def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
     >>> round(on_one_scanner(rows, "x").rms_sd, 3)
     0.141
     """
-    names = ["participant_id", "scanner", "centre", *(["years"] if "years" in rows else [])]
+    names = ["participant_id", "scanner", "centre", *(name for name in ("side", "years") if name in rows)]
     who = [" ".join(map(str, key)) for key in rows[names].itertuples(index=False)]
     return precision(np.array(who, dtype=object), rows[value].astype(float))
 

@@ -26,7 +26,7 @@ from deepqct.run_tables import bones_of, rows_of, wide_indices
 from deepqct.terms import NUMBER, STRENGTH_UNITS, UNITS, YES_NO
 
 _SCAN = ["participant_id", "session"]
-_KEY = [*_SCAN, "years", "scanner", "centre", "fold", "family", "model"]
+_KEY = [*_SCAN, "side", "years", "scanner", "centre", "fold", "family", "model"]
 
 
 def fuse_repeats(run: Run, *, stacking: str = "standard", cross_calibrate: str = "none") -> pd.DataFrame:
@@ -43,7 +43,7 @@ def fuse_repeats(run: Run, *, stacking: str = "standard", cross_calibrate: str =
     Returns
     -------
     DataFrame
-        participant_id, session, years (of the visit; empty if scans.tsv does not say), scanner, centre, fold, family,
+        participant_id, session, side, years (of the visit; empty if scans.tsv does not say), scanner, centre, fold, family,
         model, score, and risk (of a number predicted), in the first protocol and repeat: of DeepQCT the mean and the late
         fusion of the bones, and the index model of all bones. Of a number or a time the mean of the bones alone. Empty
         where no woman was scanned again.
@@ -181,11 +181,9 @@ def _sessions(
         level = levels(own["score"], own["fold"])
         parts.append(table.assign(bone=bone, score=table["score"] - table["fold"].map(level).astype(float)))
     long = pd.concat(parts, ignore_index=True)
-    long = long.assign(years=long.get("years", np.nan), centre=long["centre"].fillna(""))
-    of_scan = long.groupby(_SCAN, sort=True)
-    scans = of_scan.agg(
-        years=("years", "first"), scanner=("scanner", _together), centre=("centre", _together), fold=("fold", "first")
-    )
+    long = long.assign(years=long.get("years", np.nan), centre=long["centre"].fillna(""), side=long.get("side", ""))
+    places = {name: (name, _together) for name in ("side", "scanner", "centre")}
+    scans = long.groupby(_SCAN, sort=True).agg(years=("years", "first"), fold=("fold", "first"), **places)
     wide = long.pivot(index=_SCAN, columns="bone", values="score").add_suffix(" score").reindex(scans.index)
     whole = wide.notna().sum(axis=1) == wide.notna().groupby(level=0).any().sum(axis=1).reindex(
         scans.index, level=0
@@ -201,8 +199,9 @@ def _sessions(
 
 
 def _together(values: pd.Series) -> str:
-    """Of a woman's bones in one session, what they have in common; all of it where they differ."""
-    return " and ".join(sorted({str(value) for value in values}))
+    """What a woman's bones in one session have in common; where they differ, that of each in their order."""
+    each = [str(value) for value in values]
+    return each[0] if len(set(each)) == 1 else " and ".join(each)
 
 
 def _by_fit(

@@ -12,7 +12,7 @@ from deepqct.networks.folds import batch_of, held_out_folds
 from deepqct.networks.images import normalised
 from deepqct.networks.recipe import Recipe
 
-_KEY = ["participant_id", "session", "years", "scanner", "centre"]
+_KEY = ["participant_id", "session", "side", "years", "scanner", "centre"]
 
 
 def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
@@ -30,8 +30,8 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        participant_id, session, years (of the visit), scanner, centre, fold, score (mean logit over plain images), in the
-        first protocol and repeat; empty where no woman was scanned again.
+        participant_id, session, side, years (of the visit), scanner, centre, fold, score (mean logit over plain images),
+        in the first protocol and repeat; empty where no woman was scanned again.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
         path.unlink(missing_ok=True)
         return pd.DataFrame(columns=[*_KEY, "fold", "score"])
     table = read_table(run.repeats)
-    table = table[table["bone"] == bone].assign(years=table.get("years", float("nan")))
+    table = table[table["bone"] == bone].assign(years=table.get("years", float("nan")), side=table.get("side", ""))
     place, rows = first_fold(run, bone=bone), []
     where = {"bone": bone, "protocol": place["protocol"], "repeat": place["repeat"], "recipe": recipe}
     for model, items in held_out_folds(run, **where):
@@ -63,7 +63,7 @@ def score_repeats(run: Run, *, bone: str, recipe: Recipe) -> pd.DataFrame:
 
 
 def score_precision(scored: pd.DataFrame) -> Precision:
-    """How far apart the scores of two scans of one woman lie on one scanner.
+    """How far apart the scores of two scans of one woman's limb lie on one scanner.
 
     Parameters
     ----------

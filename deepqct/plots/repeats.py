@@ -95,7 +95,7 @@ def change_over_visits(
     bone : str
         Whose colour and mark are used; a neutral one if empty.
     counted : (n,) bool, optional
-        Which measurements count, such as those on the scanner of the first visit; the others are hollow. All by default.
+        Which measurements count, such as those of the side and scanner of the first; the others are hollow. All by default.
     title : str
         Above the figure, such as her participant_id.
 
@@ -147,7 +147,7 @@ def change_over_visits(
     axes.plot(when[kept], values[kept], marker, color=colour, markersize=7)
     if (~kept & there).any():
         axes.plot(when[~kept], values[~kept], marker, markerfacecolor="none", markeredgecolor=colour, markersize=7,
-                  label="another scanner or centre, not counted")  # fmt: skip
+                  label="another side, scanner or centre, not counted")  # fmt: skip
     shown = ", ".join(part for part in (label, unit) if part)
     axes.set(xlabel="years since the first visit", ylabel=shown, xlim=ends, title=title)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, fontsize=9)
