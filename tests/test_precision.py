@@ -26,6 +26,7 @@ from deepqct.evaluation import (
     people_for_precision,
     precision,
 )
+from deepqct.evaluation.repeats import each_scanner
 
 REPEATS = ROOT.parent / "shared" / "real" / "repeat_scans"
 # NCSS, Deming regression (example 1; variances of the errors .032 and .008) and Passing–Bablok regression (example 1), for
@@ -100,6 +101,23 @@ def test_the_intervals_hold_the_truth_19_times_of_20(people, repeats, constant):
         else:
             hits += (found.rms_sd_low <= 3 <= found.rms_sd_high) and (found.lsc_low <= 8.3155 <= found.lsc_high)
     assert 0.93 <= hits / studies <= 0.97
+
+
+def test_each_scanner_has_its_own_noise_and_n_counts_women():
+    """Two women with repeats at three visits are two; a noisy scanner is not hidden behind a better one."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        [(f"P{k}", scanner, "", year, 300 + sd * rng.normal())
+         for k, (scanner, sd) in enumerate([(0.061, 1.0)] * 60 + [(0.082, 3.0)] * 40)
+         for year in (0.0, 2.0) for _ in range(2)],
+        columns=["participant_id", "scanner", "centre", "years", "x"],
+    )  # fmt: skip
+    found = dict(each_scanner(rows, "x"))
+    assert [(one.n, one.degrees_of_freedom) for one in found.values()] == [(100, 200), (60, 120), (40, 80)]
+    assert [found[scanner].rms_sd for scanner in (0.061, 0.082)] == pytest.approx([1.0, 3.0], rel=0.15)
+    assert [scanner for scanner, _ in each_scanner(rows[rows["scanner"] == 0.061], "x")] == [None]
+    once = rows.drop_duplicates("participant_id").assign(scanner=0.1)
+    assert list(dict(each_scanner(pd.concat([rows, once]), "x"))) == [None, 0.061, 0.082]
 
 
 def test_what_has_no_precision_is_not_a_number():

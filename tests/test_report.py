@@ -556,6 +556,26 @@ def test_errors_of_a_number_have_its_unit_and_its_digits(tmp_path):
     assert other["rows"] == [["MAE, mm", "0.0123 (0.0101 to 0.0145)"], ["slope", "0.90 (0.50 to 1.30)"]]
 
 
+def test_each_scanner_has_its_own_line_of_noise():
+    """What two scanners have together is the noise of neither."""
+    pair = precision([1, 1], [300.0, 306.0]).row()
+    index = {"bone": "tibia", "symbol": "Tt.Ar", "unit": "mm²", **pair}
+    rows = [index | {"scanner": scanner, "lsc": 12.0 + k} for k, scanner in enumerate((None, 0.061, 0.082))]
+    more = pd.DataFrame([*rows, index | {"symbol": "Ct.Ar", "scanner": None}])
+    shown = tables.noise(more.assign(registered_lsc=[9.0, None, None, None], registered_n=1, **{
+        f"registered_{name}": pair[name] for name in ("lsc_low", "lsc_high", "degrees_of_freedom")
+    }))  # fmt: skip
+    named = ["Tt.Ar", "Tt.Ar, voxel 0.061 mm", "Tt.Ar, voxel 0.082 mm", "Tt.Ar, registered", "Ct.Ar"]
+    assert [row[0] for row in shown["rows"]] == named and shown["scanners"]
+    assert [row[2].split()[0] for row in shown["rows"]] == ["12", "13", "14", "9", "12"]
+    assert len(plots.precision_errors(pd.DataFrame(rows))[0].lines) > 0
+    scored = pd.DataFrame({"participant_id": list("AABB"), "centre": "", "score": [0.2, 0.4, 1.0, 1.8]})
+    both = tables.noise(more, scores={"tibia": scored.assign(scanner=[0.061] * 2 + [0.082] * 2)})["scores"]
+    assert [line.split(":")[0] for line in both] == [f"Score of the tibia's networks{of}" for of in (
+        "", ", voxel 0.061 mm", ", voxel 0.082 mm"
+    )]  # fmt: skip
+
+
 def test_wide_intervals_are_read_without_powers_of_ten(tmp_path):
     """An odds ratio with a cell of nobody, and a noise from one woman, end above 100."""
     pair = precision([1, 1], [300.0, 306.0]).row()

@@ -75,6 +75,13 @@ def test_visits_are_read_from_the_run_with_its_noise(tmp_path):
     )
     third = read_table(run.indices)["participant_id"].unique()[2]
     assert visits_of(run, third, bone="radius") is None and visits_of(run, one, bone="tibia") is None
+    known = read_table(run.precision)
+    own = [known.assign(scanner=scanner, rms_sd=sd) for scanner, sd in ((np.nan, 2.0), (0.061, 30.0), (0.082, 1.0))]
+    write_table(run.precision, pd.concat(own))
+    noisy = visits_of(run, two, bone="radius")
+    assert noisy.sd == 30 and not noisy.change.changed and "at one visit on this scanner, 30 degrees" in noisy.words
+    write_table(run.precision, pd.concat([own[0], own[2]]))
+    assert math.isnan(visits_of(run, two, bone="radius").sd)
     rows = read_table(run.repeats)
     write_table(run.repeats, rows.assign(side=np.where(rows["session"] == "3", "left", "right")))
     assert visits_of(run, two, bone="radius").words.startswith("One visit: nothing to compare.")

@@ -13,12 +13,12 @@ from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.sessions import SESSION, WORST_MOTION, YEARS, session_key
 from deepqct.curation.curation import CurationError, curate, measured_by_us
 from deepqct.curation.registered import registered_indices
-from deepqct.evaluation.repeats import Precision, on_one_scanner, precision
+from deepqct.evaluation.repeats import Precision, each_scanner, precision
 from deepqct.folder import Run, read_json, read_table, write_table
 from deepqct.terms import BONES, SITES, STRENGTH_UNITS, UNITS
 from deepqct.work import Progress
 
-_COLUMNS = ("bone", "symbol", "unit", "mean", *(field.name for field in fields(Precision)))
+_COLUMNS = ("bone", "symbol", "unit", "scanner", "mean", *(field.name for field in fields(Precision)))
 
 
 def curate_repeats(cohort: Cohort, run: Run, **how: Any) -> pd.DataFrame:
@@ -186,10 +186,12 @@ def precision_table(
     Returns
     -------
     DataFrame
-        bone, symbol, unit, mean (of all scans, of women scanned once, too), and the figures of
-        `deepqct.evaluation.precision`: a difference below lsc is noise. With
-        `registered`, the same figures of the registered pairs, such as registered_lsc, and gone, the share of the variance
-        of the same scans that registration takes away. Empty where no woman was scanned twice on one scanner.
+        bone, symbol, unit, scanner, mean (of all scans, of women scanned once, too), and the figures of
+        `deepqct.evaluation.precision`: a difference below lsc is noise. A row without a scanner is of all together; where
+        women were scanned on several, it is followed by a row for each that has repeats (edge of its voxel in mm), whose
+        noise may be another. With `registered`, rows of all have the same figures of the registered pairs, such as
+        registered_lsc, and gone, the share of the variance of the same scans that registration takes away. Empty where no
+        woman was scanned twice on one scanner.
 
     Notes
     -----
@@ -214,15 +216,16 @@ def precision_table(
     for bone in BONES:
         of_bone = table[table["bone"] == bone]
         for symbol in [name for name in units if name in of_bone]:
-            found = on_one_scanner(of_bone, symbol)
-            if found.n:
-                means = {"mean": float(of_bone[symbol].mean())}
-                rows.append({"bone": bone, "symbol": symbol, "unit": units[symbol], **means, **found.row()})
-    result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS))
+            for scanner, found in each_scanner(of_bone, symbol):
+                part = of_bone if scanner is None else of_bone[of_bone["scanner"] == scanner]
+                of = {"bone": bone, "symbol": symbol, "unit": units[symbol], "scanner": scanner}
+                rows.append({**of, "mean": float(part[symbol].mean()), **found.row()})
+    result = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(_COLUMNS)).astype({"scanner": float})
     if registered and len(result):
         how: dict[str, Any] = {"unusual": unusual, "workers": workers, "progress": progress}
         pairs = registered_indices(cohort, run, table, **how)
-        result = result.merge(_registered_precision(pairs), on=["bone", "symbol"], how="left")
+        mended = _registered_precision(pairs).assign(scanner=float("nan"))
+        result = result.merge(mended, on=["bone", "symbol", "scanner"], how="left")
     for path, kept in ((run.precision, result), (run.repeats, table)):
         if len(kept):
             write_table(path, kept)

@@ -144,20 +144,23 @@ def visits_of(run: Run, participant_id: str, *, bone: str, symbol: str = "Tt.vBM
         return None
     place = own.get("side", "") + " " + own["scanner"].astype(str) + " " + own["centre"].fillna("").astype(str)
     scans = own[["session", YEARS]].assign(value=own[symbol].astype(float), counted=place == place.iloc[0])
-    sd, basis = _noise(run, bone=bone, symbol=symbol)
+    sd, basis = _noise(run, bone=bone, symbol=symbol, scanner=float(own["scanner"].iloc[0]))
     unit = (UNITS | STRENGTH_UNITS)[symbol]
     return Visits(participant_id, bone, symbol, unit, scans.reset_index(drop=True), sd, basis)
 
 
-def _noise(run: Run, *, bone: str, symbol: str) -> tuple[float, str]:
-    """SD of one measurement, and what it rests on; NaN where nobody was scanned twice at one visit."""
+def _noise(run: Run, *, bone: str, symbol: str, scanner: float) -> tuple[float, str]:
+    """SD of one measurement on a scanner, and what it rests on; NaN where nobody was scanned twice there at one visit."""
     known = read_table(run.precision) if run.precision.exists() else pd.DataFrame(columns=["bone", "symbol"])
     rows = known[(known["bone"] == bone) & (known["symbol"] == symbol)]
+    each = rows.get("scanner", pd.Series(dtype=float)).dropna()
+    rows = rows.loc[each.index[np.isclose(each, scanner)]] if len(each) else rows
     if rows.empty or not float(rows["rms_sd"].iloc[0]) > 0:
         return float("nan"), ""
     women, degrees = int(rows["n"].iloc[0]), int(rows["degrees_of_freedom"].iloc[0])
+    where = " on this scanner" if len(each) else ""
     return float(rows["rms_sd"].iloc[0]), (
-        f"{women} {'woman' if women == 1 else 'women'} of this cohort scanned twice at one visit, {degrees} "
+        f"{women} {'woman' if women == 1 else 'women'} of this cohort scanned twice at one visit{where}, {degrees} "
         f"degree{'' if degrees == 1 else 's'} of freedom"
         + ("" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class Precision:
     lsc, lsc_low, lsc_high : float
         Least significant change, 2.77 times `rms_sd`: a smaller difference of two measurements is noise, at 95 %.
     degrees_of_freedom : int
-        Measurements less people, over those who were measured at least twice.
+        Measurements less people, over those who were measured at least twice; of repeats at several visits, or on several
+        scanners, less one at each.
     n : int
         People who were measured at least twice.
 
@@ -165,8 +166,39 @@ def on_one_scanner(rows: pd.DataFrame, value: str) -> Precision:
     0.141
     """
     names = ["participant_id", "scanner", "centre", *(name for name in ("side", "years") if name in rows)]
-    who = [" ".join(map(str, key)) for key in rows[names].itertuples(index=False)]
-    return precision(np.array(who, dtype=object), rows[value].astype(float))
+    there = rows.dropna(subset=value)
+    who = pd.Series(
+        [" ".join(map(str, key)) for key in there[names].itertuples(index=False)], there.index, dtype=object
+    )
+    women = there.loc[who.duplicated(keep=False), "participant_id"].nunique()  # who may have repeats at several visits
+    return replace(precision(who, there[value].astype(float)), n=women)
+
+
+def each_scanner(rows: pd.DataFrame, value: str) -> list[tuple[Any, Precision]]:
+    """Precision of all scanners together (None) and, where there are several, of each: one may be noisier than another.
+
+    Parameters
+    ----------
+    rows, value
+        As of `on_one_scanner`.
+
+    Returns
+    -------
+    list of (scanner or None, Precision)
+        Without those on which nobody was scanned twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from deepqct.evaluation.repeats import each_scanner
+    >>> rows = pd.DataFrame({"participant_id": list("AABB"), "scanner": [0.061, 0.061, 0.082, 0.082], "centre": ""})
+    >>> [(scanner, round(found.rms_sd, 2)) for scanner, found in each_scanner(rows.assign(x=[1.0, 1.2, 2.0, 2.6]), "x")]
+    [(None, 0.32), (0.061, 0.14), (0.082, 0.42)]
+    """
+    measured = rows.dropna(subset=value)
+    scanners = measured.groupby("scanner")
+    parts = [(None, measured), *(scanners if scanners.ngroups > 1 else ())]
+    return [(scanner, found) for scanner, part in parts if (found := on_one_scanner(part, value)).n]
 
 
 def people_for_precision(*, within: float = 0.3, repeats: int = 2, power: float = 0.5) -> int:

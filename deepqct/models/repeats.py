@@ -13,7 +13,7 @@ from scipy import special
 from deepqct.evaluation.calibration import calibrate_out_of_fold
 from deepqct.evaluation.judging import value_of
 from deepqct.evaluation.maps import map_out_of_fold
-from deepqct.evaluation.repeats import Precision, on_one_scanner
+from deepqct.evaluation.repeats import Precision, each_scanner
 from deepqct.evaluation.scales import levels, spread
 from deepqct.folder import Run, read_table, write_table
 from deepqct.models.classifiers import fit
@@ -108,9 +108,9 @@ def risk_precision(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        family, model, what (score, in logits, of a mean of bones in SDs; risk, 0 to 1; or predicted), and the figures of
-        `deepqct.evaluation.precision`: a difference below lsc is noise. Empty where nobody was scanned twice on one
-        scanner.
+        family, model, what (score, in logits, of a mean of bones in SDs; risk, 0 to 1; or predicted), scanner (empty: all
+        together; where there are several, each has rows of its own), and the figures of `deepqct.evaluation.precision`: a
+        difference below lsc is noise. Empty where nobody was scanned twice on one scanner.
 
     Notes
     -----
@@ -129,10 +129,11 @@ def risk_precision(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (family, model), part in table.groupby(["family", "model"], sort=False):
         for what in [name for name in ("score", "risk", "predicted") if name in part]:
-            found = on_one_scanner(part, what)
-            if found.n:
-                rows.append({"family": family, "model": model, "what": what, **found.row()})
-    names = ["family", "model", "what", *(one.name for one in fields(Precision))]
+            rows += [
+                {"family": family, "model": model, "what": what, "scanner": str(scanner or ""), **found.row()}
+                for scanner, found in each_scanner(part, what)
+            ]
+    names = ["family", "model", "what", "scanner", *(one.name for one in fields(Precision))]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -24,7 +24,8 @@ def precision_errors(table: pd.DataFrame, *, names: Sequence[str] | None = None)
     Parameters
     ----------
     table : DataFrame
-        From `deepqct.curation.precision_table`: bone, symbol, rms_cv, rms_cv_low, rms_cv_high.
+        From `deepqct.curation.precision_table`: bone, symbol, rms_cv, rms_cv_low, rms_cv_high, perhaps scanner, of which
+        all together are drawn.
     names : sequence of str, optional
         The indices that are drawn; all of the table if not given.
 
@@ -41,7 +42,8 @@ def precision_errors(table: pd.DataFrame, *, names: Sequence[str] | None = None)
     >>> axes[0].get_xlabel()
     'RMS-CV, %'
     """
-    kept = table[table["rms_cv"] > 0]
+    together = table[table["scanner"].isna()] if "scanner" in table else table
+    kept = together[together["rms_cv"] > 0]
     symbols = [name for name in (names or table["symbol"].unique()) if name in set(kept["symbol"])]
     bones = [bone for bone in BONE_COLOURS if bone in set(kept["bone"])]
     figure, panel = plt.subplots(figsize=(7.2, 1.2 + 0.34 * max(len(symbols), 1)))

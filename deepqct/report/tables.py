@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deepqct.cohort.scanners import scanner_warnings
 from deepqct.curation.looking import FIRST, to_look_at
 from deepqct.evaluation.discrimination import NOT_ESTIMABLE, Estimate, interval, plain, signed
-from deepqct.evaluation.repeats import ISCD_DEGREES, on_one_scanner
+from deepqct.evaluation.repeats import ISCD_DEGREES, each_scanner
 from deepqct.folder import Run, read_table
 from deepqct.models.families import models_table
 from deepqct.models.repeats import risk_precision
@@ -373,8 +374,9 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     -------
     dict or None
         ``columns`` and ``rows`` of texts: the index, its unit, and for each bone the least significant change with its 95 %
-        interval, and below it that of registered scans where they were measured (``registered``); ``words``: from how many
-        women, and whether they are enough; ``scores``: a sentence for each bone's networks.
+        interval, and below it those of each scanner where there are several (``scanners``), and of registered scans where
+        they were measured (``registered``); ``words``: from how many women, and whether they are enough; ``scores``: a
+        sentence for each bone's networks.
 
     Examples
     --------
@@ -388,20 +390,22 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
     """
     if table.empty:
         return None
-    networks = {bone: on_one_scanner(rows, "score") for bone, rows in (scores or {}).items() if len(rows)}
+    networks = {bone: each_scanner(rows, "score") for bone, rows in (scores or {}).items() if len(rows)}
     more = [
-        {"bone": bone, "symbol": "network score", "unit": "logit", **found.row()}
-        for bone, found in networks.items()
-        if found.n
+        {"bone": bone, "symbol": "network score", "unit": "logit", "scanner": scanner, **found.row()}
+        for bone, each in networks.items()
+        for scanner, found in each
     ]
     table = pd.concat([table, pd.DataFrame(more)], ignore_index=True) if more else table
+    symbols, scanners = table["symbol"], table.get("scanner", pd.Series(np.nan, table.index)).astype(float)
+    table = table.assign(symbol=symbols.where(scanners.isna(), symbols + scanners.map(", voxel {:g} mm".format)))
     if "registered_lsc" in table:
         again = table.dropna(subset="registered_lsc")
         mended = {
             name: again[f"registered_{name}"] for name in ("lsc", "lsc_low", "lsc_high", "n", "degrees_of_freedom")
         }
-        both = pd.concat([table, again.assign(symbol=again["symbol"] + ", registered", **mended)])
-        table = both.sort_values("symbol", kind="stable", key=_registered_last(table["symbol"]))
+        table = pd.concat([table, again.assign(symbol=again["symbol"] + ", registered", **mended)])
+    table = table.sort_values("symbol", kind="stable", key=_all_first(symbols))
     bones = [bone for bone in BONES if bone in set(table["bone"])]
     cells = table.assign(
         said=[
@@ -419,23 +423,29 @@ def noise(table: pd.DataFrame, *, scores: Mapping[str, pd.DataFrame] | None = No
         "rows": rows,
         "words": words,
         "registered": any(", registered" in row[0] for row in rows),
+        "scanners": bool(scanners.notna().any()),
         "scores": [
-            f"Score of the {bone}'s networks: two scans of one woman whose scores differ by less than "
+            f"Score of the {bone}'s networks{_at(scanner)}: two scans of one woman whose scores differ by less than "
             f"{_least(found.row())} logits differ by noise; {_basis(found.row())}."
-            for bone, found in networks.items()
-            if found.n
+            for bone, each in networks.items()
+            for scanner, found in each
         ],
     }
 
 
-def _registered_last(symbols: pd.Series) -> Callable[[pd.Series], pd.Series]:
-    """A key that keeps the order of the indices, each followed by itself in registered scans."""
+def _at(scanner: Any) -> str:
+    """Words for the scanner that a figure is of; empty for all together."""
+    return f", voxel {scanner} mm" if scanner else ""
+
+
+def _all_first(symbols: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """A key that keeps the order of the indices, each followed by itself on each scanner and in registered scans."""
     place = {symbol: 2 * number for number, symbol in enumerate(dict.fromkeys(symbols))}
     return lambda names: names.map(lambda name: place[name] if name in place else place[name.split(", ")[0]] + 1)
 
 
 def fused_noise(risks: pd.DataFrame) -> list[str]:
-    """Below which difference two risks of one woman are alike, a sentence for each model; empty without repeats.
+    """Below which difference two risks of one woman are alike, a sentence a model and scanner; empty without repeats.
 
     Parameters
     ----------
@@ -453,12 +463,12 @@ def fused_noise(risks: pd.DataFrame) -> list[str]:
     if risks.empty:
         return []
     said = []
-    for (family, model), rows in risk_precision(risks).groupby(["family", "model"], sort=False):
+    for (family, model, scanner), rows in risk_precision(risks).groupby(["family", "model", "scanner"], sort=False):
         figures = rows.set_index("what").to_dict("index")
         what, scale = ("Risk", "risk") if "risk" in figures else ("Prediction", "predicted")
         shown, score = figures[scale], figures["score"]
         said.append(
-            f"{what} by {family} ({model}): two scans of one woman whose {what.lower()}s differ by less than "
+            f"{what} by {family} ({model}){_at(scanner)}: two scans of one woman whose {what.lower()}s differ by less than "
             f"{_least(shown)} differ by noise; of its score {_least(score)}; {_basis(shown)}."
         )
     return said
