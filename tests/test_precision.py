@@ -17,6 +17,7 @@ from deepqct.evaluation import (
     auc,
     auc_lost_to_noise,
     by_chance,
+    change_of,
     cramers_v,
     deming,
     icc,
@@ -373,6 +374,27 @@ def test_nothing_below_the_least_significant_change_is_called_change():
     for wrong in (lambda: annual_change([1], [1, 2], [1, 2], sd=1), lambda: annual_change([1], [1], [1], sd=0)):
         with pytest.raises(ValueError, match=r"equally long|above 0"):
             wrong()
+
+
+@pytest.mark.parametrize("women", [1, 3, 5, 10, 30])
+def test_change_is_called_in_5_of_100_stable_women_from_however_few_repeats(women):
+    """Each time another study gives the noise, and another woman is judged by it, of two and of three visits."""
+    rng = np.random.default_rng(women)
+    who, studies = np.repeat(np.arange(women), 2), 3000
+    for years in ([0.0, 2.0], [0.0, 1.0, 3.0]):
+        hits = 0
+        for _ in range(studies):
+            known = precision(who, 300 + rng.normal(size=2 * women))
+            noise = {"sd": known.rms_sd, "degrees_of_freedom": known.degrees_of_freedom}
+            hits += change_of(years, 300 + rng.normal(size=len(years)), **noise).changed
+        assert 0.04 < hits / studies < 0.06
+    said = str(change_of([0.0, 2.0], [300.0, 200.0], sd=3.0, degrees_of_freedom=2))
+    assert "the least significant change is 18.3, by 2 degrees of freedom" in said
+    assert annual_change(["A", "A"], [0, 2], [300.0, 290.0], sd=3.0, degrees_of_freedom=2)["changed"].tolist() == [
+        False
+    ]
+    with pytest.raises(ValueError, match="degrees_of_freedom is 0"):
+        change_of([0, 1], [1.0, 2.0], sd=1.0, degrees_of_freedom=0)
 
 
 def test_precision_is_at_hand_without_heavy_packages():

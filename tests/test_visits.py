@@ -81,7 +81,15 @@ def test_visits_are_read_from_the_run_with_its_noise(tmp_path):
     noisy = visits_of(run, two, bone="radius")
     assert noisy.sd == 30 and not noisy.change.changed and "at one visit on this scanner, 30 degrees" in noisy.words
     write_table(run.precision, pd.concat([own[0], own[2]]))
-    assert math.isnan(visits_of(run, two, bone="radius").sd)
+    unknown = visits_of(run, two, bone="radius")
+    assert math.isnan(unknown.sd) and "nobody was scanned twice at one visit on this scanner." in unknown.words
+    write_table(run.precision, known.assign(rms_sd=0.0, n=1))
+    alike = visits_of(run, two, bone="radius").words
+    assert alike.startswith("Nothing is called a change: the noise is not known.") and "nobody" not in alike
+    assert "in 1 woman of this cohort scanned twice at one visit this index was the same each time" in alike
+    write_table(run.precision, known.assign(degrees_of_freedom=1, rms_sd=5.0))
+    few = visits_of(run, two, bone="radius")
+    assert not few.change.changed and few.drawn()["degrees_of_freedom"] == 1 and "by 1 degree of freedom" in few.words
     rows = read_table(run.repeats)
     write_table(run.repeats, rows.assign(side=np.where(rows["session"] == "3", "left", "right")))
     assert visits_of(run, two, bone="radius").words.startswith("One visit: nothing to compare.")

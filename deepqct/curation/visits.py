@@ -29,7 +29,9 @@ class Visits:
     sd : float
         SD of one measurement, from precision.csv; NaN where it is not known.
     basis : str
-        What that rests on, in words.
+        What that rests on, or why it is not known, in words.
+    degrees_of_freedom : float
+        Those of `sd`.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Visits:
     table: pd.DataFrame = field(repr=False)
     sd: float
     basis: str
+    degrees_of_freedom: float = float("inf")
 
     def __repr__(self) -> str:
         """Say who, what and how many scans; no value is shown."""
@@ -56,7 +59,7 @@ class Visits:
     def change(self) -> Change:
         """What the scans of the side and on the scanner of her first visit say about change."""
         counted = self.table[self.table["counted"]]
-        return change_of(counted["years"], counted["value"], sd=self.sd)
+        return change_of(counted["years"], counted["value"], sd=self.sd, degrees_of_freedom=self.degrees_of_freedom)
 
     @property
     def words(self) -> str:
@@ -65,9 +68,9 @@ class Visits:
 
     @property
     def rests_on(self) -> str:
-        """What the noise rests on, and which scans do not count, in sentences."""
+        """What the noise rests on, or why it is not known, and which scans do not count, in sentences."""
         left = int((~self.table["counted"]).sum())
-        said = [f"Noise: {self.basis}."] if np.isfinite(self.sd) else []
+        said = [f"Noise: {self.basis}."]
         if left:
             scans = f"{left} scan{'' if left == 1 else 's'}"
             said.append(f"Not counted: {scans} of the other side, on another scanner or in another centre.")
@@ -78,6 +81,7 @@ class Visits:
         unit = "" if self.unit == "1" else self.unit
         return {
             "years": self.table["years"].to_numpy(float), "value": self.table["value"].to_numpy(float), "sd": self.sd,
+            "degrees_of_freedom": self.degrees_of_freedom,
             "label": f"{self.symbol} of the {self.bone}", "unit": unit, "bone": self.bone,
             "counted": self.table["counted"].to_numpy(bool), "title": self.participant_id,
         }  # fmt: skip
@@ -144,23 +148,23 @@ def visits_of(run: Run, participant_id: str, *, bone: str, symbol: str = "Tt.vBM
         return None
     place = own.get("side", "") + " " + own["scanner"].astype(str) + " " + own["centre"].fillna("").astype(str)
     scans = own[["session", YEARS]].assign(value=own[symbol].astype(float), counted=place == place.iloc[0])
-    sd, basis = _noise(run, bone=bone, symbol=symbol, scanner=float(own["scanner"].iloc[0]))
+    noise = _noise(run, bone=bone, symbol=symbol, scanner=float(own["scanner"].iloc[0]))
     unit = (UNITS | STRENGTH_UNITS)[symbol]
-    return Visits(participant_id, bone, symbol, unit, scans.reset_index(drop=True), sd, basis)
+    return Visits(participant_id, bone, symbol, unit, scans.reset_index(drop=True), *noise)
 
 
-def _noise(run: Run, *, bone: str, symbol: str, scanner: float) -> tuple[float, str]:
-    """SD of one measurement on a scanner, and what it rests on; NaN where nobody was scanned twice there at one visit."""
+def _noise(run: Run, *, bone: str, symbol: str, scanner: float) -> tuple[float, str, float]:
+    """SD of one measurement on a scanner (NaN: not known), what it rests on or why it is not known, and its degrees."""
     known = read_table(run.precision) if run.precision.exists() else pd.DataFrame(columns=["bone", "symbol"])
     rows = known[(known["bone"] == bone) & (known["symbol"] == symbol)]
     each = rows.get("scanner", pd.Series(dtype=float)).dropna()
     rows = rows.loc[each.index[np.isclose(each, scanner)]] if len(each) else rows
-    if rows.empty or not float(rows["rms_sd"].iloc[0]) > 0:
-        return float("nan"), ""
-    women, degrees = int(rows["n"].iloc[0]), int(rows["degrees_of_freedom"].iloc[0])
     where = " on this scanner" if len(each) else ""
-    return float(rows["rms_sd"].iloc[0]), (
-        f"{women} {'woman' if women == 1 else 'women'} of this cohort scanned twice at one visit{where}, {degrees} "
-        f"degree{'' if degrees == 1 else 's'} of freedom"
-        + ("" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})")
-    )
+    if rows.empty:
+        return float("nan"), f"nobody was scanned twice at one visit{where}", float("inf")
+    sd, n, degrees = float(rows["rms_sd"].iloc[0]), int(rows["n"].iloc[0]), int(rows["degrees_of_freedom"].iloc[0])
+    women = f"{n} {'woman' if n == 1 else 'women'} of this cohort scanned twice at one visit{where}"
+    if not sd > 0:
+        return float("nan"), f"in {women} this index was the same each time, which tells no noise", float("inf")
+    few = "" if degrees >= ISCD_DEGREES else f" (the ISCD asks for {ISCD_DEGREES})"
+    return sd, f"{women}, {degrees} degree{'' if degrees == 1 else 's'} of freedom{few}", degrees

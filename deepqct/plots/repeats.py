@@ -75,6 +75,7 @@ def change_over_visits(
     value: ArrayLike,
     *,
     sd: float = float("nan"),
+    degrees_of_freedom: float = float("inf"),
     label: str = "",
     unit: str = "",
     bone: str = "",
@@ -92,6 +93,8 @@ def change_over_visits(
     sd : float
         SD of one measurement, such as `deepqct.evaluation.precision(...).rms_sd`; NaN if it is not known, and then there is
         no band and nothing is called a change.
+    degrees_of_freedom : float
+        Those of `sd`, as for `deepqct.evaluation.change_of`.
     label, unit : str
         What was measured, for the axis and for the words.
     bone : str
@@ -123,7 +126,7 @@ def change_over_visits(
     kept = there & (np.ones(len(when), bool) if counted is None else np.asarray(counted, bool))
     if not kept.any():
         raise ValueError("No measurement with a year counts, so that nothing can be drawn; give at least one.")
-    found = change_of(when[kept], values[kept], sd=sd)
+    found = change_of(when[kept], values[kept], sd=sd, degrees_of_freedom=degrees_of_freedom)
     when = when - when[there].min()  # from any day to the first visit
     colour, marker = BONE_COLOURS.get(bone, ONE), BONE_MARKERS.get(bone, "o")
     _, axes = plt.subplots(figsize=(6.4, 4.2))
