@@ -167,6 +167,11 @@ def test_icc_is_that_of_shrout_and_fleiss():
     assert [round(found[name], 2) for name in ("estimate", "low", "high")] == [0.29, 0.02, 0.76]
     # A missing session leaves that person out, and no other.
     partial = icc(person.ravel()[1:], judge.ravel()[1:], ratings.ravel()[1:])
+    # One more session of one judge's subject leaves the rest as it was; what few have is no session of all.
+    more = icc([*person.ravel(), 0, 1], [*judge.ravel(), 9, 9], [*ratings.ravel(), 7.0, np.nan])
+    assert more == found and found["left_out"] == 0 and partial["left_out"] == 1
+    own = icc(np.repeat(range(5), 2), [1, 2, 1, 2, 1, 2, 3, 4, 5, 6], [1.0, 2, 4, 4, 6, 7, 1, 1, 1, 1])
+    assert (own["n"], own["sessions"], own["left_out"]) == (3, 2, 2) and np.isfinite(own["estimate"])
     opposite = icc([1, 1, 2, 2, 3, 3], [1, 2] * 3, [1.0, 3, 2, 2, 3, 1])
     assert opposite["estimate"] == pytest.approx(-3) and np.isnan(opposite["low"])
     assert partial["n"] == 5 and np.isnan(icc([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2, 3, 4])["estimate"])
@@ -187,6 +192,19 @@ def test_noise_that_is_added_is_what_comes_off_again():
     assert np.isnan(auc_lost_to_noise([0] * 9 + [1], range(10), sd=1.0)["auc"])
     with pytest.raises(ValueError, match="sd is -1"):
         auc_lost_to_noise([0, 1] * 9, range(18), sd=-1)
+
+
+def test_the_interval_of_what_noise_costs_is_as_wide_as_the_estimate_varies():
+    """Beside the SD of the estimate over simulated cohorts; a line that ends below nothing at no noise has none."""
+    rng, found = np.random.default_rng(3), []
+    for _ in range(40):
+        y = np.repeat([0, 1], [140, 76])
+        found.append(auc_lost_to_noise(y, y + rng.normal(size=216) + 0.7 * rng.normal(size=216), sd=0.7, draws=40))
+    width = np.mean([one["high"] - one["low"] for one in found])
+    assert 0.7 < width / (2 * 1.96 * np.std([one["lost"] for one in found])) < 1.4
+    y = np.repeat([0, 1], 100)
+    apart = auc_lost_to_noise(y, np.where(np.arange(200) == 0, 50.0, y), sd=3.0, draws=20)
+    assert apart["auc"] > 0.9 and np.isnan([apart[name] for name in ("without_noise", "lost", "low", "high")]).all()
 
 
 def test_deming_is_that_of_the_textbook_and_of_total_least_squares():
@@ -374,6 +392,21 @@ def test_nothing_below_the_least_significant_change_is_called_change():
     for wrong in (lambda: annual_change([1], [1, 2], [1, 2], sd=1), lambda: annual_change([1], [1], [1], sd=0)):
         with pytest.raises(ValueError, match=r"equally long|above 0"):
             wrong()
+
+
+def test_who_is_missing_is_nobody():
+    """Of a list as of a column: two measurements without a name are not of one person called nan."""
+    values, missing = [1.0, 1.2, 5.0, 50.0], float("nan")
+    for people in (
+        ["A", "A", missing, missing],
+        ["A", "A", None, None],
+        pd.Series(["A", "A", pd.NA, pd.NA], list("wxyz")),
+    ):
+        assert precision(people, values).n == 1
+        assert annual_change(people, [0, 1, 0, 1], values, sd=1)["person"].tolist() == ["A"]
+    people, sessions, values = ["A", "A", "B", "B", "C", "C"], [1, 2] * 3, [1.0, 2, 4, 4, 6, 7]
+    found = icc([*people, missing, missing], [*sessions, 1, 2], [*values, 9.0, 5.0])
+    assert found == icc(people, sessions, values) and found["n"] == 3
 
 
 @pytest.mark.parametrize("women", [1, 3, 5, 10, 30])

@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from deepqct.evaluation.repeats import names_of
+
 
 @dataclass(frozen=True)
 class Change:
@@ -171,7 +173,7 @@ def annual_change(
     """
     if not sd > 0:
         raise ValueError(f"sd is {sd}; give the SD of one measurement, above 0.")
-    columns = {"person": np.asarray(person), "years": np.asarray(years, float), "value": np.asarray(value, float)}
+    columns = {"person": names_of(person), "years": np.asarray(years, float), "value": np.asarray(value, float)}
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("person, years and value must be equally long; give one of each for each measurement.")
     names = ["person", "change", "low", "high", "n", "years", "changed"]

@@ -18,6 +18,7 @@ ISCD_DEGREES = 30  # degrees of freedom that the ISCD asks of a precision study:
 LSC_SDS = float(stats.norm.ppf(0.975) * np.sqrt(2))
 _ADDED = (0.5, 1.0, 1.5, 2.0)  # shares of the noise's variance that are added to see what noise does
 _MOST_PEOPLE = 2**20  # of a precision study
+_DRAWS_AGAIN = 100  # of noise in each bootstrap sample; with one, the interval is five times as wide as it should be
 _LEAST_Z = 0.1  # of the probit of an AUC (0.54), below which nothing is left that noise could have hidden
 
 
@@ -254,16 +255,16 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
     Parameters
     ----------
     person, session : (n,) of text or numbers
-        Who was measured, and when or on what. Several measurements of a person in one session are averaged; a person who
-        lacks a session is left out.
+        Who was measured, and when or on what. Several measurements of a person in one session are averaged. Sessions that
+        at least half of the people have count, or else the two that most have; a person who lacks one of these is left out.
     value : (n,) float
         The measurements; NaN is left out.
 
     Returns
     -------
     dict
-        estimate, low, high (95 %; NaN where the estimate is too far below 0 to have one), n (people), sessions. NaN with
-        fewer than 3 people or 2 sessions.
+        estimate, low, high (95 %; NaN where the estimate is too far below 0 to have one), n (people), sessions, left_out
+        (people who were measured and do not count). NaN with fewer than 3 people or 2 sessions.
 
     Notes
     -----
@@ -280,20 +281,22 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
     >>> round(found["estimate"], 2), found["n"], found["sessions"]
     (0.97, 4, 2)
     """
-    columns = {"person": np.asarray(person), "session": np.asarray(session), "value": np.asarray(value, float)}
+    columns = {"person": names_of(person), "session": names_of(session), "value": np.asarray(value, float)}
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("person, session and value must be equally long; give one of each for each measurement.")
-    table = pd.DataFrame(columns).dropna().pivot_table(index="person", columns="session", values="value").dropna()
-    x = table.to_numpy()
+    table = pd.DataFrame(columns).dropna().pivot_table(index="person", columns="session", values="value")
+    have = table.notna().mean().sort_values(ascending=False, kind="stable")
+    x = table[have.index[: max(2, int((have >= 0.5).sum()))]].dropna().to_numpy()
     n, k = x.shape
+    counts = {"n": n, "sessions": k, "left_out": len(table) - n}
     if n < 3 or k < 2:
-        return {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": n, "sessions": k}
+        return {"estimate": np.nan, "low": np.nan, "high": np.nan, **counts}
     people, sessions, mean = x.mean(axis=1), x.mean(axis=0), x.mean()
     between = k * ((people - mean) ** 2).sum() / (n - 1)
     shift = n * ((sessions - mean) ** 2).sum() / (k - 1)
     rest = ((x - people[:, None] - sessions + mean) ** 2).sum() / ((n - 1) * (k - 1))
     if between == rest == 0:
-        return {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": n, "sessions": k}
+        return {"estimate": np.nan, "low": np.nan, "high": np.nan, **counts}
     estimate = (between - rest) / (between + (k - 1) * rest + k * (shift - rest) / n)
     low, high = estimate, estimate
     if estimate < 1:
@@ -305,7 +308,7 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
         noise = k * shift + (k * n - k - n) * rest
         low = n * (between - f_low * rest) / (f_low * noise + n * between)
         high = n * (f_high * between - rest) / (noise + n * f_high * between)
-    return {"estimate": float(estimate), "low": float(low), "high": float(high), "n": n, "sessions": k}
+    return {"estimate": float(estimate), "low": float(low), "high": float(high), **counts}
 
 
 def auc_lost_to_noise(
@@ -324,7 +327,8 @@ def auc_lost_to_noise(
     sd : float
         SD of one measurement, such as `precision(...).rms_sd`, in the unit of `value`.
     draws : int
-        How often noise is added, and how many bootstrap samples of women make the interval.
+        How often noise is added, and how many bootstrap samples of women make the interval, in each of which it is added
+        100 times.
     seed : int
         Of noise and bootstrap.
 
@@ -377,7 +381,7 @@ def auc_lost_to_noise(
     again = []
     for _ in range(draws):
         rows = np.concatenate([rng.choice(np.flatnonzero(group), group.sum()) for group in (event, ~event)])
-        again.append(_lost(event[rows], x[rows], sd=sd, draws=1, rng=rng))
+        again.append(_lost(event[rows], x[rows], sd=sd, draws=_DRAWS_AGAIN, rng=rng))
     low, high = np.nanpercentile(again, [2.5, 97.5])
     ends = {"low": float(low), "high": float(high)}
     return {"auc": measured.estimate, "without_noise": measured.estimate + lost, "lost": lost, **ends, **counts}
@@ -389,28 +393,47 @@ def _lost(
     """What noise of an SD takes from the AUC; NaN where there is nothing to be taken."""
     added = (0.0, *_ADDED)
     areas = [
-        np.mean([_area(event, x + rng.normal(0, np.sqrt(share) * sd, len(x))) for _ in range(draws if share else 1)])
-        for share in added
+        _area(event, x + rng.normal(0, np.sqrt(share) * sd, (draws if share else 1, len(x)))).mean() for share in added
     ]
     z = special.ndtri(np.clip(areas, 1e-4, 1 - 1e-4))
     if np.abs(z).min() < _LEAST_Z or len(set(np.sign(z))) > 1:
         return float("nan")
     slope, at_measured = np.polyfit(added, z**-2.0, 1)
+    if at_measured <= 0:
+        return float("nan")
     # A straight line through the noise can end at or below nothing; an AUC of one is then as near as can be said.
     clean = special.ndtr(np.sign(z[0]) / np.sqrt(max(at_measured - max(slope, 0.0), 1e-2)))
     return float(clean - special.ndtr(np.sign(z[0]) / np.sqrt(at_measured)))
 
 
-def _area(event: NDArray[np.bool_], x: NDArray[np.floating]) -> float:
-    """Area under the ROC curve, by ranks."""
-    rank = stats.rankdata(x)
+def _area(event: NDArray[np.bool_], x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Area under the ROC curve of each row, by ranks."""
+    rank = stats.rankdata(x, axis=1)
     m = int(event.sum())
-    return float((rank[event].sum() - m * (m + 1) / 2) / (m * (len(x) - m)))
+    areas: NDArray[np.floating] = (rank[:, event].sum(axis=1) - m * (m + 1) / 2) / (m * (len(event) - m))
+    return areas
+
+
+def names_of(people: ArrayLike) -> pd.Series:
+    """People, or sessions, as a column in which who is missing stays missing: numpy makes the name "nan" of it.
+
+    Parameters
+    ----------
+    people : (n,) of text or numbers
+        None, NaN and NA are missing.
+
+    Examples
+    --------
+    >>> from deepqct.evaluation.repeats import names_of
+    >>> names_of(["A", float("nan"), None]).isna().tolist()
+    [False, True, True]
+    """
+    return pd.Series(people, dtype=object).reset_index(drop=True)
 
 
 def _measured(person: ArrayLike, value: ArrayLike) -> tuple[NDArray[Any], NDArray[np.floating]]:
     """People and values without missing ones."""
-    who, values = pd.Series(np.asarray(person)), np.asarray(value, float)
+    who, values = names_of(person), np.asarray(value, float)
     if values.ndim != 1 or len(who) != len(values):
         raise ValueError("person and value must be two equally long columns; give one person for each measurement.")
     there = who.notna().to_numpy() & np.isfinite(values)
