@@ -645,6 +645,8 @@ def _for_spreadsheets(table: pd.DataFrame, *, minus: bool = False) -> pd.DataFra
 def read_table(path: Path) -> pd.DataFrame:
     """The table at `path`; its columns of ids, folds and words are text, also where they are empty.
 
+    Only an empty cell is a missing value: a centre may be called NA.
+
     Examples
     --------
     >>> import deepqct as dq
@@ -652,7 +654,7 @@ def read_table(path: Path) -> pd.DataFrame:
     ['0', '1']
     """
     sep = "\t" if path.suffix == ".tsv" else ","
-    return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(_TEXT, "string"))
+    return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(_TEXT, "string"), keep_default_na=False, na_values=[""])
 
 
 def file_hash(path: Path) -> str:

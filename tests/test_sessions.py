@@ -220,6 +220,9 @@ def test_both_scans_of_a_woman_are_on_one_side_of_every_split(twins):
         (lambda t: t.assign(session="2024-03-0" + t["session"]), "row 2: session '2024-03-01' looks like a date"),
         (lambda t: t.assign(years="2024-03-01"), "row 2 (sub-0001): years is '2024-03-01', not a number; correct it."),
         (lambda t: t.assign(years="-1"), "row 2 (sub-0001): years is '-1'; it must be years since her first visit"),
+        (lambda t: t.assign(session=t["session"].replace("2", "NA")), "'NA' has characters other than letters, digits and "
+         "hyphens, or stands for a missing value; correct it."),
+        (lambda t: t.assign(session=t["session"].replace("2", "null")), "session 'null' has characters other than letters"),
         (lambda t: t.assign(session=t["session"] + "/"), "session '1/' has characters other than letters, digits and"),
     ],
 )  # fmt: skip

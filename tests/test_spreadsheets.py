@@ -108,3 +108,12 @@ def formulas_run(path, divided):
     sheet = (path.parent / path.stem / path.stem).with_suffix(".fods").read_text(encoding="utf-8")
     assert "fine" in sheet
     return re.findall(r'table:formula="([^"]*)"', sheet)
+
+
+@pytest.mark.parametrize("name", ["NA", "N/A", "None", "null", "nan", "NULL", "<NA>", "#N/A"])
+def test_a_name_that_others_take_for_missing_is_read_as_it_was_written(tmp_path, name):
+    """A centre of Naples, say: its women would have none. Empty cells are missing, and numbers stay numbers."""
+    table = pd.DataFrame({"centre": [name, "Bern", None], "scanner": [name, None, "x"], "value": [1.5, None, 2.0]})
+    found = read_table(write_table(tmp_path / "a.csv", table))
+    assert found["centre"].fillna("").tolist() == [name, "Bern", ""] and found["scanner"].iloc[0] == name
+    assert found["scanner"].isna().tolist() == [False, True, False] and found["value"].dtype == float

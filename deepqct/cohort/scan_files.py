@@ -19,7 +19,8 @@ from deepqct.scans.scan import Scan, read_scan
 from deepqct.scans.stored import ScanError
 from deepqct.terms import SITES
 
-_SESSION = r"^[A-Za-z0-9][A-Za-z0-9-]*$"  # it becomes the name of a folder
+# It becomes the name of a folder, and must not be read as a missing value by whoever opens a table.
+_SESSION = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 
 
 def check_scans(

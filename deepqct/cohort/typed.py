@@ -67,7 +67,10 @@ def _sentence(table: pd.DataFrame, file: str, row: int, column: str, check: str,
             f"missing value; {mend}."
         )
     if column == "session":
-        return f"{where}: session {value!r} has characters other than letters, digits and hyphens; correct it."
+        return (
+            f"{where}: session {value!r} has characters other than letters, digits and hyphens, or stands for a missing "
+            "value; correct it."
+        )
     if column == "years":
         return f"{where}: years is {value!r}; it must be years since her first visit, 0 to {MOST_YEARS}; {mend}."
     if kinds.get(column) == TIME:

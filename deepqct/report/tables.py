@@ -115,7 +115,7 @@ def as_text(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=str).fillna("").map(lambda cell: re.sub(r"(?<!\w)-(?=\d)", "−", cell))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).map(lambda cell: re.sub(r"(?<!\w)-(?=\d)", "−", cell))
     return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
 
 
