@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,9 @@ def annual_change(
     """
     if not sd > 0:
         raise ValueError(f"sd is {sd}; give the SD of one measurement, above 0.")
-    columns = {"person": names_of(person), "years": np.asarray(years, float), "value": np.asarray(value, float)}
+    columns: dict[str, Any] = {
+        "person": names_of(person), "years": np.asarray(years, float), "value": np.asarray(value, float),
+    }  # fmt: skip
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("person, years and value must be equally long; give one of each for each measurement.")
     names = ["person", "change", "low", "high", "n", "years", "changed"]

@@ -281,7 +281,11 @@ def icc(person: ArrayLike, session: ArrayLike, value: ArrayLike) -> dict[str, fl
     >>> round(found["estimate"], 2), found["n"], found["sessions"]
     (0.97, 4, 2)
     """
-    columns = {"person": names_of(person), "session": names_of(session), "value": np.asarray(value, float)}
+    columns: dict[str, Any] = {
+        "person": names_of(person),
+        "session": names_of(session),
+        "value": np.asarray(value, float),
+    }
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("person, session and value must be equally long; give one of each for each measurement.")
     table = pd.DataFrame(columns).dropna().pivot_table(index="person", columns="session", values="value")
