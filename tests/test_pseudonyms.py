@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -14,14 +15,16 @@ from deepqct.cohort import CohortError, keep_cohort, load_cohort
 from deepqct.cohort.pseudonyms import check_key, read_key
 from deepqct.cohort.reviews import decide, read_reviews
 from deepqct.curation import curate
-from deepqct.folder import Job, Run, write_json, write_table
+from deepqct.folder import FileError, Job, Run, read_json, write_json, write_table
 from deepqct.run import RunError, execute
 from deepqct.run.app import app_notebooks, overview
 from deepqct.run.inputs import input_hash, scan_files
 from deepqct.run.integrity import input_rows
-from deepqct.run.jobs import write_jobs
+from deepqct.run.jobs import run_job, write_jobs
+from deepqct.run.parts import Part, run_part
 from deepqct.run.plan import plan_run
 from deepqct.run.record import without_folders
+from deepqct.scans import ScanError
 
 
 def test_a_key_file_is_made_kept_and_added_to(make_cohort, tmp_path):
@@ -174,3 +177,109 @@ def test_the_key_is_found_from_anywhere_and_never_drawn_by_looking(make_cohort, 
     assert "The key file ours.tsv is not here" in overview(run)["fault"]
     assert not app_notebooks(run, tmp_path / "none")
     assert not key.exists()
+# What a run folder keeps of errors
+
+NAME = "Jane_Mustermann_19500102"
+
+
+@pytest.fixture
+def named(make_cohort, tmp_path, monkeypatch):
+    """A run with pseudonyms, of a cohort whose ids and one file name women."""
+    monkeypatch.setattr("deepqct.run.jobs.stage_hash", lambda _: "c")  # which takes seconds
+    folder = make_cohort()
+    (folder / "scans" / "sub-0002_wrist.AIM").rename(folder / "scans" / f"{NAME}.AIM")
+    for table in (folder / "participants.tsv", folder / "scans.tsv"):
+        text = table.read_text(encoding="utf-8").replace("scans/sub-0002_wrist", f"scans/{NAME}")
+        table.write_text(text.replace("\nsub-", "\nPID-778899-"), encoding="utf-8")
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke", overrides=[f"pseudonyms={tmp_path / 'key.tsv'}"])
+    write_jobs(plan)
+    load_cohort(folder, pseudonyms=tmp_path / "key.tsv")
+    return folder, plan.run
+
+
+def told(run: Run) -> str:
+    """All that the run folder holds but the parameters, which `deepqct report --zip` leaves out."""
+    kept = [path for path in run.folder.rglob("*") if path.is_file() and path != run.parameters("01_data_curation")]
+    assert kept
+    return "\n".join(path.read_text(encoding="utf-8") for path in kept)
+
+
+def test_a_scan_that_goes_before_its_batch_leaves_no_name_in_the_run_folder(named, capsys):
+    folder, run = named
+    (folder / "scans" / f"{NAME}.AIM").unlink()
+    assert not run_part(run, Part(Job("01_data_curation"), "0001-0008"))
+    assert "PID-778899" not in told(run)
+    assert NAME not in told(run)
+    assert "CohortError: 1 fault in the cohort's tables" in told(run)
+    assert f"(PID-778899-0002): scans/{NAME}.AIM does not exist" in capsys.readouterr().out
+
+
+def errors(folder: Path) -> list[Exception]:
+    """What may be raised while a cohort changes, with names in it."""
+    return [
+        FileNotFoundError(2, "No such file or directory", f"{folder}/scans/{NAME}.AIM"),
+        FileNotFoundError(2, "No such file or directory", f"{folder}/scans/Erika Mustermann.AIM"),
+        ScanError(f"{folder}/scans/{NAME}.AIM is empty; copy it again."),
+        ScanError(f"{folder}/Mustermann.AIM is empty."),
+        ScanError(f"scans/{NAME}.AIM is empty."),
+        ValueError(f"{NAME} is no number"),
+        KeyError("PID-778899-0003"),
+        KeyError("PID-778899-0003_wrist"),
+        FileError(f"{folder}/participants.json is not valid JSON."),
+    ]
+
+
+@pytest.mark.parametrize("cluster", ["", "7"])
+def test_no_error_of_a_part_names_women_or_files_in_the_run_folder(named, monkeypatch, capsys, cluster):
+    folder, run = named
+    monkeypatch.setenv("SLURM_JOB_ID", cluster)  # of whose jobs the logs lie there, too
+    for error in errors(folder):
+        monkeypatch.setattr("deepqct.run.parts._curated", Mock(side_effect=error))
+        assert not run_part(run, Part(Job("01_data_curation"), "0001-0008"))
+        printed = capsys.readouterr().out
+        for text in (told(run), printed) if cluster else (told(run),):
+            assert [word for word in ("PID-778899", "Mustermann", str(folder)) if word in text] == []
+            assert type(error).__name__ in text
+        assert cluster or str(error) in printed
+
+
+def test_no_error_of_a_notebook_names_women_or_files_in_the_run_folder(named, monkeypatch, capsys):
+    from papermill.exceptions import PapermillExecutionError
+
+    folder, run = named
+    job, said = Job("01_data_curation"), f"scans.tsv, row 4 (PID-778899-0002): scans/{NAME}.AIM does not exist"
+    of = {"CohortError": said, "KeyError": "'PID-778899-0002'"}
+
+    def fails(kind):
+        error = {"output_type": "error", "ename": kind, "evalue": of[kind], "traceback": [f"File {folder}", of[kind]]}
+        cell = {"cell_type": "code", "metadata": {}, "source": "", "outputs": [error], "execution_count": 3, "id": "a"}
+        noted = {"papermill": {"input_path": "a", "output_path": "b"}}
+        write_json(run.notebook(job), {"nbformat": 4, "nbformat_minor": 5, "metadata": noted, "cells": [cell]})
+        raise PapermillExecutionError(2, 3, "", kind, of[kind], [of[kind]])
+
+    for kind, kept in (("CohortError", "1 fault in the cohort's tables"), ("KeyError", "KeyError: 'a woman'")):
+        monkeypatch.setattr("papermill.execute_notebook", lambda *_, kind=kind, **__: fails(kind))
+        assert not run_job(run, job)
+        assert [word for word in ("PID-778899", "Mustermann", str(folder)) if word in told(run)] == []
+        assert kept in read_json(run.status(job))["error"]
+        assert kept.partition(": ")[2] in run.notebook(job).read_text(encoding="utf-8")
+        assert of[kind] in capsys.readouterr().out
+
+
+def test_an_error_is_not_kept_where_ids_cannot_be_known(named, tmp_path, monkeypatch):
+    _, run = named
+    (tmp_path / "key.tsv").unlink()
+    monkeypatch.setattr("deepqct.run.parts._curated", lambda *_: {}["PID-GONE"])
+    assert not run_part(run, Part(Job("01_data_curation"), "0001-0008"))
+    assert "PID-GONE" not in told(run)
+
+
+def test_a_run_with_ids_keeps_them_and_no_file_of_the_cohort(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("deepqct.run.jobs.stage_hash", lambda _: "c")
+    folder = make_cohort()
+    plan = plan_run(str(folder), out=tmp_path / "run", preset="smoke")
+    write_jobs(plan)
+    monkeypatch.setattr("deepqct.run.parts._curated", lambda *_: {}[f"sub-0001 of {folder}/scans/sub-0001_wrist.AIM"])
+    assert not run_part(plan.run, Part(Job("01_data_curation"), "0001-0008"))
+    failure = read_json(plan.run.failure(Part(Job("01_data_curation"), "0001-0008")))
+    assert failure["error"] == "KeyError: 'sub-0001 of a file of the cohort'"

@@ -12,6 +12,7 @@ written.py     which files a run wrote, and their hashes
 record.py      run.json: what was run, on which inputs, with which parameters and versions
 watch.py       a job at work: known by a file, watched for its memory, ended with its run
 lost.py        jobs that ended without a word, and what helps
+told.py        what a run folder keeps of an error: no file of the cohort, no id
 jobs.py        one job's notebook executed and kept; the hash of the code that it imports
 shares.py      what each job is given, and what this machine has
 parts.py       parts of a job that run before its notebook: batches of scans, networks of a fold

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 import nbformat
 
-from deepqct.folder import FileError, Job, Run, project_root, read_json, resolve, write_json, write_text
+from deepqct.folder import FileError, Job, Run, project_root, read_json, write_json, write_text
 from deepqct.reach import code_hash
 from deepqct.report.pages import notebook_page
 from deepqct.run.lost import lower_what
@@ -23,6 +22,7 @@ from deepqct.run.parameters import notebook_source
 from deepqct.run.plan import Plan
 from deepqct.run.record import FOLDERS, KEY, bare_name, named_only, now, scenario_of, without_folders
 from deepqct.run.stage import children_with_threads, versions
+from deepqct.run.told import Mask, in_terminal, spelled
 from deepqct.run.watch import at_work
 from deepqct.scans.formats import files_of
 from deepqct.work import say
@@ -77,13 +77,10 @@ def run_job(run: Run, job: Job) -> bool:
                 extra_arguments=["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"],
             )  # fmt: skip
         except PapermillExecutionError as failure:
-            error = f"{failure.ename}: {failure.evalue}"
+            error = Mask.of(run).kept(failure.ename, failure.evalue)
             trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failure.traceback)).splitlines()
-            say(
-                "\n".join(
-                    [f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]
-                )
-            )
+            lines = [f"{job}: failed in cell {failure.exec_count}; the last lines of its traceback:", *trace[-12:]]
+            say(in_terminal("\n".join(lines), f"{job}: failed: {error}"))
         except DeadKernelError:
             lower = lower_what(str(job))
             error = (
@@ -92,11 +89,12 @@ def run_job(run: Run, job: Job) -> bool:
             )
             say(f"{job}: failed: {error}")
         except Exception as failure:  # such as a kernel that does not begin
-            error = f"{type(failure).__name__}: {failure}"
-            say(f"{job}: failed: {error}")
+            kind = type(failure).__name__
+            error = Mask.of(run).kept(kind, str(failure))
+            say(f"{job}: failed: {in_terminal(f'{kind}: {failure}', error)}")
     seconds = round(time.time() - began, 1)
     if run.notebook(job).exists():
-        _forget_paths(run.notebook(job), parameters)
+        _forget_paths(run.notebook(job), parameters, mask=Mask.of(run) if error else None)
         notebook_page(run.notebook(job), run.page(job), virtual=scenario_of(run))
     status: dict[str, Any] = {
         "status": "failed" if error else "done",
@@ -140,17 +138,20 @@ def _as_named(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _forget_paths(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Shorten the paths that a notebook notes to names: they would tell the folders of the machine, perhaps of patients."""
+def _forget_paths(notebook: Path, parameters: Mapping[str, Any], *, mask: Mask | None = None) -> None:
+    """Shorten the paths that a notebook notes to names: they would tell the folders of the machine, perhaps of patients.
+
+    Of its errors no more stays than the mask lets through.
+    """
     content = read_json(notebook)
+    if mask is not None:
+        mask.mask_errors(content)
     noted = content["metadata"]["papermill"]
     noted |= {key: Path(noted[key]).name for key in ("input_path", "output_path")}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     spellings: dict[str, str] = {}
     for value in (str(parameters[name]) for name in (*FOLDERS, KEY) if parameters.get(name)):
-        whole = resolve(value)
-        told = os.sep in value and Path(value).name != os.pardir  # ".", ".." and a bare name tell no place
-        for folder in (*([value] if told else []), str(whole), os.path.normpath(whole), str(whole.resolve())):
+        for folder in spelled(value):
             spellings |= dict.fromkeys((folder, escape(folder)), bare_name(value))
     # The longest first, since one may be a part of another.
     for spelling, name in sorted(spellings.items(), key=lambda pair: -len(pair[0])):

@@ -15,6 +15,7 @@ from typing import Any
 from deepqct.folder import Job, Run, read_json, write_json
 from deepqct.run.plan import Plan
 from deepqct.run.stage import fix_threads, line_progress
+from deepqct.run.told import Mask, in_terminal
 from deepqct.run.watch import at_work, one_at_a_time
 from deepqct.work import say
 
@@ -130,9 +131,10 @@ def run_part(run: Run, part: Part) -> bool:
         with at_work(run, part, device=parameters.get("device", "cpu") if part.job.bone else "cpu") as held:
             done = _trained(run, part, parameters) if part.job.bone else _curated(run, part, parameters)
     except Exception as error:  # one sentence of what failed is worth more than a traceback in a cluster's log
-        why = f"{type(error).__name__}: {error}"
-        write_json(run.failure(part), {"error": why, "seconds": round(time.time() - began, 1)})
-        say(f"{part}: failed: {why}")
+        kind = type(error).__name__
+        kept = Mask.of(run).kept(kind, str(error))
+        write_json(run.failure(part), {"error": kept, "seconds": round(time.time() - began, 1)})
+        say(f"{part}: failed: {in_terminal(f'{kind}: {error}', kept)}")
         return False
     seconds = round(time.time() - began, 1)
     write_json(run.part(part), done | {"seconds": seconds, "peak_mb": held.peak_mb})
