@@ -13,9 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepqct.terms import BONES
 
@@ -24,6 +27,7 @@ _TEXT = (
     "participant_id", "session", "centre", "fold", "held_out", "reason", "flags", "notes", "sha256", "bones",
 )  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none for this person
+_OS_ERROR = re.compile(r"\(os error \d+\)")  # how safetensors says what the system said
 _FORMULA = re.compile(r"\s*[=@+\-]|[\t\r]")  # how a text begins that a spreadsheet runs, unless it is a number:
 _NUMBER = re.compile(r"[+-]\d*\.?\d+(e[+-]?\d+)?( ?%)?( ?\([^()=|!]*\))?")  # perhaps with its interval or SD
 # What would be run where a spreadsheet divides the text at one of these signs; figures like "; −0.2 (0.1)" are none.
@@ -465,13 +469,28 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else project_root() / path
 
 
+class NotWrittenError(OSError):
+    """A file that could not be written, as when its disk is full: no fault of what was to be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> try:
+    ...     dq.folder.write_text(Path("/dev/null/note.txt"), "two words")
+    ... except dq.folder.NotWrittenError as error:
+    ...     print(str(error).partition(" (")[0])
+    /dev/null/note.txt cannot be written
+    """
+
+
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; the file takes the place of `path` only if the block ends without an error.
 
     Raises
     ------
-    OSError
+    NotWrittenError
         If the folder cannot be written, or its disk is full; the message names the file and says why.
 
     Examples
@@ -496,16 +515,34 @@ def write_whole(path: Path) -> Iterator[Path]:
         with suppress(PermissionError):  # some network folders keep no modes
             unfinished.chmod(0o644)
         unfinished.replace(path)
+    except NotWrittenError:  # of another file within this one
+        raise
     except OSError as error:
-        ours = {error.filename, error.filename2} & {name, unfinished}
-        if ours or error.errno in _FULL:
+        # Of a file that is read meanwhile, the system says the name; of bytes that it does not take, none.
+        if error.filename is None or {error.filename, error.filename2} & {name, unfinished} or is_full(error):
+            raise not_written(path, error) from error
+        raise
+    except Exception as error:
+        if _OS_ERROR.search(str(error)):
             raise not_written(path, error) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def not_written(path: Path, error: OSError) -> OSError:
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full, or the part of it that a person may use.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.is_full(OSError(28, "No space left on device"))
+    True
+    """
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def not_written(path: Path, error: Exception) -> NotWrittenError:
     """The error of a file or folder that cannot be written, in one sentence.
 
     Examples
@@ -515,9 +552,9 @@ def not_written(path: Path, error: OSError) -> OSError:
     >>> print(dq.folder.not_written(Path("reports/ours"), OSError(30, "Read-only file system")))
     reports/ours cannot be written (Read-only file system); free space on its disk, or take a folder that you may ...
     """
-    return OSError(
-        f"{path} cannot be written ({error.strerror or error}); free space on its disk, or take a folder that you may "
-        "write to."
+    why = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return NotWrittenError(
+        f"{path} cannot be written ({why}); free space on its disk, or take a folder that you may write to."
     )
 
 
@@ -551,6 +588,25 @@ def write_json(path: Path, content: Any, *, time_ns: int | None = None) -> Path:
     ['{', '"age":', '62', '}']
     """
     return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", time_ns=time_ns)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> Path:
+    """Write `array` to `path` as .npy, whole or not at all, and return `path`.
+
+    What numpy itself writes to a file may lack its last bytes on a full disk, and nothing is said.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import deepqct as dq
+    >>> path = dq.folder.resolve(tempfile.mkdtemp()) / "stack.npy"
+    >>> np.load(dq.folder.write_array(path, np.arange(3))).tolist()
+    [0, 1, 2]
+    """
+    with write_whole(path) as unfinished, unfinished.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)
+    return path
 
 
 def read_json(path: Path) -> Any:

@@ -23,7 +23,7 @@ from deepqct.bones.quality import flags_of_scores, motion_score, ring_score, unu
 from deepqct.bones.texture import measure_texture
 from deepqct.curation.scan_stacks import Span, chosen_stack, measure_stacks, part_of, stacks_of
 from deepqct.curation.stacks import FIELD_MM, cut_stack, of_bone
-from deepqct.folder import Run, read_json, write_json, write_whole
+from deepqct.folder import NotWrittenError, Run, is_full, not_written, read_json, write_array, write_json
 from deepqct.reach import code_hash
 from deepqct.scans.formats import files_of, scan_hash
 from deepqct.scans.scan import Scan, crop, read_scan
@@ -104,6 +104,11 @@ def curate_scan(task: Task) -> dict[str, Any]:
     dict
         Its row of curation.csv, with the columns that `curate` names; an error becomes a row with status ``failed`` and
         its reason.
+
+    Raises
+    ------
+    NotWrittenError
+        If the run folder cannot be written, as when its disk is full.
     """
     row = {"participant_id": task.participant_id, "site": task.site, "side": task.side}
     names = SITES[task.site]
@@ -124,7 +129,11 @@ def curate_scan(task: Task) -> dict[str, Any]:
                 raise ScanError(
                     "the scan or a contour of it changed while it was read; run again when nobody writes there."
                 )
+    except NotWrittenError:  # no fault of this scan: all others would go the same way
+        raise
     except (ScanError, BoneError, OSError) as error:
+        if is_full(error):
+            raise not_written(task.run.bones, error) from error
         return row | {"status": "failed", "reason": _without_names(error, task)} | BLANK
     except Exception as error:  # whatever it is, the others go on; its text might quote a header
         return row | {"status": "failed", "reason": f"{type(error).__name__} in deepqct; please report it."} | BLANK
@@ -274,8 +283,7 @@ def _write_bone(
         (task.run.stack(task.participant_id, bone.name), density),
         (task.run.stack_mask(task.participant_id, bone.name), mask),
     ):
-        with write_whole(path) as unfinished, unfinished.open("wb") as file:
-            np.save(file, array)
+        write_array(path, array)
     pixel = FIELD_MM[bone.name] / task.image_px
     record = {
         "made_from": made_from,

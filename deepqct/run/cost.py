@@ -15,6 +15,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from deepqct.cohort.check import load_cohort
+from deepqct.cohort.cohort import Cohort
 from deepqct.curation.stacks import FIELD_MM
 from deepqct.folder import PACKAGE, Job, Run, read_json, read_table, resolve
 from deepqct.networks.recipe import Recipe
@@ -85,6 +86,17 @@ class Workload:
         cohort = load_cohort(
             resolve(plan.cohort), outcome=asked["outcome"], horizon=asked["horizon"], outside=asked["outside"]
         )
+        return cls.of_cohort(cohort)
+
+    @classmethod
+    def of_cohort(cls, cohort: Cohort) -> Workload:
+        """The workload of a cohort, by the sizes of its files.
+
+        Parameters
+        ----------
+        cohort : Cohort
+            The checked cohort.
+        """
         files = [cohort.folder / file for file in cohort.every_scan["file"]]
         voxels = sum(map(size_of, files)) / 2e6 / max(len(files), 1)  # files of scanners hold 2 bytes a voxel
         # A file that cannot be read is a row of the run, and no reason to foresee nothing.
@@ -204,6 +216,28 @@ def estimate(plan: Plan, *, cores: int = 2, like: Run | None = None, scale: floa
             "rates": words if known is None else f"learned from {like.folder.name if like else ''}",
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def disk_mb(plan: Plan, work: Workload) -> float:
+    """What a run will leave on the disk by the rates that come with deepqct, in MB.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `plan_run`.
+    work : Workload
+        How much its cohort gives to do.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import deepqct as dq
+    >>> from deepqct.run.cost import Workload, disk_mb
+    >>> plan = dq.run.plan_run("virtual", out=Path("reports/tried"))
+    >>> disk_mb(plan, Workload.of(plan)) > 100
+    True
+    """
+    return sum(_job_cost(job, plan.parameters, work)["disk"] for jobs in _stages(plan).values() for job in jobs)
 
 
 def rates() -> dict[str, Any]:

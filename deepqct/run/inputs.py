@@ -17,7 +17,7 @@ from deepqct.folder import Job, Run, file_hash, read_json, read_table, resolve
 from deepqct.scans.formats import scan_hash
 
 # The files of a cohort folder beside its scans; if one of them changes, the cohort is curated again.
-TABLES = (
+TABLES: tuple[str, ...] = (
     "participants.tsv",
     "participants.json",
     "scans.tsv",

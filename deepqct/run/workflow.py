@@ -29,6 +29,7 @@ from deepqct.report.report import write_report
 from deepqct.run.alone import PATIENCE_S, RunError, alone
 from deepqct.run.changed import changed_scans
 from deepqct.run.clock import back_to_the_present
+from deepqct.run.cost import Workload, disk_mb
 from deepqct.run.inputs import TABLES
 from deepqct.run.jobs import state_of, write_inputs, write_jobs
 from deepqct.run.lost import forget_lost, lost_jobs
@@ -41,8 +42,10 @@ from deepqct.run.restore import forget_restored, restore
 from deepqct.run.shares import Size, machine, shares_of
 from deepqct.run.stage import do_again
 from deepqct.run.watch import STARTED_BY, interruptible
+from deepqct.work import say
 
 ROOM = 200_000_000  # bytes without which no run begins; our choice
+_LEAST = 0.5  # of the disk that is predicted, without which no run begins, since the prediction may be off; our choice
 PROFILE = "SNAKEMAKE_PROFILE"  # the environment's name for the profile of a cluster
 TRAIN_BY = ("auto", "bone", "fold")
 _LEFT_S = 3600.0  # age of an unfinished file that nobody writes to any more; our choice
@@ -107,6 +110,7 @@ def _checked(plan: Plan, *, cores: int, batch: int, by_fold: bool) -> Path:
     """Check a plan, and run its jobs if nothing is wrong."""
     check_whose(plan)
     scans, files, women = list[Path](), list[Path](), 0
+    work = None
     if plan.cohort != VIRTUAL:
         folder = resolve(plan.cohort)
         asked = plan.parameters[Job("01_data_curation")]
@@ -119,8 +123,9 @@ def _checked(plan: Plan, *, cores: int, batch: int, by_fold: bool) -> Path:
         files = [folder / name for name in named if (folder / name).exists()]
         scans = [folder / name for name in cohort.every_scan["file"]]
         women = len(cohort.participants)
+        work = Workload.of_cohort(cohort)
     check_machine(plan.parameters)
-    _check_disk(plan.run.folder)
+    _check_disk(plan.run.folder, needs=disk_mb(plan, work or Workload.of(plan)) * 1e6)
     division = Division.of(plan, Size.of(plan, scans, women=women), cores=cores, batch=batch, by_fold=by_fold)
     with alone(plan.run) as lock:
         return _execute(plan, files=files, division=division, lock=lock)
@@ -169,15 +174,23 @@ def check_whose(plan: Plan) -> None:
         raise RunError(f"{plan.run.folder} is a run of {which} {whose}; give another folder by --out.")
 
 
-def _check_disk(folder: Path) -> None:
-    """Raise an error if the disk of a run folder is as good as full."""
+def _check_disk(folder: Path, *, needs: float = 0.0) -> None:
+    """Raise an error if the disk of a run folder is as good as full, or has far less than a run needs, in bytes.
+
+    What the folder holds already counts as there: a run writes its files anew in their place. Where less is missing, it is
+    said.
+    """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
-    if free < ROOM:
+    if needs:
+        needs -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    if free < max(ROOM, _LEAST * needs):
         raise RunError(
-            f"The disk of {folder} has {free / 1e6:.0f} MB left, and a run needs {ROOM / 1e6:.0f} MB at least; free space "
-            "on it, or take another folder by --out."
+            f"The disk of {folder} has {free / 1e6:.0f} MB left, and a run needs about {max(ROOM, needs) / 1e6:.0f} MB; "
+            "free space on it, or take another folder by --out."
         )
+    if free < needs:
+        say(f"The disk of {folder} has {free / 1e6:.0f} MB left, and this run may need {needs / 1e6:.0f} MB.")
 
 
 @dataclass(frozen=True)

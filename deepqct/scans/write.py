@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepqct.folder import write_whole
+from deepqct.scans.images import read_image
 from deepqct.scans.scan import Scan
 from deepqct.scans.stored import SITE_CODES, ScanError
 
@@ -60,9 +64,19 @@ def write_image(path: Path, scan: Scan) -> Path:
     image = SimpleITK.GetImageFromArray(scan.density)
     image.SetSpacing(scan.voxel_mm[::-1])
     image.SetOrigin(scan.origin_mm[::-1])
-    with write_whole(path) as part:
+    with write_whole(path) as part, _said_by_libraries():
         SimpleITK.WriteImage(image, str(part))
+        read_image(part, unusual=True)  # of a full disk it says nothing in some formats
     return path
+
+
+@contextmanager
+def _said_by_libraries() -> Iterator[None]:
+    """Turn what a library raises where a file cannot be written, or did not become whole, into an error of the system."""
+    try:
+        yield
+    except (RuntimeError, ScanError) as error:
+        raise OSError(errno.EIO, "its disk may be full") from error
 
 
 def to_native(density: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
@@ -139,7 +153,7 @@ def write_aim(path: Path, scan: Scan) -> Path:
         "processing_log": log,
         "processing_log_raw": py_aimio.dict_to_log(log),
     }
-    with write_whole(path) as part:
+    with write_whole(path) as part, _said_by_libraries():
         py_aimio.write_aim(str(part), scan.native, meta, unit="native")
     return path
 
