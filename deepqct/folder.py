@@ -726,7 +726,7 @@ def file_hash(path: Path) -> str:
     """
     if path.is_dir():
         names = "".join(f"{file.name} {file_hash(file)}\n" for file in sorted(path.iterdir()) if file.is_file())
-        return hashlib.sha256(names.encode()).hexdigest()
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()  # a name may be of any bytes
     if path.exists() and not path.is_file():  # it may never end
         raise OSError(f"{path} is no plain file; copy it there itself.")
     with path.open("rb") as file:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 import pytest
 from files import SECRETS, dicom_slice, refused, write_series
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from deepqct.bones import contoured_bone
 from deepqct.scans import ScanError, read_mask, read_scan
-from deepqct.scans.formats import files_of, read_head
+from deepqct.scans.formats import files_of, read_head, scan_hash
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -410,3 +414,80 @@ def test_every_slice_belongs_to_the_scan_that_one_of_them_names(tmp_path):
     """A rerun must see that another slice was copied again."""
     folder = write_series(tmp_path / "s", axial())
     assert files_of(folder / "000.dcm") == files_of(folder) == sorted(folder.iterdir())
+
+
+def test_a_scan_is_hashed_by_exactly_the_slices_that_are_read(tmp_path):
+    """Also those of another ending, or none; and not the slices of other series, nor what a system leaves there."""
+    folder = write_series(tmp_path / "s", axial())
+    named, odd = folder / "000.dcm", folder / "IM3"
+    (folder / "002.dcm").rename(odd)
+    other = write_series(tmp_path / "o", axial()) / "001.dcm"
+    spoilt(other, SeriesInstanceUID="1.2.3.9").rename(folder / "900.dcm")
+    (folder / ".DS_Store").write_bytes(b"x")
+    slices = sorted(path for path in folder.iterdir() if path.name not in ("900.dcm", ".DS_Store"))
+    assert files_of(named) == slices
+    before, numbers = scan_hash(named), read(named).native
+    (folder / ".DS_Store").write_bytes(b"y")
+    assert scan_hash(named) == before
+    data = bytearray(odd.read_bytes())
+    data[-2] ^= 1
+    odd.write_bytes(data)
+    assert (read(named).native != numbers).sum() == 1
+    assert scan_hash(named) != before
+    assert files_of(folder / "gone.dcm") == [folder / "gone.dcm"]
+
+
+def spoilt(path: Path, **changes: object) -> Path:
+    """A DICOM file with other elements."""
+    head = pydicom.dcmread(path)
+    for name, value in changes.items():
+        setattr(head, name, value)
+    head.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("how", ["frames", "many", "size", "rle", "deflated"])
+def test_a_header_that_states_more_than_its_file_holds_takes_neither_time_nor_memory(tmp_path, how):
+    import time
+    import tracemalloc
+
+    folder = write_series(tmp_path / "s", axial())
+    path = folder / "000.dcm"
+    match how:
+        case "frames" | "many":
+            spoilt(path, NumberOfFrames=200_000 if how == "many" else 9_000, SpacingBetweenSlices=0.1)
+        case "size":
+            spoilt(path, Rows=12_000, Columns=12_000)
+        case "rle":
+            head = pydicom.dcmread(path)
+            head.Rows = head.Columns = 12_000
+            head.file_meta.TransferSyntaxUID = RLELossless
+            head.PixelData = encapsulate([struct.pack("<16L", 2, 64, 66, *[0] * 13) + b"\x81\x00\x81\x00"])
+            head["PixelData"].VR = "OB"
+            head["PixelData"].is_undefined_length = True
+            head.save_as(path)
+        case "deflated":
+            head = pydicom.dcmread(path)
+            head.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            head.PixelData = bytes(100_000_000)
+            head.save_as(path)
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        said = refused(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert any(words in said for words in ("can hold", "which no HR-pQCT scan has", "compressed as a whole"))
+    assert time.monotonic() - began < 5
+    assert peak < 20e6
+
+
+def test_slices_that_are_packed_by_runs_are_read(tmp_path):
+    folder = write_series(tmp_path / "s", axial())
+    numbers = read(folder).native
+    for path in folder.iterdir():
+        head = pydicom.dcmread(path)
+        head.compress(RLELossless)
+        head.save_as(path)
+    np.testing.assert_array_equal(read(folder).native, numbers)

@@ -11,7 +11,7 @@ from files import SECRETS, refused, write_aim_bytes, write_picture
 
 from deepqct.bones import BoneError, contoured_bone
 from deepqct.scans import ScanError, read_mask, read_scan
-from deepqct.scans.formats import files_of, read_head
+from deepqct.scans.formats import files_of, read_head, scan_hash
 from deepqct.scans.scan import read_mask_at
 
 # Names of files; in those that begin with p the voxels are compressed.
@@ -23,6 +23,54 @@ TURN = np.array([[0.0, 0, -1], [-1, 0, 0], [0, 1, 0]])  # x runs to the front, y
 
 def write(folder: Path, name: str, voxels: np.ndarray = VOXELS, **place) -> Path:
     return write_picture(folder / name, voxels, packed=name.startswith("p"), **place)
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [
+    ("a.mhd", b"ElementDataFile", b"elementdatafile = a.nii\nElementDataFile"),
+    ("a.mha", b"LOCAL", b"a.raw"), ("a.nrrd", b"encoding:", b"data file: a.raw\nencoding:"),
+])  # fmt: skip
+def test_the_voxels_that_are_read_are_those_that_are_hashed(tmp_path, name, old, new):
+    """Whatever the ending says of where they lie."""
+    write(tmp_path, "a.mhd")
+    write(tmp_path, "a.nii")
+    path = write(tmp_path, name)
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    assert files_of(path) == [path, tmp_path / "a.raw"]
+    before, numbers = scan_hash(path), read_scan(path, unit="density").native
+    data = bytearray((tmp_path / "a.raw").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "a.raw").write_bytes(data)
+    assert (read_scan(path, unit="density").native != numbers).sum() == 1
+    assert scan_hash(path) != before
+
+
+@pytest.mark.parametrize("how", ["encoding: bzip2", "encoding: gzip\nbyte skip: 8", "encoding: gzip\nline skip: 1",
+                                 "encoding: gzip\nbyte skip: 0"])  # fmt: skip
+def test_an_nrrd_is_unpacked_to_no_more_than_it_states(tmp_path, how):
+    import bz2
+    import gzip
+    import tracemalloc
+
+    packed = (bz2 if "bzip2" in how else gzip).compress(bytes(100_000_000), 9)
+    path = tmp_path / "a.nrrd"
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 90 90 90\n{how}\nendian: little\nspacings: 0.1 0.1 0.1\n\n"
+    path.write_bytes(head.encode() + packed)
+    tracemalloc.start()
+    try:
+        assert any(words in refused(path, unit="density") for words in ("save it again", "copy it again"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("skip", [-1, 0, 8])
+def test_bytes_before_the_voxels_of_an_nrrd_are_skipped(tmp_path, skip):
+    path = write(tmp_path, "a.nrrd")
+    head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 3 2\nencoding: raw\nendian: little\nspacings: 0.1 0.1 0.1\n"
+    numbers = np.arange(24, dtype="<i2").reshape(2, 3, 4)
+    path.write_bytes(head + f"byte skip: {skip}\n\n".encode() + bytes(8 if skip else 0) + numbers.tobytes())
+    np.testing.assert_array_equal(read_scan(path, unit="density").native, numbers)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ from deepqct import plots
 from deepqct.cli import app
 from deepqct.cohort import keep_cohort, load_cohort
 from deepqct.curation import curate, example_stacks
+from deepqct.curation.one_scan import without_scan
 from deepqct.folder import Run
 from deepqct.scans import Scan, ScanError, read_scan, write_aim, write_image
 from deepqct.scans.write import INTERCEPT, MU_SCALING, SLOPE, to_native
@@ -92,6 +93,17 @@ def test_no_planted_word_is_in_an_error(cohort_folder):
     with pytest.raises(ScanError) as error:
         read_scan(cohort_folder / "scans" / "d.AIM")
     assert [word for word in SECRETS if word in str(error.value)] == []
+
+
+@pytest.mark.parametrize("scan", ["Doe_Jane", "Doe_Jane/Doe_01.dcm", "Doe.AIM"])
+def test_no_name_of_a_slice_that_has_just_gone_is_in_an_error(tmp_path, scan):
+    (tmp_path / "Doe_Jane").mkdir()
+    for name in ("Doe_02.dcm", "Doe_03"):
+        gone = str(FileNotFoundError(2, "No such file or directory", str(tmp_path / "Doe_Jane" / name)))
+        own = f"{tmp_path / scan} is empty. {gone}" if "Jane" in scan else f"{tmp_path / scan} is empty."
+        said = without_scan(own, tmp_path / scan, words="the scan")
+        assert "Doe" not in said
+        assert said.startswith("the scan is empty.")
 
 
 @pytest.mark.long

@@ -18,7 +18,8 @@ import pytest
 from conftest import ROOT
 from tiny import kill_all
 
-from deepqct.folder import Job, Run, read_json, read_table, write_json, write_table, write_text
+from deepqct.curation.one_scan import Task, curate_scan
+from deepqct.folder import Job, Run, file_hash, read_json, read_table, write_json, write_table, write_text
 from deepqct.run import RunError, execute, plan_run, tidy, verify, workflow
 from deepqct.run.alone import alone
 from deepqct.run.changed import changed_scans
@@ -33,6 +34,7 @@ from deepqct.run.restore import restore
 from deepqct.run.stage import do_again
 from deepqct.run.watch import _has, _lives
 from deepqct.run.written import job_of, sealed
+from deepqct.scans.formats import scan_hash
 
 CURATION = Job("01_data_curation")
 
@@ -191,6 +193,24 @@ def test_other_voxels_beside_the_same_header_are_another_state(tmp_path):
 
 
 # Tidied runs
+
+
+def test_a_name_of_any_bytes_stops_nobody(tmp_path):
+    """As an archive from another system may leave it."""
+    (tmp_path / "series").mkdir()
+    odd = Path(os.fsdecode(os.fsencode(tmp_path / "series") + b"/IM\xff01.dcm"))
+    odd.write_bytes(b"x")
+    seen = []
+    for content in (b"x", b"yy"):
+        odd.write_bytes(content)
+        seen.append((state_of([odd.parent])["state"], scan_hash(odd.parent), file_hash(odd.parent)))
+    assert all(before != after for before, after in zip(*seen, strict=True))
+    task = Task(
+        "P1", "wrist", "left", odd.parent, None, Run(tmp_path / "run"), 32, {}, "ours", False, "each", "none", "x"
+    )
+    row = curate_scan(task)
+    assert row["status"] == "failed"
+    write_text(tmp_path / "curation.csv", row["reason"])
 
 
 def test_a_job_that_is_restored_is_no_other_job_than_before(tmp_path):

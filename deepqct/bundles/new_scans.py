@@ -19,7 +19,7 @@ from deepqct.cohort.reviews import read_reviews, rejected
 from deepqct.cohort.sessions import SESSION, analysed_and_others
 from deepqct.cohort.tsv import read_tsv
 from deepqct.curation.curation import LIMIT_S
-from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code
+from deepqct.curation.one_scan import BLANK, Task, curate_scan, lost_scan, scan_code, without_scan
 from deepqct.folder import Run, read_json
 from deepqct.scans.formats import read_head
 from deepqct.scans.scan import read_scan
@@ -332,7 +332,7 @@ def _coarser(judged: Curation, run: Run, *, curated: Curated) -> Curation:
 
 def _plain(error: Exception, scan: NewScan) -> str:
     """The text of an error without the file's path, which may name a patient."""
-    return str(error).replace(str(scan.path), "the file").replace(scan.path.name, "the file")
+    return without_scan(str(error), scan.path, words="the file").replace(scan.path.name, "the file")
 
 
 def _judged(scan: NewScan, row: dict[str, Any], run: Run, *, curated: Curated, same_code: bool) -> Curation:

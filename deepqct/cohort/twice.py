@@ -116,13 +116,10 @@ def _is_slice(path: Path) -> bool:
 
 def _series(path: Path) -> Hashable:
     """The folder and the series of a slice; None if it says none, or holds all frames of a scan itself."""
-    from pydicom import dcmread
-
-    from deepqct.scans.dicom import Within
+    from deepqct.scans.dicom import dataset
 
     try:
-        with Within(path) as file:
-            head = dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
+        head = dataset(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
         if int(head.get("NumberOfFrames") or 1) > 1 or not head.get("SeriesInstanceUID"):
             return None
         return _on_disk(path.resolve().parent), str(head.SeriesInstanceUID)

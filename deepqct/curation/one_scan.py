@@ -7,6 +7,7 @@ code, is left as it is.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -234,16 +235,38 @@ def _without_names(error: Exception, task: Task) -> str:
     for bone, files in task.contours.items():
         for compartment, path in files.items():
             text = text.replace(str(path), f"the {compartment} contour of the {bone}")
-    text = text.replace(f"{task.path} ", "the scan ").replace(f"{task.path}:", "the scan:")
-    scans = [task.path, *(path for files in task.contours.values() for path in files.values())]
-    slices = {file for path in scans if path.exists() for file in files_of(path)} - set(scans)
-    for file in sorted(slices, key=lambda file: len(file.name), reverse=True):
+    masks = {path for files in task.contours.values() for path in files.values()}
+    return without_scan(text, task.path, *masks, words="the scan")
+
+
+def without_scan(text: str, scan: Path, *others: Path, words: str) -> str:
+    """The text without the path of a scan, and without names of the files that it and others are made of.
+
+    Parameters
+    ----------
+    text : str
+        Of an error.
+    scan : Path
+        The scan.
+    *others : Path
+        Further scans or masks of which no slice is to be named.
+    words : str
+        What stands in place of the path.
+    """
+    text = text.replace(f"{scan} ", f"{words} ").replace(f"{scan}:", f"{words}:")
+    slices = set[Path]()
+    for path in (scan, *others):
+        with suppress(OSError):  # they may go while they are looked at
+            slices |= set(files_of(path))
+    for file in sorted(slices - {scan, *others}, key=lambda file: len(file.name), reverse=True):
         # A name that is a number only is nobody's, and may be a count.
         spellings = [str(file), *([] if file.name.isdigit() else [file.name])]
         text = re.sub(
             "|".join(rf"(?<![\w.-]){re.escape(name)}(?![\w-])" for name in spellings), "one of its slices", text
         )
-    return text.replace(str(task.path), "the scan")
+    text = re.sub(rf"{re.escape(str(scan))}/[^'\":;]+", "one of its slices", text)  # one that has just gone
+    text = text.replace(str(scan), words)
+    return re.sub(rf"{re.escape(str(scan.parent))}/[^'\":;]+", "a file beside it", text)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from deepqct.bones.registration import common_region, register
 from deepqct.cohort.cohort import Cohort
 from deepqct.cohort.sessions import SESSION, session_key
 from deepqct.curation.scan_stacks import part_of, stacks_of
-from deepqct.folder import Run, file_hash, read_json, write_json
+from deepqct.folder import Run, read_json, write_json
 from deepqct.reach import code_hash
+from deepqct.scans.formats import scan_hash
 from deepqct.scans.scan import read_scan
 from deepqct.scans.seams import find_seams
 from deepqct.scans.stored import ScanError
@@ -121,7 +122,7 @@ def measure_pair(pair: Pair) -> list[dict[str, Any]]:
     list of dict
         Rows as of `registered_indices`; empty where a scan cannot be read.
     """
-    made_from = {"sha256": [file_hash(path) for path in pair.paths], "code": pair.code, "sessions": list(pair.sessions)}
+    made_from = {"sha256": [scan_hash(path) for path in pair.paths], "code": pair.code, "sessions": list(pair.sessions)}
     if pair.record.exists() and (kept := read_json(pair.record)).get("made_from") == made_from:
         return list(kept["rows"])
     try:

@@ -254,7 +254,7 @@ def state_of(files: Iterable[Path]) -> dict[str, Any]:
     """
     each = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else _made_of(path))]
     state = [f"{file.parent.name}/{file.name} {_size_and_time(file)}" for file in each]
-    return {"files": len(each), "state": hashlib.sha256("\n".join(state).encode()).hexdigest()}
+    return {"files": len(each), "state": hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()}
 
 
 def _made_of(path: Path) -> list[Path]:

@@ -211,7 +211,7 @@ def _places(cohort: str, run: Run) -> list[str]:
         return [VIRTUAL]
     folder = resolve(cohort).resolve()
     places = (str(folder), os.path.relpath(folder, run.folder.resolve()))
-    return [hashlib.sha256(place.encode()).hexdigest() for place in places]
+    return [hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest() for place in places]
 
 
 def _bones_scanned(cohort: str) -> list[str]:

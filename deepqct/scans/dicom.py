@@ -11,6 +11,7 @@ import io
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 STEP = 0.05  # of a step between slices, by which places may be off: they are rounded
 SHIFT = 0.1  # of a voxel, by which slices may be off sideways
+_MOST_FRAMES = 10_000  # our choice; a scan has some hundred
+_MOST_PACKED = (
+    100  # times the length of a compressed file that its pixels may be; RLE packs to a 64th at best; our choice
+)
 _PRIVATE = {
     "scaling": 0x00291000,
     "unit": 0x00291003,
@@ -98,6 +103,8 @@ def read_dicom(path: Path, *, unusual: bool = False) -> Stored:
 def _read(path: Path, *, unusual: bool) -> Stored:
     """As `read_dicom`, where an element that cannot be understood may be any error."""
     heads = _heads(path)
+    for file, head in heads.items():
+        _check_room(file, head)
     slices = [image for file, head in heads.items() for image in _slices(file, head)]
     slices = _in_order(slices, path)
     slices, voxels = _stack(slices, heads, path)
@@ -200,16 +207,108 @@ class Within(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
+def series_files(path: Path) -> list[Path]:
+    """The files that `read_dicom` reads: those of a folder that may be slices, or the slices beside one that is named.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_dicom`.
+    """
+    if path.is_dir():
+        return _files(path)
+    series = _series_of(path)
+    if series is None or series.frames > 1:
+        return [path]
+    beside = {file: _series_of(file) for file in _files(path.parent)}
+    # Of a slice that cannot be read nobody knows whose it is, and reading ends there.
+    return [
+        file
+        for file, other in beside.items()
+        if file == path or (other is not None and other.uid in (series.uid, _BAD))
+    ]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """The series that a file says it belongs to, and how many frames it has."""
+
+    uid: str
+    frames: int
+
+
+_BAD = "damaged"  # no series has letters in its number
+
+
+def _series_of(path: Path) -> _Series | None:
+    """The series of a file; None for one that is no DICOM image, or is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _series_kept(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@lru_cache(maxsize=1 << 18)
+def _series_kept(path: Path, *_: int) -> _Series | None:
+    """As `_series_of`, for a file that did not change since."""
+    try:
+        head = _head(path)
+        if head is None:
+            return None
+        return _Series(str(head.get("SeriesInstanceUID")), int(head.get("NumberOfFrames") or 1))
+    except Exception:  # reading says what is wrong
+        return _Series(_BAD, 1)
+
+
+def dataset(path: Path, **how: Any) -> Dataset:
+    """A DICOM file as pydicom reads it, unless it is packed as a whole, to any size that its length does not tell.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    **how
+        As `pydicom.dcmread` takes it.
+    """
+    import pydicom
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with Within(path) as file:
+        read_preamble(file, force=False)
+        if _read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise ScanError(f"{path} is a DICOM file that is compressed as a whole; export it uncompressed.")
+        file.seek(0)
+        return pydicom.dcmread(file, **how)
+
+
+def _check_room(path: Path, head: Dataset) -> None:
+    """Refuse a file that states more pixels than its length can hold, before any of them is asked for."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    frames, rows, columns, samples, bits = (
+        int(head.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    )
+    if not 1 <= frames <= _MOST_FRAMES:
+        raise ScanError(f"{path} states {frames} frames, which no HR-pQCT scan has; export it again.")
+    needed, there = frames * rows * columns * samples * bits // 8, path.stat().st_size
+    plain = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+    if needed > there * (1 if head.file_meta.get("TransferSyntaxUID", plain[0]) in plain else _MOST_PACKED):
+        raise ScanError(
+            f"{path} states {needed} bytes of pixels, more than its {there} bytes can hold; it is cut off or damaged, so "
+            "copy it again."
+        )
+
+
 def _head(path: Path) -> Dataset | None:
     """A file's header without its pixels; None for one that is no image in DICOM."""
-    import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Within(path) as file:
-                head = pydicom.dcmread(file, stop_before_pixels=True)
+            head = dataset(path, stop_before_pixels=True)
             if "Rows" in head and "Columns" in head:
                 return head
             kind = head.file_meta.get("MediaStorageSOPClassUID")
@@ -219,6 +318,8 @@ def _head(path: Path) -> Dataset | None:
         if path.suffix.lower() not in (".dcm", ".ima"):
             return None
         raise ScanError(f"{path} is no DICOM file, or is cut off; copy it again.") from None
+    except ScanError:
+        raise
     except Exception as error:  # whatever pydicom raises on a damaged file
         raise ScanError(f"{path} is a damaged DICOM file; copy it again.") from error
     raise ScanError(f"{path} is a DICOM image that is cut off; copy it again.")
@@ -349,7 +450,7 @@ def _stack(
     pixels: dict[Path, NDArray[Any]] = {}
     for image in slices:
         if image.path not in pixels:
-            pixels = {image.path: _pixels(image.path)}
+            pixels = {image.path: _pixels(image.path, heads[image.path])}
         whole = pixels[image.path]
         plane = whole if image.frame < 0 else whole[image.frame]
         if kept and float((image.first - kept[-1].first) @ image.normal) < 1e-3 * min(image.spacing):
@@ -367,20 +468,23 @@ def _stack(
     return kept, np.stack(planes)
 
 
-def _pixels(path: Path) -> NDArray[Any]:
+def _pixels(path: Path, head: Dataset) -> NDArray[Any]:
     """The pixels of one file, as stored."""
-    import pydicom
+    from PIL import Image
 
+    before = Image.MAX_IMAGE_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Within(path) as file:
-                return np.asarray(pydicom.dcmread(file).pixel_array)
+            Image.MAX_IMAGE_PIXELS = int(head.Rows) * int(head.Columns)  # a packed picture has a header of its own
+            return np.asarray(dataset(path).pixel_array)
     except Exception as error:  # whatever pydicom raises on a damaged file
         raise ScanError(
             f"{path} has pixels that cannot be read: it is cut off, damaged or compressed; copy it again, or export it "
             "uncompressed."
         ) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _check_steps(slices: list[_Slice], path: Path) -> float:

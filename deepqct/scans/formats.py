@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepqct.folder import file_hash
-from deepqct.scans.dicom import read_dicom, read_dicom_head
+from deepqct.scans.dicom import read_dicom, read_dicom_head, series_files
 from deepqct.scans.images import data_beside, read_image, read_image_head
 from deepqct.scans.scanco import read_aim, read_aim_head, read_gobj, read_isq, read_isq_head
 from deepqct.scans.stored import Head, ScanError, Stored
@@ -66,18 +66,17 @@ def may_be_calibrated(path: Path) -> bool | None:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Every file that a scan or mask is made of: itself, the slices of its series, or the voxels beside its header.
+    """Every file that a scan or mask is read from: itself, the slices of its series, or the voxels beside its header.
 
     Parameters
     ----------
     path : Path
         As for `read_stored`.
     """
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    if _reader(path) is read_dicom:
-        return sorted(file for file in path.parent.iterdir() if file.is_file() and file.suffix == path.suffix)
-    beside = data_beside(path) if path.suffix.lower() in (".mhd", ".nhdr") and path.is_file() else None
+    reader = _reader(path)
+    if reader is read_dicom:
+        return series_files(path)
+    beside = data_beside(path) if reader is read_image and path.is_file() else None
     return [path] if beside is None else [path, beside]
 
 
@@ -106,7 +105,8 @@ def scan_hash(path: Path) -> str:
     files = files_of(path)
     if files == [path]:
         return file_hash(path)
-    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
+    names = "".join(f"{file.name} {file_hash(file)}\n" for file in files)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
 
 def _known_reader(path: Path) -> Callable[..., Stored]:

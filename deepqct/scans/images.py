@@ -36,7 +36,6 @@ _NRRD = {
     }.items()
     for name in names.split(",")
 }  # fmt: skip
-_SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")  # of an NRRD, before its voxels
 _MOST_HEADER = 65536  # bytes of an MHA's text
 _FROM_NIFTI = np.diag([-1.0, -1.0, 1.0])  # NIfTI points right, front, up; here left, back, up
 
@@ -152,17 +151,17 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 def _nrrd(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
     """Voxels, axes and origin of an NRRD, as `_nifti` gives them."""
-    import nrrd
-
-    with path.open("rb") as file:
-        header = nrrd.read_header(file)
-        text_ends = file.tell()
+    header, data, first = _nrrd_head(path)
     shape = _three(header["sizes"], path)
-    data_file = header.get("data file") or header.get("datafile")
-    data, first = (path, text_ends) if data_file is None else (_beside(path, str(data_file)), 0)
     dtype = np.dtype(_NRRD[str(header["type"])]).newbyteorder(">" if header.get("endian") == "big" else "<")
     size, encoding = math.prod(shape) * dtype.itemsize, header["encoding"]
-    _check_room(data, first=first, needed=size, packed=encoding not in ("raw", "txt", "text", "ascii"))
+    if encoding not in ("raw", "gzip", "gz"):
+        raise ScanError(f"{path} is an NRRD whose encoding is not read; save it again as raw or gzip.")
+    skip = int(header.get("byte skip", header.get("byteskip", 0)))
+    if int(header.get("line skip", header.get("lineskip", 0))) or (skip and (encoding != "raw" or skip < -1)):
+        raise ScanError(f"{path} is an NRRD that skips lines or packed bytes; save it again without.")
+    first = data.stat().st_size - size if skip == -1 else first + skip  # -1: the voxels are the last of the file
+    _check_room(data, first=max(first, 0), needed=size, packed=encoding != "raw")
     space = str(header.get("space", "left-posterior-superior")).lower()
     to_body = {
         "left-posterior-superior": np.eye(3), "lps": np.eye(3), "right-anterior-superior": _FROM_NIFTI, "ras": _FROM_NIFTI,
@@ -178,21 +177,23 @@ def _nrrd(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], 
     origin = to_body @ np.asarray(header.get("space origin", np.zeros(3)), float)
     if not voxels:
         return np.empty(0, dtype), matrix, origin
-    if encoding not in ("raw", "gzip", "gz") or any(name in header for name in _SKIPS):
-        array, _ = nrrd.read(str(path), index_order="C")
-        return np.asarray(array).reshape(shape[::-1]), matrix, origin
     return _voxels(path, data, first, packed=encoding != "raw", dtype=dtype, shape=shape), matrix, origin
+
+
+def _nrrd_head(path: Path) -> tuple[dict[str, Any], Path, int]:
+    """The header of an NRRD, the file of its voxels, and where they begin there."""
+    import nrrd
+
+    with path.open("rb") as file:
+        header = dict(nrrd.read_header(file))
+        text_ends = file.tell()
+    data_file = header.get("data file") or header.get("datafile")
+    return (header, path, text_ends) if data_file is None else (header, _beside(path, str(data_file)), 0)
 
 
 def _meta(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
     """Voxels, axes and origin of a MetaImage, as `_nifti` gives them."""
-    with path.open("rb") as file:
-        text = file.read(_MOST_HEADER)
-    end = re.search(rb"^ElementDataFile[ \t]*=[ \t]*(.*?)[ \t\r]*\n", text, flags=re.MULTILINE)
-    if end is None:
-        raise ScanError(f"{path} has no line ElementDataFile as a MetaImage has; export it again.")
-    lines = [line.partition("=") for line in text[: end.start()].decode("latin-1").splitlines()]
-    fields = {name.strip(): value.strip() for name, _, value in lines}
+    fields, data, first = _meta_head(path)
     shape = _three([int(n) for n in fields["DimSize"].split()], path)
     if (
         int(fields["NDims"]) != 3
@@ -203,8 +204,6 @@ def _meta(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], 
         raise ScanError(f"{path} has not one number a voxel in three dimensions; export it again as a plain MetaImage.")
     swapped = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
     dtype = np.dtype(_META[fields["ElementType"]]).newbyteorder(">" if swapped else "<")
-    name = end.group(1).decode("utf-8", "replace")
-    data, first = (path, end.end()) if name == "LOCAL" else (_beside(path, name), 0)
     packed, size = fields.get("CompressedData", "False").lower() == "true", math.prod(shape) * dtype.itemsize
     _check_room(data, first=first, needed=size, packed=packed)
     edges = np.array([float(n) for n in fields.get("ElementSpacing", fields.get("ElementSize", "nan nan nan")).split()])
@@ -217,6 +216,19 @@ def _meta(path: Path, voxels: bool) -> tuple[NDArray[Any], NDArray[np.float64], 
     if not voxels:
         return np.empty(0, dtype), matrix, origin
     return _voxels(path, data, first, packed=packed, dtype=dtype, shape=shape), matrix, origin
+
+
+def _meta_head(path: Path) -> tuple[dict[str, str], Path, int]:
+    """The fields of a MetaImage, the file of its voxels, and where they begin there."""
+    with path.open("rb") as file:
+        text = file.read(_MOST_HEADER)
+    end = re.search(rb"^ElementDataFile[ \t]*=[ \t]*(.*?)[ \t\r]*\n", text, flags=re.MULTILINE)
+    if end is None:
+        raise ScanError(f"{path} has no line ElementDataFile as a MetaImage has; export it again.")
+    lines = [line.partition("=") for line in text[: end.start()].decode("latin-1").splitlines()]
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    name = end.group(1).decode("utf-8", "replace")
+    return (fields, path, end.end()) if name == "LOCAL" else (fields, _beside(path, name), 0)
 
 
 def _voxels(
@@ -240,14 +252,17 @@ def _inflated(packed: bytes, size: int) -> bytes:
 
 
 def data_beside(header: Path) -> Path | None:
-    """The file of voxels that a detached header (.mhd, .nhdr) names, if it lies beside it."""
-    with header.open("rb") as file:
-        text = file.read(_MOST_HEADER)
-    named = re.search(
-        rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.*?)[ \t\r]*$", text, flags=re.MULTILINE | re.IGNORECASE
-    )
-    path = None if named is None else header.parent / Path(named.group(1).decode("utf-8", "replace")).name
-    return path if path is not None and path.is_file() else None
+    """The file beside an image in which its voxels lie; None where they lie in its own, or it cannot be read."""
+    name = header.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, data, _ = (_meta_head if name.endswith((".mha", ".mhd")) else _nrrd_head)(header)
+    except Exception:  # reading says what is wrong
+        return None
+    return None if data == header else data
 
 
 def _three(sizes: Any, path: Path) -> tuple[int, int, int]:
