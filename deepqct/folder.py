@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -485,8 +485,10 @@ class NotWrittenError(OSError):
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
+def write_whole(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Give a temporary path to write to; the file takes the place of `path` only if the block ends without an error.
+
+    Who may read and write it, `mode` says, less what the umask forbids, from its first byte on.
 
     Raises
     ------
@@ -505,21 +507,22 @@ def write_whole(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes))
+        unfinished = path.parent / f".part-{secrets.token_hex(8)}{''.join(path.suffixes)}"
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
         raise not_written(path, error) from error
-    os.close(handle)
-    unfinished = Path(name)
     try:
         yield unfinished
-        with suppress(PermissionError):  # some network folders keep no modes
-            unfinished.chmod(0o644)
         unfinished.replace(path)
     except NotWrittenError:  # of another file within this one
         raise
     except OSError as error:
         # Of a file that is read meanwhile, the system says the name; of bytes that it does not take, none.
-        if error.filename is None or {error.filename, error.filename2} & {name, unfinished} or is_full(error):
+        if (
+            error.filename is None
+            or {error.filename, error.filename2} & {str(unfinished), unfinished}
+            or is_full(error)
+        ):
             raise not_written(path, error) from error
         raise
     except Exception as error:
@@ -635,10 +638,10 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path} is not valid JSON ({why}); correct it or remove the file.") from error
 
 
-def write_table(path: Path, table: pd.DataFrame) -> Path:
+def write_table(path: Path, table: pd.DataFrame, *, mode: int = 0o666) -> Path:
     """Write `table` to `path` without its index, tab-separated if the name ends in .tsv, and return `path`.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; `mode` is as of `write_whole`.
 
     Examples
     --------
@@ -649,7 +652,7 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
     >>> dq.folder.write_table(path, pd.DataFrame({"fold": ["0"], "score": [0.4]})).read_text().split()
     ['fold,score', '0,0.4']
     """
-    with write_whole(path) as unfinished:
+    with write_whole(path, mode=mode) as unfinished:
         sep = "\t" if path.suffix == ".tsv" else ","
         _for_spreadsheets(table).to_csv(unfinished, index=False, sep=sep, lineterminator="\n")
     return path
@@ -677,6 +680,20 @@ def write_spreadsheet(path: Path, table: pd.DataFrame) -> Path:
     return path
 
 
+def inert(text: str) -> str:
+    """The text with an apostrophe before what a spreadsheet would run, and without carriage returns.
+
+    Examples
+    --------
+    >>> import deepqct as dq
+    >>> dq.folder.inert("=1+1"), dq.folder.inert("-1.5"), dq.folder.inert("it is well")
+    ("'=1+1", '-1.5', 'it is well')
+    """
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    divided = _INNER_FORMULA.sub(r"\1'", plain)
+    return f"'{divided}" if _FORMULA.match(plain) and not _NUMBER.fullmatch(plain) else divided
+
+
 def _for_spreadsheets(table: pd.DataFrame, *, minus: bool = False) -> pd.DataFrame:
     """The table with an apostrophe before each text that a spreadsheet would run, and plain minus signs if `minus`.
 
@@ -684,11 +701,7 @@ def _for_spreadsheets(table: pd.DataFrame, *, minus: bool = False) -> pd.DataFra
     """
 
     def safe(text: Any) -> Any:
-        if not isinstance(text, str):
-            return text
-        plain = (text.replace("−", "-") if minus else text).replace("\r\n", "\n").replace("\r", "\n")
-        inert = _INNER_FORMULA.sub(r"\1'", plain)
-        return f"'{inert}" if _FORMULA.match(plain) and not _NUMBER.fullmatch(plain) else inert
+        return inert(text.replace("−", "-") if minus else text) if isinstance(text, str) else text
 
     changed = {}
     for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:

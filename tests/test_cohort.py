@@ -383,3 +383,15 @@ def test_ids_that_look_like_dates_are_a_word():
     for one in ("1950-03-12", "19500312", "12-03-1950"):
         assert f"1 of 2 ids look like dates, the first {one!r}" in like_dates(pd.Series(["sub-0001", one]))
     assert like_dates(pd.Series(["sub-0001", "P0042", "20260042", "1234-56-78"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"), [('"0.7', "row 5: a quotation mark"), ("7" * 200_000, "row 5: a cell is longer")]
+)
+def test_a_fault_in_a_large_table_is_a_sentence_too(make_cohort, cell, words):
+    """A reader of tables gives up at cells of some 131 thousand letters."""
+    folder = make_cohort()
+    rows = [f"sub-{i:04d}\t60\t{'0.7' if i != 3 else cell}\t{i % 2}\t20.1\t3.1" for i in range(7000)]
+    lines = ["participant_id\tage\tbmd_total_hip\tfracture\tfrax_major\tfrax_hip", *rows]
+    (folder / "participants.tsv").write_text("\n".join(lines), encoding="utf-8")
+    assert [fault for fault in check_cohort(folder)[1] if fault.startswith(f"participants.tsv, {words}")]

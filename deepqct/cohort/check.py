@@ -16,7 +16,7 @@ import pandera.pandas as pa
 
 from deepqct.cohort import reviews, scanner_tables
 from deepqct.cohort.cohort import Cohort, CohortError
-from deepqct.cohort.hints import ALLOW, alike, leads_outside, other_spelling, unlisted_ids
+from deepqct.cohort.hints import ALLOW, ID, alike, leads_outside, other_spelling, unlisted_ids
 from deepqct.cohort.pseudonyms import with_pseudonyms
 from deepqct.cohort.scan_files import check_scans
 from deepqct.cohort.sessions import BY, analysed_and_others, where_analysed
@@ -42,11 +42,7 @@ from deepqct.terms import (
 )
 from deepqct.work import say
 
-# Ids become file names, and must not be read as a missing value.
 _PREDICTORS = ("clinical", "frax", "bmd")  # roles whose columns models take
-ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
-
-
 HORIZON = 5.0  # years; our choice
 
 

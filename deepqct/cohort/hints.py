@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from deepqct.scans.formats import files_of, may_be_calibrated
 from deepqct.terms import BONES, KNOWN, SAME_PATIENT, UNITS
 
+# Ids and pseudonyms become file names, and must not be read as a missing value.
+ID = r"^(?!(?i:na|nan|null|none|n-a)$)[A-Za-z0-9][A-Za-z0-9-]*$"
 ALLOW = ", or allow it (outside=allow in a run, --outside of check)"  # the end of a sentence about such files
 # Other usual names of our columns, without capitals and signs.
 _USUAL = {

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from deepqct.cohort.cohort import Cohort, CohortError
+from deepqct.cohort.hints import ID, alike
 from deepqct.cohort.tsv import read_tsv
 from deepqct.folder import Run, resolve, write_table
 
 COLUMNS = ("participant_id", "pseudonym")
 _LETTERS = "23456789BCDFGHJKMNPQRSTVWXZ"  # without those that are taken for others, and without words
 _LENGTH = 8
-_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 def with_pseudonyms(cohort: Cohort, key: str | Path) -> Cohort:
@@ -60,8 +60,7 @@ def with_pseudonyms(cohort: Cohort, key: str | Path) -> Cohort:
     if missing:
         drawn = _drawn(len(missing), taken={*known.values(), *known, *missing})
         known |= dict(zip(missing, drawn, strict=True))
-        write_table(path, pd.DataFrame(known.items(), columns=list(COLUMNS)))
-        path.chmod(0o600)
+        write_table(path, pd.DataFrame(known.items(), columns=list(COLUMNS)), mode=0o600)
 
     def renamed(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(participant_id=table["participant_id"].map(known))
@@ -73,7 +72,7 @@ def with_pseudonyms(cohort: Cohort, key: str | Path) -> Cohort:
         contours=None if cohort.contours is None else renamed(cohort.contours),
         scanner_indices=None if cohort.scanner_indices is None else renamed(cohort.scanner_indices),
         repeats=None if cohort.repeats is None else renamed(cohort.repeats),
-        rejected=frozenset((known[person], site) for person, site in cohort.rejected),
+        rejected=frozenset((known[person], site) for person, site in cohort.rejected if person in known),
         ids={known[person]: person for person in cohort.participants["participant_id"]},
     )
 
@@ -105,12 +104,21 @@ def read_key(path: Path) -> dict[str, str]:
     if table is None:
         raise CohortError("\n".join(faults))
     ids, pseudonyms = (table[name].tolist() for name in COLUMNS)
-    named = zip(table.index + 2, pseudonyms, strict=True)
-    wrong = next((row for row, name in named if not _FORM.fullmatch(str(name))), None)
+    rows = zip(table.index + 2, pseudonyms, strict=True)
+    given = [(row, name) for row, name in rows if isinstance(name, str)]
+    wrong = next((row for row, name in given if not re.fullmatch(ID, name)), None)
     if wrong is not None:
-        raise CohortError(f"{path.name}, row {wrong}: a pseudonym is letters, digits and hyphens; correct it.")
+        raise CohortError(
+            f"{path.name}, row {wrong}: a pseudonym is letters, digits and hyphens, and no word "
+            "for a missing value; correct it."
+        )
     if table[list(COLUMNS)].isna().any(axis=None) or len(set(ids)) < len(ids) or len(set(pseudonyms)) < len(ids):
         raise CohortError(f"{path.name} names a woman or a pseudonym twice, or leaves one out; correct it.")
+    if len({alike(name) for _, name in given}) < len(given):
+        raise CohortError(
+            f"{path.name} has pseudonyms that differ by capitals alone, and many computers would keep both in one file; "
+            "give one of the women another."
+        )
     if set(ids) & set(pseudonyms):
         raise CohortError(f"{path.name} has an id among its pseudonyms; correct it.")
     return dict(zip(ids, pseudonyms, strict=True))

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from deepqct import __version__
+from deepqct.folder import inert
 from deepqct.terms import SITES
 
 REVIEWS = "review.csv"
@@ -106,7 +107,9 @@ def read_reviews(folder: Path) -> pd.DataFrame:
                 raise ReviewError(f"{REVIEWS}, row {row}: {name} is {line[name]!r}; use one of {', '.join(known)}.")
         if grade and grade not in map(str, GRADES):
             raise ReviewError(f"{REVIEWS}, row {row}: motion_grade is {grade!r}; use 1 to 5, or nothing.")
-    return table.assign(motion_grade=pd.to_numeric(table["motion_grade"], errors="coerce"))
+    # What was kept from being a formula is an id again.
+    people = table["participant_id"].map(lambda name: name[1:] if name[1:] != inert(name[1:]) == name else name)
+    return table.assign(participant_id=people, motion_grade=pd.to_numeric(table["motion_grade"], errors="coerce"))
 
 
 def decide(
@@ -161,7 +164,8 @@ def decide(
     if motion_grade is not None and motion_grade not in GRADES:
         raise ReviewError(f"motion_grade is {motion_grade!r}; use 1 to 5, or nothing.")
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    values = [reviewer.strip(), participant_id, site, decision, motion_grade or "", re.sub(r"\s+", " ", remark).strip()]
+    who, said = inert(reviewer.strip()), inert(re.sub(r"\s+", " ", remark).strip())
+    values = [who, inert(participant_id), site, decision, motion_grade or "", said]
     try:
         _append(folder / REVIEWS, [*values, when, __version__])
     except OSError as error:
@@ -190,7 +194,7 @@ def same_reader(one: str, other: str) -> bool:
 
 def _reader(name: str) -> str:
     """Initials as they are compared."""
-    return str(name).strip().casefold()
+    return inert(str(name).strip()).casefold()
 
 
 def standing(reviews: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,18 @@ def read_tsv(
     text = _text(path, faults)
     if text is None:
         return None
-    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t") if text.strip() else [[]]
+    lines, read = csv.reader(io.StringIO(text, newline=""), delimiter="\t"), list[list[str]]()
+    try:
+        read += lines  # row by row, so that those before a fault are kept
+    except csv.Error:  # a cell that is longer than any: a whole table in quotation marks
+        number = 1 + sum(any(cell.strip() for cell in row) for row in read)
+        rest = '"' in "".join(text.splitlines(keepends=True)[sum(1 + "".join(row).count("\n") for row in read) :])
+        why = (
+            'a quotation mark (") is never closed; remove it' if rest else f"a cell is longer than any can be; {_SAVE}"
+        )
+        faults.append(f"{path.name}, row {number}: {why}.")
+        return None
+    header, *rows = read if text.strip() else [[]]
     header = [name.strip() for name in header]
     header = [name if (wanted := (named or {}).get(name, name)) in header else wanted for name in header]
     for sign in (";", ","):
