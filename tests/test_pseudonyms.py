@@ -203,6 +203,8 @@ def test_the_key_is_found_from_anywhere_and_never_drawn_by_looking(make_cohort, 
     assert "The key file ours.tsv is not here" in overview(run)["fault"]
     assert not app_notebooks(run, tmp_path / "none")
     assert not key.exists()
+
+
 # What a run folder keeps of errors
 
 NAME = "Jane_Mustermann_19500102"

@@ -82,7 +82,7 @@ def check_scans(
                 "unit if its numbers are mgHA/cm³."
             )
     faults += named_twice(there)
-    for row, session in enumerate(table.get("session", ()), start=2):
+    for row, session in zip(table.index + 2, table.get("session", ()), strict=False):
         if is_date(session):
             faults.append(
                 f"scans.tsv, row {row}: session {session!r} looks like a date, which runs keep; number sessions."
