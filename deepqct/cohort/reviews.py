@@ -99,7 +99,7 @@ def read_reviews(folder: Path) -> pd.DataFrame:
         raise ReviewError(
             f"{REVIEWS} has the columns {has[:300]}{' …' * (len(has) > 300)}; it needs {', '.join(COLUMNS)}."
         )
-    table = table[table.fillna("").ne("").any(axis=1)]
+    table = table[(table.fillna("") != "").any(axis=1)]
     for row, line in zip(table.index + 2, table.to_dict("records"), strict=True):
         grade = line["motion_grade"]
         for name, known in (("decision", DECISIONS), ("site", tuple(SITES))):
