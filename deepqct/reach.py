@@ -62,6 +62,7 @@ def code_hash(code: str) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _without_words(source: str) -> bytes:
     """Some code as Python understands it: without comments, docstrings and layout."""
     tree = ast.parse(source)
@@ -92,6 +93,12 @@ class _Uses(ast.NodeVisitor):
 
 def _imported(code: str) -> set[Path]:
     """The files of deepqct that some code imports directly."""
+    return set[Path]().union(*(_defining(PACKAGE, list(place)) for place in _named(code)))
+
+
+@cache
+def _named(code: str) -> frozenset[tuple[str, ...]]:
+    """The places in deepqct that some code names, each from wing to name."""
     tree, names = ast.parse(code), _Uses()
     names.visit(tree)
     places: dict[str, list[str]] = {}  # a name in this code: where it lies in the package
@@ -100,11 +107,7 @@ def _imported(code: str) -> set[Path]:
             places |= {a.asname or PACKAGE.name: [] for a in node.names if a.name.split(".")[0] == PACKAGE.name}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
             places |= {a.asname or a.name: [*node.module.split(".")[1:], a.name] for a in node.names}
-    files: set[Path] = set()
-    for name, place in places.items():
-        taken = [use[1:] for use in names.uses if use[0] == name]
-        files = files.union(*(_defining(PACKAGE, [*place, *parts]) for parts in taken))
-    return files
+    return frozenset((*places[use[0]], *use[1:]) for use in names.uses if use[0] in places)
 
 
 def _defining(folder: Path, place: list[str]) -> set[Path]:

@@ -7,6 +7,7 @@ preflight.py   checks of values, cohort and machine before a run begins
 plan.py        preset and overrides resolved into jobs (presets/)
 machine.py     processor, memory, packages and commit, without a name of host or person
 inputs.py      what is read of a cohort, by the names under which the record keeps hashes
+shares.py      what each job is given, and what this machine has
 cost.py        what a run will take, before it begins (rates.json)
 written.py     which files a run wrote, and their hashes
 record.py      run.json: what was run, on which inputs, with which parameters and versions
@@ -14,7 +15,6 @@ watch.py       a job at work: known by a file, watched for its memory, ended wit
 lost.py        jobs that ended without a word, and what helps
 told.py        what a run folder keeps of an error: no file of the cohort, no id
 jobs.py        one job's notebook executed and kept; the hash of the code that it imports
-shares.py      what each job is given, and what this machine has
 parts.py       parts of a job that run before its notebook: batches of scans, networks of a fold
 restore.py     stacks and weights that were removed, made anew
 changed.py     scans of which the file changed during a run
