@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 STEP = 0.05  # of a step between slices, by which places may be off: they are rounded
 SHIFT = 0.1  # of a voxel, by which slices may be off sideways
 _MOST_FRAMES = 10_000  # our choice; a scan has some hundred
-_MOST_PACKED = (
-    100  # times the length of a compressed file that its pixels may be; RLE packs to a 64th at best; our choice
-)
+# Times the length of a compressed file that its pixels may be; RLE packs to a 64th at best; our choice.
+_MOST_PACKED = 100
 _PRIVATE = {
     "scaling": 0x00291000,
     "unit": 0x00291003,
